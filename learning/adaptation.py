@@ -1,0 +1,97 @@
+"""The local training of a site in one round."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from learning.packing import Blocks, batch_at
+from learning.pretraining import BETAS, Precision, block_loss
+from learning.schedules import cosine_with_warmup
+from trust.errors import Invalid
+
+CLIP = 1.0
+FLOOR = 0.1
+DEFAULT_PRECISION: Precision = "fp32"
+
+
+@dataclass(frozen=True)
+class AdaptationResult:
+    """Losses are nats per token, each the mean over a tenth of the steps: the first tenth and the last."""
+
+    loss_first: float
+    loss_last: float
+    tokens: int
+    steps: int
+
+
+def adapt(
+    model: nn.Module,
+    token_blocks: Blocks,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    on_step: Callable[[int, float], None] | None = None,
+    precision: Precision = DEFAULT_PRECISION,
+) -> AdaptationResult:
+    """Train those parameters of `model` that require gradients on `token_blocks` [n, length], in place.
+
+    AdamW with clipping, a short warm-up and a cosine to a tenth. Weights and optimizer stay in the parameters' dtype;
+    "bf16" runs the matrix products under autocast. `on_step(step, loss)` follows every step and may raise to stop.
+    Raises `Invalid` where nothing trains or the loss is not finite (the model is then unusable).
+    """
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not trainable or steps < 1:
+        raise Invalid("There is nothing to train.", "Attach an adapter and ask for at least one step.")
+    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
+    device = trainable[0].device
+    losses: list[float] = []
+    with _training(model, seed):
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * cosine_with_warmup(step, steps, max(1, steps // 10), FLOOR)
+            blocks = batch_at(token_blocks, step, batch_size, 0, 1, seed).to(device)
+            with _autocast(device, precision):
+                loss = block_loss(model, blocks)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(trainable, CLIP)
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(_finite(float(loss.detach()), step))
+            if on_step is not None:
+                on_step(step, losses[-1])
+    tenth = max(1, steps // 10)
+    return AdaptationResult(
+        loss_first=sum(losses[:tenth]) / tenth,
+        loss_last=sum(losses[-tenth:]) / tenth,
+        tokens=steps * batch_size * int(token_blocks.shape[1]),
+        steps=steps,
+    )
+
+
+def _finite(loss: float, step: int) -> float:
+    if not math.isfinite(loss):
+        raise Invalid(f"The loss is {loss} at step {step}.", "Lower the learning rate.", field="learning_rate")
+    return loss
+
+
+def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+@contextmanager
+def _training(model: nn.Module, seed: int) -> Iterator[None]:
+    """Training mode under `seed` (dropout); evaluation mode and the caller's random state afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model.train()
+        try:
+            yield
+        finally:
+            model.eval()

@@ -1,0 +1,93 @@
+"""Low-rank adapters (LoRA, Hu et al., arXiv:2106.09685): what a site trains and what travels in a campaign."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM, PreTrainedModel
+
+from learning.updates import check_names_and_shapes
+from trust.errors import Invalid
+
+ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_ADAPTER = "default"
+
+
+@dataclass(frozen=True)
+class AdapterShape:
+    """Rank r and alpha (the product B A is scaled by alpha / rank) on every linear layer named in `targets`."""
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...] = ALL_LINEAR
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.rank < 1:
+            raise Invalid(f"An adapter of rank {self.rank} holds nothing.", "Give at least 1.", field="rank")
+        if not self.alpha > 0:
+            raise Invalid(f"The adapter's alpha is {self.alpha}.", "Give a positive number.", field="alpha")
+        if not self.targets:
+            raise Invalid("The adapter names no layer.", "Name at least one, such as q_proj.", field="targets")
+        if not 0 <= self.dropout < 1:
+            raise Invalid(f"The adapter's dropout is {self.dropout}.", "Give 0 or more, below 1.", field="dropout")
+
+
+def attach(model: PreTrainedModel, shape: AdapterShape, seed: int) -> PeftModel:
+    """Wrap `model` (in place) so that only its adapter trains.
+
+    With a fresh adapter it computes what it did before. The same seed gives the same start at every site. Raises `Invalid` where no layer has one of the names.
+    """
+    config = LoraConfig(
+        r=shape.rank,
+        lora_alpha=shape.alpha,
+        target_modules=list(shape.targets),
+        lora_dropout=shape.dropout,
+        bias="none",
+        task_type="CAUSAL_LM",
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(model, config, adapter_name=_ADAPTER)
+        except ValueError as error:
+            raise Invalid(
+                f"The adapter does not fit the model: {error}", "Check `targets`.", field="targets"
+            ) from error
+
+
+def _adapter_parameters(model: PeftModel) -> Iterator[tuple[str, nn.Parameter]]:
+    """(name, parameter) of the adapter alone; names are those of a PEFT adapter file."""
+    for name, parameter in model.named_parameters():
+        if ".lora_" in name:
+            yield name.replace(f".{_ADAPTER}.", "."), parameter
+
+
+def adapter_state(model: PeftModel) -> dict[str, Tensor]:
+    """A copy of the adapter's tensors: fp32 on the CPU, sorted by name. A is [rank, in], B is [out, rank]."""
+    named = sorted(_adapter_parameters(model), key=lambda pair: pair[0])
+    return {name: parameter.detach().to("cpu", torch.float32, copy=True) for name, parameter in named}
+
+
+def load_adapter_state(model: PeftModel, state: Mapping[str, Tensor]) -> None:
+    """Copy `state` into the model's adapter. Raises `Invalid` unless names and shapes are exactly the adapter's."""
+    parameters = dict(_adapter_parameters(model))
+    check_names_and_shapes(state, parameters)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(state[name])
+
+
+def merge(model: PreTrainedModel, shape: AdapterShape, state: Mapping[str, Tensor]) -> LlamaForCausalLM:
+    """A plain model whose weights are W + (alpha / rank) B A. `model` itself stays as it is."""
+    adapted = attach(copy.deepcopy(model), shape, seed=0)
+    load_adapter_state(adapted, state)
+    merged = adapted.merge_and_unload(safe_merge=True)
+    for parameter in merged.parameters():
+        parameter.requires_grad_(True)
+    return merged.eval()

@@ -1,0 +1,101 @@
+"""What a base run's workers compute, apart from the processes that compute it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from learning.schedules import cosine_with_warmup
+from trust.errors import Invalid
+
+Precision = Literal["fp32", "bf16"]
+BETAS = (0.9, 0.95)
+EPSILON = 1e-8
+
+
+@dataclass(frozen=True)
+class TrainingShape:
+    """The numbers of a base run: `sequence_length` in tokens, `learning_rate` at its peak, `floor` a fraction of it."""
+
+    steps: int
+    batch_size_per_rank: int
+    learning_rate: float
+    warmup_steps: int
+    weight_decay: float
+    clip: float
+    seed: int
+    sequence_length: int
+    precision: Precision = "bf16"
+    floor: float = 0.1
+
+    def __post_init__(self) -> None:
+        for field in ("steps", "batch_size_per_rank", "learning_rate", "clip"):
+            if not getattr(self, field) > 0:
+                raise Invalid(f"{field} is {getattr(self, field)}.", "Give a positive number.", field=field)
+        if self.sequence_length < 2:
+            raise Invalid("A sequence of one token has nothing to predict.", "Use 2 or more.", field="sequence_length")
+        if self.weight_decay < 0 or self.seed < 0:
+            raise Invalid("weight_decay and seed cannot be negative.", "Give 0 or more.", field="weight_decay")
+        if self.precision not in ("fp32", "bf16"):
+            raise Invalid(f"There is no precision {self.precision!r}.", "Choose fp32 or bf16.", field="precision")
+        cosine_with_warmup(0, self.steps, self.warmup_steps, self.floor)
+
+
+def block_loss(model: PreTrainedModel, blocks: Tensor) -> Tensor:
+    """Mean cross entropy of the next token, in nats: scalar fp32, from `blocks` int64 [batch, length].
+
+    Blocks are full, so there is no attention mask: attention is causal within a block, across its documents.
+    """
+    logits: Tensor = model(input_ids=blocks, use_cache=False).logits
+    predicted = logits[:, :-1].float().flatten(0, 1)
+    return functional.cross_entropy(predicted, blocks[:, 1:].flatten())
+
+
+def learning_rate_at(shape: TrainingShape, step: int) -> float:
+    """The learning rate of `step` (from 0), for the worker to set on every parameter group before it steps."""
+    return shape.learning_rate * cosine_with_warmup(step, shape.steps, shape.warmup_steps, shape.floor)
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Trainable parameters in two groups: matrices decay, vectors (norms, biases) do not."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def deepspeed_config(shape: TrainingShape, world: int, zero_stage: int) -> dict[str, Any]:
+    """The configuration for `deepspeed.initialize` (0.19.8) on `world` ranks. It logs to nobody.
+
+    `torch_adam` because DeepSpeed's own Adam kernels need a compiler at start. Raises `Invalid` for a stage outside
+    0 to 3 or no rank.
+    """
+    if zero_stage not in (0, 1, 2, 3):
+        raise Invalid(f"There is no ZeRO stage {zero_stage}.", "Choose 0, 1, 2 or 3.", field="zero_stage")
+    if world < 1:
+        raise Invalid(f"A run cannot have {world} ranks.", "Give at least 1.", field="world")
+    adam = {
+        "lr": shape.learning_rate,
+        "betas": list(BETAS),
+        "eps": EPSILON,
+        "weight_decay": shape.weight_decay,
+        "torch_adam": True,
+        "adam_w_mode": True,
+    }
+    return {
+        "train_micro_batch_size_per_gpu": shape.batch_size_per_rank,
+        "gradient_accumulation_steps": 1,
+        "train_batch_size": shape.batch_size_per_rank * world,
+        "optimizer": {"type": "AdamW", "params": adam},
+        "bf16": {"enabled": shape.precision == "bf16"},
+        "gradient_clipping": shape.clip,
+        "zero_optimization": {"stage": zero_stage},
+        "steps_per_print": 1_000_000_000,
+        "wall_clock_breakdown": False,
+    }
