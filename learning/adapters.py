@@ -41,7 +41,8 @@ class AdapterShape:
 def attach(model: PreTrainedModel, shape: AdapterShape, seed: int) -> PeftModel:
     """Wrap `model` (in place) so that only its adapter trains.
 
-    With a fresh adapter it computes what it did before. The same seed gives the same start at every site. Raises `Invalid` where no layer has one of the names.
+    With a fresh adapter it computes what it did before. The same seed gives the same start at every site. Raises
+    `Invalid` where no layer has one of the names.
     """
     config = LoraConfig(
         r=shape.rank,

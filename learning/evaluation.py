@@ -34,8 +34,8 @@ def bits_per_byte(
     """(nats, bytes): the total negative log likelihood of `texts` and their total UTF-8 length.
 
     Each text begins after the begin token. Texts over `max_length` tokens are scored in windows that advance by
-    `stride`, so that every token is scored once and, past the first window, with at least `max_length - stride` tokens before it.
-    `to_bits_per_byte` gives the ratio; sums over parts may be added first.
+    `stride`, so that every token is scored once and, past the first window, with at least `max_length - stride`
+    tokens before it. `to_bits_per_byte` gives the ratio; sums over parts may be added first.
     """
     if not 1 <= stride < max_length:
         raise Invalid(f"The stride {stride} does not fit windows of {max_length}.", "Keep 1 <= stride < max_length.")

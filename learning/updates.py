@@ -51,8 +51,8 @@ def check_update(
     """The L2 norm, over all tensors, of `update - reference`, once the update is found fit to be averaged.
 
     Raises `Invalid` with the reason for other names, shapes or dtypes, for values that are not finite, and where the
-    norm exceeds `max_norm_ratio` times the norm of `reference` or exceeds `max_norm`. The bound limits how far one site can
-    pull an average (norm clipping as in Sun et al., arXiv:1911.07963); it does not detect poisoning within the bound.
+    norm exceeds `max_norm_ratio` times the norm of `reference` or exceeds `max_norm`. The bound limits how far one site
+    can pull an average (compare norm clipping, Sun et al., arXiv:1911.07963); poisoning within it goes unseen.
     """
     check_names_and_shapes(update, reference)
     squared_change = squared_reference = 0.0

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from itertools import chain, islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from learning.packing import batch_at, batches, pack
+from trust.errors import Invalid
+
+DOCUMENTS = st.lists(st.lists(st.integers(1, 80_000), max_size=30), max_size=20)
+
+
+@given(DOCUMENTS, st.integers(2, 17))
+def test_no_token_is_lost_but_the_incomplete_tail(documents: list[list[int]], length: int) -> None:
+    stream = list(chain.from_iterable([*document, 0] for document in documents))
+    packed = pack(iter(documents), length, 0)
+    assert packed.shape == (len(stream) // length, length)
+    assert packed.ravel().tolist() == stream[: packed.size]
+
+
+def test_ids_take_two_bytes_where_they_fit() -> None:
+    assert pack([[65_535]], 2, 0).dtype == np.uint16
+    assert pack([[65_536]], 2, 0).dtype == np.int32
+
+
+@pytest.mark.parametrize("document", [[-1, 2], [2**40], ["a"]])
+def test_what_is_no_token_id_is_refused(document: list[int]) -> None:
+    with pytest.raises(Invalid):
+        pack([document], 2, 0)
+
+
+def _ids(step: int, world: int, size: int, seed: int = 5, blocks: int = 10) -> list[int]:
+    packed = np.arange(blocks * 2, dtype=np.uint16).reshape(-1, 2)
+    parts = [batch_at(packed, step, size, rank, world, seed) for rank in range(world)]
+    return [int(row[0]) // 2 for part in parts for row in part]
+
+
+def test_each_epoch_visits_every_block_once_in_another_order() -> None:
+    epochs = [[block for step in range(5 * e, 5 * e + 5) for block in _ids(step, 2, 1)] for e in range(3)]
+    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
+    assert epochs[0] != epochs[1] != epochs[2]
+    assert _ids(0, 2, 1, seed=6) + _ids(1, 2, 1, seed=6) != epochs[0][:4]
+
+
+def test_a_batch_depends_on_seed_and_step_alone_not_on_the_number_of_ranks() -> None:
+    for step in range(12):
+        assert _ids(step, 1, 4) == _ids(step, 2, 2) == _ids(step, 4, 1)
+
+
+def test_batches_resume_where_they_stopped() -> None:
+    packed = pack([list(range(1, 60))], 4, 0)
+    straight = list(islice(batches(packed, 2, 1, 0, 1), 9))
+    resumed = list(islice(batches(packed, 2, 1, 0, 1, first_step=5), 4))
+    assert all(torch.equal(a, b) for a, b in zip(straight[5:], resumed, strict=True))
+    assert straight[0].dtype == torch.int64
+    assert straight[0].shape == (2, 4)
+
+
+def test_no_blocks_and_impossible_ranks_are_refused() -> None:
+    with pytest.raises(Invalid):
+        batch_at(pack([[1]], 8, 0), 0, 1, 0, 1, 0)
+    with pytest.raises(Invalid):
+        batch_at(pack([[1, 2, 3]], 2, 0), 0, 1, 2, 2, 0)

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from learning.pretraining import TrainingShape, block_loss, deepspeed_config, learning_rate_at, parameter_groups
+from trust.errors import Invalid
+
+SHAPE = TrainingShape(100, 4, 3e-3, 10, 0.1, 1.0, 0, 32)
+
+
+def test_the_loss_is_that_of_transformers(model: LlamaForCausalLM) -> None:
+    blocks = torch.randint(0, 320, (3, 16), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(block_loss(model, blocks), model(input_ids=blocks, labels=blocks).loss)
+
+
+def test_the_learning_rate_peaks_after_the_warm_up() -> None:
+    rates = [learning_rate_at(SHAPE, step) for step in range(100)]
+    assert max(rates) == rates[9] == SHAPE.learning_rate
+    assert rates[-1] == pytest.approx(0.1 * SHAPE.learning_rate)
+
+
+def test_matrices_decay_and_vectors_do_not(model: LlamaForCausalLM) -> None:
+    matrices, vectors = parameter_groups(model, 0.1)
+    assert (matrices["weight_decay"], vectors["weight_decay"]) == (0.1, 0.0)
+    assert len(vectors["params"]) == 2 * 2 + 1
+    total = sum(p.numel() for group in (matrices, vectors) for p in group["params"])
+    assert total == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_the_deepspeed_configuration(stage: int) -> None:
+    config = deepspeed_config(SHAPE, 2, stage)
+    assert json.loads(json.dumps(config)) == config
+    assert config["train_batch_size"] == 8
+    assert config["zero_optimization"]["stage"] == stage
+    assert config["optimizer"]["params"]["torch_adam"] is True
+    assert config["bf16"]["enabled"] is True
+    assert deepspeed_config(replace(SHAPE, precision="fp32"), 2, stage)["bf16"]["enabled"] is False
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"steps": 0}, {"warmup_steps": 101}, {"precision": "fp16"}, {"sequence_length": 1}, {"seed": -1}, {"clip": 0.0}],
+)
+def test_impossible_runs_are_refused(change: dict[str, int]) -> None:
+    with pytest.raises(Invalid):
+        replace(SHAPE, **change)
+    with pytest.raises(Invalid):
+        deepspeed_config(SHAPE, 1, 4)
