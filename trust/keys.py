@@ -1,0 +1,223 @@
+"""The two kinds of key that sign for the coalition.
+
+Artifact keys are ECDSA P-256 with SHA-256 and DER signatures (FIPS 186-5, RFC 5915/5958): HSMs hold them, and Sigstore
+clients and `model_signing verify key` accept them. Log keys are Ed25519 (RFC 8032) in the spelling of C2SP signed notes
+(c2sp.org/signed-note): `name+hash+base64` for the public half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from trust.encoding import from_base64, to_base64
+from trust.errors import Denied, Invalid, NotFound
+from trust.files import write_private
+
+_ECDSA = ec.ECDSA(hashes.SHA256())
+_MAX_KEY_FILE = 16 * 1024
+
+
+@dataclass(frozen=True)
+class ArtifactPublicKey:
+    """A P-256 public key. Two are equal when their points are, whatever they were read from."""
+
+    raw: bytes  # the uncompressed point, 65 bytes
+
+    @classmethod
+    def from_pem(cls, pem: bytes) -> ArtifactPublicKey:
+        try:
+            key = serialization.load_pem_public_key(pem[:_MAX_KEY_FILE])
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise Invalid("The text is not a public key in PEM form.") from error
+        return cls.from_key(key)
+
+    @classmethod
+    def from_key(cls, key: object) -> ArtifactPublicKey:
+        """Wrap a key of `cryptography`; whatever is not on P-256 is refused."""
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise Invalid(
+                "The public key is not an ECDSA key on the curve P-256.", "Make one with `coalition keys new`."
+            )
+        return cls(key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint))
+
+    def pem(self) -> bytes:
+        return self._key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    @property
+    def keyid(self) -> str:
+        """SHA-256 of the SubjectPublicKeyInfo in DER, in hex. A hint for look-ups, never a proof of anything."""
+        spki = self._key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+        return hashlib.sha256(spki).hexdigest()
+
+    def verify(self, signature: bytes, message: bytes) -> None:
+        try:
+            self._key.verify(signature, message, _ECDSA)
+        except InvalidSignature as error:
+            raise Denied(f"The signature is not one of key {self.keyid[:16]} over these bytes.") from error
+
+    @property
+    def _key(self) -> ec.EllipticCurvePublicKey:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), self.raw)
+
+
+@dataclass(frozen=True)
+class ArtifactKey:
+    """A P-256 private key, held in memory."""
+
+    _key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> ArtifactKey:
+        return cls(ec.generate_private_key(ec.SECP256R1()))
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> ArtifactKey:
+        try:
+            key = serialization.load_pem_private_key(read_secret_file(path), password=None)
+        except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+            raise Invalid(f"{path} is not an unencrypted private key in PKCS#8 PEM form.") from error
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise Invalid(f"{path} does not hold an ECDSA key on the curve P-256.")
+        return cls(key)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        write_private(path, self.private_pem())
+
+    def private_pem(self) -> bytes:
+        return self._key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    @property
+    def public(self) -> ArtifactPublicKey:
+        return ArtifactPublicKey.from_key(self._key.public_key())
+
+    def sign(self, message: bytes) -> bytes:
+        return self._key.sign(message, _ECDSA)
+
+
+def read_secret_file(path: str | PathLike[str]) -> bytes:
+    """Read a secret that nobody but its owner can read; refuse one that others can."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise NotFound(f"There is no key at {path}.") from error
+    with os.fdopen(descriptor, "rb") as file:
+        mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+        if mode & 0o077:
+            raise Denied(f"The key {path} can be read by others (mode {mode:04o}).", f"Run `chmod 600 {Path(path)}`.")
+        return file.read(_MAX_KEY_FILE)
+
+
+# --- Ed25519 log keys -------------------------------------------------------------------------------------------------
+
+_ED25519 = b"\x01"  # the signature type of c2sp.org/signed-note
+_NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,255}")
+_P = 2**255 - 19
+_D = -121665 * pow(121666, -1, _P) % _P
+_ORDER_8 = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
+_LOW_ORDER = {0, 1, _P - 1, _ORDER_8, _P - _ORDER_8}
+
+
+@dataclass(frozen=True)
+class LogPublicKey:
+    """An Ed25519 public key with the name it signs under."""
+
+    name: str
+    raw: bytes
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise Invalid(
+                f"{self.name[:60]!r} cannot name a log key: it is empty, or holds white space or a plus sign."
+            )
+        _check_point(self.raw)
+
+    @classmethod
+    def decode(cls, vkey: str) -> LogPublicKey:
+        """Read `name+hash+base64`; the hash is checked, so that a mistyped key is noticed."""
+        parts = vkey.strip().split("+", 2)
+        data = from_base64(parts[-1], "The last part of the log key")
+        if len(parts) != 3 or len(data) != 33 or data[:1] != _ED25519:
+            raise Invalid("The text is not a log key of the form name+hash+base64 with an Ed25519 key.")
+        key = cls(parts[0], data[1:])
+        if parts[1] != key.key_hash.hex():
+            raise Invalid(f"The log key of {key.name} does not match its own hash; a character may be mistyped.")
+        return key
+
+    def encode(self) -> str:
+        return f"{self.name}+{self.key_hash.hex()}+{to_base64(_ED25519 + self.raw)}"
+
+    @property
+    def key_hash(self) -> bytes:
+        """The four bytes that a signature line carries: SHA-256(name, newline, type, key)."""
+        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.raw).digest()[:4]
+
+    def verify(self, signature: bytes, message: bytes) -> None:
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
+        except InvalidSignature as error:
+            raise Denied(f"The signature is not one of log key {self.name}+{self.key_hash.hex()}.") from error
+
+
+@dataclass(frozen=True)
+class LogKey:
+    """An Ed25519 private key with the name it signs under; its file is the one of Go's sumdb/note."""
+
+    name: str
+    seed: bytes = field(repr=False)
+
+    @classmethod
+    def generate(cls, name: str) -> LogKey:
+        key = cls(name, Ed25519PrivateKey.generate().private_bytes_raw())
+        _ = key.public  # refuses a bad name
+        return key
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> LogKey:
+        text = read_secret_file(path).decode("utf-8", "replace").strip()
+        prefix, _, rest = text.partition("+KEY+")
+        parts = rest.split("+", 2)
+        data = from_base64(parts[-1], "The last part of the log key")
+        if prefix != "PRIVATE" or len(parts) != 3 or len(data) != 33 or data[:1] != _ED25519:
+            raise Invalid(f"{path} is not a log key of the form PRIVATE+KEY+name+hash+base64.")
+        key = cls(parts[0], data[1:])
+        if parts[1] != key.public.key_hash.hex():
+            raise Invalid(f"The log key in {path} does not match its own hash; the file may be damaged.")
+        return key
+
+    def save(self, path: str | PathLike[str]) -> None:
+        encoded = to_base64(_ED25519 + self.seed)
+        write_private(path, f"PRIVATE+KEY+{self.name}+{self.public.key_hash.hex()}+{encoded}\n".encode())
+
+    @property
+    def public(self) -> LogPublicKey:
+        return LogPublicKey(self.name, Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw())
+
+    def sign(self, message: bytes) -> bytes:
+        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
+
+
+def _check_point(raw: bytes) -> None:
+    """Refuse encodings under which one signature verifies for many messages, or two spellings name one key."""
+    if len(raw) != 32:
+        raise Invalid(f"An Ed25519 public key has 32 bytes; this one has {len(raw)}.")
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    if y >= _P:
+        raise Invalid("The Ed25519 public key is encoded in a non-canonical way.")
+    if y in _LOW_ORDER:
+        raise Invalid("The Ed25519 public key is a point of low order, under which signatures prove nothing.")
+    x_squared = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
+    if pow(x_squared, (_P - 1) // 2, _P) != 1:
+        raise Invalid("The Ed25519 public key is not a point of the curve.")
