@@ -1,0 +1,54 @@
+"""What every document of the contract shares: closed schemas, typed fields, one clear sentence when something is off."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from trust.errors import Invalid
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
+Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,79}$")]
+DigestText = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+Licence = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:() -]{0,199}$")]
+Path = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,3}$")]
+
+
+def now() -> str:
+    """The present as RFC 3339 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Document(BaseModel):
+    """A value with a closed schema: unknown keys are refused, instances are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def read(cls, value: Any) -> Self:
+        """Validate parsed JSON or TOML. Raises `Invalid` naming the first field at fault."""
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            field = ".".join(str(part) for part in first["loc"]) or cls.__name__
+            raise Invalid(f"{cls.__name__}: {field}: {first['msg']}.", field=field) from None
+
+
+class FileEntry(Document):
+    """One file of a submission, model or release; `size` in bytes."""
+
+    path: Path
+    digest: DigestText
+    size: int = Field(ge=0)
+
+
+class Claim(Document):
+    """The predicate of every statement: `hub` (log origin) binds it to one coalition, `signer` to one party."""
+
+    hub: Text
+    signer: Identifier
+    issued_at: str = Field(default_factory=now)

@@ -1,0 +1,18 @@
+"""Who takes part: signed by the hub when an organisation enrols."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from protos.documents.base import Claim, Identifier, Text
+
+Role = Literal["core", "contributor", "viewer"]
+
+
+class Member(Claim):
+    """An organisation, its role and the artifact key (SPKI PEM) that its statements are verified with."""
+
+    member: Identifier
+    organisation: Text
+    role: Role
+    artifact_key: str

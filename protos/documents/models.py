@@ -1,0 +1,59 @@
+"""Model versions and releases."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Licence
+
+
+class DataUsed(Document):
+    """One dataset that entered a model: its statement's payload digest and the tokens trained on."""
+
+    dataset: Identifier
+    payload: DigestText
+    member: Identifier
+    licence: Licence
+    tokens: int = Field(ge=0)
+
+
+class Contribution(Document):
+    """One member's part in a round."""
+
+    member: Identifier
+    examples: int = Field(ge=0)
+    weight: float = Field(ge=0)
+    loss_first: float
+    loss_last: float
+    update_norm: float = Field(ge=0)
+    excluded: str = Field(default="", max_length=500)
+
+
+class Model(Claim):
+    """Signed by the hub: a model version, and all that went into it. `payload` is its source's statement (run or campaign)."""
+
+    model: Identifier
+    parent: Identifier | None = None
+    origin: Literal["run", "round"]
+    source: Identifier
+    payload: DigestText
+    round: int = Field(default=0, ge=0)
+    parameters: int = Field(ge=1)
+    architecture: str = Field(max_length=100)
+    tokens: int = Field(default=0, ge=0)
+    files: tuple[FileEntry, ...] = Field(min_length=1)
+    data: tuple[DataUsed, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
+    update: DigestText | None = None
+    code_version: str = Field(max_length=100)
+
+
+class Release(Claim):
+    """Signed by a core member: this folder, under this version. `bundle` is the Sigstore bundle over the same files."""
+
+    version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]{0,39}$")
+    model: Identifier
+    files: tuple[FileEntry, ...] = Field(min_length=1)
+    bundle: DigestText

@@ -1,0 +1,99 @@
+"""From a document to a signed statement and back: the one table of kinds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from protos.documents.base import Claim
+from protos.documents.campaigns import Campaign, CampaignEnd, Consent
+from protos.documents.evaluations import Evaluation
+from protos.documents.members import Member
+from protos.documents.models import Model, Release
+from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
+from protos.documents.submissions import Dataset, Suite
+from trust.canonical import emit
+from trust.digests import Digest, digest_bytes, hex_of
+from trust.errors import Invalid
+from trust.keys import ArtifactKey
+from trust.statements import Statement, Subject, payload_digest, sign_statement, unverified_statement
+
+KINDS: dict[str, type[Claim]] = {
+    "member": Member,
+    "dataset": Dataset,
+    "suite": Suite,
+    "run": Run,
+    "checkpoint": Checkpoint,
+    "run-end": RunEnd,
+    "stop": Stop,
+    "model": Model,
+    "evaluation": Evaluation,
+    "campaign": Campaign,
+    "consent": Consent,
+    "campaign-end": CampaignEnd,
+    "release": Release,
+}
+_KIND_OF = {document: kind for kind, document in KINDS.items()}
+_TYPE_PREFIX = "urn:coalition:statement:"
+_TYPE_SUFFIX = ":v1"
+_PREFIX = {"dataset": "data", "evaluation": "eval"}
+
+HUB = "hub"
+"""The signer name of statements that the hub itself makes."""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What an envelope says, before anybody checked who signed it."""
+
+    kind: str
+    claim: Claim
+    payload: Digest
+
+    @property
+    def id(self) -> str:
+        """The identifier that users see."""
+        return identifier(self.kind, self.claim, self.payload)
+
+
+def identifier(kind: str, claim: Claim, payload: Digest) -> str:
+    """Members, model versions and releases have names; everything else is `kind-` and twelve digits of its payload digest."""
+    if isinstance(claim, Member):
+        return claim.member
+    if isinstance(claim, Model):
+        return claim.model
+    if isinstance(claim, Release):
+        return claim.version
+    return f"{_PREFIX.get(kind, kind)}-{hex_of(payload)[:12]}"
+
+
+def predicate_type(kind: str) -> str:
+    """The in-toto predicate type of a kind."""
+    return f"{_TYPE_PREFIX}{kind}{_TYPE_SUFFIX}"
+
+
+def _subjects(kind: str, claim: Claim, predicate: dict[str, Any]) -> tuple[Subject, ...]:
+    files = getattr(claim, "files", None)
+    if files:
+        return tuple(Subject(entry.path, Digest(entry.digest)) for entry in files)
+    return (Subject(kind, digest_bytes(emit(predicate))),)
+
+
+def sign(claim: Claim, key: ArtifactKey) -> bytes:
+    """The DSSE envelope of a claim's in-toto statement."""
+    kind = _KIND_OF[type(claim)]
+    predicate = claim.model_dump(mode="json")
+    return sign_statement(Statement(predicate_type(kind), _subjects(kind, claim, predicate), predicate), key)
+
+
+def read(envelope: bytes) -> Claimed:
+    """Parse an envelope by the closed schema of its kind. Says nothing about its signature. Raises `Invalid`."""
+    statement = unverified_statement(envelope)
+    text = statement.predicate_type
+    kind = text.removeprefix(_TYPE_PREFIX).removesuffix(_TYPE_SUFFIX)
+    if kind not in KINDS or predicate_type(kind) != text:
+        raise Invalid(f"Statement type {text!r} is not one this coalition knows.")
+    claim = KINDS[kind].read(statement.predicate)
+    if statement.subjects != _subjects(kind, claim, statement.predicate):
+        raise Invalid(f"The subjects of the {kind} statement do not match its predicate.")
+    return Claimed(kind, claim, payload_digest(envelope))
