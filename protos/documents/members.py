@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from protos.documents.base import Claim, Identifier, Text
+from protos.documents.base import Claim, Identifier, Name, Text
 
 Role = Literal["core", "contributor", "viewer"]
 
@@ -16,3 +16,10 @@ class Member(Claim):
     organisation: Text
     role: Role
     artifact_key: str
+
+
+class Node(Claim):
+    """A machine of an organisation that may be given base runs."""
+
+    node: Name
+    organisation: Text

@@ -35,13 +35,17 @@ class Data(Document):
 
 
 class Training(Document):
-    """How to train. `batch_size` counts sequences per rank and step; a step sees batch_size x ranks x sequence_length tokens."""
+    """How to train. `batch_size` counts sequences per rank and step; a step sees batch_size x ranks x sequence_length tokens.
+
+    The learning rate warms up, then falls along a cosine to `floor` times its peak (1: it stays at the peak).
+    """
 
     steps: int = Field(ge=1, le=10_000_000)
     batch_size: int = Field(ge=1, le=65_536)
     sequence_length: int = Field(ge=16, le=1_048_576)
     learning_rate: float = Field(gt=0, le=1)
     warmup_steps: int = Field(default=0, ge=0)
+    floor: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.1, ge=0, le=1)
     clip: float = Field(default=1.0, gt=0)
     seed: int = Field(default=0, ge=0)

@@ -8,7 +8,7 @@ from typing import Any
 from protos.documents.base import Claim
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent
 from protos.documents.evaluations import Evaluation
-from protos.documents.members import Member
+from protos.documents.members import Member, Node
 from protos.documents.models import Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
 from protos.documents.submissions import Dataset, Suite
@@ -20,6 +20,7 @@ from trust.statements import Statement, Subject, payload_digest, sign_statement,
 
 KINDS: dict[str, type[Claim]] = {
     "member": Member,
+    "node": Node,
     "dataset": Dataset,
     "suite": Suite,
     "run": Run,
@@ -57,9 +58,11 @@ class Claimed:
 
 
 def identifier(kind: str, claim: Claim, payload: Digest) -> str:
-    """Members, model versions and releases have names; everything else is `kind-` and twelve digits of its payload digest."""
+    """Members, nodes, model versions and releases have names; everything else is `kind-` and twelve digits of its payload digest."""
     if isinstance(claim, Member):
         return claim.member
+    if isinstance(claim, Node):
+        return claim.node
     if isinstance(claim, Model):
         return claim.model
     if isinstance(claim, Release):

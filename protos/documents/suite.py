@@ -6,15 +6,20 @@ Its JSON Schema is published as `eval_suites/suite.schema.json` (a test keeps th
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from protos.documents.base import Document, Licence, Name, Text
+from trust.errors import Invalid
 
 DataFile = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,60}\.jsonl$")]
 FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 TaskName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{1,39}$")]
+
+MAX_TEXT = 1 << 20
+MAX_CHOICES = 20
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _FIELD = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
@@ -74,3 +79,28 @@ class SuiteFormat(Document):
         if len(set(names)) != len(names):
             raise ValueError("two tasks share a name")
         return self
+
+
+def check_row(task: MultipleChoice | Perplexity, row: Mapping[str, Any]) -> None:
+    """That a row of a task's data holds what the task asks for. Raises `Invalid`."""
+    if isinstance(task, Perplexity):
+        _text(row, task.text)
+        return
+    for name in placeholders(task.prompt):
+        _text(row, name)
+    choices = row.get(task.choices)
+    if not isinstance(choices, list) or not 2 <= len(choices) <= MAX_CHOICES:
+        raise Invalid(f"`{task.choices}` is not a list of 2 to {MAX_CHOICES} texts.", field=task.choices)
+    if not all(isinstance(choice, str) and 0 < len(choice) <= MAX_TEXT for choice in choices):
+        raise Invalid(f"`{task.choices}` holds something that is not a text.", field=task.choices)
+    if len(set(choices)) != len(choices):
+        raise Invalid(f"`{task.choices}` holds the same text twice.", field=task.choices)
+    answer = row.get(task.answer)
+    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
+        raise Invalid(f"`{task.answer}` is not the position of a choice, counted from 0.", field=task.answer)
+
+
+def _text(row: Mapping[str, Any], name: str) -> None:
+    value = row.get(name)
+    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEXT:
+        raise Invalid(f"`{name}` is not a text of at most {MAX_TEXT} characters.", field=name)

@@ -1,0 +1,192 @@
+"""Who calls, and what they may do: identity from the verified certificate, one table of calls and roles, deny by default."""
+
+from __future__ import annotations
+
+import datetime as dt
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import grpc
+from cryptography import x509
+from grpc_status import rpc_status
+
+from protos.transport.errors import to_status
+from trust.certificates import party_of
+from trust.errors import Denied, Problem, Unavailable
+
+Role = Literal["core", "contributor", "viewer", "node"]
+RoleOf = Callable[[str, str], Role]
+"""(kind, identifier) -> role, from the members room. Raises `Denied` for a party that is not, or no longer, enrolled."""
+
+_log = logging.getLogger(__name__)
+
+ALL: frozenset[Role] = frozenset({"core", "contributor", "viewer", "node"})
+PEOPLE: frozenset[Role] = frozenset({"core", "contributor", "viewer"})
+BUILDERS: frozenset[Role] = frozenset({"core", "contributor"})
+CORE: frozenset[Role] = frozenset({"core"})
+NODE: frozenset[Role] = frozenset({"node"})
+
+ALLOWED: dict[str, dict[str, frozenset[Role]]] = {
+    "Members": {"WhoAmI": ALL, "ListMembers": PEOPLE},
+    "Ledger": {"GetHead": ALL, "ReadTile": ALL, "ListEntries": ALL, "GetReceipt": ALL},
+    "Blobs": {"Read": ALL, "Check": PEOPLE, "Write": NODE},
+    "Submissions": {
+        "Open": BUILDERS,
+        "Upload": BUILDERS,
+        "Commit": BUILDERS,
+        "ListSubmissions": PEOPLE,
+        "GetSubmission": PEOPLE,
+    },
+    "Training": {
+        "LaunchRun": CORE,
+        "ListRuns": PEOPLE,
+        "GetRun": PEOPLE,
+        "WatchRun": PEOPLE,
+        "CancelRun": CORE,
+        "ListNodes": PEOPLE,
+    },
+    "Nodes": {"Attach": NODE},
+    "Campaigns": {
+        "OpenCampaign": CORE,
+        "ListCampaigns": PEOPLE,
+        "GetCampaign": PEOPLE,
+        "WatchCampaign": PEOPLE,
+        "JoinCampaign": BUILDERS,
+        "StopCampaign": CORE,
+        "RegisterSite": BUILDERS,
+    },
+    "Evaluations": {"ListEvaluations": PEOPLE, "GetEvaluation": PEOPLE, "GetLeaderboard": PEOPLE},
+    "Models": {"ListModels": PEOPLE, "GetModel": PEOPLE, "GetLineage": PEOPLE},
+    "Releases": {"PrepareRelease": CORE, "PublishRelease": CORE, "ListReleases": PEOPLE, "GetRelease": PEOPLE},
+}
+"""Every call of `coalition.v1` on the main listener and the roles that may make it."""
+
+_OPEN_TO_ENROLLED = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.ServerReflection/")
+_PREFIX = "/coalition.v1."
+
+
+@dataclass(frozen=True)
+class Caller:
+    """The party at the other end of the call."""
+
+    kind: Literal["member", "node"]
+    id: str
+    role: Role
+
+
+_caller: ContextVar[Caller] = ContextVar("caller")
+
+
+def caller() -> Caller:
+    """The party that makes the present call."""
+    return _caller.get()
+
+
+def roles_for(method: str) -> frozenset[Role]:
+    """The roles that may call a full method name (`/coalition.v1.Ledger/GetHead`); none for what is not in the table."""
+    if method.startswith(_OPEN_TO_ENROLLED):
+        return ALL
+    service, _, name = method.removeprefix(_PREFIX).partition("/")
+    return ALLOWED.get(service, {}).get(name, frozenset())
+
+
+class Access(grpc.aio.ServerInterceptor):
+    """Authenticates and authorises every call and every message of a stream, and turns Problems into rich statuses."""
+
+    def __init__(self, hub: str, role_of: RoleOf) -> None:
+        self._hub, self._role_of = hub, role_of
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = await continuation(details)
+        if handler is None:
+            return handler
+        return _wrap(handler, lambda context: self._authorise(details.method, context))
+
+    def _authorise(self, method: str, context: Any) -> None:
+        """Raises `Denied`; sets `caller()`."""
+        who = self._identify(context)
+        if who.role not in roles_for(method):
+            raise Denied(f"A {who.role} may not call {method.rpartition('/')[2]}.", "Ask the core team.")
+        _caller.set(who)
+
+    def _identify(self, context: Any) -> Caller:
+        certificates = context.auth_context().get("x509_pem_cert", [])
+        if len(certificates) != 1:
+            raise Denied("The call carries no client certificate.", "Enrol first.")
+        expiry = x509.load_pem_x509_certificate(certificates[0]).not_valid_after_utc
+        if expiry < dt.datetime.now(dt.UTC):
+            raise Denied(f"Your certificate expired at {expiry:%Y-%m-%d %H:%M} UTC.", "Enrol again.")
+        party = party_of(certificates[0])
+        if party.hub != self._hub:
+            raise Denied(f"The certificate was issued by the hub {party.hub!r}, and this is {self._hub!r}.")
+        return Caller(party.kind, party.name, self._role_of(party.kind, party.name))
+
+
+class Answers(grpc.aio.ServerInterceptor):
+    """For the enrolment listener, which knows no callers: only turns Problems into rich statuses."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = await continuation(details)
+        return handler if handler is None else _wrap(handler, lambda context: None)
+
+
+def _wrap(handler: Any, authorise: Callable[[Any], None]) -> Any:
+    """The same handler behind authorisation and with Problems answered as google.rpc.Status."""
+    if handler.response_streaming:
+        behaviour = handler.stream_stream or handler.unary_stream
+
+        async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                authorise(context)
+                async for response in behaviour(_checked(handler, request, context, authorise), context):
+                    authorise(context)
+                    yield response
+            except Exception as error:
+                await _refuse(context, error)
+
+        make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        return make(streaming, handler.request_deserializer, handler.response_serializer)
+    behaviour = handler.stream_unary or handler.unary_unary
+
+    async def single(request: Any, context: Any) -> Any:
+        try:
+            authorise(context)
+            return await behaviour(_checked(handler, request, context, authorise), context)
+        except Exception as error:
+            return await _refuse(context, error)
+
+    make = grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
+    return make(single, handler.request_deserializer, handler.response_serializer)
+
+
+def _checked(handler: Any, request: Any, context: Any, authorise: Callable[[Any], None]) -> Any:
+    """A stream of requests whose every message is authorised: connections outlive revocation and expiry."""
+    return _authorised(request, context, authorise) if handler.request_streaming else request
+
+
+async def _authorised(requests: AsyncIterator[Any], context: Any, authorise: Callable[[Any], None]) -> AsyncIterator[Any]:
+    async for request in requests:
+        authorise(context)
+        yield request
+
+
+async def _refuse(context: Any, error: Exception) -> None:
+    """End the call with the problem's status; what is not a Problem is our fault, is logged, and says so."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    problem = error if isinstance(error, Problem) else None
+    if problem is None:
+        _log.error("a call failed", exc_info=error)
+        problem = Unavailable("The hub met an error of its own while answering.", "Its log says more.")
+    await context.abort_with_status(rpc_status.to_status(to_status(problem)))

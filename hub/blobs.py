@@ -1,0 +1,201 @@
+"""The content-addressed store: a blob is its SHA-256, is there whole or not at all, and never changes.
+
+Layout: `sha256/ab/<64 hex digits>` for blobs, `partial/` for what is still coming in.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from trust.digests import CHUNK, Digest, Hasher, digest_bytes, digest_file, hex_of
+from trust.errors import Conflict, Corrupt, Invalid, NotFound
+
+MAX_READ = 256 << 20
+
+
+class BlobStore:
+    """Blobs in a local directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._blobs = directory / "sha256"
+        self._partial = directory / "partial"
+        self._blobs.mkdir(parents=True, exist_ok=True)
+        self._partial.mkdir(exist_ok=True)
+
+    def has(self, digest: Digest) -> bool:
+        return self._target(digest).is_file()
+
+    def size(self, digest: Digest) -> int:
+        return self.path(digest).stat().st_size
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob lies; do not change it. Raises `NotFound`."""
+        path = self._target(digest)
+        if not path.is_file():
+            raise NotFound(f"There is no blob {digest}.")
+        return path
+
+    def read(self, digest: Digest, max_bytes: int = MAX_READ) -> bytes:
+        """The whole blob, verified. Raises `NotFound`, `Invalid` when larger than `max_bytes`, `Corrupt`."""
+        path = self.path(digest)
+        if path.stat().st_size > max_bytes:
+            raise Invalid(f"Blob {digest} has more than {max_bytes} bytes.")
+        data = path.read_bytes()
+        if digest_bytes(data) != digest:
+            raise Corrupt(f"Blob {digest} was changed on the hub's disk.")
+        return data
+
+    def chunks(self, digest: Digest, offset: int = 0) -> Iterator[bytes]:
+        """The blob from `offset` on, in pieces of at most 1 MiB."""
+        with self.path(digest).open("rb") as file:
+            file.seek(offset)
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    def check(self, digest: Digest) -> bool:
+        """Hash the stored bytes again. Raises `NotFound`."""
+        return digest_file(self.path(digest)) == digest
+
+    def put(self, data: bytes) -> Digest:
+        """Store and make durable."""
+        digest = digest_bytes(data)
+        if not self.has(digest):
+            temporary = self._partial / f"{secrets.token_hex(16)}.tmp"
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            self._publish(temporary, digest)
+        return digest
+
+    def put_file(self, source: Path) -> Digest:
+        """Copy a file in, hashed while it is copied, and make it durable."""
+        hasher = Hasher()
+        temporary = self._partial / f"{secrets.token_hex(16)}.tmp"
+        with source.open("rb") as incoming, temporary.open("xb") as file:
+            while chunk := incoming.read(CHUNK):
+                hasher.update(chunk)
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        self._publish(temporary, hasher.digest())
+        return hasher.digest()
+
+    def partial_size(self, owner: str, digest: Digest) -> int:
+        """Bytes of `owner`'s unfinished upload that are here already."""
+        path = self._partial_path(owner, digest)
+        return path.stat().st_size if path.is_file() else 0
+
+    def resumable(self, owner: str, digest: Digest, size: int, offset: int) -> Incoming:
+        """Go on with an upload of `size` bytes at `offset`. Raises `Conflict` when that is not where it stopped.
+
+        Every owner starts its own: who completes an upload has shown all of its bytes.
+        """
+        return Incoming(self, self._partial_path(owner, digest), digest, size, offset, keep=True)
+
+    def incoming(self, digest: Digest, size: int) -> Incoming:
+        """Receive `size` bytes in one go; what came of a cut is dropped."""
+        return Incoming(self, self._partial / f"{secrets.token_hex(16)}.tmp", digest, size, 0, keep=False)
+
+    def sweep(self) -> None:
+        """At start-up: drop what an interrupted `put` left behind; uploads may still be resumed."""
+        for path in self._partial.glob("*.tmp"):
+            path.unlink(missing_ok=True)
+
+    def free_bytes(self) -> int:
+        return shutil.disk_usage(self._blobs).free
+
+    def _partial_path(self, owner: str, digest: Digest) -> Path:
+        return self._partial / f"{owner}-{hex_of(digest)}"
+
+    def _target(self, digest: Digest) -> Path:
+        name = hex_of(digest)
+        return self._blobs / name[:2] / name
+
+    def _publish(self, temporary: Path, digest: Digest) -> None:
+        target = self._target(digest)
+        fresh = not target.parent.is_dir()
+        target.parent.mkdir(exist_ok=True)
+        temporary.rename(target)
+        _sync(target.parent)
+        if fresh:
+            _sync(self._blobs)
+
+
+class Incoming:
+    """Bytes on their way in; a context manager. `finish` publishes them; leaving early keeps a resumable upload durable."""
+
+    def __init__(self, store: BlobStore, path: Path, digest: Digest, size: int, offset: int, *, keep: bool) -> None:
+        self._store, self._path, self._digest, self._size, self._keep = store, path, digest, size, keep
+        self._hasher = Hasher()
+        self.offset = offset
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
+        try:
+            self._lock()
+            self._skip(offset)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with suppress(OSError):
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        self._file.close()
+        if not self._keep:
+            self._path.unlink(missing_ok=True)
+
+    def write(self, data: bytes) -> None:
+        """Append. Raises `Invalid` beyond the announced size."""
+        if self.offset + len(data) > self._size:
+            raise Invalid(f"More than the announced {self._size} bytes came for {self._digest}.")
+        self._hasher.update(data)
+        self._file.write(data)
+        self.offset += len(data)
+
+    def finish(self) -> bool:
+        """Publish when complete; False when bytes are still to come. Raises `Corrupt` and forgets a wrong upload."""
+        if self.offset < self._size:
+            return False
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if self._hasher.digest() != self._digest:
+            self._path.unlink(missing_ok=True)
+            raise Corrupt(f"The bytes sent are not those of {self._digest}.", "Check the file and send it again.")
+        self._store._publish(self._path, self._digest)
+        return True
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"{self._digest} is being uploaded already.", "Wait for that upload to end.") from None
+        if not self._path.exists() or self._path.stat().st_ino != os.fstat(self._file.fileno()).st_ino:
+            raise Conflict(f"{self._digest} was just uploaded by somebody else.", "Open the submission again.")
+
+    def _skip(self, offset: int) -> None:
+        """Hash what is here already, so that the digest covers the whole."""
+        here = os.fstat(self._file.fileno()).st_size
+        if offset != here:
+            raise Conflict(f"The upload of {self._digest} stands at byte {here}, not {offset}.", "Resume from there.")
+        while chunk := self._file.read(CHUNK):
+            self._hasher.update(chunk)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

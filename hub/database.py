@@ -1,0 +1,75 @@
+"""The database: SQLite in the hub's directory, or PostgreSQL by URL. A projection of the ledger, and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, event
+from sqlmodel import Session, create_engine
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class Database:
+    """One engine; `session()` is a transaction."""
+
+    def __init__(self, url: str) -> None:
+        self.url = _with_driver(url)
+        sqlite = self.url.startswith("sqlite")
+        arguments: dict[str, Any] = {"connect_args": {"timeout": 30}} if sqlite else {"pool_pre_ping": True}
+        self.engine = create_engine(self.url, **arguments)
+        if sqlite:
+            _prepare_sqlite(self.engine)
+
+    @contextmanager
+    def session(self, *, writing: bool = False) -> Iterator[Session]:
+        """A transaction: committed at the end of the block, rolled back when it raises.
+
+        `writing` takes SQLite's write lock at once: needed by a transaction that reads before it writes, which otherwise
+        fails when somebody else wrote in between.
+        """
+        engine = self.engine.execution_options(writing=writing)
+        with Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the schema to the newest revision."""
+        configuration = Config()
+        configuration.set_main_option("script_location", str(_MIGRATIONS))
+        with self.engine.connect() as connection:
+            configuration.attributes["connection"] = connection
+            command.upgrade(configuration, "head")
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def _with_driver(url: str) -> str:
+    """`postgresql://` means the psycopg 3 driver, which is the one we install."""
+    return url.replace("postgresql://", "postgresql+psycopg://", 1)
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """Durable commits, readers beside the writer, and transactions that SQLAlchemy begins itself.
+
+    The driver's own BEGIN comes too late for savepoints (SQLAlchemy documentation, "Serializable isolation / Savepoints").
+    """
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        writing = connection.get_execution_options().get("writing", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")

@@ -1,0 +1,28 @@
+"""The ledger's projection: one row per entry, one per grant."""
+
+from __future__ import annotations
+
+from sqlmodel import Field, SQLModel
+
+
+class LedgerEntry(SQLModel, table=True):
+    """What entry `index` of the log says; `payload` is unique, for that is what makes a replay a replay."""
+
+    __tablename__ = "ledger_entry"
+
+    index: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    kind: str = Field(index=True)
+    signer: str = Field(index=True)
+    id: str = Field(index=True)
+    time: str
+    envelope: str
+    payload: str = Field(unique=True)
+
+
+class BlobGrant(SQLModel, table=True):
+    """`audience` may read the blob."""
+
+    __tablename__ = "blob_grant"
+
+    digest: str = Field(primary_key=True)
+    audience: str = Field(primary_key=True)

@@ -1,0 +1,98 @@
+"""Where a hub keeps its things and where it listens: `hub.toml` in its directory, the one place that is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field
+
+from protos.documents.base import Document, Name
+from trust.errors import Conflict, Invalid, NotFound
+from trust.files import write_atomic
+
+FILE = "hub.toml"
+
+
+class Listening(Document):
+    """The part of the settings that stands in `hub.toml`; `COALITION_DATABASE` in the environment overrides `database`."""
+
+    name: Name
+    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    bind: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    port: int = Field(default=9090, ge=1, le=65535)
+    enrol_port: int = Field(default=9091, ge=1, le=65535)
+    superlink_port: int = Field(default=9092, ge=1, le=65535)
+    database: str = ""
+
+
+class Settings(Listening):
+    """`host` is what clients dial and the server certificate names; `bind` is the interface that is listened on."""
+
+    directory: Path
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read `hub.toml`. Raises `NotFound` where no hub was made, `Invalid` for a wrong file."""
+        path = directory / FILE
+        try:
+            values = tomllib.loads(path.read_text())
+        except FileNotFoundError:
+            raise NotFound(f"There is no hub in {directory}.", "Make one with `coalition-hub init`.") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise Invalid(f"{path} is not valid TOML: {error}.") from None
+        if url := os.environ.get("COALITION_DATABASE"):
+            values["database"] = url
+        return cls.read({**values, "directory": directory.absolute()})
+
+    def save(self) -> None:
+        """Write `hub.toml` for the first time."""
+        path = self.directory / FILE
+        if path.exists():
+            raise Conflict(f"{self.directory} holds a hub already.", "Serve it, or choose another directory.")
+        values = self.model_dump(exclude={"directory"})
+        text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
+        write_atomic(path, text.encode())
+
+    @property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.directory / 'database.sqlite'}"
+
+    @property
+    def authority_dir(self) -> Path:
+        return self.directory / "ca"
+
+    @property
+    def tls_key(self) -> Path:
+        return self.directory / "tls" / "server.key"
+
+    @property
+    def tls_chain(self) -> Path:
+        return self.directory / "tls" / "server.crt"
+
+    @property
+    def log_key(self) -> Path:
+        return self.directory / "keys" / "log.key"
+
+    @property
+    def statement_key(self) -> Path:
+        return self.directory / "keys" / "statement.key"
+
+    @property
+    def blobs_dir(self) -> Path:
+        return self.directory / "blobs"
+
+    @property
+    def ledger_dir(self) -> Path:
+        return self.directory / "ledger"
+
+    @property
+    def campaigns_dir(self) -> Path:
+        return self.directory / "campaigns"
+
+    @property
+    def superlink_dir(self) -> Path:
+        return self.directory / "superlink"

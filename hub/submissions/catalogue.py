@@ -1,0 +1,71 @@
+"""What was accepted, for the rooms that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from sqlmodel import Session, col, select
+
+from hub.submissions.tables import SubmissionRow
+from protos.documents.base import FileEntry
+from protos.documents.submissions import DatasetFile
+from trust.digests import Digest
+from trust.errors import NotFound
+
+File = TypeVar("File", bound=FileEntry)
+
+
+@dataclass(frozen=True)
+class Accepted(Generic[File]):
+    """A submission as others see it."""
+
+    id: str
+    payload: Digest
+    name: str
+    version: str
+    domain: str
+    licence: str
+    member: str
+    files: tuple[File, ...]
+
+
+def datasets(session: Session, ids: Sequence[str] = ()) -> list[Accepted[DatasetFile]]:
+    """Accepted datasets, oldest first: those named, or all. Raises `NotFound` for an unknown one."""
+    found = [_accepted(row, DatasetFile) for row in _rows(session, "dataset")]
+    if unknown := set(ids) - {dataset.id for dataset in found}:
+        raise NotFound(f"There is no dataset {min(unknown)}.", "See `coalition data list`.")
+    return [dataset for dataset in found if not ids or dataset.id in ids]
+
+
+def suites(session: Session) -> list[Accepted[FileEntry]]:
+    """Accepted suites, oldest first."""
+    return [_accepted(row, FileEntry) for row in _rows(session, "suite")]
+
+
+def get(session: Session, identifier: str) -> Accepted[FileEntry]:
+    """A submission of either kind. Raises `NotFound`."""
+    row = session.get(SubmissionRow, identifier)
+    if row is None:
+        raise NotFound(f"There is no submission {identifier[:80]!r}.")
+    return _accepted(row, FileEntry if row.kind == "suite" else DatasetFile)
+
+
+def tally(session: Session) -> dict[str, dict[str, int]]:
+    """Per member: datasets, suites and bytes of accepted data."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in session.exec(select(SubmissionRow)):
+        numbers = counts.setdefault(row.member, {"datasets": 0, "suites": 0, "data_size": 0})
+        numbers["suites" if row.kind == "suite" else "datasets"] += 1
+        numbers["data_size"] += row.size if row.kind == "dataset" else 0
+    return counts
+
+
+def _rows(session: Session, kind: str) -> Sequence[SubmissionRow]:
+    return session.exec(select(SubmissionRow).where(SubmissionRow.kind == kind).order_by(col(SubmissionRow.index))).all()
+
+
+def _accepted(row: SubmissionRow, schema: type[File]) -> Accepted[File]:
+    files = tuple(schema.read(file) for file in row.files)
+    return Accepted(row.id, Digest(row.payload), row.name, row.version, row.domain, row.licence, row.member, files)

@@ -1,0 +1,61 @@
+"""Ledger entries of kind `dataset` and `suite` as rows, and who may read their blobs."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from sqlmodel import Session, select
+
+from hub.ledger.grants import EVERYONE, NODES, grant, member_audience
+from hub.ledger.journal import Entry, Journal
+from hub.submissions.tables import SubmissionRow
+from protos.documents.statements import Claimed
+from protos.documents.submissions import Dataset, Suite
+from trust.errors import Conflict
+
+
+def register(journal: Journal) -> None:
+    for kind in ("dataset", "suite"):
+        journal.register(kind, project=_project, check=_check_name)
+
+
+def _check_name(session: Session, claimed: Claimed) -> None:
+    """A member's name and version stand for one content."""
+    claim = cast(Dataset | Suite, claimed.claim)
+    version = claim.version if isinstance(claim, Suite) else ""
+    query = select(SubmissionRow).where(
+        SubmissionRow.kind == claimed.kind,
+        SubmissionRow.member == claim.signer,
+        SubmissionRow.name == claim.name,
+        SubmissionRow.version == version,
+    )
+    if row := session.exec(query).first():
+        raise Conflict(
+            f"You submitted the {claimed.kind} {claim.name} {version} before, as {row.id}.".replace("  ", " "),
+            "Give it another name" + (" or version." if version else "."),
+        )
+
+
+def _project(session: Session, entry: Entry) -> None:
+    claim = cast(Dataset | Suite, entry.claim)
+    session.add(
+        SubmissionRow(
+            id=entry.id,
+            index=entry.index,
+            payload=entry.payload,
+            kind=entry.kind,
+            name=claim.name,
+            domain=claim.domain,
+            licence=claim.licence,
+            member=claim.signer,
+            visibility=claim.visibility,
+            version=claim.version if isinstance(claim, Suite) else "",
+            rows=claim.rows if isinstance(claim, Dataset) else 0,
+            size=sum(file.size for file in claim.files),
+            files=[file.model_dump(mode="json") for file in claim.files],
+            recorded_at=entry.time,
+        )
+    )
+    for file in claim.files:
+        grant(session, file.digest, EVERYONE if claim.visibility == "members" else member_audience(claim.signer))
+        grant(session, file.digest, NODES)

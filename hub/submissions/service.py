@@ -1,0 +1,158 @@
+"""gRPC: submissions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from sqlmodel import col, select
+
+from hub.access import Caller, caller
+from hub.blobs import BlobStore
+from hub.database import Database
+from hub.ledger.journal import Entry, Journal
+from hub.submissions.intake import Draft, Intake
+from hub.submissions.screening import Finding
+from hub.submissions.tables import SubmissionRow
+from protos.coalition.v1 import common_pb2, submissions_pb2, submissions_pb2_grpc
+from protos.documents.base import FileEntry
+from protos.documents.submissions import Dataset, Suite
+from trust.digests import parse_digest
+from trust.errors import Invalid, NotFound
+
+MAX_CHUNK = 1 << 20
+
+
+class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
+    """Open, upload, commit; list and show."""
+
+    def __init__(self, database: Database, blobs: BlobStore, journal: Journal) -> None:
+        self._database, self._journal = database, journal
+        self._intake = Intake(database, blobs, journal)
+
+    async def Open(self, request: common_pb2.SignedStatement, context: Any) -> submissions_pb2.OpenResponse:
+        opened = await asyncio.to_thread(self._intake.open, request.envelope, caller().id)
+        if isinstance(opened, Entry):
+            existing = await asyncio.to_thread(self._stored, opened.id, caller())
+            return submissions_pb2.OpenResponse(id=opened.id, existing=existing)
+        missing = await asyncio.to_thread(self._intake.missing, opened)
+        return submissions_pb2.OpenResponse(
+            id=opened.id,
+            missing=[submissions_pb2.Missing(digest=digest, offset=offset) for digest, offset in missing],
+        )
+
+    async def Upload(
+        self, request_iterator: AsyncIterator[submissions_pb2.UploadChunk], context: Any
+    ) -> submissions_pb2.UploadResponse:
+        first = await anext(request_iterator)
+        digest = parse_digest(first.digest)
+        draft = await asyncio.to_thread(self._intake.draft, first.submission, caller().id)
+        with await asyncio.to_thread(self._intake.receive, draft, digest, first.offset) as incoming:
+            await asyncio.to_thread(incoming.write, _data(first))
+            async for chunk in request_iterator:
+                await asyncio.to_thread(incoming.write, _data(chunk))
+            complete = await asyncio.to_thread(incoming.finish)
+        if complete:
+            await asyncio.to_thread(self._intake.shown, draft, digest)
+        return submissions_pb2.UploadResponse(offset=incoming.offset, complete=complete)
+
+    async def Commit(self, request: common_pb2.ById, context: Any) -> submissions_pb2.Submission:
+        who = caller()
+        draft = await asyncio.to_thread(self._intake.draft, request.id, who.id)
+        entry = await asyncio.to_thread(self._intake.commit, draft)
+        return await asyncio.to_thread(self._stored, entry.id, who)
+
+    async def ListSubmissions(
+        self, request: submissions_pb2.ListSubmissionsRequest, context: Any
+    ) -> submissions_pb2.ListSubmissionsResponse:
+        if request.kind not in ("", "dataset", "suite"):
+            raise Invalid(f"{request.kind[:20]!r} is neither dataset nor suite.", field="kind")
+        found = await asyncio.to_thread(self._list, request.kind, caller())
+        return submissions_pb2.ListSubmissionsResponse(submissions=found)
+
+    async def GetSubmission(self, request: common_pb2.ById, context: Any) -> submissions_pb2.Submission:
+        return await asyncio.to_thread(self._show, request.id, caller())
+
+    def _list(self, kind: str, who: Caller) -> list[submissions_pb2.Submission]:
+        query = select(SubmissionRow).order_by(col(SubmissionRow.index))
+        if kind:
+            query = query.where(SubmissionRow.kind == kind)
+        with self._database.session() as session:
+            rows = session.exec(query).all()
+        drafts = [draft for draft in self._intake.drafts(who.id) if kind in ("", draft.claimed.kind)]
+        return [_accepted(row) for row in rows] + [_draft(draft, ()) for draft in drafts]
+
+    def _show(self, identifier: str, who: Caller) -> submissions_pb2.Submission:
+        try:
+            return self._stored(identifier, who)
+        except NotFound:
+            for draft in self._intake.drafts(who.id):
+                if draft.id == identifier:
+                    return _draft(draft, self._intake.findings(identifier))
+            raise
+
+    def _stored(self, identifier: str, who: Caller) -> submissions_pb2.Submission:
+        """One accepted submission in full; what screening found is for its owner and the core team."""
+        with self._database.session() as session:
+            row = session.get(SubmissionRow, identifier)
+        if row is None:
+            raise NotFound(f"There is no submission {identifier[:80]!r}.", "See `coalition data list`.")
+        message = _accepted(row)
+        message.receipt.CopyFrom(self._journal.receipt(row.index))
+        if row.kind == "suite":
+            message.tasks.extend(self._intake.suite_tasks(tuple(FileEntry.read(file) for file in row.files)))
+        if who.role == "core" or who.id == row.member:
+            message.findings.extend(_findings(self._intake.findings(identifier)))
+        return message
+
+
+def _data(chunk: submissions_pb2.UploadChunk) -> bytes:
+    if len(chunk.data) > MAX_CHUNK:
+        raise Invalid(f"A chunk of {len(chunk.data)} bytes came; {MAX_CHUNK} are allowed.", field="data")
+    return chunk.data
+
+
+def _findings(findings: Sequence[Finding]) -> list[submissions_pb2.Finding]:
+    return [submissions_pb2.Finding(rule=f.rule, severity=f.severity, message=f.message) for f in findings]
+
+
+def _files(files: Sequence[FileEntry]) -> list[common_pb2.File]:
+    return [common_pb2.File(path=file.path, digest=file.digest, size=file.size) for file in files]
+
+
+def _accepted(row: SubmissionRow) -> submissions_pb2.Submission:
+    return submissions_pb2.Submission(
+        id=row.id,
+        kind=row.kind,
+        name=row.name,
+        domain=row.domain,
+        licence=row.licence,
+        member=row.member,
+        state="accepted",
+        rows=row.rows,
+        size=row.size,
+        files=[common_pb2.File(path=f["path"], digest=f["digest"], size=f["size"]) for f in row.files],
+        recorded_at=row.recorded_at,
+        visibility=row.visibility,
+        version=row.version,
+    )
+
+
+def _draft(draft: Draft, findings: Sequence[Finding]) -> submissions_pb2.Submission:
+    claim = draft.claim
+    return submissions_pb2.Submission(
+        id=draft.id,
+        kind=draft.claimed.kind,
+        name=claim.name,
+        domain=claim.domain,
+        licence=claim.licence,
+        member=claim.signer,
+        state=draft.state,
+        rows=claim.rows if isinstance(claim, Dataset) else 0,
+        size=sum(file.size for file in claim.files),
+        files=_files(claim.files),
+        findings=_findings(findings),
+        visibility=claim.visibility,
+        version=claim.version if isinstance(claim, Suite) else "",
+    )

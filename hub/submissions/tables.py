@@ -1,0 +1,62 @@
+"""Accepted submissions (a projection of the ledger) and drafts, which are not facts yet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import JSON, Column
+from sqlmodel import Field, SQLModel
+
+
+class SubmissionRow(SQLModel, table=True):
+    """A dataset or suite that was accepted. `files` are FileEntry or DatasetFile documents."""
+
+    __tablename__ = "submission"
+
+    id: str = Field(primary_key=True)
+    index: int
+    payload: str = Field(unique=True)
+    kind: str = Field(index=True)
+    name: str
+    domain: str
+    licence: str
+    member: str = Field(index=True)
+    visibility: str
+    version: str
+    rows: int
+    size: int
+    files: list[Any] = Field(sa_column=Column(JSON, nullable=False))
+    recorded_at: str
+
+
+class DraftRow(SQLModel, table=True):
+    """An opened submission: its signed manifest, and what screening found if it was rejected."""
+
+    __tablename__ = "submission_draft"
+
+    id: str = Field(primary_key=True)
+    member: str = Field(index=True)
+    envelope: bytes
+    opened_at: str
+    state: str = "open"
+
+
+class UploadedRow(SQLModel, table=True):
+    """A file that the submission's owner has shown in full. Naming a digest is not enough: it may be another's data."""
+
+    __tablename__ = "submission_uploaded"
+
+    submission: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True)
+
+
+class FindingRow(SQLModel, table=True):
+    """One result of screening, kept for the member's eyes."""
+
+    __tablename__ = "submission_finding"
+
+    id: int | None = Field(default=None, primary_key=True)
+    submission: str = Field(index=True)
+    rule: str
+    severity: str
+    message: str
