@@ -79,6 +79,14 @@ def fingerprint(cert_pem: bytes) -> Digest:
     return digest_bytes(_load(cert_pem).public_bytes(serialization.Encoding.DER))
 
 
+def subject_of(cert_pem: bytes) -> str:
+    """The common name; of an authority's certificate it is the hub's name."""
+    names = _load(cert_pem).subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if not names:
+        raise Invalid("The certificate has no common name.")
+    return str(names[0].value)
+
+
 def new_client_request(common_name: str) -> tuple[bytes, bytes]:
     """A fresh P-256 key and a signing request for it: (key PEM, CSR PEM). The name is a courtesy; the hub decides."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -116,12 +124,10 @@ class Authority:
             cert_pem = (Path(folder) / "ca.crt").read_bytes()
         except FileNotFoundError as error:
             raise NotFound(f"There is no certificate authority in {folder}.") from error
-        certificate = _load(cert_pem)
-        if ArtifactPublicKey.from_key(certificate.public_key()) != key.public:
+        if ArtifactPublicKey.from_key(_load(cert_pem).public_key()) != key.public:
             raise Invalid(f"The certificate and the key of the authority in {folder} do not belong together.")
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         private = serialization.load_pem_private_key(key.private_pem(), None)
-        return cls(str(names[0].value), cert_pem, cast(ec.EllipticCurvePrivateKey, private))
+        return cls(subject_of(cert_pem), cert_pem, cast(ec.EllipticCurvePrivateKey, private))
 
     def save(self, folder: str | PathLike[str]) -> None:
         Path(folder).mkdir(parents=True, exist_ok=True)

@@ -33,6 +33,11 @@ class Log:
         self._load_edge()
 
     @property
+    def vkey(self) -> str:
+        """The public key that heads verify with, as C2SP writes it."""
+        return self._key.public.encode()
+
+    @property
     def size(self) -> int:
         return self.head.size
 

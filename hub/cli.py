@@ -1,0 +1,124 @@
+"""`coalition-hub`: make a hub, serve it, invite parties, run a node agent."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.logging import RichHandler
+
+from hub import setup
+from hub.settings import Settings
+from trust.errors import Invalid, Problem
+
+app = typer.Typer(no_args_is_help=True, help="Coordinate a coalition: make a hub, serve it, invite members, attach nodes.")
+_out = Console()
+_err = Console(stderr=True)
+
+Directory = Annotated[Path, typer.Argument(help="The directory that holds everything of this hub or node.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog="Example: coalition-hub init /srv/coalition --name europe --host hub.example.org")
+def init(
+    directory: Directory,
+    name: Annotated[str, typer.Option(help="The coalition's name: lower-case letters, digits, hyphens.")],
+    host: Annotated[str, typer.Option(help="The name or address that members dial.")] = "127.0.0.1",
+    bind: Annotated[str, typer.Option(help="The interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Main port; the next two serve enrolment and Flower.")] = 9090,
+    as_json: Json = False,
+) -> None:
+    """Make a hub: certificate authority, keys, settings."""
+    settings = setup.create(directory, name, host=host, bind=bind, port=port)
+    if as_json:
+        _out.print_json(json.dumps({"name": name, "directory": str(settings.directory), "address": f"{host}:{port}"}))
+        return
+    _out.print(f"The hub [bold]{name}[/] is made in {settings.directory}.")
+    _out.print(f"Next: coalition-hub serve {directory}   then: coalition-hub invite {directory} --organisation ...")
+
+
+@app.command(epilog="Example: coalition-hub serve /srv/coalition")
+def serve(directory: Directory) -> None:
+    """Serve members, nodes and the dashboard until Ctrl-C."""
+    from hub.server import serve as run
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=_err, show_path=False)], force=True
+    )
+    asyncio.run(run(Settings.load(directory)))
+
+
+@app.command(epilog="Example: coalition-hub invite /srv/coalition --organisation 'Law Institute' --role contributor")
+def invite(
+    directory: Directory,
+    organisation: Annotated[str, typer.Option(help="Who is invited.")],
+    role: Annotated[str, typer.Option(help="core, contributor or viewer.")] = "contributor",
+    node: Annotated[str, typer.Option(help="Invite a node of this name instead of a member.")] = "",
+    days: Annotated[float, typer.Option(help="How long the invitation holds.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Print a single-use invitation token for an organisation, or for one of its nodes."""
+    from hub.database import Database
+    from hub.members import invitations
+    from trust.certificates import Authority
+    from trust.invitations import Invitation
+
+    if role not in ("core", "contributor", "viewer"):
+        raise Invalid(f"{role!r} is not a role.", "Use core, contributor or viewer.")
+    settings = Settings.load(directory)
+    token = Invitation.create(Authority.load(settings.authority_dir).fingerprint, settings.enrol_port)
+    database = Database(settings.database_url)
+    database.migrate()
+    with database.session(writing=True) as session:
+        if node:
+            identifier = invitations.invite_node(session, token, organisation, node, days)
+        else:
+            identifier = invitations.invite_member(session, token, organisation, role, days)
+    database.close()
+    if as_json:
+        _out.print_json(json.dumps({"id": identifier, "role": "node" if node else role, "token": token.encode()}))
+        return
+    command = f"coalition-hub node DIR --name {node}" if node else "coalition enrol"
+    _err.print(f"{identifier} enrols with: {command} --hub {settings.host}:{settings.port} --token TOKEN", highlight=False)
+    _out.print(token.encode(), soft_wrap=True, highlight=False)
+
+
+@app.command(epilog="Example: coalition-hub node /srv/node --hub hub.example.org:9090 --name gpu-1 --token TOKEN")
+def node(
+    directory: Directory,
+    hub: Annotated[str, typer.Option(help="HOST:PORT of the hub.")],
+    name: Annotated[str, typer.Option(help="This node's name, as in its invitation.")],
+    token: Annotated[str, typer.Option(envvar="COALITION_TOKEN", help="The invitation; only the first time.")] = "",
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, for placement; may be repeated.")] = None,
+) -> None:
+    """Attach this machine to the hub and train what it is given until Ctrl-C."""
+    from hub.training import agent
+
+    logging.basicConfig(
+        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=_err, show_path=False)], force=True
+    )
+    agent.main(directory, hub, name, token, dict(_label(text) for text in label or []))
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise Invalid(f"{text!r} is not a label.", "Write KEY=VALUE.")
+    return key, value
+
+
+def main() -> None:
+    """The entry point: one sentence for a user's mistake, exit code 1; 2 for wrong usage."""
+    try:
+        app()
+    except Problem as problem:
+        _err.print(f"[bold red]error[/] {problem.diagnostics()}", highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

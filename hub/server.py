@@ -1,0 +1,217 @@
+"""Puts the hub together and serves it: the one module that knows every room."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from hub.access import ALLOWED, Access, Answers
+from hub.blobs import BlobStore
+from hub.database import Database
+from hub.evaluation import leaderboard
+from hub.evaluation import projection as evaluation_projection
+from hub.evaluation.evaluator import Evaluator
+from hub.evaluation.service import EvaluationsService
+from hub.ledger.journal import Entry, Journal
+from hub.ledger.log import Log
+from hub.ledger.service import BlobsService, LedgerService
+from hub.members import projection as members_projection
+from hub.members.directory import Roles, key_of
+from hub.members.service import EnrolmentService, MembersService
+from hub.models import projection as models_projection
+from hub.models import registry
+from hub.models.service import ModelsService, ReleasesService
+from hub.progress.log import Progress
+from hub.rounds import projection as rounds_projection
+from hub.rounds.service import CampaignsService
+from hub.rounds.supervisor import Supervisor
+from hub.settings import Settings
+from hub.submissions import catalogue
+from hub.submissions import projection as submissions_projection
+from hub.submissions.service import SubmissionsService
+from hub.training import projection as training_projection
+from hub.training.scheduler import Scheduler
+from hub.training.service import NodesService, TrainingService
+from protos.coalition.v1 import (
+    evaluation_pb2_grpc,
+    ledger_pb2_grpc,
+    members_pb2_grpc,
+    models_pb2_grpc,
+    rounds_pb2_grpc,
+    submissions_pb2_grpc,
+    training_pb2_grpc,
+)
+from trust.certificates import Authority
+from trust.errors import Unavailable
+from trust.keys import ArtifactKey, LogKey
+
+GRACE = 3.0
+_log = logging.getLogger(__name__)
+_OPTIONS: Sequence[tuple[str, Any]] = (
+    ("grpc.max_receive_message_length", 8 << 20),
+    ("grpc.max_send_message_length", 32 << 20),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.so_reuseport", 0),  # a second hub on the same port must fail, not share it
+)
+
+
+@dataclass(frozen=True)
+class Foundation:
+    """What every room stands on, opened once from a hub's directory."""
+
+    settings: Settings
+    database: Database
+    blobs: BlobStore
+    log: Log
+    journal: Journal
+    progress: Progress
+    authority: Authority
+    statement_key: ArtifactKey
+
+    @classmethod
+    def open(cls, settings: Settings) -> Foundation:
+        """Migrate the database and open the stores; nothing runs yet."""
+        database = Database(settings.database_url)
+        database.migrate()
+        blobs = BlobStore(settings.blobs_dir)
+        blobs.sweep()
+        log = Log(settings.ledger_dir, LogKey.load(settings.log_key))
+        key = ArtifactKey.load(settings.statement_key)
+        journal = Journal(database, blobs, log, key, key_of)
+        authority = Authority.load(settings.authority_dir)
+        return cls(settings, database, blobs, log, journal, Progress(database), authority, key)
+
+
+def register_projections(journal: Journal) -> None:
+    """Every room's checks and projections, in the order of the rooms' arrows."""
+    for room in (
+        members_projection,
+        submissions_projection,
+        models_projection,
+        training_projection,
+        rounds_projection,
+        evaluation_projection,
+    ):
+        room.register(journal)
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM."""
+    base = Foundation.open(settings)
+    roles = Roles(base.database)
+    base.journal.listen(lambda entry: _forget_role(roles, entry))
+    register_projections(base.journal)
+    await asyncio.to_thread(base.journal.start)
+    scheduler = Scheduler(database=base.database, journal=base.journal, progress=base.progress)
+    supervisor = Supervisor(
+        settings=settings, database=base.database, blobs=base.blobs, journal=base.journal, progress=base.progress
+    )
+    evaluator = Evaluator(settings=settings, database=base.database, blobs=base.blobs, journal=base.journal)
+    main = _main_server(base, roles, scheduler, supervisor, evaluator)
+    enrolment = _enrolment_server(base)
+    await main.start()
+    await enrolment.start()
+    _log.info("hub %s serves on %s:%d", settings.name, settings.bind, settings.port)
+    try:
+        await _until_stopped([scheduler.run(), supervisor.run(), evaluator.run()])
+    finally:
+        await asyncio.gather(main.stop(GRACE), enrolment.stop(GRACE))
+        await asyncio.to_thread(base.journal.stop)
+        base.database.close()
+
+
+def _forget_role(roles: Roles, entry: Entry) -> None:
+    if entry.kind in ("member", "node"):
+        roles.forget(entry.id)
+
+
+async def _until_stopped(loops: Sequence[Any]) -> None:
+    """Run the background loops until a signal comes. One that dies takes the hub with it: a supervisor restarts it whole."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    tasks = [asyncio.create_task(coroutine) for coroutine in loops]
+    waiting = asyncio.create_task(stopped.wait())
+    done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
+    for task in [*tasks, waiting]:
+        task.cancel()
+    await asyncio.gather(*tasks, waiting, return_exceptions=True)
+    for task in done - {waiting}:
+        task.result()
+
+
+def _main_server(
+    base: Foundation, roles: Roles, scheduler: Scheduler, supervisor: Supervisor, evaluator: Evaluator
+) -> grpc.aio.Server:
+    server = grpc.aio.server(interceptors=[Access(base.settings.name, roles)], options=_OPTIONS)
+    _add_rooms(server, base, scheduler, supervisor, evaluator)
+    names = [f"coalition.v1.{service}" for service in ALLOWED]
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+    for name in ["", *names]:
+        checks._server_status[name] = health_pb2.HealthCheckResponse.SERVING
+    credentials = grpc.ssl_server_credentials(
+        [(base.settings.tls_key.read_bytes(), base.settings.tls_chain.read_bytes())],
+        root_certificates=base.authority.cert_pem,
+        require_client_auth=True,
+    )
+    _listen(server, base.settings.bind, base.settings.port, credentials)
+    return server
+
+
+def _add_rooms(
+    server: grpc.aio.Server, base: Foundation, scheduler: Scheduler, supervisor: Supervisor, evaluator: Evaluator
+) -> None:
+    database, blobs, journal, progress = base.database, base.blobs, base.journal, base.progress
+    tallies = (catalogue.tally, registry.tally)
+    members_pb2_grpc.add_MembersServicer_to_server(MembersService(database, tallies), server)
+    ledger_pb2_grpc.add_LedgerServicer_to_server(LedgerService(database, base.log, journal), server)
+    ledger_pb2_grpc.add_BlobsServicer_to_server(BlobsService(database, blobs), server)
+    submissions_pb2_grpc.add_SubmissionsServicer_to_server(SubmissionsService(database, blobs, journal), server)
+    training_pb2_grpc.add_TrainingServicer_to_server(
+        TrainingService(database=database, journal=journal, progress=progress, scheduler=scheduler), server
+    )
+    training_pb2_grpc.add_NodesServicer_to_server(NodesService(scheduler=scheduler), server)
+    rounds_pb2_grpc.add_CampaignsServicer_to_server(
+        CampaignsService(database=database, journal=journal, progress=progress, supervisor=supervisor), server
+    )
+    models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(database=database, journal=journal), server)
+    models_pb2_grpc.add_ReleasesServicer_to_server(
+        ReleasesService(database=database, blobs=blobs, journal=journal, scores=leaderboard.scores_of), server
+    )
+    evaluation_pb2_grpc.add_EvaluationsServicer_to_server(
+        EvaluationsService(database=database, journal=journal, evaluator=evaluator), server
+    )
+
+
+def _enrolment_server(base: Foundation) -> grpc.aio.Server:
+    """TLS without client certificates, for the one service that strangers may call."""
+    server = grpc.aio.server(interceptors=[Answers()], options=_OPTIONS)
+    service = EnrolmentService(
+        base.database, base.journal, base.authority, base.log.vkey, base.statement_key.public.pem()
+    )
+    members_pb2_grpc.add_EnrolmentServicer_to_server(service, server)
+    credentials = grpc.ssl_server_credentials(
+        [(base.settings.tls_key.read_bytes(), base.settings.tls_chain.read_bytes())]
+    )
+    _listen(server, base.settings.bind, base.settings.enrol_port, credentials)
+    return server
+
+
+def _listen(server: grpc.aio.Server, bind: str, port: int, credentials: grpc.ServerCredentials) -> None:
+    try:
+        server.add_secure_port(f"{bind}:{port}", credentials)
+    except RuntimeError:
+        raise Unavailable(f"Port {port} of {bind} is taken.", "Stop what uses it, or change hub.toml.") from None

@@ -1,0 +1,103 @@
+"""Channels over mutual TLS, and the first contact that pins a hub's authority by its fingerprint."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+
+from trust.certificates import fingerprint
+from trust.digests import Digest
+from trust.errors import Denied, Invalid, Unavailable
+
+CONNECT_SECONDS = 10.0
+_OPTIONS: Sequence[tuple[str, Any]] = (
+    ("grpc.max_receive_message_length", 32 << 20),
+    ("grpc.max_send_message_length", 8 << 20),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """PEM: the hub's authority, our certificate, our private key."""
+
+    authority: bytes
+    certificate: bytes
+    key: bytes = field(repr=False)
+
+    def for_grpc(self) -> grpc.ChannelCredentials:
+        return grpc.ssl_channel_credentials(self.authority, self.key, self.certificate)
+
+
+def connect(address: str, credentials: Credentials) -> grpc.Channel:
+    """A channel for blocking calls to `HOST:PORT`; it connects when first used."""
+    split_address(address)
+    return grpc.secure_channel(address, credentials.for_grpc(), options=_OPTIONS)
+
+
+def connect_aio(address: str, credentials: Credentials) -> grpc.aio.Channel:
+    """A channel for asyncio."""
+    split_address(address)
+    return grpc.aio.secure_channel(address, credentials.for_grpc(), options=_OPTIONS)
+
+
+def connect_as_stranger(host: str, port: int, authority: bytes) -> grpc.Channel:
+    """A channel to the enrolment listener: the hub is verified, we have no certificate yet."""
+    return grpc.secure_channel(f"{host}:{port}", grpc.ssl_channel_credentials(authority), options=_OPTIONS)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """HOST and PORT. Raises `Invalid`."""
+    host, colon, port = address.rpartition(":")
+    if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
+        raise Invalid(f"{address[:80]!r} is not an address.", "Write HOST:PORT.")
+    return host, int(port)
+
+
+def fetch_authority(host: str, port: int, pinned: Digest) -> bytes:
+    """The certificate (PEM) with the pinned fingerprint from the chain that the listener sends.
+
+    Nothing else is believed here: every later connection is verified against this certificate.
+    Raises `Denied` when no certificate of the chain has the fingerprint, `Unavailable` when nobody answers.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])  # gRPC's listener ends handshakes without it
+    try:
+        with socket.create_connection((host, port), timeout=CONNECT_SECONDS) as plain:
+            with context.wrap_socket(plain, server_hostname=host) as secure:
+                chain = _chain(secure)
+    except (OSError, ssl.SSLError) as error:
+        raise Unavailable(f"No hub answers at {host}:{port} ({error}).", "Check the address and that it runs.") from None
+    for certificate in chain:
+        if fingerprint(certificate) == pinned:
+            return certificate
+    raise Denied(
+        f"The hub at {host}:{port} is not the one that the invitation names: its certificate authority differs.",
+        "Check the address; if it is right, somebody may be in between.",
+    )
+
+
+def _chain(secure: ssl.SSLSocket) -> list[bytes]:
+    """The certificates that the other side sent, as PEM. `get_unverified_chain` is public from Python 3.13 on."""
+    source: Any = secure if hasattr(secure, "get_unverified_chain") else secure._sslobj  # type: ignore[attr-defined]
+    sent = source.get_unverified_chain() or []
+    return [_pem(certificate) for certificate in sent]
+
+
+def _pem(certificate: Any) -> bytes:
+    if isinstance(certificate, bytes):
+        return ssl.DER_cert_to_PEM_cert(certificate).encode()
+    return str(certificate.public_bytes()).encode()

@@ -1,0 +1,77 @@
+"""Problems as google.rpc.Status and back (google.aip.dev/193): the kind as ErrorInfo, the field as BadRequest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound, Problem, Unavailable
+
+DOMAIN = "coalition"
+
+_CODES: dict[type[Problem], grpc.StatusCode] = {
+    Invalid: grpc.StatusCode.INVALID_ARGUMENT,
+    Denied: grpc.StatusCode.PERMISSION_DENIED,
+    NotFound: grpc.StatusCode.NOT_FOUND,
+    Conflict: grpc.StatusCode.FAILED_PRECONDITION,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+    Corrupt: grpc.StatusCode.DATA_LOSS,
+}
+_KINDS = {kind.reason: kind for kind in _CODES}
+
+
+def to_status(problem: Problem) -> Any:
+    """The google.rpc.Status of a problem."""
+    code = _CODES.get(type(problem), grpc.StatusCode.UNKNOWN)
+    status = status_pb2.Status(code=code.value[0], message=problem.what)
+    info = error_details_pb2.ErrorInfo(reason=problem.reason, domain=DOMAIN)
+    if problem.todo:
+        info.metadata["todo"] = problem.todo
+    status.details.append(_packed(info))
+    if problem.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=problem.field, description=problem.what)
+        status.details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
+    return status
+
+
+def from_rpc_error(error: grpc.RpcError) -> Problem:
+    """The problem that the other side meant; failures of gRPC itself become one sentence too."""
+    try:
+        status = rpc_status.from_call(error)
+    except (ValueError, AttributeError):
+        status = None
+    reason = todo = field = ""
+    for detail in status.details if status else ():
+        info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        if detail.Unpack(info) and info.domain == DOMAIN:
+            reason, todo = info.reason, info.metadata.get("todo", "")
+        elif detail.Unpack(request) and request.field_violations:
+            field = request.field_violations[0].field
+    if reason in _KINDS:
+        return _KINDS[reason](status.message, todo, field=field)
+    return _of_grpc(error)
+
+
+def _of_grpc(error: Any) -> Problem:
+    code, details = error.code(), (error.details() or "").strip()
+    if code == grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(f"The hub cannot be reached ({details}).", "Check the address and that it is running.")
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return Unavailable("The hub did not answer in time.", "Try again.")
+    if code == grpc.StatusCode.UNAUTHENTICATED:
+        return Denied("The hub does not accept your certificate.", "Enrol again.")
+    if code == grpc.StatusCode.UNIMPLEMENTED:
+        return Unavailable("The hub does not know this call.", "It may run an older version.")
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return Unavailable(f"The message or the load is too large for the hub ({details}).")
+    return Unavailable(f"The call failed: {code.name.lower()} {details}".strip() + ".")
+
+
+def _packed(message: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
