@@ -1,0 +1,160 @@
+"""The Merkle tree of RFC 6962 (section 2; RFC 9162 for the verification algorithms): hashes, proofs and their checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from trust.errors import Corrupt, Invalid
+
+EMPTY_ROOT = sha256(b"").digest()
+
+GetNode = Callable[[int, int], bytes]
+"""(level, index) -> hash of the complete subtree of 2^level leaves that starts at leaf index * 2^level."""
+
+
+def leaf_hash(data: bytes) -> bytes:
+    return sha256(b"\x00" + data).digest()
+
+
+def node_hash(left: bytes, right: bytes) -> bytes:
+    return sha256(b"\x01" + left + right).digest()
+
+
+def root(leaf_hashes: Iterable[bytes]) -> bytes:
+    """The root over leaf hashes in order."""
+    compact = CompactRange()
+    for value in leaf_hashes:
+        compact = compact.append(value)
+    return compact.root()
+
+
+@dataclass(frozen=True)
+class CompactRange:
+    """The right edge of a tree: the roots of its maximal complete subtrees, largest first. Enough to append and to hash."""
+
+    size: int = 0
+    hashes: tuple[bytes, ...] = ()
+
+    def append(self, value: bytes) -> CompactRange:
+        """The range with one more leaf hash."""
+        hashes, index = list(self.hashes), self.size
+        while index & 1:
+            value = node_hash(hashes.pop(), value)
+            index >>= 1
+        return CompactRange(self.size + 1, (*hashes, value))
+
+    def root(self) -> bytes:
+        if not self.hashes:
+            return EMPTY_ROOT
+        value = self.hashes[-1]
+        for left in reversed(self.hashes[:-1]):
+            value = node_hash(left, value)
+        return value
+
+
+def range_hash(start: int, stop: int, get_node: GetNode) -> bytes:
+    """The hash of the subtree over leaves [start, stop), as RFC 6962 splits it; `start` is a multiple of its size's split."""
+    size = stop - start
+    if size & (size - 1) == 0:
+        level = size.bit_length() - 1
+        return get_node(level, start >> level)
+    middle = start + _split(size)
+    return node_hash(range_hash(start, middle, get_node), range_hash(middle, stop, get_node))
+
+
+def tree_root(size: int, get_node: GetNode) -> bytes:
+    return range_hash(0, size, get_node) if size else EMPTY_ROOT
+
+
+def inclusion_proof(index: int, size: int, get_node: GetNode) -> list[bytes]:
+    """The audit path of leaf `index` in a tree of `size` leaves (RFC 6962, 2.1.1), from the leaf upwards."""
+    if not 0 <= index < size:
+        raise Invalid(f"A tree of {size} entries has no entry {index}.")
+    proof: list[bytes] = []
+    start, stop = 0, size
+    while stop - start > 1:
+        middle = start + _split(stop - start)
+        if index < middle:
+            proof.append(range_hash(middle, stop, get_node))
+            stop = middle
+        else:
+            proof.append(range_hash(start, middle, get_node))
+            start = middle
+    return proof[::-1]
+
+
+def consistency_proof(old: int, new: int, get_node: GetNode) -> list[bytes]:
+    """That the tree of `old` leaves is a prefix of the one of `new` (RFC 6962, 2.1.2); empty for an empty or equal one."""
+    if not 0 <= old <= new:
+        raise Invalid(f"A tree of {new} entries does not extend one of {old}.")
+    if old in (0, new):
+        return []
+    proof: list[bytes] = []
+    start, stop, whole = 0, new, True
+    while old != stop:
+        middle = start + _split(stop - start)
+        if old <= middle:
+            proof.append(range_hash(middle, stop, get_node))
+            stop = middle
+        else:
+            proof.append(range_hash(start, middle, get_node))
+            start, whole = middle, False
+    if not whole:
+        proof.append(range_hash(start, stop, get_node))
+    return proof[::-1]
+
+
+def verify_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], expected_root: bytes) -> None:
+    """Check an audit path for the leaf hash (RFC 9162, 2.1.3.2). Raises `Corrupt`."""
+    if not 0 <= index < size:
+        raise Corrupt(f"The proof is for entry {index} of a tree of {size}.")
+    node, last, value = index, size - 1, leaf
+    for sibling in proof:
+        if last == 0:
+            raise Corrupt("The inclusion proof is too long.")
+        if node & 1 or node == last:
+            value = node_hash(sibling, value)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            value = node_hash(value, sibling)
+        node, last = node >> 1, last >> 1
+    if last or value != expected_root:
+        raise Corrupt(f"The proof does not show entry {index} to be in the tree.")
+
+
+def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, proof: Sequence[bytes]) -> None:
+    """Check that one tree extends the other (RFC 9162, 2.1.4.2). Raises `Corrupt`."""
+    if not 0 <= old <= new:
+        raise Corrupt(f"A tree of {new} entries does not extend one of {old}.")
+    if old in (0, new):
+        expected = EMPTY_ROOT if old == 0 else new_root
+        if proof or old_root != expected:
+            raise Corrupt("The two trees of the proof are not consistent.")
+        return
+    path = list(proof) if old & (old - 1) else [old_root, *proof]
+    node, last = old - 1, new - 1
+    while node & 1:
+        node, last = node >> 1, last >> 1
+    if not path:
+        raise Corrupt("The consistency proof is empty.")
+    first = second = path[0]
+    for value in path[1:]:
+        if last == 0:
+            raise Corrupt("The consistency proof is too long.")
+        if node & 1 or node == last:
+            first, second = node_hash(value, first), node_hash(value, second)
+            while not node & 1 and node:
+                node, last = node >> 1, last >> 1
+        else:
+            second = node_hash(second, value)
+        node, last = node >> 1, last >> 1
+    if last or first != old_root or second != new_root:
+        raise Corrupt("The ledger was rewritten: its new tree does not extend the one seen before.")
+
+
+def _split(size: int) -> int:
+    """The largest power of two below `size`."""
+    return 1 << ((size - 1).bit_length() - 1)
