@@ -1,0 +1,78 @@
+"""The model versions that stand, and the names of those to come: `tiny-1` for a run's, `tiny-1.2` after a round."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlmodel import Session, col, select
+
+from hub.models.tables import ModelRow
+from protos.documents.base import FileEntry
+from protos.documents.models import Contribution, DataUsed
+from trust.errors import NotFound
+
+
+def get(session: Session, model: str) -> ModelRow:
+    """Raises `NotFound`."""
+    row = session.get(ModelRow, model)
+    if row is None:
+        raise NotFound(f"There is no model {model[:80]!r}.", "See `coalition model list`.")
+    return row
+
+
+def all_models(session: Session) -> Sequence[ModelRow]:
+    """Every model version, oldest first."""
+    return session.exec(select(ModelRow).order_by(col(ModelRow.index))).all()
+
+
+def from_source(session: Session, source: str) -> Sequence[ModelRow]:
+    """The models that a run or campaign made, oldest first."""
+    return session.exec(select(ModelRow).where(ModelRow.source == source).order_by(col(ModelRow.index))).all()
+
+
+def lineage(session: Session, model: str) -> list[ModelRow]:
+    """From the model down to its base. Raises `NotFound`."""
+    rows = [get(session, model)]
+    while rows[-1].parent:
+        rows.append(get(session, rows[-1].parent))
+    return rows
+
+
+def files(row: ModelRow) -> list[FileEntry]:
+    return [FileEntry.read(file) for file in row.files]
+
+
+def data_used(row: ModelRow) -> list[DataUsed]:
+    return [DataUsed.read(value) for value in row.data]
+
+
+def contributions(row: ModelRow) -> list[Contribution]:
+    return [Contribution.read(value) for value in row.contributions]
+
+
+def next_base_id(session: Session, run_name: str) -> str:
+    """The next free `NAME-N`."""
+    return f"{run_name}-{_next(session, f'{run_name}-')}"
+
+
+def next_round_id(session: Session, model: str) -> str:
+    """The next free `BASE.K` of the base that `model` descends from."""
+    base = model.split(".")[0]
+    return f"{base}.{_next(session, f'{base}.')}"
+
+
+def _next(session: Session, prefix: str) -> int:
+    names = session.exec(select(ModelRow.id).where(col(ModelRow.id).startswith(prefix, autoescape=True)))
+    numbers = [int(rest) for name in names if (rest := name.removeprefix(prefix)).isdigit()]
+    return max(numbers, default=0) + 1
+
+
+def tally(session: Session) -> dict[str, dict[str, int]]:
+    """Per member: rounds that its update counted in."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in session.exec(select(ModelRow).where(ModelRow.origin == "round")):
+        for part in contributions(row):
+            if not part.excluded:
+                numbers = counts.setdefault(part.member, {"rounds": 0})
+                numbers["rounds"] += 1
+    return counts
