@@ -93,8 +93,9 @@ class Journal:
 
     def stop(self) -> None:
         """Finish what is queued."""
-        self._queue.put(None)
-        self._writer.join()
+        if self._writer.is_alive():
+            self._queue.put(None)
+            self._writer.join()
 
     def record(self, envelope: bytes, caller: str) -> Entry:
         """Record a member's statement; the same payload again answers with the first entry.

@@ -29,8 +29,7 @@ class Log:
         directory.mkdir(parents=True, exist_ok=True)
         if not (directory / CHECKPOINT).exists():
             self._publish(TreeHead(key.name, 0, EMPTY_ROOT))
-        self.head = verify_tree_head(self.note(), key.public, key.name)
-        self._load_edge()
+        self.reload()
 
     @property
     def vkey(self) -> str:
@@ -66,7 +65,7 @@ class Log:
         try:
             return self._append(entries)
         except BaseException:
-            self._load_edge()
+            self.reload()
             raise
 
     def _append(self, entries: Sequence[bytes]) -> TreeHead:
@@ -122,8 +121,9 @@ class Log:
     def _publish(self, head: TreeHead) -> None:
         write_atomic(self.directory / CHECKPOINT, sign_tree_head(head, self._key))
 
-    def _load_edge(self) -> None:
-        """Read the incomplete tiles at the right edge of the tree that the checkpoint names."""
+    def reload(self) -> None:
+        """Go by the files: the checkpoint, and the incomplete tiles at the right edge of the tree that it names."""
+        self.head = verify_tree_head(self.note(), self._key.public, self._key.name)
         self._bundles, rest = divmod(self.head.size, WIDTH)
         reader = self.reader()
         start = self._bundles * WIDTH

@@ -1,0 +1,118 @@
+"""A hub's foundation in a temporary directory, on SQLite or, where COALITION_TEST_POSTGRES names a server, PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg
+import pytest
+from hub.blobs import BlobStore
+from hub.database import Database
+from hub.ledger.journal import Entry, Journal
+from hub.ledger.log import Log
+from hub.members import projection as members_projection
+from hub.members.directory import key_of
+from hub.models import projection as models_projection
+from hub.submissions import projection as submissions_projection
+from protos.documents.base import Claim
+from protos.documents.members import Member
+from protos.documents.statements import HUB, sign
+from trust.keys import ArtifactKey, LogKey
+
+ORIGIN = "test-hub"
+
+
+@pytest.fixture
+def database_url(tmp_path: Path) -> Iterator[str]:
+    """An empty database of its own for every test."""
+    server = os.environ.get("COALITION_TEST_POSTGRES")
+    if not server:
+        yield f"sqlite:///{tmp_path / 'database.sqlite'}"
+        return
+    name = f"coalition_{secrets.token_hex(6)}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+    yield f"{server.rpartition('/')[0]}/{name}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    database.migrate()
+    yield database
+    database.close()
+
+
+@dataclass
+class Base:
+    """The stores of a hub, a started journal, and the keys of those who sign."""
+
+    directory: Path
+    database: Database
+    blobs: BlobStore
+    log: Log
+    journal: Journal
+    hub_key: ArtifactKey
+    log_key: LogKey
+    keys: dict[str, ArtifactKey] = field(default_factory=dict)
+
+    def enrol(self, member: str, role: str = "contributor") -> ArtifactKey:
+        """A member in the ledger, as enrolment leaves it."""
+        key = ArtifactKey.generate()
+        self.keys[member] = key
+        self.journal.sign_and_record(
+            Member.read(
+                {
+                    "hub": ORIGIN,
+                    "signer": HUB,
+                    "member": member,
+                    "organisation": member.title(),
+                    "role": role,
+                    "artifact_key": key.public.pem().decode(),
+                }
+            )
+        )
+        return key
+
+    def record(self, claim: Claim) -> Entry:
+        """A member's statement, signed with its key and recorded."""
+        return self.journal.record(sign(claim, self.keys[claim.signer]), claim.signer)
+
+
+def open_base(directory: Path, database: Database, log_key: LogKey, hub_key: ArtifactKey) -> Base:
+    """Open (again) what lies in a directory; the journal is registered and not started."""
+    blobs = BlobStore(directory / "blobs")
+    log = Log(directory / "ledger", log_key)
+    journal = Journal(database, blobs, log, hub_key, key_of)
+    for room in (members_projection, submissions_projection, models_projection):
+        room.register(journal)
+    return Base(directory, database, blobs, log, journal, hub_key, log_key)
+
+
+@pytest.fixture
+def base(tmp_path: Path, database: Database) -> Iterator[Base]:
+    base = open_base(tmp_path, database, LogKey.generate(ORIGIN), ArtifactKey.generate())
+    base.journal.start()
+    yield base
+    base.journal.stop()
+
+
+@pytest.fixture
+def reopen(base: Base) -> Iterator[Callable[[Database], Base]]:
+    """The same directory opened by a second hub process, as after a crash, with a database of its own."""
+    opened: list[Base] = []
+
+    def again(database: Database) -> Base:
+        other = open_base(base.directory, database, base.log_key, base.hub_key)
+        opened.append(other)
+        return other
+
+    yield again
+    for other in opened:
+        other.journal.stop()

@@ -1,0 +1,189 @@
+"""A submission is recorded whole or not at all; bytes are shown, not named; screening says why it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hub.ledger.grants import may_read
+from hub.ledger.journal import Entry
+from hub.submissions.intake import Draft, Intake
+from protos.documents.base import FileEntry
+from protos.documents.statements import sign
+from protos.documents.submissions import Dataset, DatasetFile, Suite
+from tests.hub.conftest import ORIGIN, Base
+from trust.digests import Digest, digest_bytes
+from trust.errors import Conflict, Corrupt, NotFound
+
+TEXTS = [f"The contract number {i} binds both parties until one of them terminates it in writing, however late." for i in range(5)]
+SHARD = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
+
+
+def manifest(signer: str, shard: bytes = SHARD, rows: int = 5, **changes: object) -> Dataset:
+    file = DatasetFile(path="data.jsonl", digest=digest_bytes(shard), size=len(shard), rows=rows)
+    values = {
+        "hub": ORIGIN,
+        "signer": signer,
+        "name": "contracts",
+        "domain": "law",
+        "licence": "CC-BY-4.0",
+        "provenance": "own archive",
+        "rows": rows,
+        "files": (file,),
+    }
+    return Dataset(**{**values, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def intake(base: Base) -> Intake:
+    base.enrol("law-institute")
+    base.enrol("university")
+    return Intake(base.database, base.blobs, base.journal)
+
+
+def opened(intake: Intake, base: Base, claim: Dataset | Suite) -> Draft:
+    draft = intake.open(sign(claim, base.keys[claim.signer]), claim.signer)
+    assert isinstance(draft, Draft)
+    return draft
+
+
+def upload(intake: Intake, draft: Draft, data: bytes, offset: int = 0) -> bool:
+    digest = digest_bytes(data)
+    with intake.receive(draft, digest, offset) as incoming:
+        incoming.write(data[offset:])
+        complete = incoming.finish()
+    if complete:
+        intake.shown(draft, digest)
+    return complete
+
+
+def submit(intake: Intake, base: Base, claim: Dataset | Suite, *files: bytes) -> Entry:
+    draft = opened(intake, base, claim)
+    for data in files:
+        upload(intake, draft, data)
+    return intake.commit(draft)
+
+
+def test_a_whole_submission_is_recorded_and_readable_by_its_owner_and_nodes(intake: Intake, base: Base) -> None:
+    entry = submit(intake, base, manifest("law-institute"), SHARD)
+    digest = digest_bytes(SHARD)
+    with base.database.session() as session:
+        assert may_read(session, digest, member="law-institute")
+        assert may_read(session, digest, node=True)
+        assert not may_read(session, digest, member="university")
+    assert entry.kind == "dataset"
+    assert [finding.severity for finding in intake.findings(entry.id)] == ["info", "info"]
+
+
+def test_an_upload_that_was_cut_resumes_where_it_stopped(intake: Intake, base: Base) -> None:
+    draft = opened(intake, base, manifest("law-institute"))
+    digest = digest_bytes(SHARD)
+    with intake.receive(draft, digest, 0) as incoming:
+        incoming.write(SHARD[:100])
+    assert intake.missing(draft) == [(digest, 100)]
+    with pytest.raises(Conflict, match="stands at byte 100"):
+        intake.receive(draft, digest, 0)
+    assert upload(intake, draft, SHARD, offset=100)
+    assert intake.commit(draft).id == draft.id
+
+
+def test_wrong_bytes_are_refused_and_forgotten(intake: Intake, base: Base) -> None:
+    draft = opened(intake, base, manifest("law-institute"))
+    digest = digest_bytes(SHARD)
+    with intake.receive(draft, digest, 0) as incoming:
+        incoming.write(b"x" * len(SHARD))
+        with pytest.raises(Corrupt):
+            incoming.finish()
+    assert intake.missing(draft) == [(digest, 0)]
+    with pytest.raises(Conflict, match="missing"):
+        intake.commit(draft)
+
+
+def test_naming_anothers_blob_does_not_open_it(intake: Intake, base: Base) -> None:
+    """The hub has the bytes already, but the second member must show them all the same."""
+    submit(intake, base, manifest("law-institute"), SHARD)
+    thief = opened(intake, base, manifest("university"))
+    assert intake.missing(thief) == [(digest_bytes(SHARD), 0)]
+    with pytest.raises(Conflict, match="missing"):
+        intake.commit(thief)
+    upload(intake, thief, SHARD)
+    assert intake.commit(thief).signer == "university"
+
+
+def test_a_draft_is_its_owners_alone(intake: Intake, base: Base) -> None:
+    draft = opened(intake, base, manifest("law-institute"))
+    with pytest.raises(NotFound):
+        intake.draft(draft.id, "university")
+    with pytest.raises(NotFound):
+        intake.receive(draft, Digest("sha256:" + "0" * 64), 0)
+
+
+@pytest.mark.parametrize(
+    ("shard", "changes", "reason"),
+    [
+        (SHARD, {"licence": "Do what you want"}, "SPDX"),
+        (SHARD + b"not json\n", {"rows": 6}, "line 6: not JSON"),
+        (SHARD + b'{"title": "no text"}\n', {"rows": 6}, "line 6: the row has no `text`"),
+        (SHARD, {"rows": 4}, "has 5 rows"),
+        (SHARD * 3, {"rows": 15}, "10 of 15 rows repeat"),
+    ],
+)
+def test_screening_refuses_with_the_reason(
+    intake: Intake, base: Base, shard: bytes, changes: dict[str, object], reason: str
+) -> None:
+    rows = changes.get("rows", 5)
+    assert isinstance(rows, int)
+    claim = manifest("law-institute", shard, **{**changes, "rows": rows})  # type: ignore[arg-type]
+    draft = opened(intake, base, claim)
+    upload(intake, draft, shard)
+    size = base.log.size
+    with pytest.raises(Conflict, match=reason):
+        intake.commit(draft)
+    assert base.log.size == size
+    assert intake.draft(draft.id, "law-institute").state == "rejected"
+
+
+def suite_files(text: str) -> dict[str, bytes]:
+    suite = {
+        "format": "coalition-suite/v1",
+        "name": "law-exam",
+        "version": "1",
+        "domain": "law",
+        "licence": "CC-BY-4.0",
+        "description": "Held-out contracts.",
+        "tasks": [{"name": "reading", "kind": "perplexity", "data": "reading.jsonl"}],
+    }
+    return {"suite.json": json.dumps(suite).encode(), "reading.jsonl": json.dumps({"text": text}).encode()}
+
+
+def suite(signer: str, files: dict[str, bytes]) -> Suite:
+    entries = tuple(FileEntry(path=path, digest=digest_bytes(data), size=len(data)) for path, data in files.items())
+    return Suite(hub=ORIGIN, signer=signer, name="law-exam", version="1", domain="law", licence="CC-BY-4.0", files=entries)
+
+
+def test_overlap_between_data_and_suites_is_told_in_both_directions(intake: Intake, base: Base) -> None:
+    submit(intake, base, manifest("law-institute"), SHARD)
+    files = suite_files(TEXTS[2].upper())
+    entry = submit(intake, base, suite("university", files), *files.values())
+    assert ("contamination", "warning") in {(f.rule, f.severity) for f in intake.findings(entry.id)}
+    assert intake.suite_tasks(suite("university", files).files) == ["reading"]
+    later = submit(intake, base, manifest("law-institute", name="contracts-2", provenance="again"), SHARD)
+    assert "1 of 5 rows hold a passage" in " ".join(f.message for f in intake.findings(later.id))
+
+
+def test_a_suite_outside_its_schema_is_refused(intake: Intake, base: Base) -> None:
+    files = suite_files("A text.")
+    files["suite.json"] = files["suite.json"].replace(b'"reading.jsonl"', b'"../../etc/passwd"')
+    draft = opened(intake, base, suite("university", files))
+    for data in files.values():
+        upload(intake, draft, data)
+    with pytest.raises(Conflict, match=r"tasks\.0"):
+        intake.commit(draft)
+
+
+def test_submitting_the_same_again_is_the_same_submission(intake: Intake, base: Base, tmp_path: Path) -> None:
+    entry = submit(intake, base, manifest("law-institute"), SHARD)
+    again = intake.open(sign(entry.claim, base.keys["law-institute"]), "law-institute")
+    assert isinstance(again, Entry)
+    assert again.index == entry.index
