@@ -1,0 +1,262 @@
+"""The hub as a member sees it: every call with a deadline, every failure as a Problem, statements signed here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+
+from contributors.home import Home
+from protos.coalition.v1 import (
+    common_pb2,
+    evaluation_pb2,
+    evaluation_pb2_grpc,
+    ledger_pb2,
+    ledger_pb2_grpc,
+    members_pb2,
+    members_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    rounds_pb2,
+    rounds_pb2_grpc,
+    submissions_pb2,
+    submissions_pb2_grpc,
+    training_pb2,
+    training_pb2_grpc,
+)
+from protos.documents.base import Claim
+from protos.documents.statements import sign
+from protos.transport import blobs
+from protos.transport.channel import connect
+from protos.transport.errors import from_rpc_error
+from trust.digests import CHUNK, Digest
+from trust.errors import Unavailable
+
+DEADLINE = 60.0
+COMMIT_DEADLINE = 600.0  # screening reads the whole submission
+UPLOAD_DEADLINE = 3600.0
+RETRIES = 5
+WATCH_RETRIES = 20  # a hub that restarts is away for a minute or less
+
+Answer = TypeVar("Answer")
+
+
+class Coalition:
+    """A connection to the hub that a home is enrolled at; a context manager."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.identity = home.identity()
+        self.channel = connect(self.identity.address, home.credentials())
+        self._members = members_pb2_grpc.MembersStub(self.channel)
+        self._ledger = ledger_pb2_grpc.LedgerStub(self.channel)
+        self._blobs = ledger_pb2_grpc.BlobsStub(self.channel)
+        self._submissions = submissions_pb2_grpc.SubmissionsStub(self.channel)
+        self._training = training_pb2_grpc.TrainingStub(self.channel)
+        self._campaigns = rounds_pb2_grpc.CampaignsStub(self.channel)
+        self._evaluations = evaluation_pb2_grpc.EvaluationsStub(self.channel)
+        self._models = models_pb2_grpc.ModelsStub(self.channel)
+        self._releases = models_pb2_grpc.ReleasesStub(self.channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.channel.close()
+
+    def sign(self, claim: Claim) -> common_pb2.SignedStatement:
+        """Our statement. The claim's `hub` and `signer` must be ours; see `self.identity`."""
+        return common_pb2.SignedStatement(envelope=sign(claim, self.home.artifact_key()))
+
+    # --- members and ledger ------------------------------------------------------------------------------------------
+
+    def whoami(self) -> members_pb2.Member:
+        return _call(self._members.WhoAmI, members_pb2.WhoAmIRequest())
+
+    def members(self) -> list[members_pb2.Member]:
+        return list(_call(self._members.ListMembers, members_pb2.ListMembersRequest()).members)
+
+    def head(self) -> ledger_pb2.TreeHead:
+        return _call(self._ledger.GetHead, ledger_pb2.GetHeadRequest())
+
+    def tile(self, path: str) -> bytes:
+        """A file of the ledger. Raises `NotFound`."""
+        return _call(self._ledger.ReadTile, ledger_pb2.ReadTileRequest(path=path)).data
+
+    def entries(self, start: int = 0, count: int = 0) -> list[ledger_pb2.LedgerEntry]:
+        request = ledger_pb2.ListEntriesRequest(start=start, count=count)
+        return list(_call(self._ledger.ListEntries, request).entries)
+
+    def receipt(self, identifier: str) -> common_pb2.Receipt:
+        """By an entry's number or by the identifier of what it records."""
+        if identifier.isdigit():
+            return _call(self._ledger.GetReceipt, ledger_pb2.GetReceiptRequest(index=int(identifier)))
+        return _call(self._ledger.GetReceipt, ledger_pb2.GetReceiptRequest(id=identifier))
+
+    # --- blobs -------------------------------------------------------------------------------------------------------
+
+    def download(self, file: common_pb2.File, target: Path, advance: Callable[[int], None] = lambda n: None) -> None:
+        """Fetch a file, verified, resuming an earlier attempt."""
+        blobs.download(self.channel, Digest(file.digest), file.size, target, advance)
+
+    def blob(self, digest: str, max_bytes: int = 64 << 20) -> bytes:
+        return blobs.read(self.channel, Digest(digest), max_bytes)
+
+    def blob_serves_right_bytes(self, digest: str) -> bool:
+        """Fetch a blob and hash it here. Raises `NotFound` when we may not read it."""
+        return blobs.hash_remote(self.channel, Digest(digest))
+
+    def blob_intact(self, digest: str) -> bool:
+        """What the hub says after hashing its own copy again. Raises `NotFound`."""
+        request = ledger_pb2.CheckBlobRequest(digest=digest)
+        return _call(self._blobs.Check, request, COMMIT_DEADLINE).intact
+
+    # --- submissions -------------------------------------------------------------------------------------------------
+
+    def submit(
+        self, statement: common_pb2.SignedStatement, files: dict[str, Path], advance: Callable[[int], None]
+    ) -> submissions_pb2.Submission:
+        """Open, upload what the hub lacks (resuming after cuts), commit. `files` maps digests to paths."""
+        opened = _call(self._submissions.Open, statement)
+        if opened.HasField("existing"):
+            return opened.existing
+        for attempt in range(RETRIES):
+            try:
+                for missing in opened.missing:
+                    self._upload(opened.id, missing, files[missing.digest], advance)
+                break
+            except Unavailable:
+                if attempt == RETRIES - 1:
+                    raise
+                opened = _call(self._submissions.Open, statement)
+        return _call(self._submissions.Commit, common_pb2.ById(id=opened.id), COMMIT_DEADLINE)
+
+    def submissions(self, kind: str) -> list[submissions_pb2.Submission]:
+        request = submissions_pb2.ListSubmissionsRequest(kind=kind)
+        return list(_call(self._submissions.ListSubmissions, request).submissions)
+
+    def submission(self, identifier: str) -> submissions_pb2.Submission:
+        return _call(self._submissions.GetSubmission, common_pb2.ById(id=identifier))
+
+    def _upload(
+        self, submission: str, missing: submissions_pb2.Missing, path: Path, advance: Callable[[int], None]
+    ) -> None:
+        def chunks() -> Iterator[submissions_pb2.UploadChunk]:
+            first = submissions_pb2.UploadChunk(
+                submission=submission, digest=missing.digest, offset=missing.offset
+            )
+            yield first
+            with path.open("rb") as file:
+                file.seek(missing.offset)
+                while data := file.read(CHUNK):
+                    advance(len(data))
+                    yield submissions_pb2.UploadChunk(data=data)
+
+        advance(missing.offset)
+        _call(self._submissions.Upload, chunks(), UPLOAD_DEADLINE)
+
+    # --- runs --------------------------------------------------------------------------------------------------------
+
+    def launch_run(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
+        return _call(self._training.LaunchRun, statement)
+
+    def cancel_run(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
+        return _call(self._training.CancelRun, statement)
+
+    def runs(self) -> list[training_pb2.Run]:
+        return list(_call(self._training.ListRuns, training_pb2.ListRunsRequest()).runs)
+
+    def run(self, identifier: str) -> training_pb2.Run:
+        return _call(self._training.GetRun, common_pb2.ById(id=identifier))
+
+    def watch_run(self, identifier: str) -> Iterator[common_pb2.ProgressEvent]:
+        """Events, past and live, to the end of the run; reconnects where it was cut."""
+        return _watch(self._training.WatchRun, identifier)
+
+    def nodes(self) -> list[training_pb2.Node]:
+        return list(_call(self._training.ListNodes, training_pb2.ListNodesRequest()).nodes)
+
+    # --- campaigns ---------------------------------------------------------------------------------------------------
+
+    def open_campaign(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
+        return _call(self._campaigns.OpenCampaign, statement)
+
+    def join_campaign(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
+        return _call(self._campaigns.JoinCampaign, statement)
+
+    def stop_campaign(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
+        return _call(self._campaigns.StopCampaign, statement)
+
+    def campaigns(self) -> list[rounds_pb2.Campaign]:
+        return list(_call(self._campaigns.ListCampaigns, rounds_pb2.ListCampaignsRequest()).campaigns)
+
+    def campaign(self, identifier: str) -> rounds_pb2.Campaign:
+        return _call(self._campaigns.GetCampaign, common_pb2.ById(id=identifier))
+
+    def watch_campaign(self, identifier: str) -> Iterator[common_pb2.ProgressEvent]:
+        return _watch(self._campaigns.WatchCampaign, identifier)
+
+    def register_site(self, public_key: bytes) -> rounds_pb2.RegisterSiteResponse:
+        return _call(self._campaigns.RegisterSite, rounds_pb2.RegisterSiteRequest(public_key=public_key))
+
+    # --- evaluations, models, releases -------------------------------------------------------------------------------
+
+    def evaluations(self, model: str = "", suite: str = "") -> evaluation_pb2.ListEvaluationsResponse:
+        request = evaluation_pb2.ListEvaluationsRequest(model=model, suite=suite)
+        return _call(self._evaluations.ListEvaluations, request)
+
+    def evaluation(self, identifier: str) -> evaluation_pb2.Evaluation:
+        return _call(self._evaluations.GetEvaluation, common_pb2.ById(id=identifier))
+
+    def leaderboard(self) -> evaluation_pb2.Leaderboard:
+        return _call(self._evaluations.GetLeaderboard, evaluation_pb2.GetLeaderboardRequest())
+
+    def models(self) -> list[models_pb2.Model]:
+        return list(_call(self._models.ListModels, models_pb2.ListModelsRequest()).models)
+
+    def model(self, identifier: str) -> models_pb2.Model:
+        return _call(self._models.GetModel, common_pb2.ById(id=identifier))
+
+    def lineage(self, identifier: str) -> models_pb2.Lineage:
+        return _call(self._models.GetLineage, common_pb2.ById(id=identifier))
+
+    def prepare_release(self, model: str, version: str) -> models_pb2.PreparedRelease:
+        request = models_pb2.PrepareReleaseRequest(model=model, version=version)
+        return _call(self._releases.PrepareRelease, request)
+
+    def publish_release(self, envelope: bytes, bundle: bytes) -> common_pb2.Recorded:
+        request = models_pb2.PublishReleaseRequest(envelope=envelope, bundle=bundle)
+        return _call(self._releases.PublishRelease, request)
+
+    def releases(self) -> list[models_pb2.Release]:
+        return list(_call(self._releases.ListReleases, models_pb2.ListReleasesRequest()).releases)
+
+    def release(self, version: str) -> models_pb2.Release:
+        return _call(self._releases.GetRelease, common_pb2.ById(id=version))
+
+
+def _call(method: Callable[..., Answer], request: Any, deadline: float = DEADLINE) -> Answer:
+    try:
+        return method(request, timeout=deadline)
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from None
+
+
+def _watch(method: Callable[..., Any], identifier: str) -> Iterator[common_pb2.ProgressEvent]:
+    after, failures = 0, 0
+    while True:
+        try:
+            for event in method(common_pb2.WatchRequest(id=identifier, after=after)):
+                after, failures = event.sequence, 0
+                yield event
+                if event.terminal:
+                    return
+        except grpc.RpcError as error:
+            problem, failures = from_rpc_error(error), failures + 1
+            if not isinstance(problem, Unavailable) or failures > WATCH_RETRIES:
+                raise problem from None
+            time.sleep(min(failures, 5))
