@@ -1,0 +1,1 @@
+"""The `coalition` command: one module per noun."""

@@ -1,0 +1,204 @@
+"""Releases: cut and signed by a core member, downloaded by anyone, verified offline with the keys alone.
+
+Beside the signed files a release folder holds `model.sig` (Sigstore bundle over them), `release.dsse.json` (the release
+statement), `release.tlog-proof` and `release.leaf` (its place in the ledger), and `keys/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from contributors.client import Coalition
+from contributors.home import Home
+from protos.coalition.v1 import common_pb2, models_pb2
+from protos.documents import statements
+from protos.documents.base import FileEntry
+from protos.documents.leaf import Leaf
+from protos.documents.members import Member
+from protos.documents.models import Release
+from protos.documents.statements import HUB
+from trust.bundles import sign_files, verify_folder
+from trust.digests import Digest, digest_bytes, hex_of
+from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound
+from trust.files import write_atomic
+from trust.keys import ArtifactPublicKey, LogPublicKey
+from trust.receipts import Receipt, verify_receipt
+from trust.statements import payload_digest, verify_statement
+
+SIGNATURE = "model.sig"
+STATEMENT = "release.dsse.json"
+PROOF = "release.tlog-proof"
+LEAF = "release.leaf"
+KEYS = "keys"
+UNSIGNED = (SIGNATURE, STATEMENT, PROOF, LEAF, KEYS)
+MAX_SMALL = 16 << 20
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """Whom a verification rests on. `pinned` says whether our own home vouches for the keys, or only the folder itself."""
+
+    ledger_key: LogPublicKey
+    hub_key: ArtifactPublicKey
+    pinned: bool
+
+    def fingerprint(self) -> str:
+        """What to compare with the hub's operators when the keys came with the folder."""
+        return hex_of(digest_bytes(self.ledger_key.encode().encode() + self.hub_key.pem()))
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A release that holds."""
+
+    release: Release
+    organisation: str
+    files: int
+    size: int
+    index: int
+    trusted: Trusted
+
+
+def cut(hub: Coalition, model: str, version: str) -> common_pb2.Recorded:
+    """Sign what the hub proposes for a version of a model, and publish it. Raises what the hub refuses."""
+    prepared = hub.prepare_release(model, version)
+    files = [FileEntry(path=file.path, digest=file.digest, size=file.size) for file in prepared.files]
+    digests = {file.path: Digest(file.digest) for file in files}
+    bundle = sign_files(f"{model}-{version}", digests, hub.home.artifact_key(), UNSIGNED)
+    release = Release(
+        hub=hub.identity.hub,
+        signer=hub.identity.id,
+        version=version,
+        model=model,
+        files=tuple(files),
+        bundle=digest_bytes(bundle),
+    )
+    return hub.publish_release(hub.sign(release).envelope, bundle)
+
+
+def download(hub: Coalition, version: str, folder: Path, advance: Callable[[int], None]) -> models_pb2.Release:
+    """Fetch a release with all that proves it. The signature comes last: a folder without it is not whole."""
+    release = hub.release(version)
+    if (folder / SIGNATURE).exists():
+        raise Conflict(f"{folder} holds a release already.", "Choose another directory.")
+    for file in release.files:
+        hub.download(file, _inside(folder, file.path), advance)
+    _write(folder / STATEMENT, hub.blob(release.envelope, MAX_SMALL))
+    _write(folder / LEAF, release.receipt.leaf)
+    _write(folder / PROOF, release.receipt.proof)
+    member = hub.blob(_member_envelope(hub, release.member), MAX_SMALL)
+    signer = cast(Member, statements.read(member).claim).artifact_key
+    _write(folder / KEYS / "ledger.vkey", f"{hub.identity.ledger_key}\n".encode())
+    _write(folder / KEYS / "hub.pem", hub.home.statement_key().pem())
+    _write(folder / KEYS / "signer.dsse.json", member)
+    _write(folder / KEYS / "signer.pem", signer.encode())
+    _write(folder / SIGNATURE, hub.blob(release.bundle, MAX_SMALL))
+    return release
+
+
+def verify(folder: Path, home: Home) -> Verified:
+    """Check a release folder with no hub running. Raises `Corrupt` or `Denied` with what does not hold."""
+    trusted = _trusted(folder, home)
+    envelope = _read(folder / STATEMENT)
+    claimed = statements.read(envelope)
+    if not isinstance(claimed.claim, Release):
+        raise Corrupt(f"{folder / STATEMENT} is a {claimed.kind}, not a release.")
+    release = claimed.claim
+    member = _signer(folder, trusted, release)
+    key = ArtifactPublicKey.from_pem(member.artifact_key.encode())
+    verify_statement(envelope, key)
+    index = _check_receipt(folder, trusted, envelope)
+    bundle = _read(folder / SIGNATURE)
+    if digest_bytes(bundle) != release.bundle:
+        raise Corrupt(f"{folder / SIGNATURE} is not the signature that the release statement names.")
+    signed = verify_folder(folder, bundle, key, UNSIGNED)
+    _check_same(signed.files, release)
+    _check_extras(folder)
+    size = sum(file.size for file in release.files)
+    return Verified(release, member.organisation, len(release.files), size, index, trusted)
+
+
+def _trusted(folder: Path, home: Home) -> Trusted:
+    """Our own pinned keys where we have them; otherwise those that came with the folder, to be compared by people."""
+    shipped_log = LogPublicKey.decode(_read(folder / KEYS / "ledger.vkey").decode("utf-8", "replace"))
+    shipped_hub = ArtifactPublicKey.from_pem(_read(folder / KEYS / "hub.pem"))
+    if not home.enrolled:
+        return Trusted(shipped_log, shipped_hub, pinned=False)
+    trusted = Trusted(home.ledger_key(), home.statement_key(), pinned=True)
+    if shipped_log.name == trusted.ledger_key.name and (shipped_log, shipped_hub) != (trusted.ledger_key, trusted.hub_key):
+        raise Denied(f"The keys in {folder / KEYS} are not those of the hub that {home.directory} is enrolled at.")
+    if shipped_log.name != trusted.ledger_key.name:
+        return Trusted(shipped_log, shipped_hub, pinned=False)
+    return trusted
+
+
+def _signer(folder: Path, trusted: Trusted, release: Release) -> Member:
+    """The member that signed, as the hub's own statement introduces it."""
+    envelope = _read(folder / KEYS / "signer.dsse.json")
+    verify_statement(envelope, trusted.hub_key)
+    member = statements.read(envelope).claim
+    if not isinstance(member, Member) or member.signer != HUB:
+        raise Corrupt("keys/signer.dsse.json does not introduce a member.")
+    if member.member != release.signer or member.role != "core":
+        raise Denied(f"The release is signed by {release.signer}, whom keys/signer.dsse.json does not show to be core.")
+    if _read(folder / KEYS / "signer.pem") != member.artifact_key.encode():
+        raise Corrupt("keys/signer.pem is not the signer's key.")
+    return member
+
+
+def _check_receipt(folder: Path, trusted: Trusted, envelope: bytes) -> int:
+    data = _read(folder / LEAF)
+    leaf = Leaf.decode(data)
+    if leaf.envelope != digest_bytes(envelope) or leaf.payload != payload_digest(envelope):
+        raise Corrupt(f"{folder / LEAF} is not the ledger's entry of this release.")
+    proof = _read(folder / PROOF)
+    verify_receipt(proof, data, trusted.ledger_key)
+    return Receipt.decode(proof).index
+
+
+def _check_same(signed: Mapping[str, Digest], release: Release) -> None:
+    if dict(signed) != {file.path: file.digest for file in release.files}:
+        raise Corrupt("The signed folder and the release statement name different files.")
+
+
+def _check_extras(folder: Path) -> None:
+    """The unsigned part holds what we know and nothing else."""
+    known = {"ledger.vkey", "hub.pem", "signer.dsse.json", "signer.pem"}
+    for path in (folder / KEYS).iterdir():
+        if path.name not in known or path.is_symlink() or not path.is_file():
+            raise Corrupt(f"{path} was added to the release.")
+
+
+def _member_envelope(hub: Coalition, member: str) -> str:
+    start = 0
+    while entries := hub.entries(start):
+        for entry in entries:
+            if entry.kind == "member" and entry.id == member:
+                return entry.envelope
+        start += len(entries)
+    raise NotFound(f"The ledger does not introduce the member {member}.")
+
+
+def _inside(folder: Path, path: str) -> Path:
+    """Where a release's file goes; its path was validated by the closed schema when it was signed, and is again here."""
+    FileEntry(path=path, digest="sha256:" + "0" * 64, size=0)
+    if path in UNSIGNED or path.startswith(f"{KEYS}/"):
+        raise Invalid(f"A release may not hold a file called {path}.")
+    return folder / path
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_SMALL:
+            raise Corrupt(f"{path} is larger than it can be.")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise NotFound(f"{path} is missing.", "Download the release again.") from None
