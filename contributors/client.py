@@ -65,7 +65,9 @@ class Coalition:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.channel.close()
 
     def sign(self, claim: Claim) -> common_pb2.SignedStatement:
@@ -146,9 +148,7 @@ class Coalition:
         self, submission: str, missing: submissions_pb2.Missing, path: Path, advance: Callable[[int], None]
     ) -> None:
         def chunks() -> Iterator[submissions_pb2.UploadChunk]:
-            first = submissions_pb2.UploadChunk(
-                submission=submission, digest=missing.digest, offset=missing.offset
-            )
+            first = submissions_pb2.UploadChunk(submission=submission, digest=missing.digest, offset=missing.offset)
             yield first
             with path.open("rb") as file:
                 file.seek(missing.offset)

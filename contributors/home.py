@@ -52,7 +52,9 @@ class Home:
         try:
             return Identity.read(tomllib.loads(path.read_text()))
         except FileNotFoundError:
-            raise NotFound(f"{self.directory} is not enrolled.", "Run `coalition enrol` with your invitation.") from None
+            raise NotFound(
+                f"{self.directory} is not enrolled.", "Run `coalition enrol` with your invitation."
+            ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{path} is damaged: {error}.") from None
 

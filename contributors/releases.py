@@ -128,7 +128,10 @@ def _trusted(folder: Path, home: Home) -> Trusted:
     if not home.enrolled:
         return Trusted(shipped_log, shipped_hub, pinned=False)
     trusted = Trusted(home.ledger_key(), home.statement_key(), pinned=True)
-    if shipped_log.name == trusted.ledger_key.name and (shipped_log, shipped_hub) != (trusted.ledger_key, trusted.hub_key):
+    if shipped_log.name == trusted.ledger_key.name and (shipped_log, shipped_hub) != (
+        trusted.ledger_key,
+        trusted.hub_key,
+    ):
         raise Denied(f"The keys in {folder / KEYS} are not those of the hub that {home.directory} is enrolled at.")
     if shipped_log.name != trusted.ledger_key.name:
         return Trusted(shipped_log, shipped_hub, pinned=False)

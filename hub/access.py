@@ -64,7 +64,11 @@ ALLOWED: dict[str, dict[str, frozenset[Role]]] = {
 }
 """Every call of `coalition.v1` on the main listener and the roles that may make it."""
 
-_OPEN_TO_ENROLLED = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/", "/grpc.reflection.v1.ServerReflection/")
+_OPEN_TO_ENROLLED = (
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+    "/grpc.reflection.v1.ServerReflection/",
+)
 _PREFIX = "/coalition.v1."
 
 
@@ -155,7 +159,9 @@ def _wrap(handler: Any, authorise: Callable[[Any], None]) -> Any:
             except Exception as error:
                 await _refuse(context, error)
 
-        make = grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        make = (
+            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
+        )
         return make(streaming, handler.request_deserializer, handler.response_serializer)
     behaviour = handler.stream_unary or handler.unary_unary
 
@@ -175,7 +181,9 @@ def _checked(handler: Any, request: Any, context: Any, authorise: Callable[[Any]
     return _authorised(request, context, authorise) if handler.request_streaming else request
 
 
-async def _authorised(requests: AsyncIterator[Any], context: Any, authorise: Callable[[Any], None]) -> AsyncIterator[Any]:
+async def _authorised(
+    requests: AsyncIterator[Any], context: Any, authorise: Callable[[Any], None]
+) -> AsyncIterator[Any]:
     async for request in requests:
         authorise(context)
         yield request

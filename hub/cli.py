@@ -17,7 +17,9 @@ from hub import setup
 from hub.settings import Settings
 from trust.errors import Invalid, Problem
 
-app = typer.Typer(no_args_is_help=True, help="Coordinate a coalition: make a hub, serve it, invite members, attach nodes.")
+app = typer.Typer(
+    no_args_is_help=True, help="Coordinate a coalition: make a hub, serve it, invite members, attach nodes."
+)
 _out = Console()
 _err = Console(stderr=True)
 
@@ -85,7 +87,9 @@ def invite(
         _out.print_json(json.dumps({"id": identifier, "role": "node" if node else role, "token": token.encode()}))
         return
     command = f"coalition-hub node DIR --name {node}" if node else "coalition enrol"
-    _err.print(f"{identifier} enrols with: {command} --hub {settings.host}:{settings.port} --token TOKEN", highlight=False)
+    _err.print(
+        f"{identifier} enrols with: {command} --hub {settings.host}:{settings.port} --token TOKEN", highlight=False
+    )
     _out.print(token.encode(), soft_wrap=True, highlight=False)
 
 

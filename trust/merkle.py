@@ -86,7 +86,7 @@ def inclusion_proof(index: int, size: int, get_node: GetNode) -> list[bytes]:
 
 
 def consistency_proof(old: int, new: int, get_node: GetNode) -> list[bytes]:
-    """That the tree of `old` leaves is a prefix of the one of `new` (RFC 6962, 2.1.2); empty for an empty or equal one."""
+    """That the tree of `old` leaves is a prefix of the one of `new` (RFC 6962, 2.1.2); empty for none or all of it."""
     if not 0 <= old <= new:
         raise Invalid(f"A tree of {new} entries does not extend one of {old}.")
     if old in (0, new):

@@ -1,4 +1,4 @@
-"""Signed tree heads: C2SP signed notes (c2sp.org/signed-note) that carry a tlog-checkpoint (c2sp.org/tlog-checkpoint)."""
+"""Signed tree heads: C2SP signed notes (c2sp.org/signed-note) that carry a checkpoint (c2sp.org/tlog-checkpoint)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sign_tree_head(head: TreeHead, *keys: LogKey) -> bytes:
 
 
 def verify_tree_head(note: bytes, key: LogPublicKey, origin: str) -> TreeHead:
-    """What `key` signed. Raises `Invalid` for a malformed note, `Denied` for an unsigned one, `Corrupt` for another log's."""
+    """What `key` signed. Raises `Invalid` when malformed, `Denied` when unsigned, `Corrupt` for another log's."""
     text, signatures = _split(note)
     ours = [value for name, value in signatures if name == key.name and value[:4] == key.key_hash]
     if not ours:

@@ -227,11 +227,22 @@ class Journal:
         envelope = self._blobs.read(Digest(leaf.envelope), MAX_ENVELOPE)
         if payload_digest(envelope) != leaf.payload:
             raise Corrupt(f"Entry {index} of the ledger does not match its envelope {leaf.envelope}.")
-        return Entry(index, leaf.kind, leaf.signer, leaf.id, leaf.time, digest_bytes(envelope), Digest(leaf.payload), statements.read(envelope).claim)
+        return Entry(
+            index,
+            leaf.kind,
+            leaf.signer,
+            leaf.id,
+            leaf.time,
+            digest_bytes(envelope),
+            Digest(leaf.payload),
+            statements.read(envelope).claim,
+        )
 
     def _entry(self, row: LedgerEntry) -> Entry:
         claim = statements.read(self._blobs.read(Digest(row.envelope), MAX_ENVELOPE)).claim
-        return Entry(row.index, row.kind, row.signer, row.id, row.time, Digest(row.envelope), Digest(row.payload), claim)
+        return Entry(
+            row.index, row.kind, row.signer, row.id, row.time, Digest(row.envelope), Digest(row.payload), claim
+        )
 
 
 def _entries(log: Log, start: int) -> Iterable[bytes]:
@@ -244,10 +255,17 @@ def _by_payload(session: Session, payload: Digest) -> LedgerEntry | None:
 
 def _new_entry(index: int, waiting: _Waiting) -> Entry:
     claimed = waiting.claimed
-    return Entry(index, claimed.kind, claimed.claim.signer, claimed.id, now(), waiting.envelope, claimed.payload, claimed.claim)
+    return Entry(
+        index, claimed.kind, claimed.claim.signer, claimed.id, now(), waiting.envelope, claimed.payload, claimed.claim
+    )
 
 
 def _leaf(entry: Entry) -> Leaf:
     return Leaf(
-        envelope=entry.envelope, id=entry.id, kind=entry.kind, payload=entry.payload, signer=entry.signer, time=entry.time
+        envelope=entry.envelope,
+        id=entry.id,
+        kind=entry.kind,
+        payload=entry.payload,
+        signer=entry.signer,
+        time=entry.time,
     )

@@ -89,9 +89,7 @@ class BlobsService(ledger_pb2_grpc.BlobsServicer):
     def __init__(self, database: Database, blobs: BlobStore) -> None:
         self._database, self._blobs = database, blobs
 
-    async def Read(
-        self, request: ledger_pb2.ReadBlobRequest, context: Any
-    ) -> AsyncIterator[ledger_pb2.BlobChunk]:
+    async def Read(self, request: ledger_pb2.ReadBlobRequest, context: Any) -> AsyncIterator[ledger_pb2.BlobChunk]:
         digest = parse_digest(request.digest)
         size = await asyncio.to_thread(self._readable_size, digest, caller())
         if not 0 <= request.offset <= size:

@@ -63,7 +63,9 @@ def tally(session: Session) -> dict[str, dict[str, int]]:
 
 
 def _rows(session: Session, kind: str) -> Sequence[SubmissionRow]:
-    return session.exec(select(SubmissionRow).where(SubmissionRow.kind == kind).order_by(col(SubmissionRow.index))).all()
+    return session.exec(
+        select(SubmissionRow).where(SubmissionRow.kind == kind).order_by(col(SubmissionRow.index))
+    ).all()
 
 
 def _accepted(row: SubmissionRow, schema: type[File]) -> Accepted[File]:

@@ -70,7 +70,9 @@ def screen_dataset(manifest: Dataset, files: Mapping[str, Path], suites: frozens
     return findings
 
 
-def screen_suite(licence: str, files: Mapping[str, Path], datasets: frozenset[bytes]) -> tuple[list[Finding], list[str]]:
+def screen_suite(
+    licence: str, files: Mapping[str, Path], datasets: frozenset[bytes]
+) -> tuple[list[Finding], list[str]]:
     """Findings and the names of the tasks; `datasets` holds the passages of every accepted dataset."""
     findings = [*_licence(licence)]
     try:

@@ -80,7 +80,9 @@ def fetch_authority(host: str, port: int, pinned: Digest) -> bytes:
             with context.wrap_socket(plain, server_hostname=host) as secure:
                 chain = _chain(secure)
     except (OSError, ssl.SSLError) as error:
-        raise Unavailable(f"No hub answers at {host}:{port} ({error}).", "Check the address and that it runs.") from None
+        raise Unavailable(
+            f"No hub answers at {host}:{port} ({error}).", "Check the address and that it runs."
+        ) from None
     for certificate in chain:
         if fingerprint(certificate) == pinned:
             return certificate

@@ -16,7 +16,10 @@ from tests.hub.conftest import ORIGIN, Base
 from trust.digests import Digest, digest_bytes
 from trust.errors import Conflict, Corrupt, NotFound
 
-TEXTS = [f"The contract number {i} binds both parties until one of them terminates it in writing, however late." for i in range(5)]
+TEXTS = [
+    f"The contract number {i} binds both parties until one of them terminates it in writing, however late."
+    for i in range(5)
+]
 SHARD = "".join(json.dumps({"text": text}) + "\n" for text in TEXTS).encode()
 
 
@@ -159,7 +162,9 @@ def suite_files(text: str) -> dict[str, bytes]:
 
 def suite(signer: str, files: dict[str, bytes]) -> Suite:
     entries = tuple(FileEntry(path=path, digest=digest_bytes(data), size=len(data)) for path, data in files.items())
-    return Suite(hub=ORIGIN, signer=signer, name="law-exam", version="1", domain="law", licence="CC-BY-4.0", files=entries)
+    return Suite(
+        hub=ORIGIN, signer=signer, name="law-exam", version="1", domain="law", licence="CC-BY-4.0", files=entries
+    )
 
 
 def test_overlap_between_data_and_suites_is_told_in_both_directions(intake: Intake, base: Base) -> None:

@@ -1,0 +1,132 @@
+"""`coalition campaign`: open, join, follow and stop campaigns of federated rounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contributors.cli.specs import read_spec
+from contributors.cli.terminal import Json, as_dict, out, print_fields, print_json, print_messages, print_table
+from contributors.cli.watching import follow
+from contributors.client import Coalition
+from contributors.home import Home
+from protos.documents.campaigns import Campaign, CampaignSpec
+from protos.documents.runs import Stop
+
+app = typer.Typer(no_args_is_help=True, help="Campaigns of post-training rounds: open, list, show, watch, join, stop.")
+
+Identifier = Annotated[str, typer.Argument(help="For example campaign-1a2b3c4d5e6f.")]
+
+
+@app.command("open", epilog="Example: coalition campaign open rounds.toml")
+def open_campaign(
+    spec: Annotated[Path, typer.Argument(help="The campaign's specification, TOML.")], as_json: Json = False
+) -> None:
+    """Sign and open a campaign (core team). It starts when enough members have joined."""
+    read = read_spec(spec, CampaignSpec)
+    with Coalition(Home.default()) as hub:
+        campaign = Campaign(hub=hub.identity.hub, signer=hub.identity.id, spec=read)
+        recorded = hub.open_campaign(hub.sign(campaign))
+    if as_json:
+        print_json({"id": recorded.id, "index": recorded.receipt.index})
+        return
+    out.print(f"Opened [bold]{recorded.id}[/]; it starts when {read.minimum_members} members have joined.")
+    out.print(f"They join with: coalition campaign join {recorded.id}")
+
+
+@app.command("list", epilog="Example: coalition campaign list")
+def list_campaigns(as_json: Json = False) -> None:
+    """All campaigns."""
+    with Coalition(Home.default()) as hub:
+        found = hub.campaigns()
+    if as_json:
+        print_messages(found)
+        return
+    print_table(
+        ["id", "name", "state", ">rounds", "base model", "members"],
+        [
+            (c.id, c.name, c.state, f"{len(c.rounds)}/{c.rounds_planned}", c.base_model, ", ".join(c.members))
+            for c in found
+        ],
+        "None yet. The core team opens one with `coalition campaign open SPEC.toml`.",
+    )
+
+
+@app.command("show", epilog="Example: coalition campaign show campaign-1a2b3c4d5e6f")
+def show(identifier: Identifier, as_json: Json = False) -> None:
+    """One campaign with its rounds and who took part."""
+    with Coalition(Home.default()) as hub:
+        found = hub.campaign(identifier)
+    if as_json:
+        print_json(as_dict(found))
+        return
+    print_fields(
+        [
+            ("id", found.id),
+            ("name", found.name),
+            ("state", found.state),
+            ("reason", found.reason),
+            ("base model", found.base_model),
+            ("rounds", f"{len(found.rounds)} of {found.rounds_planned}"),
+            ("members", f"{', '.join(found.members) or 'none yet'} (needs {found.minimum_members})"),
+            ("opened", f"{found.opened_at} by {found.opened_by}"),
+            ("ended", found.ended_at),
+        ]
+    )
+    print_table(
+        [">round", "model", "member", ">examples", ">weight", ">loss before", ">after", "left out"],
+        [
+            (
+                r.number,
+                r.model,
+                p.member,
+                p.examples,
+                f"{p.weight:.3f}",
+                f"{p.loss_first:.3f}",
+                f"{p.loss_last:.3f}",
+                p.excluded,
+            )
+            for r in found.rounds
+            for p in r.participants
+        ],
+        "No round yet.",
+    )
+
+
+@app.command("watch", epilog="Example: coalition campaign watch campaign-1a2b3c4d5e6f")
+def watch(identifier: Identifier, as_json: Json = False) -> None:
+    """Follow a campaign live until it ends; exit code 1 if it failed."""
+    with Coalition(Home.default()) as hub:
+        rounds = hub.campaign(identifier).rounds_planned
+        follow(hub.watch_campaign(identifier), rounds, as_json)
+
+
+@app.command("join", epilog="Example: coalition campaign join campaign-1a2b3c4d5e6f")
+def join(identifier: Identifier, as_json: Json = False) -> None:
+    """Sign your consent: your site takes part. Training itself needs `coalition site start`."""
+    from contributors.site.consent import consent
+
+    with Coalition(Home.default()) as hub:
+        recorded = consent(hub, identifier)
+    if as_json:
+        print_json({"id": recorded.id, "index": recorded.receipt.index})
+        return
+    out.print(f"{hub.identity.id} takes part in {identifier}. Keep your site running: coalition site start")
+
+
+@app.command("stop", epilog="Example: coalition campaign stop campaign-1a2b3c4d5e6f --why 'enough'")
+def stop(
+    identifier: Identifier,
+    why: Annotated[str, typer.Option(help="The reason, for the record.")] = "asked to stop",
+    as_json: Json = False,
+) -> None:
+    """Sign a stop for a campaign (core team). Finished rounds stay."""
+    with Coalition(Home.default()) as hub:
+        claim = Stop(hub=hub.identity.hub, signer=hub.identity.id, target=identifier, why=why)
+        recorded = hub.stop_campaign(hub.sign(claim))
+    if as_json:
+        print_json({"id": recorded.id, "index": recorded.receipt.index})
+    else:
+        out.print(f"{identifier} is being stopped.")

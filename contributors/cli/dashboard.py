@@ -1,0 +1,44 @@
+"""`coalition dashboard`: the leaderboard and consoles in a browser."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contributors.cli.terminal import out
+from contributors.home import Home
+from trust.errors import NotFound
+
+
+def dashboard(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 for a free one.")] = 8501,
+    browser: Annotated[bool, typer.Option(help="Open a browser.")] = False,
+) -> None:
+    """Serve the dashboard on this machine, with your identity, until Ctrl-C."""
+    home = Home.default()
+    home.identity()
+    spec = find_spec("dashboards")
+    if spec is None or spec.origin is None or find_spec("streamlit") is None:
+        raise NotFound("The dashboard is not installed.", "Run `pip install 'coalition[dashboard]'`.")
+    folder = Path(spec.origin).parent
+    chosen = port or _free_port()
+    out.print(f"Dashboard of {home.identity().hub}: http://127.0.0.1:{chosen}")
+    command = [sys.executable, "-m", "streamlit", "run", str(folder / "app.py"), "--server.port", str(chosen)]
+    command += ["--server.address", "127.0.0.1", "--server.headless", "false" if browser else "true"]
+    command += ["--browser.gatherUsageStats", "false"]
+    # Streamlit reads its theme from the working directory's .streamlit/config.toml.
+    environment = {**os.environ, "COALITION_HOME": str(home.directory)}
+    raise typer.Exit(subprocess.run(command, cwd=folder, env=environment, check=False).returncode)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])

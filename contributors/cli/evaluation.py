@@ -1,0 +1,104 @@
+"""`coalition eval` and `coalition leaderboard`."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import typer
+
+from contributors.cli.terminal import Json, as_dict, out, print_fields, print_json, print_messages, print_table
+from contributors.client import Coalition
+from contributors.home import Home
+from protos.coalition.v1 import evaluation_pb2
+
+app = typer.Typer(no_args_is_help=True, help="Evaluations of models by suites: list, show.")
+
+
+@app.command("list", epilog="Example: coalition eval list --model tiny-1")
+def list_evaluations(
+    model: Annotated[str, typer.Option(help="Only of this model.")] = "",
+    suite: Annotated[str, typer.Option(help="Only by this suite.")] = "",
+    as_json: Json = False,
+) -> None:
+    """All evaluations, and those still to come."""
+    with Coalition(Home.default()) as hub:
+        found = hub.evaluations(model, suite)
+    if as_json:
+        print_messages(found.evaluations)
+        return
+    print_table(
+        ["id", "model", "suite", "state", "scores"],
+        [(e.id, e.model, e.suite_name, e.state, _brief(e) or e.reason) for e in found.evaluations],
+        "None yet: every model is evaluated with every suite by itself.",
+    )
+
+
+@app.command("show", epilog="Example: coalition eval show eval-1a2b3c4d5e6f")
+def show(
+    identifier: Annotated[str, typer.Argument(help="For example eval-1a2b3c4d5e6f.")], as_json: Json = False
+) -> None:
+    """One evaluation in full."""
+    with Coalition(Home.default()) as hub:
+        found = hub.evaluation(identifier)
+    if as_json:
+        print_json(_finite(as_dict(found)))
+        return
+    print_fields(
+        [
+            ("id", found.id),
+            ("model", found.model),
+            ("suite", f"{found.suite_name} ({found.suite})"),
+            ("state", found.state),
+            ("reason", found.reason),
+            ("recorded", found.recorded_at),
+            ("seconds", f"{found.seconds:.1f}"),
+            ("per-item log", found.samples),
+        ]
+    )
+    print_table(
+        ["task", "metric", ">value", ">standard error", ">items", ">guessing"],
+        [
+            (s.task, s.metric, f"{s.value:.4f}", f"{s.standard_error:.4f}", s.items, _number(s.baseline))
+            for s in found.scores
+        ],
+        "",
+    )
+
+
+def leaderboard(as_json: Json = False) -> None:
+    """Models by suites: every score with its standard error."""
+    with Coalition(Home.default()) as hub:
+        board = hub.leaderboard()
+    if as_json:
+        print_json(_finite(as_dict(board)))
+        return
+    columns = [f">{c.key}\n{c.metric} {'up' if c.higher_is_better else 'down'}" for c in board.columns]
+    rows = [[row.model, *(_cell(row, column.key) for column in board.columns)] for row in board.rows]
+    print_table(["model", *columns], rows, "No model yet.")
+    if board.waiting:
+        out.print(f"{board.waiting} evaluations are still to come.")
+
+
+def _cell(row: evaluation_pb2.LeaderboardRow, key: str) -> str:
+    if key not in row.scores:
+        return "-"
+    score = row.scores[key]
+    return f"{score.value:.3f} ±{score.standard_error:.3f}"
+
+
+def _brief(found: evaluation_pb2.Evaluation) -> str:
+    return ", ".join(f"{score.task} {score.value:.3f}" for score in found.scores)
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.3f}"
+
+
+def _finite(value: object) -> object:
+    """NaN (no baseline) as null: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if value == "NaN" or (isinstance(value, float) and math.isnan(value)) else value

@@ -1,0 +1,47 @@
+"""`coalition`: what a member, the core team and viewers run."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from contributors.cli import campaign, dashboard, enrolment, evaluation, ledger, models, release, run, site, submissions
+from contributors.cli.terminal import err
+from trust.errors import Problem
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Build one open language model together. Set COALITION_HOME to choose an identity (default ~/.coalition).",
+    pretty_exceptions_enable=False,
+)
+app.command("enrol", epilog="Example: coalition enrol --hub hub.example.org:9090 --token coalition-...")(
+    enrolment.enrol
+)
+app.command("whoami", epilog="Example: coalition whoami --json")(enrolment.whoami)
+app.add_typer(submissions.data, name="data")
+app.add_typer(submissions.suite, name="suite")
+app.add_typer(run.app, name="run")
+app.add_typer(campaign.app, name="campaign")
+app.add_typer(site.app, name="site")
+app.add_typer(models.app, name="model")
+app.add_typer(evaluation.app, name="eval")
+app.command("leaderboard", epilog="Example: coalition leaderboard --json")(evaluation.leaderboard)
+app.add_typer(release.app, name="release")
+app.add_typer(ledger.app, name="ledger")
+app.command("dashboard", epilog="Example: coalition dashboard --browser")(dashboard.dashboard)
+
+
+def main() -> None:
+    """The entry point: one sentence for a user's mistake and exit code 1; 2 for wrong usage."""
+    try:
+        app()
+    except Problem as problem:
+        err.print(f"[bold red]error[/] {problem.diagnostics()}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""`coalition model`: list, show, lineage, download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contributors.cli.terminal import (
+    Json,
+    as_dict,
+    out,
+    print_fields,
+    print_json,
+    print_messages,
+    print_table,
+    size,
+    transfer,
+)
+from contributors.client import Coalition
+from contributors.home import Home
+from protos.documents.base import FileEntry
+
+app = typer.Typer(no_args_is_help=True, help="Model versions: list, show, lineage, download.")
+
+Identifier = Annotated[str, typer.Argument(help="For example tiny-1.3.")]
+
+
+@app.command("list", epilog="Example: coalition model list")
+def list_models(as_json: Json = False) -> None:
+    """All model versions."""
+    with Coalition(Home.default()) as hub:
+        models = hub.models()
+    if as_json:
+        print_messages(models)
+        return
+    print_table(
+        ["id", "parent", "from", ">parameters", "recorded"],
+        [(m.id, m.parent, m.source, f"{m.parameters:,}", m.recorded_at[:19]) for m in models],
+        "None yet: models come from base runs and rounds.",
+    )
+
+
+@app.command("show", epilog="Example: coalition model show tiny-1")
+def show(identifier: Identifier, as_json: Json = False) -> None:
+    """One model version in full."""
+    with Coalition(Home.default()) as hub:
+        model = hub.model(identifier)
+    if as_json:
+        print_json(as_dict(model))
+        return
+    print_fields(
+        [
+            ("id", model.id),
+            ("parent", model.parent),
+            ("from", f"{model.source} round {model.round}" if model.round else model.source),
+            ("architecture", model.architecture),
+            ("parameters", f"{model.parameters:,}"),
+            ("tokens", f"{model.tokens:,}" if model.tokens else ""),
+            ("recorded", model.recorded_at),
+            ("ledger entry", model.receipt.index),
+        ]
+    )
+    print_table(["file", ">size", "digest"], [(f.path, size(f.size), f.digest) for f in model.files], "")
+
+
+@app.command("lineage", epilog="Example: coalition model lineage tiny-1.3")
+def lineage(identifier: Identifier, as_json: Json = False) -> None:
+    """Whose data and which rounds are in a model."""
+    with Coalition(Home.default()) as hub:
+        found = hub.lineage(identifier)
+    if as_json:
+        print_json(as_dict(found))
+        return
+    for model in found.models:
+        origin = f"round {model.round} of {model.source}" if model.round else f"base run {model.source}"
+        out.print(f"[bold]{model.id}[/]  {origin}", highlight=False)
+        parts = [(p.member, p.examples, f"{p.weight:.3f}") for p in found.members if p.model == model.id]
+        if parts:
+            print_table(["  member", ">examples", ">weight"], [(f"  {m}", e, w) for m, e, w in parts], "")
+    out.print("[bold]data[/]")
+    print_table(
+        ["  dataset", "name", "member", "domain", "licence", ">tokens"],
+        [(f"  {d.dataset}", d.name, d.member, d.domain, d.licence, f"{d.tokens:,}") for d in found.data],
+        "  none",
+    )
+
+
+@app.command("download", epilog="Example: coalition model download tiny-1 ./tiny-1")
+def download(
+    identifier: Identifier, directory: Annotated[Path, typer.Argument(help="Where to.")], as_json: Json = False
+) -> None:
+    """Fetch a model version as a Hugging Face folder, every file verified."""
+    with Coalition(Home.default()) as hub:
+        model = hub.model(identifier)
+        with transfer(identifier, sum(file.size for file in model.files)) as advance:
+            for file in model.files:
+                entry = FileEntry.read({"path": file.path, "digest": file.digest, "size": file.size})
+                hub.download(file, directory / entry.path, advance)
+    if as_json:
+        print_json({"model": identifier, "directory": str(directory), "files": [file.path for file in model.files]})
+    else:
+        out.print(f"{identifier} lies in {directory}, {len(model.files)} files.")

@@ -1,0 +1,110 @@
+"""`coalition run`: launch, follow and cancel base runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from contributors.cli.specs import read_spec
+from contributors.cli.terminal import Json, as_dict, out, print_fields, print_json, print_messages, print_table
+from contributors.cli.watching import follow
+from contributors.client import Coalition
+from contributors.home import Home
+from protos.documents.runs import Run, RunSpec, Stop
+
+app = typer.Typer(no_args_is_help=True, help="Base runs: launch, list, show, watch, cancel.")
+
+Identifier = Annotated[str, typer.Argument(help="For example run-1a2b3c4d5e6f.")]
+
+
+@app.command("launch", epilog="Example: coalition run launch tiny.toml --watch")
+def launch(
+    spec: Annotated[Path, typer.Argument(help="The run's specification, TOML.")],
+    watch: Annotated[bool, typer.Option("--watch", help="Stay and follow it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Sign and launch a base run (core team)."""
+    read = read_spec(spec, RunSpec)
+    with Coalition(Home.default()) as hub:
+        recorded = hub.launch_run(hub.sign(Run(hub=hub.identity.hub, signer=hub.identity.id, spec=read)))
+        if as_json and not watch:
+            print_json({"id": recorded.id, "index": recorded.receipt.index})
+            return
+        if not as_json:
+            out.print(f"Launched [bold]{recorded.id}[/].")
+        if watch:
+            follow(hub.watch_run(recorded.id), read.training.steps, as_json)
+        else:
+            out.print(f"Follow it: coalition run watch {recorded.id}")
+
+
+@app.command("list", epilog="Example: coalition run list --json")
+def list_runs(as_json: Json = False) -> None:
+    """All base runs."""
+    with Coalition(Home.default()) as hub:
+        runs = hub.runs()
+    if as_json:
+        print_messages(runs)
+        return
+    print_table(
+        ["id", "name", "state", ">step", "model", "nodes", "launched"],
+        [(r.id, r.name, r.state, f"{r.step}/{r.steps}", r.model, ", ".join(r.nodes), r.launched_at[:19]) for r in runs],
+        "None yet. Launch one with `coalition run launch SPEC.toml`.",
+    )
+
+
+@app.command("show", epilog="Example: coalition run show run-1a2b3c4d5e6f")
+def show(identifier: Identifier, as_json: Json = False) -> None:
+    """One run in full."""
+    with Coalition(Home.default()) as hub:
+        run = hub.run(identifier)
+    if as_json:
+        print_json(as_dict(run))
+        return
+    losses = [metric for metric in run.metrics if metric.name == "loss"]
+    print_fields(
+        [
+            ("id", run.id),
+            ("name", run.name),
+            ("state", run.state),
+            ("reason", run.reason),
+            ("step", f"{run.step} of {run.steps}"),
+            ("loss", f"{losses[0].value:.3f} to {losses[-1].value:.3f}" if losses else ""),
+            ("attempt", run.attempt or ""),
+            ("nodes", ", ".join(run.nodes)),
+            ("model", run.model),
+            ("launched", f"{run.launched_at} by {run.launched_by}"),
+            ("ended", run.ended_at),
+        ]
+    )
+    print_table(
+        [">step", ">loss", "checkpoint"],
+        [(c.step, f"{c.loss:.3f}", c.digest) for c in run.checkpoints],
+        "No checkpoint yet.",
+    )
+
+
+@app.command("watch", epilog="Example: coalition run watch run-1a2b3c4d5e6f")
+def watch_run(identifier: Identifier, as_json: Json = False) -> None:
+    """Follow a run live until it ends; exit code 1 if it failed."""
+    with Coalition(Home.default()) as hub:
+        steps = hub.run(identifier).steps
+        follow(hub.watch_run(identifier), steps, as_json)
+
+
+@app.command("cancel", epilog="Example: coalition run cancel run-1a2b3c4d5e6f --why 'wrong data'")
+def cancel(
+    identifier: Identifier,
+    why: Annotated[str, typer.Option(help="The reason, for the record.")] = "asked to stop",
+    as_json: Json = False,
+) -> None:
+    """Sign a stop for a run (core team)."""
+    with Coalition(Home.default()) as hub:
+        stop = Stop(hub=hub.identity.hub, signer=hub.identity.id, target=identifier, why=why)
+        recorded = hub.cancel_run(hub.sign(stop))
+    if as_json:
+        print_json({"id": recorded.id, "index": recorded.receipt.index})
+    else:
+        out.print(f"{identifier} is being stopped.")
