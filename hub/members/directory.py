@@ -33,6 +33,11 @@ def everyone(session: Session) -> list[MemberRow]:
     return list(session.exec(select(MemberRow).order_by(col(MemberRow.enrolled_at), col(MemberRow.id))))
 
 
+def node_names(session: Session) -> list[str]:
+    """Every enrolled node."""
+    return list(session.exec(select(NodeRow.name).order_by(col(NodeRow.name))))
+
+
 class Roles:
     """The role of a party, asked for on every call; remembered, because roles only ever come from the ledger."""
 

@@ -79,6 +79,12 @@ class Progress:
             for step, value in _thin(sorted(points.items()), limit)
         ]
 
+    def last_message(self, subject: str) -> str:
+        """The newest message about a subject; empty when there is none."""
+        query = select(ProgressRecord.message).where(ProgressRecord.subject == subject, ProgressRecord.message != "")
+        with self._database.session() as session:
+            return session.exec(query.order_by(col(ProgressRecord.sequence).desc())).first() or ""
+
     def _page(self, subject: str, after: int) -> list[common_pb2.ProgressEvent]:
         query = select(ProgressRecord).where(ProgressRecord.subject == subject, col(ProgressRecord.sequence) > after)
         with self._database.session() as session:

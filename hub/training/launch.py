@@ -1,0 +1,105 @@
+"""Child processes of a node agent that never outlive it, and the end of what they said when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+TAIL = 4000
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies (prctl(2)); elsewhere the agent's own clean-up must do."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def worker_environment(threads: int, loopback: bool) -> dict[str, str]:
+    """What a worker may see: no credentials of ours, no network for libraries that would like to call home."""
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR") if key in os.environ}
+    environment = {
+        **kept,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "OMP_NUM_THREADS": str(threads),
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if not has_gpu():
+        environment["DS_ACCELERATOR"] = "cpu"
+    if loopback:
+        environment["GLOO_SOCKET_IFNAME"] = "lo"
+    return environment
+
+
+def has_gpu() -> bool:
+    return Path("/proc/driver/nvidia/version").exists()
+
+
+def torchrun(job: Path, *, rank: int, world: int, host: str, port: int) -> list[str]:
+    """The command for this node's part of a gang, one process per node."""
+    return [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        f"--nnodes={world}",
+        f"--node_rank={rank}",
+        "--nproc_per_node=1",
+        f"--master_addr={host}",
+        f"--master_port={port}",
+        "--max_restarts=0",
+        "--module",
+        "hub.training.worker",
+        str(job),
+    ]
+
+
+class Child:
+    """A running command; its output goes to a log file in `folder`."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self._process, self._log = process, log
+
+    @classmethod
+    async def start(cls, command: Sequence[str], environment: dict[str, str], log: Path) -> Child:
+        with log.open("wb") as file:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                env=environment,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        return cls(process, log)
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+    @property
+    def running(self) -> bool:
+        return self._process.returncode is None
+
+    async def kill(self) -> None:
+        """The whole process group, at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        await self._process.wait()
+
+    def last_words(self) -> str:
+        """The last telling line of the log: an exception's, if there is one."""
+        with suppress(OSError):
+            text = self._log.read_bytes()[-TAIL:].decode("utf-8", "replace")
+            lines = [line.strip() for line in text.splitlines() if line.strip()]
+            telling = [line for line in lines if "Error" in line and "torch.distributed.elastic" not in line]
+            return (telling or lines or ["it said nothing"])[-1][:500]
+        return "its log is gone"

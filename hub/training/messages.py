@@ -1,0 +1,84 @@
+"""Between the wire's messages and the values of `states`. What nodes send is bounded and typed here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hub.submissions.catalogue import Accepted
+from hub.training.states import Prepared, Saved, Work
+from protos.coalition.v1 import common_pb2, training_pb2
+from protos.documents.base import FileEntry
+from protos.documents.submissions import DatasetFile
+from trust.canonical import emit
+from trust.digests import parse_digest
+
+MAX_FILES = 1000
+
+
+def file_entries(files: Iterable[common_pb2.File]) -> tuple[FileEntry, ...]:
+    """Raises `Invalid`."""
+    listed = list(files)[:MAX_FILES]
+    return tuple(FileEntry.read({"path": f.path, "digest": f.digest, "size": f.size}) for f in listed)
+
+
+def file_messages(files: Iterable[FileEntry]) -> list[common_pb2.File]:
+    return [common_pb2.File(path=file.path, digest=file.digest, size=file.size) for file in files]
+
+
+def prepared_of(message: training_pb2.Prepared) -> Prepared:
+    """Raises `Invalid`."""
+    (tokens,) = file_entries([message.tokens])
+    return Prepared.read(
+        {
+            "tokenizer": [file.model_dump() for file in file_entries(message.tokenizer)],
+            "tokens": tokens.model_dump(),
+            "token_count": message.token_count,
+            "tokens_by_dataset": dict(message.tokens_by_dataset),
+        }
+    )
+
+
+def saved_of(message: training_pb2.CheckpointSaved, rank: int) -> Saved:
+    """The rank is the sender's, whatever the message says. Raises `Invalid`."""
+    weights = file_entries([message.weights])[0] if rank == 0 else None
+    return Saved(parse_digest(message.shard), message.loss, weights)
+
+
+def prepare_message(
+    work: Work, spec: Mapping[str, Any], datasets: Sequence[Accepted[DatasetFile]]
+) -> training_pb2.HubMessage:
+    inputs = [
+        training_pb2.DatasetInput(id=dataset.id, files=file_messages(file for file in dataset.files if file.rows))
+        for dataset in datasets
+    ]
+    prepare = training_pb2.Prepare(run=work.run, attempt=work.attempt, spec=_json(spec), datasets=inputs)
+    return training_pb2.HubMessage(prepare=prepare)
+
+
+def train_message(
+    work: Work, spec: Mapping[str, Any], node: str, host: str, port: int
+) -> training_pb2.HubMessage:
+    if work.prepared is None:
+        raise ValueError("training before preparing")
+    train = training_pb2.Train(
+        run=work.run,
+        attempt=work.attempt,
+        spec=_json(spec),
+        tokenizer=file_messages(work.prepared.tokenizer),
+        tokens=file_messages([work.prepared.tokens])[0],
+        rank=work.nodes.index(node),
+        world=work.world,
+        master_host=host,
+        master_port=port,
+        resume_step=work.resume_step,
+    )
+    return training_pb2.HubMessage(train=train)
+
+
+def stop_message(run: str, attempt: int, reason: str) -> training_pb2.HubMessage:
+    return training_pb2.HubMessage(stop=training_pb2.Stop(run=run, attempt=attempt, reason=reason))
+
+
+def _json(spec: Mapping[str, Any]) -> str:
+    return emit(dict(spec)).decode()

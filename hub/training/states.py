@@ -1,0 +1,127 @@
+"""The life of a run's attempts as pure functions over a value: who works on it, what they reported, what that completes.
+
+A run is `queued` until a whole gang of nodes is free, `preparing` while rank 0 packs the data (once per run), `training`
+while all ranks train. An interruption puts it back into the queue; too many without a new checkpoint end it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from protos.documents.base import Document, FileEntry
+
+MAX_FAILURES = 5
+Phase = Literal["queued", "preparing", "training"]
+
+
+class Prepared(Document):
+    """What rank 0 made of the data: blobs at the hub. `tokens_by_dataset` sums to `token_count`."""
+
+    tokenizer: tuple[FileEntry, ...]
+    tokens: FileEntry
+    token_count: int
+    tokens_by_dataset: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One rank's report of a checkpoint; `weights` from rank 0 only."""
+
+    shard: str
+    loss: float
+    weights: FileEntry | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """A run that has not ended. `nodes` are in the order of their ranks; `resume` is the newest registered checkpoint."""
+
+    run: str
+    phase: Phase = "queued"
+    attempt: int = 0
+    failures: int = 0
+    nodes: tuple[str, ...] = ()
+    prepared: Prepared | None = None
+    saved: Mapping[int, Mapping[int, Saved]] = field(default_factory=dict)
+    registered: int = 0
+    registered_on: tuple[str, ...] = ()
+    finished: frozenset[int] = frozenset()
+    model: tuple[FileEntry, ...] = ()
+
+    @property
+    def world(self) -> int:
+        return len(self.nodes)
+
+    @property
+    def resume_step(self) -> int:
+        """The registered checkpoint, if these very nodes hold its shards."""
+        return self.registered if self.nodes == self.registered_on else 0
+
+    def rank_of(self, node: str) -> int | None:
+        return self.nodes.index(node) if node in self.nodes else None
+
+
+def gang(work: Work, count: int, free: Sequence[str]) -> tuple[str, ...]:
+    """`count` free nodes, all or none; those that hold the registered checkpoint's shards in their old order if possible."""
+    if work.registered and set(work.registered_on) <= set(free):
+        return work.registered_on
+    return tuple(free[:count]) if len(free) >= count else ()
+
+
+def place(work: Work, nodes: tuple[str, ...]) -> Work:
+    """Give the work to a gang: the next attempt begins."""
+    phase: Phase = "training" if work.prepared else "preparing"
+    return replace(work, phase=phase, attempt=work.attempt + 1, nodes=nodes, saved={}, finished=frozenset(), model=())
+
+
+def is_current(work: Work, node: str, attempt: int) -> bool:
+    """Whether a node speaks of the present attempt; anything else is late and counts for nothing."""
+    return work.phase != "queued" and attempt == work.attempt and node in work.nodes
+
+
+def prepared(work: Work, result: Prepared) -> Work:
+    return replace(work, phase="training", prepared=result) if work.phase == "preparing" else work
+
+
+def saved(work: Work, rank: int, step: int, report: Saved) -> Work:
+    """Note one rank's checkpoint; the same report again changes nothing."""
+    if step <= work.registered or not 0 <= rank < work.world or (rank == 0) != (report.weights is not None):
+        return work
+    steps = dict(work.saved)
+    steps[step] = {**steps.get(step, {}), rank: report}
+    return replace(work, saved=steps)
+
+
+def complete_checkpoint(work: Work) -> int:
+    """The newest step that every rank has reported and that is not registered; 0 for none."""
+    return max((step for step, ranks in work.saved.items() if len(ranks) == work.world), default=0)
+
+
+def registered(work: Work, step: int, nodes: tuple[str, ...]) -> Work:
+    """A checkpoint is in the ledger: interruptions before it are forgiven."""
+    kept = {at: ranks for at, ranks in work.saved.items() if at > step}
+    return replace(work, registered=step, registered_on=nodes, saved=kept, failures=0)
+
+
+def finished(work: Work, rank: int, model: tuple[FileEntry, ...]) -> Work:
+    """One rank is done; rank 0 brings the model."""
+    if not 0 <= rank < work.world or (rank == 0 and not model):
+        return work
+    return replace(work, finished=work.finished | {rank}, model=model if rank == 0 else work.model)
+
+
+def is_finished(work: Work) -> bool:
+    return work.phase == "training" and bool(work.nodes) and len(work.finished) == work.world
+
+
+def interrupted(work: Work) -> Work:
+    """The attempt is lost; the run waits for a gang again."""
+    return replace(
+        work, phase="queued", nodes=(), failures=work.failures + 1, saved={}, finished=frozenset(), model=()
+    )
+
+
+def is_hopeless(work: Work) -> bool:
+    return work.failures >= MAX_FAILURES

@@ -1,0 +1,69 @@
+"""Runs and their attempts between the database and `states.Work`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from sqlmodel import Session, col, select
+
+from hub.training.states import Phase, Prepared, Work
+from hub.training.tables import AttemptRow, CheckpointRow, RunRow
+from trust.errors import NotFound
+
+
+def get(session: Session, run: str) -> RunRow:
+    """Raises `NotFound`."""
+    row = session.get(RunRow, run)
+    if row is None:
+        raise NotFound(f"There is no run {run[:80]!r}.", "See `coalition run list`.")
+    return row
+
+
+def all_runs(session: Session) -> Sequence[RunRow]:
+    return session.exec(select(RunRow).order_by(col(RunRow.index))).all()
+
+
+def unfinished(session: Session) -> Sequence[RunRow]:
+    """Runs without a run-end, oldest first."""
+    return session.exec(select(RunRow).where(RunRow.outcome == "").order_by(col(RunRow.index))).all()
+
+
+def checkpoints(session: Session, run: str) -> Sequence[CheckpointRow]:
+    query = select(CheckpointRow).where(CheckpointRow.run == run)
+    return session.exec(query.order_by(col(CheckpointRow.step))).all()
+
+
+def load_work(session: Session, run: str) -> Work:
+    """The work on a run as it stood when it was last saved, with the newest checkpoint of the ledger."""
+    work = Work(run)
+    if row := session.get(AttemptRow, run):
+        prepared = Prepared.read(row.prepared) if row.prepared else None
+        work = Work(run, cast(Phase, row.phase), row.number, row.failures, tuple(row.nodes), prepared)
+    found = checkpoints(session, run)
+    if not found:
+        return work
+    newest = found[-1]
+    return Work(
+        run,
+        work.phase,
+        work.attempt,
+        work.failures,
+        work.nodes,
+        work.prepared,
+        registered=newest.step,
+        registered_on=tuple(newest.nodes),
+    )
+
+
+def save_work(session: Session, work: Work) -> None:
+    session.merge(
+        AttemptRow(
+            run=work.run,
+            number=work.attempt,
+            failures=work.failures,
+            phase=work.phase,
+            nodes=list(work.nodes),
+            prepared=work.prepared.model_dump(mode="json") if work.prepared else {},
+        )
+    )

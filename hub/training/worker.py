@@ -1,0 +1,172 @@
+"""One rank of a base run, under torchrun: `python -m hub.training.worker JOB.json`. DeepSpeed ZeRO; no credentials.
+
+Talks to its node agent through files: `events.jsonl` (one JSON object a line), `checkpoints/` (this rank's shards),
+`weights/step-N.safetensors` and `model/` (rank 0).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+
+from hub.training.launch import die_with_parent, has_gpu
+from learning.architectures import LlamaShape, build_model
+from learning.export import save_model
+from learning.packing import batch_at
+from learning.pretraining import TrainingShape, block_loss, deepspeed_config, learning_rate_at, parameter_groups
+from learning.tokenizer import load_tokenizer
+from protos.documents.runs import RunSpec
+from trust.digests import Hasher, digest_file
+
+REPORT_EVERY = 5  # steps
+RENDEZVOUS = timedelta(seconds=120)
+
+
+class Worker:
+    """`job`: spec, tokenizer, tokens, folder (of this attempt), checkpoints (kept across attempts), resume_step."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        self.spec = RunSpec.read(job["spec"])
+        self.folder, self.checkpoints = Path(job["folder"]), Path(job["checkpoints"])
+        self.tokenizer = load_tokenizer(Path(job["tokenizer"]))
+        self.tokens = load_file(job["tokens"])["tokens"]
+        self.resume_step = int(job["resume_step"])
+        self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self.shape = _training_shape(self.spec)
+        self._events = (self.folder / "events.jsonl").open("a", buffering=1)
+
+    def run(self) -> None:
+        deepspeed.init_distributed("nccl" if has_gpu() else "gloo", timeout=RENDEZVOUS, verbose=False)
+        model = build_model(_llama_shape(self.spec), self.shape.seed)
+        config = deepspeed_config(self.shape, self.world, self.spec.training.zero_stage)
+        config["checkpoint"] = {"use_node_local_storage": True}
+        engine, *_ = deepspeed.initialize(
+            model=model, model_parameters=parameter_groups(model, self.shape.weight_decay), config=config
+        )
+        if self.resume_step:
+            engine.load_checkpoint(str(self.checkpoints), tag=_tag(self.resume_step))
+        self._train(engine)
+        if self.rank == 0:
+            with self._whole(engine):
+                save_model(_unwrapped(engine), self.tokenizer, self.folder / "model")
+        torch.distributed.barrier()
+        self._emit(kind="trained")
+
+    def _train(self, engine: Any) -> None:
+        started, losses = time.monotonic(), []
+        for step in range(self.resume_step + 1, self.shape.steps + 1):
+            rate = learning_rate_at(self.shape, step - 1)
+            for group in engine.optimizer.param_groups:
+                group["lr"] = rate
+            batch = batch_at(
+                self.tokens, step - 1, self.shape.batch_size_per_rank, self.rank, self.world, self.shape.seed
+            )
+            loss = block_loss(engine, batch.to(engine.device))
+            engine.backward(loss)
+            engine.step()
+            losses.append(loss.detach())
+            if step % REPORT_EVERY == 0 or step == self.shape.steps:
+                mean = self._mean(torch.stack(losses).mean())
+                seconds, tokens = time.monotonic() - started, len(losses) * batch.numel() * self.world
+                self._emit(kind="progress", step=step, loss=mean, learning_rate=rate, tokens_per_second=tokens / seconds)
+                started, losses = time.monotonic(), []
+                last = mean
+            if step % self.spec.training.checkpoint_every == 0 and step < self.shape.steps:
+                self._save(engine, step, last if not losses else self._mean(torch.stack(losses).mean()))
+
+    def _save(self, engine: Any, step: int, loss: float) -> None:
+        """This rank's shard to the node's disk; rank 0 also writes the weights."""
+        engine.save_checkpoint(str(self.checkpoints), tag=_tag(step))
+        weights = ""
+        if self.rank == 0:
+            path = self.folder / f"weights-{step}.safetensors"
+            with self._whole(engine):
+                state = {name: value.detach().cpu().contiguous() for name, value in _named(engine)}
+                save_file(state, str(path))
+            weights = str(path)
+        shard = _shard_digest(self.checkpoints / _tag(step))
+        self._emit(kind="checkpoint", step=step, loss=loss, shard=shard, weights=weights)
+
+    def _mean(self, value: torch.Tensor) -> float:
+        """The mean over all ranks."""
+        total = value.float().clone()
+        torch.distributed.all_reduce(total)
+        return float(total) / self.world
+
+    def _whole(self, engine: Any) -> AbstractContextManager[Any]:
+        """ZeRO 3 keeps parameters in pieces: gather them. The other stages have them whole."""
+        if self.spec.training.zero_stage < 3:
+            return nullcontext()
+        gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(list(engine.module.parameters()))
+        return gathered
+
+    def _emit(self, **event: Any) -> None:
+        self._events.write(json.dumps(event) + "\n")
+        self._events.flush()
+
+
+def _named(engine: Any) -> list[tuple[str, torch.Tensor]]:
+    """Named parameters, a tied one once."""
+    return list(engine.module.named_parameters())
+
+
+def _unwrapped(engine: Any) -> Any:
+    return engine.module.float()
+
+
+def _tag(step: int) -> str:
+    return f"step-{step}"
+
+
+def _shard_digest(folder: Path) -> str:
+    """One digest over this rank's files of a checkpoint, in order of their names."""
+    hasher = Hasher()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            hasher.update(f"{path.name} {digest_file(path)}\n".encode())
+    return hasher.digest()
+
+
+def _llama_shape(spec: RunSpec) -> LlamaShape:
+    shape = spec.architecture
+    return LlamaShape(
+        vocab_size=shape.vocab_size,
+        hidden_size=shape.hidden_size,
+        intermediate_size=shape.intermediate_size,
+        layers=shape.layers,
+        heads=shape.heads,
+        kv_heads=shape.kv_heads,
+        context_length=shape.context_length,
+    )
+
+
+def _training_shape(spec: RunSpec) -> TrainingShape:
+    training = spec.training
+    return TrainingShape(
+        steps=training.steps,
+        batch_size_per_rank=training.batch_size,
+        learning_rate=training.learning_rate,
+        warmup_steps=training.warmup_steps,
+        weight_decay=training.weight_decay,
+        clip=training.clip,
+        seed=training.seed,
+        sequence_length=training.sequence_length,
+        precision=training.precision,
+        floor=training.floor,
+    )
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    Worker(json.loads(Path(sys.argv[-1]).read_text())).run()
