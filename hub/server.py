@@ -112,9 +112,7 @@ async def serve(settings: Settings) -> None:
     base.journal.listen(lambda entry: _forget_role(roles, entry))
     register_projections(base.journal)
     await asyncio.to_thread(base.journal.start)
-    scheduler = Scheduler(
-        database=base.database, blobs=base.blobs, journal=base.journal, progress=base.progress
-    )
+    scheduler = Scheduler(database=base.database, blobs=base.blobs, journal=base.journal, progress=base.progress)
     supervisor = Supervisor(
         settings=settings, database=base.database, blobs=base.blobs, journal=base.journal, progress=base.progress
     )

@@ -56,9 +56,7 @@ def prepare_message(
     return training_pb2.HubMessage(prepare=prepare)
 
 
-def train_message(
-    work: Work, spec: Mapping[str, Any], node: str, host: str, port: int
-) -> training_pb2.HubMessage:
+def train_message(work: Work, spec: Mapping[str, Any], node: str, host: str, port: int) -> training_pb2.HubMessage:
     if work.prepared is None:
         raise ValueError("training before preparing")
     train = training_pb2.Train(

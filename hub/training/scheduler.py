@@ -295,5 +295,3 @@ class Scheduler:
 
     def _last_words(self, run: str) -> str:
         return self._progress.last_message(run)
-
-

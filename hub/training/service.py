@@ -46,9 +46,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
     async def GetRun(self, request: common_pb2.ById, context: Any) -> training_pb2.Run:
         return await asyncio.to_thread(self._show, request.id)
 
-    async def WatchRun(
-        self, request: common_pb2.WatchRequest, context: Any
-    ) -> AsyncIterator[common_pb2.ProgressEvent]:
+    async def WatchRun(self, request: common_pb2.WatchRequest, context: Any) -> AsyncIterator[common_pb2.ProgressEvent]:
         await asyncio.to_thread(self._show, request.id)
         async for event in self._progress.watch(request.id, request.after):
             yield event

@@ -118,9 +118,7 @@ def is_finished(work: Work) -> bool:
 
 def interrupted(work: Work) -> Work:
     """The attempt is lost; the run waits for a gang again."""
-    return replace(
-        work, phase="queued", nodes=(), failures=work.failures + 1, saved={}, finished=frozenset(), model=()
-    )
+    return replace(work, phase="queued", nodes=(), failures=work.failures + 1, saved={}, finished=frozenset(), model=())
 
 
 def is_hopeless(work: Work) -> bool:

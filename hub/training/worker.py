@@ -79,7 +79,9 @@ class Worker:
             if step % REPORT_EVERY == 0 or step == self.shape.steps:
                 mean = self._mean(torch.stack(losses).mean())
                 seconds, tokens = time.monotonic() - started, len(losses) * batch.numel() * self.world
-                self._emit(kind="progress", step=step, loss=mean, learning_rate=rate, tokens_per_second=tokens / seconds)
+                self._emit(
+                    kind="progress", step=step, loss=mean, learning_rate=rate, tokens_per_second=tokens / seconds
+                )
                 started, losses = time.monotonic(), []
                 last = mean
             if step % self.spec.training.checkpoint_every == 0 and step < self.shape.steps:

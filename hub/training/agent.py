@@ -1,0 +1,168 @@
+"""The node agent: enrols once, stays attached, works on one task at a time, and repeats what the hub must not miss."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import socket
+import tomllib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+
+from hub.training import tasks
+from hub.training.inventory import inventory
+from hub.training.tasks import Workplace
+from protos.coalition.v1 import training_pb2, training_pb2_grpc
+from protos.transport.channel import Credentials, connect, connect_aio, split_address
+from protos.transport.enrolment import enrol
+from protos.transport.errors import from_rpc_error
+from trust.errors import Denied, Invalid, NotFound, Problem
+from trust.files import write_atomic, write_private
+from trust.invitations import Invitation
+from trust.keys import read_secret_file
+
+HEARTBEAT = 3.0
+LONGEST_PAUSE = 10.0
+_log = logging.getLogger(__name__)
+
+
+def main(directory: Path, hub: str, name: str, token: str, labels: Mapping[str, str]) -> None:
+    """Run the agent until SIGINT or SIGTERM. Raises `NotFound` without an enrolment or a token, `Denied`, `Invalid`."""
+    directory = directory.absolute()
+    credentials = _credentials(directory, hub, name, token)
+    asyncio.run(Agent(directory, hub, name, credentials, labels).run())
+
+
+class Agent:
+    """`unsent` waits for delivery; `kept` is what the hub must hear of the present task however often it restarts."""
+
+    def __init__(
+        self, directory: Path, hub: str, name: str, credentials: Credentials, labels: Mapping[str, str]
+    ) -> None:
+        self._hub, self._name, self._credentials, self._labels = hub, name, credentials, labels
+        self._place = Workplace(directory, connect(hub, credentials))
+        self._unsent: asyncio.Queue[training_pb2.NodeMessage] = asyncio.Queue()
+        self._kept: list[training_pb2.NodeMessage] = []
+        self._run, self._attempt = "", 0
+        self._task: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Stay attached until a signal comes."""
+        stopped = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        attached = asyncio.create_task(self._stay_attached())
+        waiting = asyncio.create_task(stopped.wait())
+        await asyncio.wait([attached, waiting], return_when=asyncio.FIRST_COMPLETED)
+        await self._drop_task()
+        for task in (attached, waiting):
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _stay_attached(self) -> None:
+        pause = 0.5
+        while True:
+            try:
+                async with connect_aio(self._hub, self._credentials) as channel:
+                    async for message in training_pb2_grpc.NodesStub(channel).Attach(self._speak()):
+                        pause = 0.5
+                        await self._obey(message)
+                _log.info("the hub ended the conversation")
+            except grpc.RpcError as error:
+                problem = from_rpc_error(error)
+                _log.warning("%s", problem.diagnostics())
+                if isinstance(problem, Denied):
+                    raise problem from None
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _speak(self) -> AsyncIterator[training_pb2.NodeMessage]:
+        """Hello, what the hub may have missed, then whatever comes up; a heartbeat when nothing does."""
+        host, _ = split_address(self._hub)
+        offer = inventory("127.0.0.1" if host in ("127.0.0.1", "localhost") else _own_host(host), self._labels)
+        yield training_pb2.NodeMessage(hello=training_pb2.Hello(inventory=offer, run=self._run, attempt=self._attempt))
+        _log.info("node %s is attached to %s", self._name, self._hub)
+        for message in list(self._kept):
+            yield message
+        while True:
+            try:
+                yield await asyncio.wait_for(self._unsent.get(), HEARTBEAT)
+            except TimeoutError:
+                yield training_pb2.NodeMessage(heartbeat=training_pb2.Heartbeat())
+
+    async def _obey(self, message: training_pb2.HubMessage) -> None:
+        match message.WhichOneof("kind"):
+            case "prepare":
+                await self._begin(message.prepare.run, message.prepare.attempt)
+                self._task = asyncio.create_task(tasks.prepare(message.prepare, self._place, self._send))
+            case "train":
+                await self._begin(message.train.run, message.train.attempt)
+                self._task = asyncio.create_task(tasks.train(message.train, self._place, self._send))
+            case "stop" if (message.stop.run, message.stop.attempt) == (self._run, self._attempt):
+                _log.info("%s: %s", message.stop.run, message.stop.reason)
+                await self._drop_task()
+
+    async def _begin(self, run: str, attempt: int) -> None:
+        await self._drop_task()
+        self._run, self._attempt = run, attempt
+        _log.info("working on %s, attempt %d", run, attempt)
+
+    async def _drop_task(self) -> None:
+        self._run, self._attempt, self._kept = "", 0, []
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+
+    def _send(self, message: training_pb2.NodeMessage) -> None:
+        """Keep all but progress, the newest checkpoint only: a hub that restarts hears them again."""
+        kind = message.WhichOneof("kind")
+        if kind != "progress":
+            self._kept = [old for old in self._kept if old.WhichOneof("kind") != kind] + [message]
+        self._unsent.put_nowait(message)
+
+
+def _credentials(directory: Path, hub: str, name: str, token: str) -> Credentials:
+    """The node's certificate; enrolled for with the token the first time."""
+    path = directory / "node.toml"
+    if path.exists():
+        known = tomllib.loads(path.read_text())
+        if known["name"] != name:
+            raise Invalid(f"{directory} is the node {known['name']}, not {name}.", "Use another directory.")
+    elif token:
+        _enrol(directory, hub, name, token)
+    else:
+        raise NotFound(f"{directory} is not enrolled.", "Give the invitation: --token, or COALITION_TOKEN.")
+    tls = directory / "tls"
+    return Credentials(
+        (tls / "ca.crt").read_bytes(), (tls / "client.crt").read_bytes(), read_secret_file(tls / "client.key")
+    )
+
+
+def _enrol(directory: Path, hub: str, name: str, token: str) -> None:
+    host, _ = split_address(hub)
+    enrolled = enrol(host, Invitation.decode(token), name, None)
+    if enrolled.role != "node" or enrolled.id != name:
+        raise Problem(f"The invitation is for {enrolled.id}, a {enrolled.role}, not for the node {name}.")
+    tls = directory / "tls"
+    tls.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_atomic(tls / "ca.crt", enrolled.credentials.authority)
+    write_atomic(tls / "client.crt", enrolled.credentials.certificate)
+    write_private(tls / "client.key", enrolled.credentials.key)
+    identity = {"hub": enrolled.hub, "name": enrolled.id, "organisation": enrolled.organisation}
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in identity.items())
+    write_atomic(directory / "node.toml", text.encode())
+
+
+def _own_host(hub_host: str) -> str:
+    """The address of ours that faces the hub, for other nodes to reach."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((hub_host, 9))
+        return str(probe.getsockname()[0])
