@@ -1,0 +1,1 @@
+"""The coalition in a browser. Speaks gRPC only, through `contributors.client`; opens no database."""

@@ -1,0 +1,1 @@
+"""What the pages show, as plain rows: pure functions from the hub's answers. No Streamlit here."""

@@ -1,0 +1,176 @@
+"""Leaderboard: models x tasks with errors, and how each family moved from its base through the rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import altair as alt
+import pandas as pd
+import streamlit as st
+
+from dashboards import display, source
+from dashboards.rows import scores
+from dashboards.rows.scores import Progress
+from protos.coalition.v1 import evaluation_pb2
+
+MAX_TILES = 8
+ALL = "all"
+GREY = "#808a9b"
+"""Legible on the light and on the dark page."""
+
+
+def show() -> None:
+    """The default page."""
+    st.title("Leaderboard")
+    board = source.leaderboard()
+    scored = [row for row in board.rows if row.scores]
+    if not scored:
+        _empty(board)
+        return
+    st.caption(_summary(board, len(scored)))
+    families = scores.families(board)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        domain = _chosen_domain(scores.domains(board))
+        family = families[_chosen_base(list(reversed(families)))]
+    columns = scores.columns_of(board, domain)
+    steps = scores.progress(columns, family)
+    _tiles(steps)
+    _progress(steps)
+    _intervals(steps, family)
+    _matrix(columns, board.rows)
+
+
+def _empty(board: evaluation_pb2.Leaderboard) -> None:
+    if board.waiting:
+        display.nothing_yet(
+            f"{board.waiting} evaluations are waiting or under way.", "Scores appear here by themselves."
+        )
+        return
+    display.nothing_yet(
+        "No model has been evaluated yet.",
+        "Every model is evaluated with every accepted suite, without being asked. "
+        "So this page needs a suite from a member and a model from the core team:",
+        "coalition suite submit SUITE-FOLDER\ncoalition run launch SPEC.toml",
+    )
+
+
+def _summary(board: evaluation_pb2.Leaderboard, models: int) -> str:
+    suites = len({column.suite for column in board.columns})
+    text = f"{models} models, {suites} suites, {len(board.columns)} tasks; from {board.ledger_size} ledger entries."
+    return f"{text} {board.waiting} evaluations are still to come." if board.waiting else text
+
+
+def _chosen_domain(domains: Sequence[str]) -> str | None:
+    options = [ALL, *domains]
+    chosen = st.pills("Domain", options, default=ALL, key="domain", bind="query-params", required=True)
+    return None if chosen in (None, ALL) else str(chosen)
+
+
+def _chosen_base(bases: Sequence[str]) -> str:
+    if len(bases) == 1:
+        return bases[0]
+    return str(st.selectbox("Base model and its rounds", bases, key="base", bind="query-params", width=260))
+
+
+def _tiles(steps: Sequence[Progress]) -> None:
+    """One tile per task of text, or per task where there is none: the newest score and its way there."""
+    chosen = [step for step in steps if not step.rising] or list(steps)
+    if not chosen:
+        return
+    with st.container(horizontal=True):
+        for step in chosen[:MAX_TILES]:
+            st.metric(
+                f"{step.domain}: {scores.metric_name(step.metric)} {scores.arrow(step.rising)}",
+                f"{step.last.value:.3f}",
+                f"{step.change:+.3f}" if len(step.trend) > 1 else None,
+                delta_color="normal" if step.rising else "inverse",
+                delta_arrow="off",
+                delta_description=f"since {step.base_model}" if len(step.trend) > 1 else None,
+                chart_data=list(step.trend) if len(step.trend) > 1 else None,
+                border=True,
+                width=228,
+                help=f"{step.key}, {step.last.items} items, standard error {step.last.standard_error:.3f}",
+            )
+
+
+def _progress(steps: Sequence[Progress]) -> None:
+    st.subheader("From base to newest round")
+    if not steps:
+        st.info("No model of this family has a score in this domain yet.")
+        return
+    first, last = steps[0].base_model, steps[0].last_model
+    st.caption(
+        f"{first} → {last}. {scores.UP} higher is better, {scores.DOWN} lower is better; ± is one standard error. "
+        "“Unclear” means a change smaller than twice the errors of its two ends."
+    )
+    column = st.column_config
+    display.table(
+        scores.progress_rows(steps),
+        "Progress per task from the base model to the newest round",
+        {
+            "domain": column.TextColumn("Domain", width=90),
+            "task": column.TextColumn("Task", width=205),
+            "metric": column.TextColumn("Metric", width=125),
+            "guessing": column.NumberColumn("Guessing", format="%.3f", width=80, help="What guessing would score."),
+            "base": column.TextColumn("Base", width=120),
+            "latest": column.TextColumn("Newest", width=120),
+            "change": column.NumberColumn("Change", format="%+.3f", width=80),
+            "verdict": column.TextColumn("That is", width=80),
+            "progress": column.LineChartColumn("Course", width=80),
+        },
+    )
+
+
+def _intervals(steps: Sequence[Progress], family: Sequence[evaluation_pb2.LeaderboardRow]) -> None:
+    if not steps:
+        return
+    st.subheader("One task, every model of the family")
+    by_key = {step.key: step for step in steps}
+    key = st.selectbox("Task", list(by_key), key="task", bind="query-params", width=420)
+    step = by_key[key]
+    points = scores.intervals(step.key, family)
+    st.altair_chart(interval_chart(points, step), height=110 + 26 * min(len(points), 30))
+    st.caption("Points with 95 % intervals." + (" Dashed: guessing." if step.chance is not None else ""))
+
+
+def interval_chart(points: list[dict[str, Any]], step: Progress) -> Any:
+    """A point and its interval per model; a dashed rule where guessing would be."""
+    title = f"{scores.metric_name(step.metric)} ({'higher' if step.rising else 'lower'} is better)"
+    data = alt.Chart(pd.DataFrame(points[-30:]))
+    models = alt.Y("model:N", sort=None, title=None)
+
+    def score_axis(field: str) -> Any:
+        return alt.X(field, title=title, scale=alt.Scale(zero=False, padding=20), axis=alt.Axis(tickCount=6))
+
+    bars = data.mark_rule(strokeWidth=2, color=GREY).encode(y=models, x=score_axis("low:Q"), x2="high:Q")
+    dots = data.mark_point(filled=True, size=90, opacity=1).encode(
+        y=models, x=score_axis("score:Q"), tooltip=["model", "score", "low", "high", "items"]
+    )
+    layers = [bars, dots]
+    if step.chance is not None:
+        chance = alt.Chart(pd.DataFrame({"guessing": [step.chance]}))
+        layers.insert(0, chance.mark_rule(strokeDash=[5, 4], color=GREY).encode(x=score_axis("guessing:Q")))
+    return alt.layer(*layers)
+
+
+def _matrix(columns: Sequence[evaluation_pb2.LeaderboardColumn], rows: Sequence[evaluation_pb2.LeaderboardRow]) -> None:
+    st.subheader("Every model")
+    st.caption(f"{scores.BEST} marks the best value of a column. A model's name leads to its page.")
+    families = [row for family in scores.families(evaluation_pb2.Leaderboard(rows=rows)).values() for row in family]
+    titles = {column.key: _title(column) for column in columns}
+    display.table(
+        scores.matrix(columns, list(reversed(families))),
+        "Scores of every model on every task",
+        {
+            "model": display.link("Model", "model"),
+            "origin": st.column_config.TextColumn("Made by", width=90),
+            **titles,
+        },
+    )
+
+
+def _title(column: evaluation_pb2.LeaderboardColumn) -> Any:
+    help_text = f"{scores.metric_name(column.metric)}, {'higher' if column.higher_is_better else 'lower'} is better"
+    label = f"{column.key} {scores.arrow(column.higher_is_better)}"
+    return st.column_config.TextColumn(label, help=help_text, width=190)
