@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from protos.documents.base import Claim, DigestText, Document, Identifier, Name, Text
+from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 
 
 class Adapter(Document):
@@ -52,6 +52,36 @@ class Consent(Claim):
 
     campaign: Identifier
     site_key: DigestText
+
+
+class RoundTask(Document):
+    """What the hub asks of a site in one round. The files travel beside it; the site holds the spec it consented to."""
+
+    campaign: Identifier
+    round: int = Field(ge=1, le=10_000)
+    spec: CampaignSpec
+    files: tuple[FileEntry, ...] = Field(min_length=1, max_length=100)
+
+    @property
+    def seed(self) -> int:
+        """The same at every site, so that all start the round from one adapter."""
+        return self.spec.training.seed + self.round
+
+
+class RoundReply(Document):
+    """A site's answer. Losses are nats per token; `update` is the digest of the adapter that travels beside it.
+
+    A `refusal` says why there is no update.
+    """
+
+    campaign: Identifier
+    round: int = Field(ge=1, le=10_000)
+    refusal: str = Field(default="", max_length=500)
+    update: DigestText | None = None
+    examples: int = Field(default=0, ge=0, le=1 << 40)
+    tokens: int = Field(default=0, ge=0, le=1 << 50)
+    loss_first: float = Field(default=0, ge=0, le=1000)
+    loss_last: float = Field(default=0, ge=0, le=1000)
 
 
 class CampaignEnd(Claim):
