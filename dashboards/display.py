@@ -63,7 +63,7 @@ def nothing_yet(what: str, todo: str, command: str = "") -> None:
 
 def facts(pairs: Mapping[str, str]) -> None:
     """Short facts in a row that wraps."""
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="medium"):
         for label, value in pairs.items():
             st.metric(label, value, width="content")
 

@@ -19,8 +19,8 @@ def show() -> None:
         st.code(head.note.decode(errors="replace"), language=None)
     st.subheader("Check it yourself")
     st.markdown(
-        "This page shows what the hub says. Your own client recomputes the tree from the entries, checks the signature, "
-        "and compares it with the last head it saw; a receipt proves one entry and verifies offline."
+        "This page shows what the hub says. Your own client recomputes the tree from the entries, checks the "
+        "signature, and compares it with the last head it saw; a receipt proves one entry and verifies offline."
     )
     display.command("coalition ledger verify\ncoalition ledger receipt ENTRY")
     _entries(head)
