@@ -74,6 +74,11 @@ class Journal:
         self._queue: queue.Queue[_Waiting | None] = queue.Queue()
         self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
 
+    @property
+    def size(self) -> int:
+        """Entries in the ledger."""
+        return self._log.size
+
     def register(self, kind: str, project: Project | None = None, check: Check | None = None) -> None:
         """Add a room's part to a kind of statement: `check` may refuse by raising a Problem, `project` writes tables."""
         if project is not None:

@@ -35,10 +35,13 @@ class Evaluation(Claim):
 
 
 class Sample(Document):
-    """One line of the per-item log: the natural-log likelihood and bytes of each continuation, from which every metric follows."""
+    """One line of the per-item log, from which every metric follows: natural-log likelihoods of what could be said.
+
+    `lengths` are what a metric divides by: characters of each choice, or UTF-8 bytes of a text. `answer` is the right choice.
+    """
 
     task: str
-    item: int
-    log_likelihoods: tuple[float, ...]
-    bytes: tuple[int, ...]
+    item: int = Field(ge=0)
+    log_likelihoods: tuple[float, ...] = Field(min_length=1)
+    lengths: tuple[int, ...] = Field(min_length=1)
     answer: int | None = None

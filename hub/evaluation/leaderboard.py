@@ -1,0 +1,67 @@
+"""Models by suites: rows and columns from what is recorded, and nothing else."""
+
+from __future__ import annotations
+
+import math
+
+from sqlmodel import Session
+
+from hub.evaluation import store
+from hub.models import registry
+from hub.submissions import catalogue
+from learning.scoring import LOWER_IS_BETTER
+from protos.coalition.v1 import evaluation_pb2
+from protos.documents.evaluations import TaskScore
+
+
+def leaderboard(session: Session) -> evaluation_pb2.Leaderboard:
+    """A row per model version, oldest first; a column per suite and task, of the scores that exist."""
+    suites = {suite.id: suite for suite in catalogue.suites(session)}
+    columns: dict[str, evaluation_pb2.LeaderboardColumn] = {}
+    rows = {
+        model.id: evaluation_pb2.LeaderboardRow(model=model.id, parent=model.parent, origin=model.origin)
+        for model in registry.all_models(session)
+    }
+    for evaluation in store.recorded(session):
+        suite = suites[evaluation.suite]
+        for score in store.scores(evaluation):
+            key = f"{suite.name}/{score.task}"
+            columns.setdefault(key, _column(key, suite.name, suite.domain, score))
+            rows[evaluation.model].scores[key].CopyFrom(score_message(score))
+    waiting = sum(len(lacking) for _, lacking in store.waiting(session))
+    ordered = [columns[key] for key in sorted(columns)]
+    return evaluation_pb2.Leaderboard(columns=ordered, rows=list(rows.values()), waiting=waiting)
+
+
+def score_message(score: TaskScore) -> evaluation_pb2.Score:
+    return evaluation_pb2.Score(
+        task=score.task,
+        metric=score.metric,
+        value=score.value,
+        standard_error=score.standard_error,
+        items=score.items,
+        higher_is_better=score.metric not in LOWER_IS_BETTER,
+        baseline=math.nan if score.baseline is None else score.baseline,
+    )
+
+
+def scores_of(session: Session, model: str) -> list[tuple[str, TaskScore]]:
+    """(suite name, score) of everything that a model was evaluated by."""
+    suites = {suite.id: suite.name for suite in catalogue.suites(session)}
+    return [
+        (suites[evaluation.suite], score)
+        for evaluation in store.recorded(session)
+        if evaluation.model == model
+        for score in store.scores(evaluation)
+    ]
+
+
+def _column(key: str, suite: str, domain: str, score: TaskScore) -> evaluation_pb2.LeaderboardColumn:
+    return evaluation_pb2.LeaderboardColumn(
+        key=key,
+        suite=suite,
+        domain=domain,
+        metric=score.metric,
+        higher_is_better=score.metric not in LOWER_IS_BETTER,
+        baseline=math.nan if score.baseline is None else score.baseline,
+    )

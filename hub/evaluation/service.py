@@ -1,0 +1,81 @@
+"""gRPC: evaluations and the leaderboard."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from sqlmodel import Session
+
+from hub.database import Database
+from hub.evaluation import store
+from hub.evaluation.evaluator import Evaluator
+from hub.evaluation.leaderboard import leaderboard, score_message
+from hub.evaluation.tables import EvaluationRow
+from hub.ledger.journal import Journal
+from hub.submissions import catalogue
+from protos.coalition.v1 import common_pb2, evaluation_pb2, evaluation_pb2_grpc
+
+
+class EvaluationsService(evaluation_pb2_grpc.EvaluationsServicer):
+    """What was evaluated, and what waits for it."""
+
+    def __init__(self, *, database: Database, journal: Journal, evaluator: Evaluator) -> None:
+        self._database, self._journal, self._evaluator = database, journal, evaluator
+
+    async def ListEvaluations(
+        self, request: evaluation_pb2.ListEvaluationsRequest, context: Any
+    ) -> evaluation_pb2.ListEvaluationsResponse:
+        return await asyncio.to_thread(self._list, request.model, request.suite)
+
+    async def GetEvaluation(self, request: common_pb2.ById, context: Any) -> evaluation_pb2.Evaluation:
+        def show() -> evaluation_pb2.Evaluation:
+            with self._database.session() as session:
+                return _message(store.get(session, request.id), _suite_names(session))
+
+        return await asyncio.to_thread(show)
+
+    async def GetLeaderboard(
+        self, request: evaluation_pb2.GetLeaderboardRequest, context: Any
+    ) -> evaluation_pb2.Leaderboard:
+        def compute() -> evaluation_pb2.Leaderboard:
+            with self._database.session() as session:
+                board = leaderboard(session)
+                board.ledger_size = self._journal.size
+                return board
+
+        return await asyncio.to_thread(compute)
+
+    def _list(self, model: str, suite: str) -> evaluation_pb2.ListEvaluationsResponse:
+        answer = evaluation_pb2.ListEvaluationsResponse()
+        with self._database.session() as session:
+            names = _suite_names(session)
+            for row in store.recorded(session):
+                if model in ("", row.model) and suite in ("", row.suite):
+                    answer.evaluations.append(_message(row, names))
+            for lacking, suites in store.waiting(session):
+                for wanted in suites:
+                    answer.waiting += 1
+                    if model in ("", lacking.id) and suite in ("", wanted.id):
+                        state = "running" if self._evaluator.current == (lacking.id, wanted.id) else "waiting"
+                        answer.evaluations.add(model=lacking.id, suite=wanted.id, suite_name=wanted.name, state=state)
+        return answer
+
+
+def _suite_names(session: Session) -> dict[str, str]:
+    return {suite.id: suite.name for suite in catalogue.suites(session)}
+
+
+def _message(row: EvaluationRow, suites: dict[str, str]) -> evaluation_pb2.Evaluation:
+    return evaluation_pb2.Evaluation(
+        id=row.id,
+        model=row.model,
+        suite=row.suite,
+        suite_name=suites.get(row.suite, ""),
+        state="failed" if row.failure else "finished",
+        reason=row.failure,
+        scores=[score_message(score) for score in store.scores(row)],
+        recorded_at=row.recorded_at,
+        seconds=row.seconds,
+        samples=row.samples,
+    )

@@ -1,0 +1,60 @@
+"""From per-item likelihoods to a score and its standard error. Plain arithmetic: any party recomputes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from trust.errors import Invalid
+
+LOWER_IS_BETTER = frozenset({"bits_per_byte"})
+
+
+def accuracy(
+    log_likelihoods: Sequence[Sequence[float]],
+    lengths: Sequence[Sequence[int]],
+    answers: Sequence[int],
+    *,
+    normalised: bool,
+) -> tuple[float, float]:
+    """(share of items whose likeliest choice is the answer, standard error of that share).
+
+    `normalised` divides each choice's log likelihood by its length in characters, as lm-eval's `acc_norm` does; the first
+    of equals wins. The error is the sample's: sqrt(p (1 - p) / (n - 1)). Raises `Invalid` without items.
+    """
+    right = [
+        _likeliest(values, counts if normalised else [1] * len(values)) == answer
+        for values, counts, answer in zip(log_likelihoods, lengths, answers, strict=True)
+    ]
+    count = len(right)
+    if not count:
+        raise Invalid("There is no item to score.")
+    share = sum(right) / count
+    return share, math.sqrt(share * (1 - share) / (count - 1)) if count > 1 else 0.0
+
+
+def bits_per_byte(log_likelihoods: Sequence[float], sizes: Sequence[int]) -> tuple[float, float]:
+    """(bits per byte over all texts, its standard error), from log likelihoods in nats and sizes in UTF-8 bytes.
+
+    A ratio of sums, so the error is the delta method's (Cochran, Sampling Techniques, 3rd ed., section 2.11).
+    Raises `Invalid` without texts.
+    """
+    count, total = len(sizes), sum(sizes)
+    if not count or not total:
+        raise Invalid("There is no text to score.")
+    bits = [-value / math.log(2) for value in log_likelihoods]
+    ratio = sum(bits) / total
+    if count == 1:
+        return ratio, 0.0
+    residuals = sum((value - ratio * size) ** 2 for value, size in zip(bits, sizes, strict=True))
+    return ratio, math.sqrt(count / (count - 1) * residuals) / total
+
+
+def guessing(choices: Sequence[int]) -> float:
+    """The accuracy of guessing: the mean of one over the number of choices."""
+    return sum(1 / count for count in choices) / len(choices)
+
+
+def _likeliest(values: Sequence[float], lengths: Sequence[int]) -> int:
+    scores = [value / length for value, length in zip(values, lengths, strict=True)]
+    return scores.index(max(scores))
