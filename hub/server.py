@@ -16,9 +16,9 @@ from grpc_reflection.v1alpha import reflection
 from hub.access import ALLOWED, Access, Answers
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.evaluation import leaderboard
 from hub.evaluation import projection as evaluation_projection
 from hub.evaluation.evaluator import Evaluator
+from hub.evaluation.leaderboard import scores_of
 from hub.evaluation.service import EvaluationsService
 from hub.ledger.journal import Entry, Journal
 from hub.ledger.log import Log
@@ -28,6 +28,7 @@ from hub.members.directory import Roles, key_of
 from hub.members.service import EnrolmentService, MembersService
 from hub.models import projection as models_projection
 from hub.models import registry
+from hub.models.releases import Releases
 from hub.models.service import ModelsService, ReleasesService
 from hub.progress.log import Progress
 from hub.rounds import projection as rounds_projection
@@ -188,8 +189,9 @@ def _add_rooms(
         CampaignsService(database=database, journal=journal, progress=progress, supervisor=supervisor), server
     )
     models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(database=database, journal=journal), server)
+    releases = Releases(database=database, blobs=blobs, journal=journal, scores_of=scores_of)
     models_pb2_grpc.add_ReleasesServicer_to_server(
-        ReleasesService(database=database, blobs=blobs, journal=journal, scores=leaderboard.scores_of), server
+        ReleasesService(database=database, journal=journal, releases=releases), server
     )
     evaluation_pb2_grpc.add_EvaluationsServicer_to_server(
         EvaluationsService(database=database, journal=journal, evaluator=evaluator), server

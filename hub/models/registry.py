@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlmodel import Session, col, select
 
-from hub.models.tables import ModelRow
+from hub.models.tables import ModelRow, ReleaseRow
 from protos.documents.base import FileEntry
 from protos.documents.models import Contribution, DataUsed
 from trust.errors import NotFound
@@ -76,3 +76,16 @@ def tally(session: Session) -> dict[str, dict[str, int]]:
                 numbers = counts.setdefault(part.member, {"rounds": 0})
                 numbers["rounds"] += 1
     return counts
+
+
+def all_releases(session: Session) -> Sequence[ReleaseRow]:
+    """Every release, oldest first."""
+    return session.exec(select(ReleaseRow).order_by(col(ReleaseRow.index))).all()
+
+
+def get_release(session: Session, version: str) -> ReleaseRow:
+    """Raises `NotFound`."""
+    row = session.get(ReleaseRow, version)
+    if row is None:
+        raise NotFound(f"There is no release {version[:80]!r}.", "See `coalition release list`.")
+    return row
