@@ -205,18 +205,22 @@ class RegisterSiteResponse(_message.Message):
 
     SUPERLINK_FIELD_NUMBER: _builtins.int
     AUTHORITY_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     superlink: _builtins.str
     """HOST:PORT of the SuperLink"""
     authority: _builtins.bytes
+    node: _builtins.int
+    """Flower's number for the SuperNode."""
     def __init__(
         self,
         *,
         superlink: _builtins.str = ...,
         authority: _builtins.bytes = ...,
+        node: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "superlink", b"superlink"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "node", b"node", "superlink", b"superlink"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
