@@ -1,0 +1,172 @@
+"""The site's training process: takes each task from our SuperNode, and gives back an adapter and a few numbers.
+
+`python -m contributors.site.clientapp HOME PORT`. It stays warm between rounds (Flower's own would start anew for each
+message, five seconds of CPU) and runs what this member installed: the bundle that comes with a Flower run is never opened.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.common.constant import SubStatus
+from flwr.proto.runtime_pb2 import AcquireTaskRequest
+from flwr.supercore.constant import TaskType
+from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.interceptors import (
+    RuntimeTokenHttpInterceptor,
+    RuntimeVersionHttpInterceptor,
+    SuperExecAuthHttpInterceptor,
+)
+from flwr.supercore.runtime import RuntimeHttpClient
+from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+
+from contributors.site.policy import check_task, load_policy, read_agreements
+from learning.updates import save_tensors
+from protos.documents.campaigns import RoundReply, RoundTask
+from trust.canonical import emit, parse
+from trust.digests import digest_bytes
+from trust.errors import Invalid, Problem
+
+POLL = 0.3
+ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
+UPDATE = "adapter.safetensors"
+_log = logging.getLogger(__name__)
+
+Answer = tuple[RoundReply, bytes]
+Work = Callable[[RoundTask, Mapping[str, bytes]], Answer]
+"""A task and its files to the reply and the update's safetensors bytes (empty with a refusal)."""
+
+
+def serve(port: int, secret: bytes, work: Work) -> None:
+    """Take tasks from the SuperNode on this machine's `port`, one after the other, for ever."""
+    while True:
+        token = _acquire(port, secret)
+        if token is None:
+            time.sleep(POLL)
+        else:
+            _run_task(port, token, work)
+
+
+def _client(port: int, *interceptors: Any) -> RuntimeHttpClient:
+    version = RuntimeVersionHttpInterceptor(component_name="flwr-clientapp")
+    return RuntimeHttpClient.from_server_address(
+        server_address=f"127.0.0.1:{port}",
+        insecure=True,
+        root_certificates=None,
+        interceptors=[version, *interceptors],
+    )
+
+
+def _acquire(port: int, secret: bytes) -> str | None:
+    """The token of a waiting task, or None; also None while the SuperNode is not there."""
+    import httpx
+
+    auth = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})
+    try:
+        with _client(port, auth) as client:
+            response = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
+    except httpx.HTTPError:
+        return None
+    return str(response.token) if response.HasField("task") and response.token else None
+
+
+def _run_task(port: int, token: str, work: Work) -> None:
+    with _client(port, RuntimeTokenHttpInterceptor(token)) as client:
+        heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+        heartbeat.start()
+        context, status, details = None, SubStatus.FAILED, "the site's task ended early"
+        try:
+            message, context, _, _ = pull_task_input(client)
+            push_message(client, _reply(message, work), context)
+            status, details = SubStatus.COMPLETED, ""
+        finally:
+            push_task_output(client, context, status, details)
+            heartbeat.stop()
+
+
+def _reply(message: Message, work: Work) -> Message:
+    """Every way a task can go wrong becomes a refusal; its words are ours and never quote the private text."""
+    campaign, number = "unknown", 1
+    try:
+        task = read_task(message.content)
+        campaign, number = task.campaign, task.round
+        reply, update = work(task, files_of(message.content, task))
+    except Problem as problem:
+        _log.warning("refused round %d of %s: %s", number, campaign, problem.what)
+        reply, update = RoundReply(campaign=campaign, round=number, refusal=problem.what[:500]), b""
+    except Exception as error:
+        _log.exception("round %d of %s failed", number, campaign)
+        why = f"the site met an error of its own ({type(error).__name__}); its log says more"
+        reply, update = RoundReply(campaign=campaign, round=number, refusal=why), b""
+    arrays = {UPDATE: Array(dtype="uint8", shape=(len(update),), stype="bytes", data=update)} if update else {}
+    document = emit(reply.model_dump(mode="json"))
+    content = RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(arrays)})
+    return Message(content, reply_to=message)
+
+
+def read_task(content: RecordDict) -> RoundTask:
+    """Raises `Invalid` for anything but a task of the closed schema."""
+    record = content.config_records.get("task")
+    document = record.get("document") if record is not None else None
+    if not isinstance(document, bytes):
+        raise Invalid("The message holds no task.")
+    return RoundTask.read(parse(document))
+
+
+def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
+    """The files beside a task, as bytes: never decoded as arrays. Their digests are checked before they are used."""
+    arrays = content.array_records.get("files")
+    if arrays is None:
+        raise Invalid("The message holds no files.")
+    sizes = {entry.path: entry.size for entry in task.files}
+    if {name: len(array.data) for name, array in arrays.items()} != sizes:
+        raise Invalid("The files beside the task are not those it names.")
+    return {name: array.data for name, array in arrays.items()}
+
+
+def honest_work(home: Path) -> Work:
+    """Check against consent and policy as they stand now, then train on the private text."""
+
+    def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
+        from contributors.site.training import train
+
+        policy = load_policy(home)
+        check_task(task, policy, read_agreements(home))
+        _log.info("round %d of %s begins", task.round, task.campaign)
+        trained = train(task, files, Path(policy.data))
+        update = save_tensors(trained.adapter)
+        reply = RoundReply(
+            campaign=task.campaign,
+            round=task.round,
+            update=digest_bytes(update),
+            examples=trained.examples,
+            tokens=trained.result.tokens,
+            loss_first=trained.result.loss_first,
+            loss_last=trained.result.loss_last,
+        )
+        _log.info("round %d: loss %.3f to %.3f", task.round, reply.loss_first, reply.loss_last)
+        return reply, update
+
+    return work
+
+
+def main(home: Path, port: int) -> None:
+    """Serve until killed; torch is loaded while waiting for the first task."""
+    import torch
+
+    from contributors.site import training  # noqa: F401 - the imports are what a first task would wait for
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    serve(port, (home / "site" / "secret").read_bytes(), honest_work(home))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

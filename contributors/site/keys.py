@@ -1,0 +1,48 @@
+"""The site's own key: it proves to the SuperLink that a SuperNode is ours. The consent that we sign names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from trust.digests import Digest, digest_bytes
+from trust.errors import Invalid
+from trust.files import write_private
+from trust.keys import read_secret_file
+
+
+@dataclass(frozen=True)
+class SiteKey:
+    """`public_line` is an OpenSSH line; `digest` the SHA-256 of the public key as SPKI PEM, which is what consents name."""
+
+    public_line: bytes
+    digest: Digest
+    private_path: Path
+
+
+def site_key(home: Path) -> SiteKey:
+    """The key in a member's home, made on first use: EC P-384 in OpenSSH's private format, as flower-supernode reads it."""
+    path = home / "keys" / "site.key"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = ec.generate_private_key(ec.SECP384R1())
+        write_private(path, _private_bytes(fresh))
+    try:
+        key = serialization.load_ssh_private_key(read_secret_file(path), None)
+    except ValueError:
+        raise Invalid(f"{path} is no OpenSSH private key.", "Move it away: the site makes a new one.") from None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
+        raise Invalid(f"{path} is no P-384 key.", "Move it away: the site makes a new one.")
+    public = key.public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    line = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return SiteKey(line, digest_bytes(pem), path)
+
+
+def _private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    )

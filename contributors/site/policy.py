@@ -1,0 +1,90 @@
+"""What this site agrees to without being asked (`site.toml`), and the test that a round's task must pass."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+
+from protos.documents.base import Document, Identifier
+from protos.documents.campaigns import CampaignSpec, RoundTask, SitePolicy
+from trust.errors import Denied, Invalid, NotFound
+from trust.files import write_atomic
+
+FILE = "site.toml"
+
+
+class Agreed(Document):
+    """A campaign that we consented to: the spec as its signed statement has it, and whether it is still on."""
+
+    campaign: Identifier
+    spec: CampaignSpec
+    ended: bool = False
+
+
+class Agreements(Document):
+    """All of them; the site writes this file, its training process reads it before every round."""
+
+    campaigns: tuple[Agreed, ...] = ()
+
+
+def load_policy(home: Path) -> SitePolicy:
+    """Raises `NotFound` before the first `coalition site start`, `Invalid` for a wrong file."""
+    path = home / FILE
+    try:
+        return SitePolicy.read(tomllib.loads(path.read_text()))
+    except FileNotFoundError:
+        raise NotFound(f"There is no {path}.", "Say where your private text lies: coalition site start --data DIR") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise Invalid(f"{path} is not valid TOML: {error}.") from None
+
+
+def update_policy(home: Path, data: Path | None, join: str) -> SitePolicy:
+    """The policy with what was given on the command line, kept for the next time. Raises as `load_policy`."""
+    given = {"data": str(data.absolute())} if data is not None else {}
+    given |= {"join": join} if join else {}
+    known = load_policy(home).model_dump() if (home / FILE).exists() or not data else {}
+    policy = SitePolicy.read({**known, **given})
+    if not Path(policy.data).exists():
+        raise NotFound(f"There is no {policy.data}.", "Name the folder or file of your private text with --data.")
+    if given:
+        lines = [f"{key} = {json.dumps(value)}\n" for key, value in policy.model_dump().items()]
+        write_atomic(home / FILE, "".join(lines).encode())
+    return policy
+
+
+def acceptable(policy: SitePolicy, spec: CampaignSpec) -> str:
+    """Why the policy refuses a campaign; empty when it does not."""
+    if spec.rounds > policy.maximum_rounds:
+        return f"it has {spec.rounds} rounds, and the site's policy allows {policy.maximum_rounds}"
+    return ""
+
+
+def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> None:
+    """That we consented to exactly this and it is still on. Raises `Denied`."""
+    agreed = next((each for each in agreements.campaigns if each.campaign == task.campaign), None)
+    if agreed is None:
+        raise Denied(f"This site has not joined {task.campaign}.")
+    if agreed.ended:
+        raise Denied(f"{task.campaign} is over.")
+    if task.spec != agreed.spec:
+        raise Denied(f"The task differs from the spec of {task.campaign} that this site consented to.")
+    if task.round > agreed.spec.rounds:
+        raise Denied(f"{task.campaign} has no round {task.round}.")
+    if why := acceptable(policy, task.spec):
+        raise Denied(f"{task.campaign} goes beyond the site's policy: {why}.")
+
+
+def read_agreements(home: Path) -> Agreements:
+    path = _agreements(home)
+    return Agreements.read(json.loads(path.read_bytes())) if path.exists() else Agreements()
+
+
+def write_agreements(home: Path, agreements: Agreements) -> None:
+    path = _agreements(home)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_atomic(path, agreements.model_dump_json().encode())
+
+
+def _agreements(home: Path) -> Path:
+    return home / "site" / "agreements.json"

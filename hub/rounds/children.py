@@ -1,0 +1,69 @@
+"""Child processes that never outlive the hub: what they may see, where their output goes, how they end."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+GRACE = 5.0
+_PR_SET_PDEATHSIG = 1
+_KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "PYTHONPATH", "OMP_NUM_THREADS")
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """No credentials of ours, no network for libraries that would like to call home; Flower's own files under `home`."""
+    kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
+    kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
+    return {
+        **kept,
+        "FLWR_HOME": str(home),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUNBUFFERED": "1",
+        **more,
+    }
+
+
+def _die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies (prctl(2))."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+async def start(
+    command: Sequence[str], log: Path, variables: Mapping[str, str], *, speaks: bool = False
+) -> asyncio.subprocess.Process:
+    """Start a child whose output is appended to `log`; one that `speaks` has a pipe for its standard output instead."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as file:
+        return await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE if speaks else file,
+            stderr=file,
+            env=dict(variables),
+            preexec_fn=_die_with_parent,
+            limit=1 << 20,
+        )
+
+
+async def stop(child: asyncio.subprocess.Process) -> None:
+    """Ask, wait a little, then insist."""
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            child.terminate()
+        try:
+            await asyncio.wait_for(child.wait(), GRACE)
+        except TimeoutError:
+            with suppress(ProcessLookupError):
+                child.kill()
+    await child.wait()

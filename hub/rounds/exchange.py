@@ -1,0 +1,220 @@
+"""One round over Flower: give every consenting site its task, take in each update as it arrives."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from torch import Tensor
+
+from hub.rounds import patience
+from hub.rounds.patience import Waiting
+from hub.rounds.plan import Site
+from learning.aggregation import RunningMean
+from learning.updates import check_update, load_tensors
+from protos.documents.campaigns import RoundReply, RoundTask
+from protos.documents.models import Contribution
+from trust.canonical import emit, parse
+from trust.digests import Digest, digest_bytes
+from trust.errors import Invalid, Problem, Unavailable
+
+POLL = 0.5
+TIME_TO_LIVE = 24 * 3600.0
+UPDATE = "adapter.safetensors"
+HEADROOM = 2  # an update may have this many times the reference's bytes
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class _Part:
+    """Where one member's site stands in the round. `activated` maps its SuperNode to when that came online."""
+
+    site: Site
+    node: int = 0
+    activation: str = ""
+    sent_to: str = ""
+    sendings: int = 0
+    failed: bool = False
+    message: str = ""
+    sent_at: float = 0.0
+    last_seen: float = field(default_factory=time.monotonic)
+
+    def seen(self) -> Waiting:
+        now = time.monotonic()
+        silent = now - self.sent_at if self.sent_at else 0.0
+        return Waiting(
+            self.activation, self.sent_to, self.sendings, now - self.last_seen, silent, failed=self.failed
+        )
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """What a round came to. The contributions' weights sum to 1 over those that counted."""
+
+    adapter: dict[str, Tensor]
+    contributions: tuple[Contribution, ...]
+    tokens: int
+
+
+class Round:
+    """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from."""
+
+    def __init__(
+        self, grid: Any, task: RoundTask, files: Mapping[str, bytes], reference: Mapping[str, Tensor], say: Say
+    ) -> None:
+        self._grid, self._task, self._say = grid, task, say
+        self._content = RecordDict(
+            {
+                "task": ConfigRecord({"document": emit(task.model_dump(mode="json"))}),
+                "files": ArrayRecord({name: bytes_array(data) for name, data in files.items()}),
+            }
+        )
+        self._reference = reference
+        self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)
+        self._mean = RunningMean(reference)
+        self._parts: dict[str, _Part] = {}
+        self._done: dict[str, Contribution] = {}
+        self._took: list[float] = []
+        self._tokens = 0
+
+    def run(self, sites: Iterable[Site]) -> Averaged:
+        """Raises `Unavailable` when no site gave a valid update."""
+        self._parts = {site.member: _Part(site) for site in sites}
+        while open_parts := [part for member, part in self._parts.items() if member not in self._done]:
+            self._look(open_parts)
+            for part in open_parts:
+                self._decide(part)
+            self._collect()
+            time.sleep(POLL)
+        return self._averaged()
+
+    def _averaged(self) -> Averaged:
+        if not self._mean.count:
+            reasons = "; ".join(f"{member}: {part.excluded}" for member, part in self._done.items())
+            raise Unavailable(f"No site gave a valid update ({reasons}).")
+        shares = tuple(
+            part.model_copy(update={"weight": part.weight / self._mean.weight})
+            for _, part in sorted(self._done.items())
+        )
+        return Averaged(self._mean.result(), shares, self._tokens)
+
+    def _look(self, parts: Iterable[_Part]) -> None:
+        """Which SuperNodes are online; whose they are, their registered keys say."""
+        online = {digest_bytes(node.public_key): node for node in self._grid.get_nodes()}
+        for part in parts:
+            node = online.get(Digest(part.site.key))
+            part.activation = node.last_activated_at if node else ""
+            if node:
+                part.node, part.last_seen = int(node.node_id), time.monotonic()
+
+    def _decide(self, part: _Part) -> None:
+        seen = part.seen()
+        move = patience.move(seen, self._took)
+        if move == "send":
+            self._send(part)
+        elif move == "leave out":
+            self._exclude(part.site.member, patience.reason(seen))
+
+    def _send(self, part: _Part) -> None:
+        message = Message(
+            self._content,
+            dst_node_id=part.node,
+            message_type=MessageType.TRAIN,
+            ttl=TIME_TO_LIVE,
+            group_id=str(self._task.round),
+        )
+        (identifier,) = self._grid.push_messages([message])
+        if not identifier:
+            raise Unavailable(f"The SuperLink took no task for {part.site.member}.")
+        if part.sendings:
+            self._say(f"{part.site.member}'s site is back and gets its task again")
+        part.message, part.sent_to, part.sendings = identifier, part.activation, part.sendings + 1
+        part.sent_at, part.failed = time.monotonic(), False
+
+    def _collect(self) -> None:
+        waiting = {part.message: part for m, part in self._parts.items() if part.message and m not in self._done}
+        if not waiting:
+            return
+        for reply in self._grid.pull_messages(list(waiting)):
+            part = waiting.get(reply.metadata.reply_to_message_id)
+            if part is None:
+                continue
+            part.message = ""
+            if reply.has_error():  # of Flower's making: the SuperNode is away, or the message was lost
+                part.failed = True
+                continue
+            self._take(part, reply.content)
+
+    def _take(self, part: _Part, content: RecordDict) -> None:
+        member, took = part.site.member, time.monotonic() - part.sent_at
+        try:
+            answer, update = self._read(content)
+            norm = check_update(update, self._reference)
+            weight = float(answer.examples) if self._task.spec.weighting == "examples" else 1.0
+            self._mean.add(update, weight)
+        except Problem as problem:
+            self._exclude(member, problem.what)
+            return
+        self._took.append(took)
+        self._tokens += answer.tokens
+        self._done[member] = Contribution(
+            member=member,
+            examples=answer.examples,
+            weight=weight,
+            loss_first=answer.loss_first,
+            loss_last=answer.loss_last,
+            update_norm=norm,
+        )
+        self._say(f"{member}: loss {answer.loss_first:.3f} to {answer.loss_last:.3f}, in {took:.1f} s")
+
+    def _read(self, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
+        """A reply's document and tensors. Raises `Invalid` for anything but what was asked for."""
+        reply = read_reply(content)
+        if (reply.campaign, reply.round) != (self._task.campaign, self._task.round):
+            raise Invalid("The reply is about another round.")
+        if reply.refusal:
+            raise Invalid(f"The site refused: {reply.refusal}")
+        data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
+        if reply.update != digest_bytes(data):
+            raise Invalid("The update is not the one that the reply names.")
+        return reply, load_tensors(data)
+
+    def _exclude(self, member: str, why: str) -> None:
+        self._done[member] = Contribution(
+            member=member, examples=0, weight=0, loss_first=0, loss_last=0, update_norm=0, excluded=why[:500]
+        )
+        self._say(f"{member} is left out: {why}")
+
+
+def read_reply(content: RecordDict) -> RoundReply:
+    """Raises `Invalid`."""
+    record = content.config_records.get("reply")
+    document = record.get("document") if record is not None else None
+    if not isinstance(document, bytes):
+        raise Invalid("The reply holds no document.")
+    return RoundReply.read(parse(document))
+
+
+def bytes_array(data: bytes) -> Array:
+    """Opaque bytes as Flower carries them best: in chunks, and once for all receivers."""
+    return Array(dtype="uint8", shape=(len(data),), stype="bytes", data=data)
+
+
+def array_bytes(content: RecordDict, record: str, bounds: Mapping[str, int]) -> dict[str, bytes]:
+    """The opaque bytes of a record, by name; `bounds` says which must be there and how long each may be.
+
+    Only `data` is read, never decoded as an array. Raises `Invalid`.
+    """
+    arrays = content.array_records.get(record)
+    if arrays is None or set(arrays) != set(bounds):
+        raise Invalid(f"The message lacks {', '.join(sorted(bounds))}, or holds something else.")
+    for name, bound in bounds.items():
+        if len(arrays[name].data) > bound:
+            raise Invalid(f"{name} has more than {bound} bytes.")
+    return {name: arrays[name].data for name in bounds}
+
+

@@ -1,0 +1,130 @@
+"""Ledger entries about campaigns as rows. A round is done when its model is recorded."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from sqlmodel import Session, select
+
+from hub.ledger.journal import Entry, Journal
+from hub.models import registry
+from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
+from protos.documents.campaigns import Campaign, CampaignEnd, Consent
+from protos.documents.models import Model
+from protos.documents.runs import Stop
+from protos.documents.statements import Claimed
+from trust.errors import Conflict, Denied, NotFound
+
+PREFIX = "campaign-"
+
+
+def register(journal: Journal) -> None:
+    journal.register("campaign", project=_campaign, check=_check_campaign)
+    journal.register("consent", project=_consent, check=_check_consent)
+    journal.register("stop", project=_stop, check=_check_stop)
+    journal.register("model", project=_model, check=_check_model)
+    journal.register("campaign-end", project=_end, check=_check_end)
+
+
+def existing(session: Session, campaign: str) -> CampaignRow:
+    """Raises `NotFound`."""
+    row = session.get(CampaignRow, campaign)
+    if row is None:
+        raise NotFound(f"There is no campaign {campaign[:80]!r}.", "See `coalition campaign list`.")
+    return row
+
+
+def _check_campaign(session: Session, claimed: Claimed) -> None:
+    registry.get(session, cast(Campaign, claimed.claim).spec.base_model)
+
+
+def _campaign(session: Session, entry: Entry) -> None:
+    claim = cast(Campaign, entry.claim)
+    session.add(
+        CampaignRow(
+            id=entry.id,
+            index=entry.index,
+            payload=entry.payload,
+            name=claim.spec.name,
+            base_model=claim.spec.base_model,
+            spec=claim.spec.model_dump(mode="json"),
+            opened_by=claim.signer,
+            opened_at=entry.time,
+        )
+    )
+
+
+def _check_consent(session: Session, claimed: Claimed) -> None:
+    claim = cast(Consent, claimed.claim)
+    _check_open(existing(session, claim.campaign))
+    site = session.get(SiteRow, claim.site_key)
+    if site is None or site.member != claim.signer:
+        raise Denied(
+            "The consent names a site key that you have not registered.", "Run `coalition campaign join` again."
+        )
+
+
+def _consent(session: Session, entry: Entry) -> None:
+    claim = cast(Consent, entry.claim)
+    session.merge(
+        ConsentRow(campaign=claim.campaign, member=claim.signer, site_key=claim.site_key, index=entry.index)
+    )
+
+
+def _check_stop(session: Session, claimed: Claimed) -> None:
+    target = cast(Stop, claimed.claim).target
+    if target.startswith(PREFIX):
+        _check_open(existing(session, target))
+
+
+def _stop(session: Session, entry: Entry) -> None:
+    claim = cast(Stop, entry.claim)
+    if claim.target.startswith(PREFIX):
+        row = existing(session, claim.target)
+        row.stop = claim.why
+        session.add(row)
+
+
+def _check_model(session: Session, claimed: Claimed) -> None:
+    """That a round's model is the next one of its campaign."""
+    claim = cast(Model, claimed.claim)
+    if claim.origin != "round":
+        return
+    _check_open(existing(session, claim.source))
+    if claim.round != done(session, claim.source) + 1:
+        raise Conflict(f"Round {claim.round} of {claim.source} is not the next one.")
+
+
+def _model(session: Session, entry: Entry) -> None:
+    claim = cast(Model, entry.claim)
+    if claim.origin == "round":
+        session.add(
+            RoundRow(
+                campaign=claim.source,
+                number=claim.round,
+                model=claim.model,
+                contributions=[part.model_dump(mode="json") for part in claim.contributions],
+                recorded_at=entry.time,
+            )
+        )
+
+
+def _check_end(session: Session, claimed: Claimed) -> None:
+    _check_open(existing(session, cast(CampaignEnd, claimed.claim).campaign))
+
+
+def _end(session: Session, entry: Entry) -> None:
+    claim = cast(CampaignEnd, entry.claim)
+    row = existing(session, claim.campaign)
+    row.outcome, row.reason, row.ended_at = claim.outcome, claim.reason, entry.time
+    session.add(row)
+
+
+def done(session: Session, campaign: str) -> int:
+    """How many rounds are done."""
+    return len(session.exec(select(RoundRow.number).where(RoundRow.campaign == campaign)).all())
+
+
+def _check_open(row: CampaignRow) -> None:
+    if row.outcome:
+        raise Conflict(f"{row.id} is {row.outcome} already.")

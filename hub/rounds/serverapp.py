@@ -1,0 +1,174 @@
+"""A campaign's rounds, as the external server task of a Flower run: `python -m hub.rounds.serverapp DIRECTORY`.
+
+Starts a Flower run, takes its server task from the SuperLink, and leads the rounds from the plan's first one to the last.
+Each finished round appears in the directory by one rename; what the hub should tell its watchers goes to standard output.
+Ends with code 0 when all rounds are there, 1 after saying why not.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from hub.rounds import control, fab
+from hub.rounds.plan import (
+    Event,
+    Plan,
+    RoundResult,
+    discard_unfinished,
+    entries,
+    model_directory,
+    read_plan,
+    round_directory,
+    write_document,
+)
+from protos.documents.campaigns import RoundTask
+from trust.errors import Problem, Unavailable
+
+STARTING = 60.0
+
+
+class Voice:
+    """Events as lines on the pipe to the hub."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self._pipe = pipe
+
+    def say(self, event: Event) -> None:
+        self._pipe.write(event.model_dump_json().encode() + b"\n")
+        self._pipe.flush()
+
+
+def main(directory: Path) -> int:
+    """Lead the rounds; the exit code."""
+    voice = Voice(os.fdopen(os.dup(1), "wb"))
+    os.dup2(2, 1)  # whatever libraries print goes to the log
+    try:
+        lead(directory, read_plan(directory), voice)
+    except Problem as problem:
+        voice.say(Event(phase="interrupted", failure=problem.what[:2000]))
+        return 1
+    except Exception as error:
+        voice.say(Event(phase="interrupted", failure=f"{type(error).__name__}: {error}"[:2000]))
+        raise
+    return 0
+
+
+def lead(directory: Path, plan: Plan, voice: Voice) -> None:
+    """Every round that is still to come, in one Flower run. Raises a Problem when a round comes to nothing."""
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    discard_unfinished(directory)
+    with server_task(plan) as grid:
+        for number in range(plan.first_round, plan.spec.rounds + 1):
+            _lead_round(directory, plan, number, grid, voice)
+
+
+@contextmanager
+def server_task(plan: Plan) -> Iterator[Any]:
+    """Start a Flower run and hold its server task: Flower's grid, with which messages are pushed and pulled."""
+    from flwr.common.constant import SubStatus
+    from flwr.common.serde import run_from_proto
+    from flwr.proto.runtime_pb2 import PullTaskInputRequest, PushTaskOutputRequest
+    from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+    from flwr.supercore.task_identity import TaskIdentity
+    from flwr.superlink.grid import HttpGrid
+
+    authority, secret = Path(plan.authority).read_bytes(), Path(plan.secret).read_text()
+    grid = HttpGrid(plan.superlink, root_certificates=authority, token=_token(plan, authority, secret))
+    client = grid._runtime_client
+    heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
+    status, details = SubStatus.FAILED, "interrupted"
+    try:
+        heartbeat.start()
+        given = client.PullTaskInput(PullTaskInputRequest())
+        TaskIdentity.task_id, TaskIdentity.run_id = given.task_id, given.run.run_id
+        TaskIdentity.node_id = given.context.node_id
+        grid.set_run(run_from_proto(given.run))
+        yield grid
+        status, details = SubStatus.COMPLETED, ""
+    finally:
+        grid._retry_invoker.max_tries = 1
+        client.PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=details))
+        heartbeat.stop()
+        grid.close()
+
+
+def _token(plan: Plan, authority: bytes, secret: str) -> str:
+    """Start a run and acquire its server task. Tasks of runs that were stopped are let go."""
+    with control.control_client(plan.superlink, authority, secret) as client:
+        control.stop_runs(client)
+        run = control.start_run(client, fab.build())
+    until = time.monotonic() + STARTING
+    with control.runtime_client(plan.superlink, authority, secret) as runtime:
+        while time.monotonic() < until:
+            acquired = control.acquire_server_task(runtime)
+            if acquired is None:
+                time.sleep(0.2)
+            elif acquired[0] == run:
+                return acquired[1]
+    raise Unavailable(f"The SuperLink did not hand out the server task of run {run}.")
+
+
+def _lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice) -> None:
+    from hub.rounds.exchange import Round
+    from hub.rounds.merging import starting_adapter, write_model
+    from learning.export import load_model, model_files
+
+    def say(message: str, metrics: tuple[tuple[int, str, float], ...] = ()) -> None:
+        voice.say(Event(phase=f"round {number}", message=message, metrics=metrics))
+
+    parent = model_directory(directory, number - 1)
+    files = model_files(parent)
+    task = RoundTask(campaign=plan.campaign, round=number, spec=plan.spec, files=entries(parent, files))
+    model, tokenizer = load_model(parent)
+    reference = starting_adapter(model, plan.spec.adapter, task.seed)
+    sites = read_plan(directory).sites
+    say(f"asks {', '.join(site.member for site in sites)}")
+    averaged = Round(grid, task, {path.name: path.read_bytes() for path in files}, reference, say).run(sites)
+    partial = directory / "rounds" / f"{number}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    write_model(model, tokenizer, plan.spec.adapter, averaged.adapter, partial)
+    result = RoundResult(
+        campaign=plan.campaign,
+        round=number,
+        parent=task.files,
+        contributions=averaged.contributions,
+        tokens=averaged.tokens,
+        architecture=type(model).__name__,
+    )
+    write_document(partial / "result.json", result)
+    _publish(partial, round_directory(directory, number))
+    counted = [part for part in averaged.contributions if not part.excluded]
+    say(
+        f"{len(counted)} of {len(sites)} updates averaged",
+        tuple((number, f"loss/{part.member}", part.loss_last) for part in counted),
+    )
+
+
+def _publish(partial: Path, target: Path) -> None:
+    """Make every file durable, then let the round appear."""
+    for path in partial.rglob("*"):
+        _sync(path)
+    _sync(partial)
+    partial.rename(target)
+    _sync(target.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
