@@ -1,0 +1,269 @@
+"""A whole coalition on one machine, from members' text to a signed release: `python -m contributors.demo.story`.
+
+Every party is its own process with its own home and keys; everything goes through the two public commands.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from contributors.demo.parties import BIN, Party, Processes, answers, free_ports, run
+from contributors.demo.prepare import DOMAINS, Domain, Prepared, prepare_member
+from contributors.demo.summary import print_leaderboard, print_summary
+from trust.errors import Conflict, Problem
+
+HERE = Path(__file__).parent
+MARKER = ".coalition-demo"
+RELEASE = "1.0"
+out = Console()
+
+
+@dataclass
+class Story:
+    """One telling: `directory` holds everything, `processes` everyone who runs."""
+
+    directory: Path
+    processes: Processes
+    port: int
+    core: Party
+    viewer: Party
+    members: dict[str, Party]
+    prepared: dict[str, Prepared] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    @property
+    def hub(self) -> Path:
+        return self.directory / "hub"
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def say(self, text: str) -> None:
+        out.print(f"[dim]{time.monotonic() - self.started:5.0f} s[/]  {text}", highlight=False)
+
+    # --- the steps ---------------------------------------------------------------------------------------------------
+
+    def open_hub(self) -> None:
+        _hub_command("init", self.hub, "--name", "demo-coalition", "--port", self.port)
+        self.processes.start("hub", [BIN / "coalition-hub", "serve", self.hub])
+        with ThreadPoolExecutor(2) as pool:
+            members = [domain for domain in DOMAINS if domain.name in self.members]
+            prepared = pool.map(lambda domain: prepare_member(domain, self.directory / domain.name), members)
+            self.prepared = {domain.name: parts for domain, parts in zip(members, prepared, strict=True)}
+        self.processes.wait_for("The hub's start", lambda: answers(self.port) and answers(self.port + 1), 60)
+        self.say(f"the hub serves on {self.address}; every member's text is split in three")
+
+    def enrol(self) -> None:
+        self._enrol(self.core, "Core Team", "core")
+        self._enrol(self.viewer, "Public Viewer", "viewer")
+        for domain in _domains(self.members):
+            self._enrol(self.members[domain.name], domain.organisation, "contributor")
+        self.say(f"enrolled: one core team, {len(self.members)} members, one viewer")
+
+    def submit(self) -> None:
+        for domain in _domains(self.members):
+            party, parts = self.members[domain.name], self.prepared[domain.name]
+            data = party.coalition(
+                *("data", "submit", parts.data, "--name", f"{domain.name}-text", "--domain", domain.name),
+                *("--licence", domain.licence, "--provenance", domain.provenance),
+            )
+            suite = party.coalition("suite", "submit", parts.suite)
+            self.say(
+                f"{domain.organisation}: dataset {data['id']} ({data['rows']:,} rows), "
+                f"suite {suite['id']} ({', '.join(suite['tasks'])})"
+            )
+
+    def attach(self) -> None:
+        """Two node agents, and every member's site beside its private text."""
+        for name in ("node-1", "node-2"):
+            token = _hub_command("invite", self.hub, "--organisation", "Core Team", "--node", name)["token"]
+            command = [BIN / "coalition-hub", "node", self.directory / name, "--hub", self.address, "--name", name]
+            self.processes.start(name, command, COALITION_TOKEN=token, OMP_NUM_THREADS="1")
+        for name, party in self.members.items():
+            command = [BIN / "coalition", "site", "start", "--data", self.prepared[name].private, "--join", "all"]
+            self.processes.start(f"site-{name}", command, COALITION_HOME=str(party.home), OMP_NUM_THREADS="1")
+        self.say("attached: two nodes for base runs, a site for every member")
+
+    def train_base(self) -> str:
+        launched = self.core.coalition("run", "launch", HERE / "run.toml")["id"]
+        self.say(f"base run {launched} is launched on two nodes")
+        self._follow(
+            self.core.follow("run", "watch", launched),
+            self.core.coalition("run", "show", launched)["steps"],
+            "base run",
+        )
+        finished = self.core.coalition("run", "show", launched)
+        if finished["state"] != "finished":
+            raise Problem(f"The base run {launched} is {finished['state']}: {finished['reason']}")
+        losses = [metric["value"] for metric in finished["metrics"] if metric["name"] == "loss"]
+        self.say(f"base model [bold]{finished['model']}[/]: loss {losses[0]:.2f} to {losses[-1]:.2f}")
+        return str(finished["model"])
+
+    def hold_rounds(self, base: str) -> list[str]:
+        """The base and the rounds' models, oldest first."""
+        spec = self.directory / "campaign.toml"
+        text = (HERE / "campaign.toml").read_text().replace('base_model = "tiny-1"', f'base_model = "{base}"')
+        spec.write_text(text.replace("minimum_members = 4", f"minimum_members = {len(self.members)}"))
+        campaign = self.core.coalition("campaign", "open", spec)["id"]
+        self.say(f"campaign {campaign} is open; the sites join by their own policy")
+        planned = self.core.coalition("campaign", "show", campaign)["rounds_planned"]
+        self._follow(self.core.follow("campaign", "watch", campaign), planned, "rounds")
+        ended = self.core.coalition("campaign", "show", campaign)
+        if ended["state"] != "finished":
+            raise Problem(f"The campaign {campaign} is {ended['state']}: {ended['reason']}")
+        models = [step["model"] for step in ended["rounds"]]
+        self.say(f"{len(models)} rounds are done: {', '.join(models)}")
+        return [base, *models]
+
+    def wait_for_scores(self) -> None:
+        def done() -> bool:
+            board = self.viewer.coalition("leaderboard")
+            return bool(board["waiting"] == 0)
+
+        self.processes.wait_for("Evaluating every model", done, 600)
+        failed = [found for found in self.viewer.coalition("eval", "list") if found["state"] == "failed"]
+        if failed:
+            raise Problem(f"Evaluation {failed[0]['id']} failed: {failed[0]['reason']}")
+        self.say("every model is evaluated with every suite")
+
+    def release(self, model: str) -> Path:
+        self.core.coalition("release", "cut", model, "--version", RELEASE)
+        folder = self.directory / f"release-{RELEASE}"
+        self.viewer.coalition("release", "download", RELEASE, folder)
+        verified = self.viewer.coalition("release", "verify", folder)
+        self.say(f"release {RELEASE} of {model}: {verified['files']} files verified offline")
+        ledger = self.viewer.coalition("ledger", "verify")
+        self.say(f"ledger verified: {ledger['entries']} entries, {ledger['blobs_verified']} blobs hashed here")
+        return folder
+
+    def dashboard(self) -> str:
+        port = free_ports(1)
+        command = [BIN / "coalition", "dashboard", "--port", port]
+        self.processes.start("dashboard", command, COALITION_HOME=str(self.viewer.home))
+        url = f"http://127.0.0.1:{port}"
+        self.processes.wait_for("The dashboard's start", lambda: _healthy(url), 60)
+        return url
+
+    def _enrol(self, party: Party, organisation: str, role: str) -> None:
+        token = _hub_command("invite", self.hub, "--organisation", organisation, "--role", role)["token"]
+        party.coalition("enrol", "--hub", self.address, "--token", token)
+
+    def _follow(self, events: Any, total: int, what: str) -> None:
+        columns = (
+            TextColumn("         {task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+        )
+        with Progress(*columns, console=out, transient=True) as progress:
+            task = progress.add_task(what, total=total, note="")
+            for event in events:
+                self.processes.check()
+                if event["message"]:
+                    self.say(f"[dim]{event['phase']}: {event['message']}[/]")
+                if event["metrics"]:
+                    step = max(metric["step"] for metric in event["metrics"])
+                    losses = [m["value"] for m in event["metrics"] if m["name"] == "loss"]
+                    note = f"{step}/{total}" + (f"  loss {losses[-1]:.3f}" if losses else "")
+                    progress.update(task, completed=step, note=note)
+
+
+def _domains(members: dict[str, Party]) -> Sequence[Domain]:
+    return [domain for domain in DOMAINS if domain.name in members]
+
+
+def _hub_command(*arguments: object) -> Any:
+    """A `coalition-hub` command's JSON, run on the hub's machine."""
+    return json.loads(run([BIN / "coalition-hub", *arguments, "--json"]))
+
+
+def _healthy(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:  # noqa: S310  (our own loopback)
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _fresh(directory: Path) -> None:
+    """An empty directory; an earlier demonstration's is replaced, anything else is refused."""
+    if directory.exists() and any(directory.iterdir()) and not (directory / MARKER).exists():
+        raise Conflict(f"{directory} is not an earlier demonstration.", "Choose another directory.")
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    (directory / MARKER).touch()
+
+
+def tell(
+    directory: Annotated[Path, typer.Option(help="Where everything goes; an earlier demo there is replaced.")] = Path(
+        ".demo"
+    ),
+    serve: Annotated[bool, typer.Option(help="Leave everything running until Ctrl-C.")] = True,
+    members: Annotated[int, typer.Option(min=3, max=len(DOMAINS), help="How many members take part.")] = len(DOMAINS),
+) -> None:
+    """Run a real coalition on this machine, from members' text to a signed release."""
+    directory = directory.absolute()
+    _fresh(directory)
+    parties = {domain.name: Party(domain.name, directory / domain.name / "home") for domain in DOMAINS[:members]}
+    with Processes(directory / "logs") as processes:
+        story = Story(
+            directory,
+            processes,
+            free_ports(3),
+            Party("core", directory / "core" / "home"),
+            Party("viewer", directory / "viewer" / "home"),
+            parties,
+        )
+        story.open_hub()
+        story.enrol()
+        story.submit()
+        story.attach()
+        models = story.hold_rounds(story.train_base())
+        story.wait_for_scores()
+        folder = story.release(models[-1])
+        sample = run([sys.executable, "-m", "contributors.demo.generate", folder])
+        url = story.dashboard()
+        board = story.viewer.coalition("leaderboard")
+        print_leaderboard(out, board)
+        print_summary(
+            out, story.viewer.coalition("model", "lineage", models[-1]), board, models, sample, directory, url
+        )
+        story.say("done")
+        if serve:
+            out.print("Everything keeps running. Ctrl-C stops it.")
+            _until_interrupted(processes)
+
+
+def _until_interrupted(processes: Processes) -> None:
+    try:
+        while True:
+            processes.check()
+            time.sleep(1)
+    except KeyboardInterrupt:
+        out.print("Stopping.")
+
+
+def main() -> None:
+    try:
+        typer.run(tell)
+    except Problem as problem:
+        Console(stderr=True).print(f"[bold red]error[/] {problem.diagnostics()}", highlight=False, soft_wrap=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What the demonstration says at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_leaderboard(out: Console, board: dict[str, Any]) -> None:
+    """Tasks down, models across: there are more tasks than models."""
+    table = Table(title="Leaderboard", box=None, header_style="bold", pad_edge=False, title_justify="left")
+    table.add_column("suite/task")
+    table.add_column("metric")
+    for row in board["rows"]:
+        table.add_column(row["model"], justify="right")
+    for column in board["columns"]:
+        cells = [_cell(row["scores"].get(column["key"])) for row in board["rows"]]
+        direction = "↑" if column["higher_is_better"] else "↓"
+        table.add_row(column["key"], f"{column['metric']} {direction}", *cells)
+    out.print()
+    out.print(table)
+
+
+def print_summary(
+    out: Console,
+    lineage: dict[str, Any],
+    board: dict[str, Any],
+    models: Sequence[str],
+    sample: str,
+    directory: Path,
+    url: str,
+) -> None:
+    """Who contributed what, how the scores moved, where everything lies, how to look further."""
+    out.print("\n[bold]Who is in it[/]")
+    for used in lineage["data"]:
+        rounds = sum(1 for part in lineage["members"] if part["member"] == used["member"] and part["weight"] > 0)
+        out.print(
+            f"  {used['member']}: {used['tokens']:,} tokens of {used['name']} ({used['licence']}), {rounds} rounds"
+        )
+    out.print(f"\n[bold]Bits per byte on held-out text[/], from the base {models[0]} to {models[-1]} (lower is better)")
+    for column, before, after in moves(board, models[0], models[-1]):
+        change = 100 * (after / before - 1)
+        colour = "green" if after < before else "red"
+        out.print(
+            f"  {column['domain']:<10} {before:.4f} -> {after:.4f}  [{colour}]{change:+.2f} %[/]", highlight=False
+        )
+    out.print(f"\n[bold]{models[-1]} writes[/]")
+    for line in sample.strip().splitlines():
+        out.print(f"  {line}", highlight=False, markup=False)
+    out.print("\n[bold]Where things lie[/]")
+    out.print(f"  {directory}/hub       the hub: ledger, blobs, database, keys")
+    out.print(f"  {directory}/MEMBER    a member: home, submitted and private text, suite")
+    out.print(f"  {directory}/release-1.0   the signed release")
+    out.print("\n[bold]Look further[/]")
+    out.print(f"  {url}   the dashboard")
+    out.print(
+        f"  COALITION_HOME={directory}/viewer/home .venv/bin/coalition leaderboard | ledger verify | model lineage {models[-1]}"
+    )
+    out.print(
+        f"  COALITION_HOME={directory}/viewer/home .venv/bin/coalition ledger verify --store {directory}/hub   (offline)\n"
+    )
+
+
+def moves(board: dict[str, Any], first: str, last: str) -> list[tuple[dict[str, Any], float, float]]:
+    """(column, before, after) of every bits-per-byte task that both models were scored on."""
+    scores = {row["model"]: row["scores"] for row in board["rows"]}
+    return [
+        (column, scores[first][column["key"]]["value"], scores[last][column["key"]]["value"])
+        for column in board["columns"]
+        if column["metric"] == "bits_per_byte" and column["key"] in scores[first] and column["key"] in scores[last]
+    ]
+
+
+def _cell(score: dict[str, Any] | None) -> str:
+    return f"{score['value']:.3f} ±{score['standard_error']:.3f}" if score else "-"
