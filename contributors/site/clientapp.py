@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.common.constant import SubStatus
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
@@ -50,8 +51,11 @@ def serve(port: int, secret: bytes, work: Work) -> None:
         token = _acquire(port, secret)
         if token is None:
             time.sleep(POLL)
-        else:
+            continue
+        try:
             _run_task(port, token, work)
+        except httpx.HTTPError as error:
+            _log.warning("the SuperNode went away during a task: %s", error)
 
 
 def _client(port: int, *interceptors: Any) -> RuntimeHttpClient:
@@ -66,8 +70,6 @@ def _client(port: int, *interceptors: Any) -> RuntimeHttpClient:
 
 def _acquire(port: int, secret: bytes) -> str | None:
     """The token of a waiting task, or None; also None while the SuperNode is not there."""
-    import httpx
-
     auth = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})
     try:
         with _client(port, auth) as client:
@@ -99,7 +101,7 @@ def _reply(message: Message, work: Work) -> Message:
         campaign, number = task.campaign, task.round
         reply, update = work(task, files_of(message.content, task))
     except Problem as problem:
-        _log.warning("refused round %d of %s: %s", number, campaign, problem.what)
+        _say(f"round {number} of {campaign} refused: {problem.what}")
         reply, update = RoundReply(campaign=campaign, round=number, refusal=problem.what[:500]), b""
     except Exception as error:
         _log.exception("round %d of %s failed", number, campaign)
@@ -139,7 +141,7 @@ def honest_work(home: Path) -> Work:
 
         policy = load_policy(home)
         check_task(task, policy, read_agreements(home))
-        _log.info("round %d of %s begins", task.round, task.campaign)
+        _say(f"round {task.round} of {task.campaign} begins")
         trained = train(task, files, Path(policy.data))
         update = save_tensors(trained.adapter)
         reply = RoundReply(
@@ -151,10 +153,16 @@ def honest_work(home: Path) -> Work:
             loss_first=trained.result.loss_first,
             loss_last=trained.result.loss_last,
         )
-        _log.info("round %d: loss %.3f to %.3f", task.round, reply.loss_first, reply.loss_last)
+        _say(f"round {task.round}: loss {reply.loss_first:.3f} to {reply.loss_last:.3f} on {reply.examples} texts")
         return reply, update
 
     return work
+
+
+def _say(message: str) -> None:
+    """A line for whoever watches the site."""
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+    sys.stdout.flush()
 
 
 def main(home: Path, port: int) -> None:
@@ -164,6 +172,7 @@ def main(home: Path, port: int) -> None:
     from contributors.site import training  # noqa: F401 - the imports are what a first task would wait for
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     serve(port, (home / "site" / "secret").read_bytes(), honest_work(home))
 

@@ -34,7 +34,9 @@ def load_policy(home: Path) -> SitePolicy:
     try:
         return SitePolicy.read(tomllib.loads(path.read_text()))
     except FileNotFoundError:
-        raise NotFound(f"There is no {path}.", "Say where your private text lies: coalition site start --data DIR") from None
+        raise NotFound(
+            f"There is no {path}.", "Say where your private text lies: coalition site start --data DIR"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"{path} is not valid TOML: {error}.") from None
 

@@ -46,9 +46,7 @@ class _Part:
     def seen(self) -> Waiting:
         now = time.monotonic()
         silent = now - self.sent_at if self.sent_at else 0.0
-        return Waiting(
-            self.activation, self.sent_to, self.sendings, now - self.last_seen, silent, failed=self.failed
-        )
+        return Waiting(self.activation, self.sent_to, self.sendings, now - self.last_seen, silent, failed=self.failed)
 
 
 @dataclass(frozen=True)
@@ -216,5 +214,3 @@ def array_bytes(content: RecordDict, record: str, bounds: Mapping[str, int]) -> 
         if len(arrays[name].data) > bound:
             raise Invalid(f"{name} has more than {bound} bytes.")
     return {name: arrays[name].data for name in bounds}
-
-

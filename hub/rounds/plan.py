@@ -1,8 +1,8 @@
 """What the hub and the campaign's server app tell each other: files in the campaign's directory, and events on a pipe.
 
-    plan.json        from the hub: the campaign, who consented, where to begin; rewritten when another member joins
-    parent/          the model that the first round starts from
-    rounds/N/        from the server app, by one rename: result.json, adapter.safetensors, model/
+plan.json        from the hub: the campaign, who consented, where to begin; rewritten when another member joins
+parent/          the model that the first round starts from
+rounds/N/        from the server app, by one rename: result.json, adapter.safetensors, model/
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ class RoundResult(Document):
     parent: tuple[FileEntry, ...]
     contributions: tuple[Contribution, ...]
     tokens: int = Field(ge=0)
-    architecture: str
 
 
 class Event(Document):

@@ -66,9 +66,7 @@ def _check_consent(session: Session, claimed: Claimed) -> None:
 
 def _consent(session: Session, entry: Entry) -> None:
     claim = cast(Consent, entry.claim)
-    session.merge(
-        ConsentRow(campaign=claim.campaign, member=claim.signer, site_key=claim.site_key, index=entry.index)
-    )
+    session.merge(ConsentRow(campaign=claim.campaign, member=claim.signer, site_key=claim.site_key, index=entry.index))
 
 
 def _check_stop(session: Session, claimed: Claimed) -> None:

@@ -142,7 +142,6 @@ def _lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voic
         parent=task.files,
         contributions=averaged.contributions,
         tokens=averaged.tokens,
-        architecture=type(model).__name__,
     )
     write_document(partial / "result.json", result)
     _publish(partial, round_directory(directory, number))

@@ -29,6 +29,7 @@ class SuperLink:
         self._directory = settings.superlink_dir
         self._authority = Authority.load(settings.authority_dir)
         self._ready = asyncio.Event()
+        self._died = asyncio.Event()
         self.address = f"{settings.host}:{settings.superlink_port}"
         self.deaths = 0
 
@@ -48,6 +49,11 @@ class SuperLink:
         """Wait until it answers."""
         await self._ready.wait()
 
+    async def death(self, deaths: int) -> None:
+        """Wait until it has died more often than `deaths` times."""
+        while self.deaths <= deaths:
+            await self._died.wait()
+
     async def run(self) -> None:
         """Start it, and start it again whenever it dies, ever more slowly; ends when cancelled."""
         self._prepare()
@@ -61,10 +67,15 @@ class SuperLink:
             finally:
                 self._ready.clear()
                 await children.stop(child)
-            self.deaths += 1
+            self._note_death()
             pause = 0.5 if loop.time() - began > HEALTHY_AFTER else min(pause * 2, LONGEST_PAUSE)
             _log.warning("the SuperLink ended with code %s; it starts again in %.1f s", child.returncode, pause)
             await asyncio.sleep(pause)
+
+    def _note_death(self) -> None:
+        self.deaths += 1
+        self._died.set()
+        self._died = asyncio.Event()
 
     async def register(self, public_key: bytes) -> int:
         """Make a site's key (SPKI PEM) known; Flower's number for the node. Raises `Unavailable`."""
@@ -116,9 +127,7 @@ class SuperLink:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self._directory / "secret").exists():
             write_private(self._directory / "secret", secrets.token_hex(32).encode())
-        key, chain = self._authority.issue_server(
-            list(dict.fromkeys([self._settings.host, "127.0.0.1", "localhost"]))
-        )
+        key, chain = self._authority.issue_server(list(dict.fromkeys([self._settings.host, "127.0.0.1", "localhost"])))
         write_private(self._directory / "server.key", key)
         write_atomic(self._directory / "server.crt", chain)
 

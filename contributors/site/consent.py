@@ -1,0 +1,85 @@
+"""Joining a campaign: what it is is read from its signed statement, then our consent is signed."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable
+from pathlib import Path
+
+from contributors.client import Coalition
+from contributors.site.keys import site_key
+from contributors.site.policy import (
+    FILE,
+    Agreed,
+    Agreements,
+    acceptable,
+    load_policy,
+    read_agreements,
+    write_agreements,
+)
+from protos.coalition.v1 import common_pb2
+from protos.documents import statements
+from protos.documents.campaigns import Campaign, CampaignSpec, Consent
+from protos.documents.leaf import Leaf
+from protos.documents.members import Member
+from trust.errors import Denied
+from trust.keys import ArtifactPublicKey
+from trust.statements import verify_statement
+
+MAX_STATEMENT = 4 << 20
+
+
+def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
+    """Sign and send our consent. Raises `Denied` for a campaign beyond `site.toml`, or one not signed by the core team."""
+    home = hub.home.directory
+    spec = signed_spec(hub, campaign)
+    if (home / FILE).exists() and (why := acceptable(load_policy(home), spec)):
+        raise Denied(f"Your site's policy refuses {campaign}: {why}.", "Change site.toml if you do want this.")
+    key = site_key(home)
+    hub.register_site(key.public_line)
+    claim = Consent(hub=hub.identity.hub, signer=hub.identity.id, campaign=campaign, site_key=key.digest)
+    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec))
+    try:
+        return hub.join_campaign(hub.sign(claim))
+    except Exception:
+        change_agreements(home, lambda known: before)
+        raise
+
+
+def signed_spec(hub: Coalition, campaign: str) -> CampaignSpec:
+    """The spec that a core member signed: its statement's digest is the identifier, its signature is verified here."""
+    envelope = _envelope(hub, campaign)
+    claimed = statements.read(envelope)
+    if claimed.id != campaign or not isinstance(claimed.claim, Campaign):
+        raise Denied(f"The hub gave another statement for {campaign}.")
+    signer = _envelope(hub, claimed.claim.signer)
+    verify_statement(signer, hub.home.statement_key())
+    member = statements.read(signer).claim
+    if not isinstance(member, Member) or member.member != claimed.claim.signer or member.role != "core":
+        raise Denied(f"{campaign} was not opened by the core team.")
+    verify_statement(envelope, ArtifactPublicKey.from_pem(member.artifact_key.encode()))
+    return claimed.claim.spec
+
+
+def with_agreement(known: Agreements, campaign: str, spec: CampaignSpec) -> Agreements:
+    """The agreements with this campaign among them, once."""
+    others = tuple(each for each in known.campaigns if each.campaign != campaign)
+    return Agreements(campaigns=(*others, Agreed(campaign=campaign, spec=spec)))
+
+
+def change_agreements(home: Path, change: Callable[[Agreements], Agreements]) -> Agreements:
+    """Replace the agreements by what `change` makes of them, one process at a time; what they were before."""
+    folder = home / "site"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (folder / "agreements.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        before = read_agreements(home)
+        after = change(before)
+        if after != before:
+            write_agreements(home, after)
+    return before
+
+
+def _envelope(hub: Coalition, identifier: str) -> bytes:
+    leaf = Leaf.decode(hub.receipt(identifier).leaf)
+    return hub.blob(leaf.envelope, MAX_STATEMENT)

@@ -1,0 +1,180 @@
+"""`coalition site start`: joins campaigns as the policy says, and keeps the SuperNode and the training process running."""
+
+from __future__ import annotations
+
+import fcntl
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+
+from contributors.client import Coalition
+from contributors.home import Home
+from contributors.site.children import Child
+from contributors.site.consent import change_agreements, consent, signed_spec, with_agreement
+from contributors.site.keys import site_key
+from contributors.site.policy import Agreements, acceptable, update_policy
+from protos.coalition.v1 import rounds_pb2
+from protos.documents.campaigns import CampaignSpec, SitePolicy
+from trust.errors import Conflict, Problem, Unavailable
+from trust.files import write_private
+
+TICK = 0.5
+LOOK = 2.0
+ENDED = frozenset({"finished", "failed", "stopped"})
+_console = Console()
+
+
+def start(home: Home, data: Path | None = None, join: str = "") -> None:
+    """Run the site until Ctrl-C or SIGTERM. `data` and `join` go into site.toml when given. Raises a Problem."""
+    policy = update_policy(home.directory, data, join)
+    signal.signal(signal.SIGTERM, _interrupt)
+    with _alone(home.directory), Coalition(home) as hub:
+        site = Site(hub, policy)
+        try:
+            site.open()
+            while True:
+                site.tend()
+                time.sleep(TICK)
+        except KeyboardInterrupt:
+            _say("stopping")
+        finally:
+            site.close()
+
+
+class Site:
+    """One member's site while it runs."""
+
+    def __init__(self, hub: Coalition, policy: SitePolicy) -> None:
+        self._hub, self._policy = hub, policy
+        self._home = hub.home.directory
+        self._children: list[Child] = []
+        self._refused: set[str] = set()
+        self._specs: dict[str, CampaignSpec] = {}
+        self._looked = 0.0
+        self._troubled = ""
+
+    def open(self) -> None:
+        """Make our key known, waiting for the hub if need be, and set up the two processes."""
+        key = site_key(self._home)
+        write_private(self._home / "site" / "secret", secrets.token_hex(32).encode())
+        registered = self._register(key.public_line)
+        port = str(_free_port())
+        home, node = str(self._home), str(registered.node)
+        self._children = [
+            Child("supernode", ["contributors.site.supernode", home, registered.superlink, port, node], self._home),
+            Child("clientapp", ["contributors.site.clientapp", home, port], self._home, speaks=True),
+        ]
+        _say(f"{self._hub.identity.id}'s site serves the SuperLink at {registered.superlink}; its text stays here")
+
+    def tend(self) -> None:
+        """Restart what died; look at the campaigns every now and then."""
+        supernode, clientapp = self._children
+        if supernode.tend():
+            _say("the SuperNode died; it starts again")
+        if clientapp.tend():
+            _say("the training process died; it and the SuperNode start again")
+            supernode.stop()  # it would wait for an answer that never comes
+        if time.monotonic() - self._looked > LOOK:
+            self._looked = time.monotonic()
+            self._look()
+
+    def close(self) -> None:
+        for child in self._children:
+            child.stop()
+
+    def _register(self, public_line: bytes) -> rounds_pb2.RegisterSiteResponse:
+        while True:
+            try:
+                return self._hub.register_site(public_line)
+            except Unavailable as problem:
+                self._trouble(problem)
+                time.sleep(LOOK)
+
+    def _look(self) -> None:
+        try:
+            for campaign in self._hub.campaigns():
+                self._consider(campaign)
+        except Unavailable as problem:
+            self._trouble(problem)
+            return
+        if self._troubled:
+            _say("the hub is back")
+        self._troubled = ""
+
+    def _consider(self, campaign: rounds_pb2.Campaign) -> None:
+        ended = campaign.state in ENDED
+        if self._hub.identity.id in campaign.members:
+            self._agree(campaign.id, ended)
+        elif not ended and self._policy.join == "all" and campaign.id not in self._refused:
+            self._join(campaign)
+
+    def _agree(self, campaign: str, ended: bool) -> None:
+        """Bring our list of agreements up to date: what we joined elsewhere, what is over."""
+
+        def change(known: Agreements) -> Agreements:
+            agreed = {each.campaign: each for each in known.campaigns}
+            if campaign not in agreed:
+                return with_agreement(known, campaign, self._spec(campaign))
+            if agreed[campaign].ended == ended:
+                return known
+            agreed[campaign] = agreed[campaign].model_copy(update={"ended": ended})
+            return Agreements(campaigns=tuple(agreed.values()))
+
+        change_agreements(self._home, change)
+
+    def _spec(self, campaign: str) -> CampaignSpec:
+        if campaign not in self._specs:
+            self._specs[campaign] = signed_spec(self._hub, campaign)
+        return self._specs[campaign]
+
+    def _join(self, campaign: rounds_pb2.Campaign) -> None:
+        try:
+            if why := acceptable(self._policy, self._spec(campaign.id)):
+                self._refused.add(campaign.id)
+                _say(f"not joining {campaign.id}: {why}")
+                return
+            consent(self._hub, campaign.id)
+            _say(f"joined {campaign.id} ({campaign.name}), as site.toml says")
+        except Unavailable:
+            raise
+        except Problem as problem:
+            self._refused.add(campaign.id)
+            _say(f"not joining {campaign.id}: {problem.what}")
+
+    def _trouble(self, problem: Problem) -> None:
+        if problem.what != self._troubled:
+            _say(f"{problem.what} Trying again.")
+        self._troubled = problem.what
+
+
+def _say(message: str) -> None:
+    _console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {message}", highlight=False)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+@contextmanager
+def _alone(home: Path) -> Iterator[None]:
+    """One site per home: two would take each other's tasks. Raises `Conflict`."""
+    (home / "site").mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home / "site" / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise Conflict(f"A site runs already in {home}.", "Stop it first.") from None
+        yield
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,139 @@
+"""gRPC: campaigns of federated rounds, and the sites that take part."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from sqlmodel import Session
+
+from hub.access import caller
+from hub.database import Database
+from hub.ledger.journal import Entry, Journal
+from hub.progress.log import Progress
+from hub.rounds import standings, states
+from hub.rounds.projection import PREFIX, existing
+from hub.rounds.supervisor import Supervisor
+from hub.rounds.tables import CampaignRow, RoundRow
+from protos.coalition.v1 import common_pb2, rounds_pb2, rounds_pb2_grpc
+from protos.documents.base import Claim
+from protos.documents.campaigns import Campaign, Consent
+from protos.documents.models import Contribution
+from protos.documents.runs import Stop
+from trust.canonical import emit
+from trust.errors import Invalid
+
+TAIL = 2.0  # seconds to wait for the last event of a campaign that has ended, lest it was lost with the database
+
+
+class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
+    """Open, list, show, watch, join, stop; register a site's key."""
+
+    def __init__(self, *, database: Database, journal: Journal, progress: Progress, supervisor: Supervisor) -> None:
+        self._database, self._journal, self._progress, self._supervisor = database, journal, progress, supervisor
+
+    async def OpenCampaign(self, request: common_pb2.SignedStatement, context: Any) -> common_pb2.Recorded:
+        return await asyncio.to_thread(self._open, request.envelope, caller().id)
+
+    async def JoinCampaign(self, request: common_pb2.SignedStatement, context: Any) -> common_pb2.Recorded:
+        return await asyncio.to_thread(self._join, request.envelope, caller().id)
+
+    async def StopCampaign(self, request: common_pb2.SignedStatement, context: Any) -> common_pb2.Recorded:
+        return await asyncio.to_thread(self._stop, request.envelope, caller().id)
+
+    async def ListCampaigns(
+        self, request: rounds_pb2.ListCampaignsRequest, context: Any
+    ) -> rounds_pb2.ListCampaignsResponse:
+        def rows() -> list[rounds_pb2.Campaign]:
+            with self._database.session() as session:
+                return [self._message(session, row) for row in standings.campaigns(session)]
+
+        return rounds_pb2.ListCampaignsResponse(campaigns=await asyncio.to_thread(rows))
+
+    async def GetCampaign(self, request: common_pb2.ById, context: Any) -> rounds_pb2.Campaign:
+        return await asyncio.to_thread(self._show, request.id)
+
+    async def WatchCampaign(
+        self, request: common_pb2.WatchRequest, context: Any
+    ) -> AsyncIterator[common_pb2.ProgressEvent]:
+        found = await asyncio.to_thread(self._show, request.id)
+        events = aiter(self._progress.watch(request.id, request.after))
+        while True:
+            try:
+                event = await asyncio.wait_for(anext(events), TAIL if found.ended_at else None)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                yield common_pb2.ProgressEvent(
+                    time=found.ended_at, phase=found.state, message=found.reason, terminal=True
+                )
+                return
+            yield event
+
+    async def RegisterSite(
+        self, request: rounds_pb2.RegisterSiteRequest, context: Any
+    ) -> rounds_pb2.RegisterSiteResponse:
+        node, superlink, authority = await self._supervisor.register_site(caller().id, request.public_key)
+        return rounds_pb2.RegisterSiteResponse(superlink=superlink, authority=authority, node=node)
+
+    def _open(self, envelope: bytes, member: str) -> common_pb2.Recorded:
+        entry = self._record(envelope, member, Campaign)
+        self._progress.append(entry.id, "waiting", f"opened by {member}")
+        return self._answer(entry)
+
+    def _join(self, envelope: bytes, member: str) -> common_pb2.Recorded:
+        entry = self._record(envelope, member, Consent)
+        self._progress.append(cast(Consent, entry.claim).campaign, "waiting", f"{member} takes part")
+        return self._answer(entry)
+
+    def _stop(self, envelope: bytes, member: str) -> common_pb2.Recorded:
+        claim = self._journal.read(envelope, member).claim
+        if isinstance(claim, Stop) and not claim.target.startswith(PREFIX):
+            raise Invalid(f"{claim.target} is not a campaign.", field="target")
+        return self._answer(self._record(envelope, member, Stop))
+
+    def _answer(self, entry: Entry) -> common_pb2.Recorded:
+        return common_pb2.Recorded(id=entry.id, receipt=self._journal.receipt(entry.index))
+
+    def _record(self, envelope: bytes, member: str, kind: type[Claim]) -> Entry:
+        if not isinstance(self._journal.read(envelope, member).claim, kind):
+            raise Invalid(f"This call takes a signed {kind.__name__.lower()}.")
+        return self._journal.record(envelope, member)
+
+    def _show(self, campaign: str) -> rounds_pb2.Campaign:
+        """Raises `NotFound`."""
+        with self._database.session() as session:
+            return self._message(session, existing(session, campaign))
+
+    def _message(self, session: Session, row: CampaignRow) -> rounds_pb2.Campaign:
+        standing = standings.standing(session, row)
+        state, reason = states.state_of(standing, self._supervisor.leading)
+        return rounds_pb2.Campaign(
+            id=row.id,
+            name=row.name,
+            state=state,
+            reason=reason,
+            base_model=row.base_model,
+            rounds_planned=standing.rounds,
+            rounds=[_round(each) for each in standings.rounds(session, row.id)],
+            members=[consent.member for consent in standings.consents(session, row.id)],
+            opened_at=row.opened_at,
+            ended_at=row.ended_at,
+            opened_by=row.opened_by,
+            minimum_members=standing.minimum,
+            spec=emit(row.spec).decode(),
+        )
+
+
+def _round(row: RoundRow) -> rounds_pb2.Round:
+    return rounds_pb2.Round(
+        number=row.number,
+        model=row.model,
+        participants=[_participation(Contribution.read(part)) for part in row.contributions],
+        recorded_at=row.recorded_at,
+    )
+
+
+def _participation(part: Contribution) -> rounds_pb2.Participation:
+    return rounds_pb2.Participation(**part.model_dump())
