@@ -26,7 +26,7 @@ def main() -> None:
             st.Page(ledger.show, title="Ledger", url_path="ledger"),
         ]
     )
-    with problems_shown():
+    with problems_shown(retry=True):
         who = source.identity()
         st.sidebar.markdown(f"**{who.hub}**  \nseen as {who.organisation} ({who.role})  \n{who.address}")
         st.sidebar.caption("All times are UTC.")

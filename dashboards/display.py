@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -9,27 +10,45 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from trust.errors import Problem
+from trust.errors import Problem, Unavailable
 
+RETRY_SECONDS = 3.0
+TALL_PIXELS, TALL_ROWS = 560, 15
 LAZY_FROM = 1000
 """Rows from which a table is fetched as it is scrolled, in place of being sent whole."""
 
 
 @contextmanager
-def problems_shown() -> Iterator[None]:
-    """A refusal or an outage becomes a sentence on the page."""
+def problems_shown(*, retry: bool = False) -> Iterator[None]:
+    """A refusal or an outage becomes a sentence on the page; with `retry` the page comes back when the hub does."""
     try:
         yield
     except Problem as problem:
         st.error(problem.what)
         if problem.todo:
             st.info(problem.todo)
+        if retry and isinstance(problem, Unavailable):
+            st.caption("This page tries again by itself.")
+            _rerun_later()
+
+
+def _rerun_later() -> None:
+    shown = time.monotonic()
+
+    def again() -> None:
+        if time.monotonic() - shown > RETRY_SECONDS / 2:  # not while the page is drawn for the first time
+            st.rerun()
+
+    st.fragment(again, run_every=RETRY_SECONDS)()
 
 
 def table(
-    rows: Sequence[Mapping[str, Any]], alt: str, columns: Mapping[str, Any] | None = None, height: int | None = None
+    rows: Sequence[Mapping[str, Any]], alt: str, columns: Mapping[str, Any] | None = None, *, tall: bool = False
 ) -> None:
-    """Rows as a table. `columns` maps names to column configurations, `alt` names the table for screen readers."""
+    """Rows as a table. `columns` maps names to column configurations, `alt` names the table for screen readers.
+
+    A `tall` table shows more rows before it scrolls.
+    """
     frame = pd.DataFrame(list(rows))
     titles = {name: st.column_config.Column(name[:1].upper() + name[1:]) for name in frame.columns}
     st.dataframe(
@@ -37,10 +56,22 @@ def table(
         hide_index=True,
         column_config={**titles, **(columns or {})},
         lazy=len(frame) > LAZY_FROM,
-        height=height or "auto",
+        height=TALL_PIXELS if tall and len(frame) > TALL_ROWS else "auto",
         placeholder="",
         alt=alt,
     )
+
+
+def choose(label: str, options: Sequence[str], key: str, note: str = "newest", width: int = 320) -> str:
+    """One of the options, kept in the address under `key`; the first one while nobody has chosen.
+
+    The first is a placeholder and no default: a default would be left out of the address, and the link that somebody
+    shares today would show another thing tomorrow.
+    """
+    chosen = st.selectbox(
+        label, options, index=None, placeholder=f"{options[0]} ({note})", key=key, bind="query-params", width=width
+    )
+    return str(chosen or options[0])
 
 
 def link(label: str, parameter: str, help_text: str | None = None) -> Any:

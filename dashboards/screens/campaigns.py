@@ -28,7 +28,7 @@ def show() -> None:
         )
         return
     identifiers = [item.id for item in rows.newest_first(campaigns)]
-    chosen = str(st.selectbox("Campaign", identifiers, key="campaign", bind="query-params", width=320))
+    chosen = display.choose("Campaign", identifiers, "campaign")
     ended = source.campaign(chosen).state in rows.ENDED
     display.live(lambda: _course(chosen, ended), None if ended else REFRESH_SECONDS)
     st.subheader("All campaigns")

@@ -70,7 +70,7 @@ def _chosen_domain(domains: Sequence[str]) -> str | None:
 def _chosen_base(bases: Sequence[str]) -> str:
     if len(bases) == 1:
         return bases[0]
-    return str(st.selectbox("Base model and its rounds", bases, key="base", bind="query-params", width=260))
+    return display.choose("Base model and its rounds", bases, "base", width=260)
 
 
 def _tiles(steps: Sequence[Progress]) -> None:
@@ -127,8 +127,7 @@ def _intervals(steps: Sequence[Progress], family: Sequence[evaluation_pb2.Leader
         return
     st.subheader("One task, every model of the family")
     by_key = {step.key: step for step in steps}
-    key = st.selectbox("Task", list(by_key), key="task", bind="query-params", width=420)
-    step = by_key[key]
+    step = by_key[display.choose("Task", list(by_key), "task", note="first", width=420)]
     points = scores.intervals(step.key, family)
     st.altair_chart(interval_chart(points, step), height=110 + 26 * min(len(points), 30))
     st.caption("Points with 95 % intervals." + (" Dashed: guessing." if step.chance is not None else ""))

@@ -53,5 +53,5 @@ def _entries(head: ledger_pb2.TreeHead) -> None:
             "records": column.TextColumn("Records", width="medium"),
             "time": column.TextColumn("Time", width=150),
         },
-        height=560,
+        tall=True,
     )

@@ -23,8 +23,7 @@ def show() -> None:
             "coalition run launch SPEC.toml",
         )
         return
-    chosen = st.selectbox("Model version", lineage.newest_first(models), key="model", bind="query-params", width=320)
-    _one(source.model(str(chosen)))
+    _one(source.model(display.choose("Model version", lineage.newest_first(models), "model")))
     st.subheader("All versions")
     display.table(lineage.model_rows(models), "All model versions", {"model": display.link("Model", "model")})
     _releases(source.releases())

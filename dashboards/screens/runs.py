@@ -32,7 +32,7 @@ def show() -> None:
         _nodes(source.nodes())
         return
     identifiers = [run.id for run in rows.newest_first(runs)]
-    chosen = str(st.selectbox("Run", identifiers, key="run", bind="query-params", width=320))
+    chosen = display.choose("Run", identifiers, "run")
     ended = source.run(chosen).state in rows.ENDED
     display.live(lambda: _course(chosen, ended), None if ended else REFRESH_SECONDS)
     st.subheader("All runs")
