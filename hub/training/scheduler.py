@@ -65,6 +65,7 @@ class Scheduler:
         self._works: dict[str, Work] = {}
         self._away: dict[str, float] = {}  # working node -> when it was missed
         self._waiting_since: dict[str, float] = {}
+        self._not_before: dict[str, float] = {}  # run -> when its next attempt may begin
 
     def say(self, node: str, message: training_pb2.NodeMessage) -> None:
         self._events.put_nowait(Said(node, message))
@@ -191,6 +192,8 @@ class Scheduler:
             reason = await asyncio.to_thread(self._last_words, work.run)
             await self._end(work, "failed", f"gave up after {work.failures} failed attempts; the last: {reason}")
             return
+        if time.monotonic() < self._not_before.get(work.run, 0.0):
+            return
         count = RunSpec.read(row.spec).placement.nodes
         free = sorted(node.name for node in self.attachments.all() if not self.run_of(node.name))
         nodes = states.gang(work, count, free)
@@ -238,6 +241,7 @@ class Scheduler:
         for node in work.nodes:
             self._away.pop(node, None)
         await self._keep(states.interrupted(work))
+        self._not_before[work.run] = time.monotonic() + min(2**work.failures, 30)
         await self._tell(work.run, "queued", f"attempt {work.attempt} was interrupted: {reason}")
 
     async def _register_checkpoint(self, work: Work, step: int) -> None:
