@@ -59,7 +59,7 @@ class Story:
 
     def open_hub(self) -> None:
         _hub_command("init", self.hub, "--name", "demo-coalition", "--port", self.port)
-        self.processes.start("hub", [BIN / "coalition-hub", "serve", self.hub])
+        self.processes.start("hub", [BIN / "coalition-hub", "serve", self.hub], OMP_NUM_THREADS="1")
         with ThreadPoolExecutor(2) as pool:
             members = [domain for domain in DOMAINS if domain.name in self.members]
             prepared = pool.map(lambda domain: prepare_member(domain, self.directory / domain.name), members)

@@ -12,7 +12,7 @@ from typing import Any
 
 from contributors.demo.passages import Passage, paragraphs
 
-ITEMS = 150
+ITEMS = 120
 CHOICES = 4
 READING_BYTES = 40_000
 READING_TEXT = 2_000  # characters of one text at most, so that no single document dominates
@@ -29,7 +29,7 @@ def titles(documents: Sequence[Passage], chance: random.Random) -> Iterator[Row]
         groups[document.group].append(document.title)
     everything = sorted({document.title for document in documents})
     for document in documents:
-        body = _mask(document.body[:600], document.title)
+        body = _mask(document.body[:300], document.title)
         others = sorted(set(groups[document.group]) - {document.title})
         fill = [title for title in everything if title not in others and title != document.title]
         if len(body) >= 60:
@@ -95,7 +95,7 @@ def _halves(document: Passage) -> Iterator[tuple[Passage, str, str]]:
         sentences = _SENTENCE.split(" ".join(paragraph.split()))
         if len(sentences) >= 2 and len(paragraph) >= 160:
             middle = len(sentences) // 2
-            start, end = " ".join(sentences[:middle])[-400:], " ".join(sentences[middle:])[:200].strip()
+            start, end = " ".join(sentences[:middle])[-200:], " ".join(sentences[middle:])[:120].strip()
             if len(start) >= 40 and len(end) >= 40:
                 yield document, start, end
                 return

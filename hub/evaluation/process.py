@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hub.training.launch import die_with_parent
+from hub.guard import guarded
 from trust.errors import Unavailable
 
 START_SECONDS = 180.0
@@ -28,10 +28,10 @@ class WorkerProcess:
     async def ask(self, request: Mapping[str, Any], seconds: float) -> AsyncIterator[dict[str, Any]]:
         """The answers, one per suite. Raises `Unavailable` when the worker dies or a suite takes longer than `seconds`."""
         process = await self._running()
-        assert process.stdin is not None
         try:
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            await process.stdin.drain()
+            if process.stdin is not None:
+                process.stdin.write(json.dumps(request).encode() + b"\n")
+                await process.stdin.drain()
             while "done" not in (answer := await self._answer(process, seconds)):
                 yield answer
         except (OSError, TimeoutError):
@@ -51,15 +51,12 @@ class WorkerProcess:
         self._cache.mkdir(parents=True, exist_ok=True)
         with (self._cache / "worker.log").open("ab") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "hub.evaluation.worker",
+                *guarded([sys.executable, "-m", "hub.evaluation.worker"]),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env=self._environment(),
                 limit=MAX_ANSWER,
-                preexec_fn=die_with_parent,
             )
         self._process = process
         try:
@@ -70,8 +67,7 @@ class WorkerProcess:
         return process
 
     async def _answer(self, process: asyncio.subprocess.Process, seconds: float) -> dict[str, Any]:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), seconds)
+        line = await asyncio.wait_for(process.stdout.readline(), seconds) if process.stdout is not None else b""
         if not line:
             raise OSError("the worker is gone")
         answer: dict[str, Any] = json.loads(line)

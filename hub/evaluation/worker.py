@@ -15,8 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from hub.training.launch import die_with_parent
-
 
 def protect_stdout() -> TextIO:
     """Our answers keep the real stdout; whatever libraries print goes to stderr."""
@@ -26,7 +24,6 @@ def protect_stdout() -> TextIO:
 
 
 def main() -> None:
-    die_with_parent()
     answers = protect_stdout()
     from hub.evaluation.scorer import Scorer
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import signal
 import sys
@@ -11,14 +10,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from hub.guard import guarded
+
 TAIL = 4000
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies (prctl(2)); elsewhere the agent's own clean-up must do."""
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def worker_environment(threads: int, loopback: bool) -> dict[str, str]:
@@ -72,13 +66,12 @@ class Child:
     async def start(cls, command: Sequence[str], environment: dict[str, str], log: Path) -> Child:
         with log.open("wb") as file:
             process = await asyncio.create_subprocess_exec(
-                *command,
+                *guarded(command),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 env=environment,
                 start_new_session=True,
-                preexec_fn=die_with_parent,
             )
         return cls(process, log)
 

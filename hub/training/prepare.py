@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from hub.training.launch import die_with_parent
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents, save_tokenizer, train_tokenizer
 from protos.documents.runs import RunSpec
@@ -56,5 +55,4 @@ def _texts(paths: list[Path]) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    die_with_parent()
     main(Path(sys.argv[1]))

@@ -20,7 +20,8 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
-from hub.training.launch import die_with_parent, has_gpu
+from hub.guard import die_with_parent
+from hub.training.launch import has_gpu
 from learning.architectures import LlamaShape, build_model
 from learning.export import save_model
 from learning.packing import batch_at
