@@ -39,11 +39,6 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the schema to the newest revision."""
-        if not any((_MIGRATIONS / "versions").glob("*.py")):
-            from sqlmodel import SQLModel
-
-            SQLModel.metadata.create_all(self.engine)
-            return
         configuration = Config()
         configuration.set_main_option("script_location", str(_MIGRATIONS))
         with self.engine.connect() as connection:

@@ -31,4 +31,4 @@ if __name__ == "__main__":
     die_with_parent()
     if os.getppid() != int(sys.argv[1]):
         sys.exit(1)  # the parent died before we asked
-    os.execvp(sys.argv[2], sys.argv[2:])
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column
+from sqlalchemy import JSON, BigInteger, Column
 from sqlmodel import Field, SQLModel
 
 
@@ -20,9 +20,9 @@ class ModelRow(SQLModel, table=True):
     origin: str
     source: str = Field(index=True)
     round: int
-    parameters: int
+    parameters: int = Field(sa_type=BigInteger)
     architecture: str
-    tokens: int
+    tokens: int = Field(sa_type=BigInteger)
     code_version: str
     files: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     data: list[Any] = Field(sa_column=Column(JSON, nullable=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import JSON, Column
+from sqlalchemy import JSON, BigInteger, Column
 from sqlmodel import Field, SQLModel
 
 
@@ -23,8 +23,8 @@ class SubmissionRow(SQLModel, table=True):
     member: str = Field(index=True)
     visibility: str
     version: str
-    rows: int
-    size: int
+    rows: int = Field(sa_type=BigInteger)
+    size: int = Field(sa_type=BigInteger)
     files: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     recorded_at: str
 
