@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 import math
 
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from hub.rounds import sites
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
 from protos.documents.base import Claim, FileEntry
@@ -15,7 +19,7 @@ from protos.documents.models import Contribution, DataUsed, Model
 from protos.documents.runs import Architecture, Run, RunEnd, RunSpec, Training
 from protos.documents.statements import HUB, sign
 from protos.documents.submissions import Dataset, DatasetFile, Suite
-from trust.digests import Digest
+from trust.digests import Digest, digest_bytes
 from trust.keys import ArtifactKey
 
 DOMAINS = ("law", "medicine", "software")
@@ -135,6 +139,15 @@ class History:
             )
         )
 
+    def site_key(self, member: str) -> Digest:
+        """The digest of a SuperNode key that the member has registered."""
+        public = ec.generate_private_key(ec.SECP384R1()).public_key()
+        line = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+        pem = sites.read_public_key(line)
+        with self.base.database.session(writing=True) as session:
+            sites.claim_key(session, member, pem)
+        return digest_bytes(pem)
+
     def campaign(self, members: list[str]) -> str:
         local = LocalTraining(steps=10, batch_size=2, sequence_length=64, learning_rate=1e-3)
         spec = CampaignSpec(
@@ -147,8 +160,7 @@ class History:
         )
         campaign = self.record(Campaign(hub=self.hub, signer="core-team", spec=spec))
         for member in members:
-            site_key = self.base.blobs.put(member.encode())
-            self.record(Consent(hub=self.hub, signer=member, campaign=campaign, site_key=site_key))
+            self.record(Consent(hub=self.hub, signer=member, campaign=campaign, site_key=self.site_key(member)))
         for number in range(1, ROUNDS + 1):
             parent = "tiny-1" if number == 1 else f"tiny-1.{number - 1}"
             self.model(f"tiny-1.{number}", parent, campaign, number, contributions=_contributions(members, number))
