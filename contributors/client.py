@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -28,8 +28,7 @@ from protos.coalition.v1 import (
     training_pb2,
     training_pb2_grpc,
 )
-from protos.documents.base import Claim
-from protos.documents.statements import sign
+from protos.documents.base import Claim, FileEntry
 from protos.transport import blobs
 from protos.transport.channel import connect
 from protos.transport.errors import from_rpc_error
@@ -39,10 +38,12 @@ from trust.errors import Unavailable
 DEADLINE = 60.0
 COMMIT_DEADLINE = 600.0  # screening reads the whole submission
 UPLOAD_DEADLINE = 3600.0
-RETRIES = 5
-WATCH_RETRIES = 20  # a hub that restarts is away for a minute or less
+WATCH_DEADLINE = 900.0  # a watch that is longer is taken up again
+PAUSES = (0.5, 1, 2, 4, 8, 8, 8)  # seconds between attempts: a hub that restarts is away for half a minute or less
 
 Answer = TypeVar("Answer")
+Advance = Callable[[int], None]
+"""Called with the number of bytes that just went by."""
 
 
 class Coalition:
@@ -71,8 +72,8 @@ class Coalition:
         self.channel.close()
 
     def sign(self, claim: Claim) -> common_pb2.SignedStatement:
-        """Our statement. The claim's `hub` and `signer` must be ours; see `self.identity`."""
-        return common_pb2.SignedStatement(envelope=sign(claim, self.home.artifact_key()))
+        """Our statement, the same one when the same is said again. `hub` and `signer` must be ours; see `self.identity`."""
+        return common_pb2.SignedStatement(envelope=self.home.statement(claim))
 
     # --- members and ledger ------------------------------------------------------------------------------------------
 
@@ -101,11 +102,15 @@ class Coalition:
 
     # --- blobs -------------------------------------------------------------------------------------------------------
 
-    def download(self, file: common_pb2.File, target: Path, advance: Callable[[int], None] = lambda n: None) -> None:
-        """Fetch a file, verified, resuming an earlier attempt."""
-        blobs.download(self.channel, Digest(file.digest), file.size, target, advance)
+    def download(self, file: common_pb2.File, folder: Path, advance: Advance = lambda n: None) -> Path:
+        """Fetch a file to its path below `folder`, verified, resuming after cuts. Raises `Invalid` for a path outside."""
+        entry = FileEntry.read({"path": file.path, "digest": file.digest, "size": file.size})
+        target, meter = folder / entry.path, _Meter(advance)
+        _persist(lambda: blobs.download(self.channel, Digest(entry.digest), entry.size, target, meter.restart()))
+        return target
 
     def blob(self, digest: str, max_bytes: int = 64 << 20) -> bytes:
+        """A small blob, verified."""
         return blobs.read(self.channel, Digest(digest), max_bytes)
 
     def blob_serves_right_bytes(self, digest: str) -> bool:
@@ -120,21 +125,25 @@ class Coalition:
     # --- submissions -------------------------------------------------------------------------------------------------
 
     def submit(
-        self, statement: common_pb2.SignedStatement, files: dict[str, Path], advance: Callable[[int], None]
+        self, statement: common_pb2.SignedStatement, files: Mapping[str, Path], advance: Advance
     ) -> submissions_pb2.Submission:
         """Open, upload what the hub lacks (resuming after cuts), commit. `files` maps digests to paths."""
+        _call(self._submissions.Open, statement)  # what cannot be opened, or reached at all, is said at once
+        meter = _Meter(advance)
+        return _persist(lambda: self._submit(statement, files, meter.restart()))
+
+    def _submit(
+        self, statement: common_pb2.SignedStatement, files: Mapping[str, Path], advance: Advance
+    ) -> submissions_pb2.Submission:
         opened = _call(self._submissions.Open, statement)
         if opened.HasField("existing"):
             return opened.existing
-        for attempt in range(RETRIES):
-            try:
-                for missing in opened.missing:
-                    self._upload(opened.id, missing, files[missing.digest], advance)
-                break
-            except Unavailable:
-                if attempt == RETRIES - 1:
-                    raise
-                opened = _call(self._submissions.Open, statement)
+        missing = {each.digest: each.offset for each in opened.missing}
+        for digest, path in files.items():
+            if digest in missing:
+                self._upload(opened.id, digest, missing[digest], path, advance)
+            else:
+                advance(path.stat().st_size)
         return _call(self._submissions.Commit, common_pb2.ById(id=opened.id), COMMIT_DEADLINE)
 
     def submissions(self, kind: str) -> list[submissions_pb2.Submission]:
@@ -144,19 +153,16 @@ class Coalition:
     def submission(self, identifier: str) -> submissions_pb2.Submission:
         return _call(self._submissions.GetSubmission, common_pb2.ById(id=identifier))
 
-    def _upload(
-        self, submission: str, missing: submissions_pb2.Missing, path: Path, advance: Callable[[int], None]
-    ) -> None:
+    def _upload(self, submission: str, digest: str, offset: int, path: Path, advance: Advance) -> None:
         def chunks() -> Iterator[submissions_pb2.UploadChunk]:
-            first = submissions_pb2.UploadChunk(submission=submission, digest=missing.digest, offset=missing.offset)
-            yield first
+            yield submissions_pb2.UploadChunk(submission=submission, digest=digest, offset=offset)
             with path.open("rb") as file:
-                file.seek(missing.offset)
+                file.seek(offset)
                 while data := file.read(CHUNK):
                     advance(len(data))
                     yield submissions_pb2.UploadChunk(data=data)
 
-        advance(missing.offset)
+        advance(offset)
         _call(self._submissions.Upload, chunks(), UPLOAD_DEADLINE)
 
     # --- runs --------------------------------------------------------------------------------------------------------
@@ -246,17 +252,48 @@ def _call(method: Callable[..., Answer], request: Any, deadline: float = DEADLIN
         raise from_rpc_error(error) from None
 
 
+def _persist(attempt: Callable[[], Answer]) -> Answer:
+    """Try again while the hub is away; what was transferred before is not sent twice."""
+    for pause in PAUSES:
+        try:
+            return attempt()
+        except Unavailable:
+            time.sleep(pause)
+    return attempt()
+
+
+class _Meter:
+    """Progress that never runs backwards: bytes that an earlier attempt counted are not counted again."""
+
+    def __init__(self, advance: Advance) -> None:
+        self._advance, self._shown, self._now = advance, 0, 0
+
+    def restart(self) -> Advance:
+        self._now = 0
+        return self._count
+
+    def _count(self, count: int) -> None:
+        self._now += count
+        if self._now > self._shown:
+            self._advance(self._now - self._shown)
+            self._shown = self._now
+
+
 def _watch(method: Callable[..., Any], identifier: str) -> Iterator[common_pb2.ProgressEvent]:
-    after, failures = 0, 0
+    after = failures = 0
     while True:
         try:
-            for event in method(common_pb2.WatchRequest(id=identifier, after=after)):
+            for event in method(common_pb2.WatchRequest(id=identifier, after=after), timeout=WATCH_DEADLINE):
                 after, failures = event.sequence, 0
                 yield event
                 if event.terminal:
                     return
         except grpc.RpcError as error:
-            problem, failures = from_rpc_error(error), failures + 1
-            if not isinstance(problem, Unavailable) or failures > WATCH_RETRIES:
+            problem = from_rpc_error(error)
+            if not isinstance(problem, Unavailable) or failures >= len(PAUSES):
                 raise problem from None
-            time.sleep(min(failures, 5))
+            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                continue
+        # Away, or a hub that ends its streams because it stops: it will be back.
+        time.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
+        failures += 1

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
-from protos.documents.base import Document, Identifier, Name, Text
+from protos.documents import statements
+from protos.documents.base import Claim, Document, Identifier, Name, Text
 from protos.transport.channel import Credentials
 from protos.transport.enrolment import Enrolled
+from trust.canonical import emit
+from trust.digests import digest_bytes, hex_of
 from trust.errors import Conflict, Invalid, NotFound
 from trust.files import write_atomic, write_private
 from trust.keys import ArtifactKey, ArtifactPublicKey, LogPublicKey, read_secret_file
 from trust.notes import TreeHead, verify_tree_head
 
 FILE = "coalition.toml"
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}")
 
 
 class Identity(Document):
@@ -50,7 +57,7 @@ class Home:
         """Raises `NotFound` before enrolment."""
         path = self.directory / FILE
         try:
-            return Identity.read(tomllib.loads(path.read_text()))
+            return Identity.read(tomllib.loads(path.read_text("utf-8")))
         except FileNotFoundError:
             raise NotFound(
                 f"{self.directory} is not enrolled.", "Run `coalition enrol` with your invitation."
@@ -102,8 +109,31 @@ class Home:
                 "ledger_key": enrolled.ledger_key,
             }
         )
-        lines = [f"{key} = {json.dumps(value)}\n" for key, value in identity.model_dump().items()]
+        lines = [f"{key} = {_toml(value)}\n" for key, value in identity.model_dump().items()]
         write_atomic(self.directory / FILE, "".join(lines).encode())
+
+    def statement(self, claim: Claim) -> bytes:
+        """Our signed statement (DSSE envelope). Saying the same again gives the same bytes, whatever the time: a command that
+        is repeated, after a cut or by mistake, has no second effect. The envelope is kept before anybody sees it.
+        """
+        path = self._statement_path(claim)
+        if path.exists():
+            with suppress(Invalid):  # a damaged file is replaced
+                kept = path.read_bytes()
+                if _content(statements.read(kept).claim) == _content(claim):
+                    return kept
+        envelope = statements.sign(claim, self.artifact_key())
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_atomic(path, envelope)
+        return envelope
+
+    def forget_statement(self, claim: Claim) -> None:
+        """Let the same be said anew, as a statement of its own."""
+        self._statement_path(claim).unlink(missing_ok=True)
+
+    def _statement_path(self, claim: Claim) -> Path:
+        name = hex_of(digest_bytes(emit(_content(claim))))[:32]
+        return self.directory / "statements" / f"{name}.dsse.json"
 
     def known_head(self) -> TreeHead | None:
         """The newest tree head that we verified; the ledger must extend it for ever."""
@@ -116,10 +146,26 @@ class Home:
     def remember_head(self, note: bytes) -> None:
         write_atomic(self.directory / "tree-head", note)
 
+    def receipt_path(self, name: str) -> Path:
+        """Where the receipt of that name is kept. Raises `Invalid` for a name that is no file's."""
+        if not _FILE_NAME.fullmatch(name):
+            raise Invalid(f"{name[:80]!r} cannot name a receipt.")
+        return self.directory / "receipts" / f"{name}.tlog-proof"
+
     def save_receipt(self, name: str, leaf: bytes, proof: bytes) -> Path:
-        """Keep a receipt: the proof, and beside it the leaf that it proves."""
-        folder = self.directory / "receipts"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomic(folder / f"{name}.leaf", leaf)
-        write_atomic(folder / f"{name}.tlog-proof", proof)
-        return folder / f"{name}.tlog-proof"
+        """Keep a receipt: the proof, and beside it the leaf that it proves. Raises as `receipt_path`."""
+        path = self.receipt_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path.with_name(f"{name}.leaf"), leaf)
+        write_atomic(path, proof)
+        return path
+
+
+def _content(claim: Claim) -> dict[str, Any]:
+    """What a claim says, without when."""
+    return {"kind": type(claim).__name__, **claim.model_dump(mode="json", exclude={"issued_at"})}
+
+
+def _toml(text: str) -> str:
+    """A TOML basic string: JSON's escapes, and one more for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

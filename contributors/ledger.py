@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
-from contributors.client import Coalition
+from contributors.sources import Source
 from protos.documents import statements
 from protos.documents.base import Claim
 from protos.documents.evaluations import Evaluation
@@ -15,87 +13,13 @@ from protos.documents.leaf import Leaf
 from protos.documents.members import Member
 from protos.documents.models import Model, Release
 from protos.documents.runs import Checkpoint
-from protos.documents.statements import HUB
+from protos.documents.statements import BY_CORE, BY_HUB, HUB
 from trust.audit import Audit, verify_log
-from trust.digests import Digest, digest_bytes, digest_file, hex_of
-from trust.errors import Corrupt, NotFound, Problem
+from trust.digests import Digest
+from trust.errors import Corrupt, Problem
 from trust.keys import ArtifactPublicKey, LogPublicKey
 from trust.notes import TreeHead
 from trust.statements import payload_digest, verify_statement
-
-MAX_ENVELOPE = 4 << 20
-
-
-class Source(Protocol):
-    """A ledger and its blobs."""
-
-    def read_tile(self, path: str) -> bytes: ...
-
-    def read_tree_head(self) -> bytes: ...
-
-    def read_envelope(self, digest: Digest) -> bytes: ...
-
-    def check_blob(self, digest: Digest) -> str:
-        """`verified` when we hashed the bytes, `vouched` when only the hub did. Raises `Corrupt`, `NotFound`."""
-
-
-@dataclass(frozen=True)
-class HubSource:
-    """Over gRPC. Blobs that we may not read are hashed by the hub, and counted apart."""
-
-    hub: Coalition
-
-    def read_tile(self, path: str) -> bytes:
-        return self.hub.tile(path)
-
-    def read_tree_head(self) -> bytes:
-        return self.hub.head().note
-
-    def read_envelope(self, digest: Digest) -> bytes:
-        return self.hub.blob(digest, MAX_ENVELOPE)
-
-    def check_blob(self, digest: Digest) -> str:
-        try:
-            intact, how = self.hub.blob_serves_right_bytes(digest), "verified"
-        except NotFound:
-            intact, how = self.hub.blob_intact(digest), "vouched"
-        if not intact:
-            raise Corrupt(f"The hub's blob {digest} was changed.")
-        return how
-
-
-@dataclass(frozen=True)
-class StoreSource:
-    """From a hub's directory: `ledger/` in the C2SP layout and `blobs/sha256/`."""
-
-    directory: Path
-
-    def read_tile(self, path: str) -> bytes:
-        try:
-            return (self.directory / "ledger" / path).read_bytes()
-        except OSError:
-            raise NotFound(f"{self.directory / 'ledger' / path} is missing.") from None
-
-    def read_tree_head(self) -> bytes:
-        return self.read_tile("checkpoint")
-
-    def read_envelope(self, digest: Digest) -> bytes:
-        data = self._path(digest).read_bytes()
-        if digest_bytes(data) != digest:
-            raise Corrupt(f"The blob {digest} was changed.")
-        return data
-
-    def check_blob(self, digest: Digest) -> str:
-        if digest_file(self._path(digest)) != digest:
-            raise Corrupt(f"The blob {digest} was changed.")
-        return "verified"
-
-    def _path(self, digest: Digest) -> Path:
-        name = hex_of(digest)
-        path = self.directory / "blobs" / "sha256" / name[:2] / name
-        if not path.is_file():
-            raise NotFound(f"The blob {digest} is missing.")
-        return path
 
 
 @dataclass
@@ -124,36 +48,65 @@ def verify_ledger(
     """Check all of it. A tree that does not hold raises `Corrupt` or `Denied`; further findings are collected."""
     audit: Audit = verify_log(source, ledger_key, known)
     verdict = Verdict(audit.head, audit.note)
-    keys: dict[str, ArtifactPublicKey] = {HUB: hub_key}
+    parties = _Parties(hub_key)
     blobs: dict[Digest, str] = {}
+    seen: set[str] = set()
     for index, data in enumerate(audit.entries):
         advance(f"entry {index}")
         try:
-            claim = _check_entry(source, data, audit.head.origin, keys)
+            claim = _check_entry(source, data, audit.head.origin, parties, seen)
         except Problem as problem:
             verdict.problems.append(f"Entry {index}: {problem.what}")
             continue
         verdict.entries += 1
-        if isinstance(claim, Member):
-            keys[claim.member] = ArtifactPublicKey.from_pem(claim.artifact_key.encode())
         blobs.update({digest: f"entry {index} names it as {name}" for digest, name in _blobs_of(claim)})
-    for digest, where in blobs.items():
+    for digest, where in [*blobs.items(), *((digest, "no entry names it") for digest in source.others(blobs))]:
         advance(digest)
         _check_blob(source, digest, where, verdict)
+    verdict.problems.extend(source.leftovers())
     return verdict
 
 
-def _check_entry(source: Source, data: bytes, origin: str, keys: dict[str, ArtifactPublicKey]) -> Claim:
-    """The leaf, its envelope and its signature say the same."""
+class _Parties:
+    """Who may sign what, as the ledger itself introduces them: the hub its own kinds, members theirs, the core its own."""
+
+    def __init__(self, hub_key: ArtifactPublicKey) -> None:
+        self._hub_key = hub_key
+        self._members: dict[str, Member] = {}
+
+    def key(self, kind: str, signer: str) -> ArtifactPublicKey:
+        """Raises `Corrupt` when `signer` may not say such a thing."""
+        if (kind in BY_HUB) != (signer == HUB):
+            raise Corrupt(f"{signer} signed a {kind}, which is not for it to say.")
+        if signer == HUB:
+            return self._hub_key
+        if signer not in self._members:
+            raise Corrupt(f"{signer} signed before being a member.")
+        member = self._members[signer]
+        if member.role == "viewer" or (kind in BY_CORE and member.role != "core"):
+            raise Corrupt(f"{signer}, a {member.role}, signed a {kind}.")
+        return ArtifactPublicKey.from_pem(member.artifact_key.encode())
+
+    def introduce(self, member: Member) -> None:
+        if member.member in self._members or member.member == HUB:
+            raise Corrupt(f"{member.member} is introduced a second time.")
+        self._members[member.member] = member
+
+
+def _check_entry(source: Source, data: bytes, origin: str, parties: _Parties, seen: set[str]) -> Claim:
+    """The leaf, its envelope and its signature say the same, by somebody who may, for the first time."""
     leaf = Leaf.decode(data)
     envelope = source.read_envelope(Digest(leaf.envelope))
     claimed = statements.read(envelope)
     stated = (payload_digest(envelope), claimed.kind, claimed.id, claimed.claim.signer)
     if stated != (leaf.payload, leaf.kind, leaf.id, leaf.signer) or claimed.claim.hub != origin:
         raise Corrupt(f"the ledger's leaf does not match its statement {leaf.envelope}.")
-    if leaf.signer not in keys:
-        raise Corrupt(f"{leaf.signer} signed before being a member.")
-    verify_statement(envelope, keys[leaf.signer])
+    verify_statement(envelope, parties.key(leaf.kind, leaf.signer))
+    if leaf.payload in seen:
+        raise Corrupt(f"{leaf.id} is recorded a second time.")
+    seen.add(leaf.payload)
+    if isinstance(claimed.claim, Member):
+        parties.introduce(claimed.claim)
     return claimed.claim
 
 

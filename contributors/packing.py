@@ -1,35 +1,39 @@
-"""From files on a member's disk to a submission: JSON Lines shards with a `text` in every row, and Croissant metadata.
-
-Croissant: mlcommons.org/croissant, format specification 1.0.
-"""
+"""From files on a member's disk to a submission: JSON Lines shards with a `text` in every row, and Croissant metadata."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
+from contributors.croissant import metadata
 from protos.documents.base import FileEntry
 from protos.documents.submissions import DatasetFile
 from protos.documents.suite import SuiteFormat, check_row
 from trust.canonical import parse
-from trust.digests import digest_file, hex_of
+from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
 
 SHARD_BYTES = 64 << 20
-MAX_LINE = 4 << 20
+MAX_SHARDS = 999  # a manifest names at most 1,000 files
+MAX_LINE = 4 << 20  # what the hub's screening accepts
 MAX_SUITE_JSON = 1 << 20
 METADATA = "croissant.json"
+KEPT = ("text", "title", "source")
+"""The fields of a row that are submitted, where they are texts. Any other field stays with its owner."""
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Files ready to be signed for, and where each lies, by digest."""
+    """Files ready to be signed for, and where each lies, by digest. `left_out` names files of kinds that hold no text."""
 
     files: tuple[FileEntry, ...]
     paths: dict[str, Path]
+    left_out: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:
@@ -43,57 +47,76 @@ class Packed:
 def pack_dataset(source: Path, target: Path, *, name: str, domain: str, licence: str, provenance: str) -> Packed:
     """Pack a file or folder into shards in `target`. Deterministic. Raises `Invalid` naming file and line."""
     target.mkdir(parents=True, exist_ok=True)
-    shards = _write_shards(_rows(source), target)
+    texts, left_out = _sort(source)
+    shards = _write_shards((row for path in texts for row in _READERS[path.suffix](path)), target)
     if not shards:
         raise Invalid(f"{source} holds no text.", "Give .jsonl, .txt or .md files, or .parquet with a text column.")
-    entries = [_dataset_file(path, rows) for path, rows in shards]
-    metadata = target / METADATA
-    metadata.write_text(json.dumps(_croissant(name, domain, licence, provenance, entries), indent=2) + "\n")
-    entries.append(_dataset_file(metadata, 0))
-    return Packed(tuple(entries), {entry.digest: target / entry.path for entry in entries})
+    described = metadata(
+        name=name, domain=domain, licence=licence, provenance=provenance, shards=shards, fields=KEPT[:1]
+    )
+    (target / METADATA).write_text(json.dumps(described, indent=2) + "\n", "utf-8")
+    entries = (*shards, _dataset_file(target / METADATA, 0))
+    return Packed(entries, {entry.digest: target / entry.path for entry in entries}, tuple(left_out))
 
 
 def pack_suite(source: Path) -> tuple[SuiteFormat, Packed]:
     """Check a suite's folder and list its files. Raises `Invalid` naming file and line."""
     folder = source.parent if source.name == "suite.json" else source
-    try:
-        suite = SuiteFormat.read(parse((folder / "suite.json").read_bytes(), max_bytes=MAX_SUITE_JSON))
-    except (FileNotFoundError, NotADirectoryError):
-        raise NotFound(f"There is no suite.json in {folder}.") from None
+    suite = _read_suite(folder / "suite.json")
     for task in suite.tasks:
+        rows = 0
         for place, row in _json_lines(folder / task.data):
             try:
                 check_row(task, row)
             except Invalid as problem:
                 raise Invalid(f"{place}: {problem.what}", problem.todo) from None
+            rows += 1
+        if not rows:
+            raise Invalid(f"{folder / task.data} holds no rows.")
     names = ["suite.json", *dict.fromkeys(task.data for task in suite.tasks)]
     entries = [_entry(folder / name) for name in names]
     return suite, Packed(tuple(entries), {entry.digest: folder / entry.path for entry in entries})
 
 
-def _rows(source: Path) -> Iterator[dict[str, Any]]:
+def _read_suite(path: Path) -> SuiteFormat:
+    if not path.is_file():
+        raise NotFound(f"There is no suite.json in {path.parent}.")
+    if path.stat().st_size > MAX_SUITE_JSON:
+        raise Invalid(f"{path} has more than {MAX_SUITE_JSON} bytes.")
+    try:
+        return SuiteFormat.read(parse(path.read_bytes(), max_bytes=MAX_SUITE_JSON))
+    except Invalid as problem:
+        raise Invalid(f"{path}: {problem.what}", problem.todo, field=problem.field) from None
+
+
+def _sort(source: Path) -> tuple[list[Path], list[str]]:
+    """Files with text in the order of their names, and the names of the others. Hidden files are nobody's business."""
     if not source.exists():
         raise NotFound(f"There is nothing at {source}.")
-    paths = [source] if source.is_file() else sorted(path for path in source.rglob("*") if path.is_file())
-    for path in paths:
-        if path.suffix == ".jsonl":
-            yield from _text_rows(path)
-        elif path.suffix in (".txt", ".md"):
-            yield from _whole(path)
-        elif path.suffix == ".parquet":
-            yield from _parquet(path)
-        elif source.is_file():
-            raise Invalid(f"{path} is of no kind that can be packed.", "Give .jsonl, .txt, .md or .parquet.")
+    if source.is_file():
+        if source.suffix not in _READERS:
+            raise Invalid(f"{source} is of no kind that can be packed.", "Give .jsonl, .txt, .md or .parquet.")
+        return [source], []
+    texts, others = [], []
+    for path in sorted(source.rglob("*")):
+        name = path.relative_to(source)
+        if path.is_dir() or any(part.startswith(".") for part in name.parts):
+            continue
+        if path.is_symlink() or path.suffix not in _READERS:
+            others.append(name.as_posix())
+        else:
+            texts.append(path)
+    return texts, others
 
 
-def _text_rows(path: Path) -> Iterator[dict[str, Any]]:
+def _text_rows(path: Path) -> Iterator[Row]:
     for place, row in _json_lines(path):
         if not isinstance(row.get("text"), str) or not row["text"].strip():
             raise Invalid(f"{place}: the row has no `text`.")
-        yield row
+        yield {name: row[name] for name in KEPT if isinstance(row.get(name), str)}
 
 
-def _whole(path: Path) -> Iterator[dict[str, Any]]:
+def _whole(path: Path) -> Iterator[Row]:
     try:
         text = path.read_text("utf-8").strip()
     except UnicodeDecodeError as error:
@@ -102,26 +125,39 @@ def _whole(path: Path) -> Iterator[dict[str, Any]]:
         yield {"text": text, "source": path.name}
 
 
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet(path: Path) -> Iterator[Row]:
     try:
-        from pyarrow import parquet  # type: ignore[import-untyped]
+        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
     except ImportError:
         raise Invalid(f"{path}: reading Parquet needs pyarrow.", "Run `pip install pyarrow`.") from None
-    file = parquet.ParquetFile(path)
-    if "text" not in file.schema_arrow.names:
-        raise Invalid(f"{path} has no column `text`.")
-    for batch in file.iter_batches(columns=["text"]):
-        for value in batch.column(0):
-            if text := (value.as_py() or "").strip():
-                yield {"text": text}
+    try:
+        with parquet.ParquetFile(path) as file:
+            if "text" not in file.schema_arrow.names:
+                raise Invalid(f"{path} has no column `text`.")
+            for batch in file.iter_batches(columns=["text"]):
+                for value in batch.column(0).to_pylist():
+                    if not isinstance(value, str | None):
+                        raise Invalid(f"{path}: the column `text` is not of text.")
+                    if value and value.strip():
+                        yield {"text": value}
+    except ArrowException as error:
+        raise Invalid(f"{path} is not readable as Parquet: {error}.") from None
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
+    ".jsonl": _text_rows,
+    ".txt": _whole,
+    ".md": _whole,
+    ".parquet": _parquet,
+}
+
+
+def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
     """(place, row) of every line; the place reads `FILE, line N`."""
     if not path.is_file():
         raise NotFound(f"{path} is missing.")
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
+        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), start=1):
             place = f"{path.name}, line {number}"
             if len(line) > MAX_LINE:
                 raise Invalid(f"{place}: longer than {MAX_LINE} bytes.")
@@ -134,24 +170,33 @@ def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             yield place, row
 
 
-def _write_shards(rows: Iterator[dict[str, Any]], target: Path) -> list[tuple[Path, int]]:
-    shards: list[tuple[Path, int]] = []
-    file: TextIO | None = None
-    count = size = 0
-    for row in rows:
-        line = json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n"
-        if file is None or size + len(line) > SHARD_BYTES:
-            if file is not None:
-                file.close()
-                shards.append((Path(file.name), count))
-            file = (target / f"data-{len(shards):05d}.jsonl").open("w", encoding="utf-8", newline="\n")
-            count = size = 0
-        file.write(line)
-        count, size = count + 1, size + len(line.encode())
-    if file is not None:
-        file.close()
-        shards.append((Path(file.name), count))
+def _write_shards(rows: Iterable[Row], target: Path) -> list[DatasetFile]:
+    """Rows one a line, in files of at most `SHARD_BYTES`, as they come: memory holds one row."""
+    shards: list[DatasetFile] = []
+    lines = map(_encode, rows)
+    pending = next(lines, None)
+    while pending is not None:
+        if len(shards) == MAX_SHARDS:
+            raise Invalid(f"The text has more than {MAX_SHARDS * SHARD_BYTES} bytes.", "Submit it in parts.")
+        path = target / f"data-{len(shards):05d}.jsonl"
+        count = size = 0
+        with path.open("wb") as file:
+            while pending is not None and (not size or size + len(pending) <= SHARD_BYTES):
+                file.write(pending)
+                count, size = count + 1, size + len(pending)
+                pending = next(lines, None)
+        shards.append(_dataset_file(path, count))
     return shards
+
+
+def _encode(row: Row) -> bytes:
+    try:
+        line = json.dumps(row, ensure_ascii=False, sort_keys=True).encode("utf-8") + b"\n"
+    except UnicodeEncodeError:
+        raise Invalid(f"A row holds half of a surrogate pair, which is no character: {row['text'][:60]!a}.") from None
+    if len(line) > MAX_LINE:
+        raise Invalid(f"A text has {len(line)} bytes; {MAX_LINE} are allowed: {row['text'][:60]!r}.", "Split it.")
+    return line
 
 
 def _entry(path: Path) -> FileEntry:
@@ -160,46 +205,3 @@ def _entry(path: Path) -> FileEntry:
 
 def _dataset_file(path: Path, rows: int) -> DatasetFile:
     return DatasetFile(path=path.name, digest=digest_file(path), size=path.stat().st_size, rows=rows)
-
-
-def _croissant(name: str, domain: str, licence: str, provenance: str, shards: list[DatasetFile]) -> dict[str, Any]:
-    return {
-        "@context": {
-            "@vocab": "https://schema.org/",
-            "cr": "http://mlcommons.org/croissant/",
-            "dct": "http://purl.org/dc/terms/",
-            "sc": "https://schema.org/",
-        },
-        "@type": "sc:Dataset",
-        "dct:conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": name,
-        "description": f"Text of the domain {domain}: {provenance}",
-        "license": licence,
-        "keywords": [domain],
-        "distribution": [
-            {
-                "@type": "cr:FileObject",
-                "@id": shard.path,
-                "name": shard.path,
-                "contentUrl": shard.path,
-                "contentSize": f"{shard.size} B",
-                "encodingFormat": "application/jsonlines",
-                "sha256": hex_of(shard.digest),
-            }
-            for shard in shards
-        ],
-        "recordSet": [
-            {
-                "@type": "cr:RecordSet",
-                "@id": "rows",
-                "field": [
-                    {
-                        "@type": "cr:Field",
-                        "@id": "rows/text",
-                        "dataType": "sc:Text",
-                        "source": {"fileObject": {"@id": shards[0].path}, "extract": {"jsonPath": "$.text"}},
-                    }
-                ],
-            }
-        ],
-    }

@@ -13,7 +13,8 @@ from typing import cast
 
 from contributors.client import Coalition
 from contributors.home import Home
-from protos.coalition.v1 import common_pb2, models_pb2
+from contributors.receipts import check_receipt, keep_receipt
+from protos.coalition.v1 import models_pb2
 from protos.documents import statements
 from protos.documents.base import FileEntry
 from protos.documents.leaf import Leaf
@@ -21,6 +22,7 @@ from protos.documents.members import Member
 from protos.documents.models import Release
 from protos.documents.statements import HUB
 from trust.bundles import sign_files, verify_folder
+from trust.canonical import emit, parse
 from trust.digests import Digest, digest_bytes, hex_of
 from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound
 from trust.files import write_atomic
@@ -62,21 +64,41 @@ class Verified:
     trusted: Trusted
 
 
-def cut(hub: Coalition, model: str, version: str) -> common_pb2.Recorded:
-    """Sign what the hub proposes for a version of a model, and publish it. Raises what the hub refuses."""
+def cut(hub: Coalition, model: str, version: str) -> models_pb2.Release:
+    """Sign what the hub proposes for a version of a model, and publish it. The same again answers with what stands.
+
+    Raises what the hub refuses, and `Conflict` for a version that is another model's.
+    """
+    try:
+        standing = hub.release(version)
+    except NotFound:
+        return _publish(hub, model, version)
+    if standing.model != model:
+        raise Conflict(f"Release {version} is of {standing.model}.", "Choose another version.")
+    return standing
+
+
+def _publish(hub: Coalition, model: str, version: str) -> models_pb2.Release:
     prepared = hub.prepare_release(model, version)
-    files = [FileEntry(path=file.path, digest=file.digest, size=file.size) for file in prepared.files]
+    files = [FileEntry.read({"path": f.path, "digest": f.digest, "size": f.size}) for f in prepared.files]
+    for file in files:
+        _signable(file.path)
     digests = {file.path: Digest(file.digest) for file in files}
     bundle = sign_files(f"{model}-{version}", digests, hub.home.artifact_key(), UNSIGNED)
-    release = Release(
-        hub=hub.identity.hub,
-        signer=hub.identity.id,
-        version=version,
-        model=model,
-        files=tuple(files),
-        bundle=digest_bytes(bundle),
+    release = Release.read(
+        {
+            "hub": hub.identity.hub,
+            "signer": hub.identity.id,
+            "version": version,
+            "model": model,
+            "files": files,
+            "bundle": digest_bytes(bundle),
+        }
     )
-    return hub.publish_release(hub.sign(release).envelope, bundle)
+    envelope = hub.sign(release).envelope
+    recorded = hub.publish_release(envelope, bundle)
+    keep_receipt(hub.home, f"release-{version}", recorded.receipt, envelope)
+    return hub.release(version)
 
 
 def download(hub: Coalition, version: str, folder: Path, advance: Callable[[int], None]) -> models_pb2.Release:
@@ -85,8 +107,11 @@ def download(hub: Coalition, version: str, folder: Path, advance: Callable[[int]
     if (folder / SIGNATURE).exists():
         raise Conflict(f"{folder} holds a release already.", "Choose another directory.")
     for file in release.files:
-        hub.download(file, _inside(folder, file.path), advance)
-    _write(folder / STATEMENT, hub.blob(release.envelope, MAX_SMALL))
+        _signable(file.path)
+        hub.download(file, folder, advance)
+    statement = hub.blob(release.envelope, MAX_SMALL)
+    check_receipt(hub.home, release.receipt, statement)
+    _write(folder / STATEMENT, statement)
     _write(folder / LEAF, release.receipt.leaf)
     _write(folder / PROOF, release.receipt.proof)
     member = hub.blob(_member_envelope(hub, release.member), MAX_SMALL)
@@ -107,6 +132,8 @@ def verify(folder: Path, home: Home) -> Verified:
     if not isinstance(claimed.claim, Release):
         raise Corrupt(f"{folder / STATEMENT} is a {claimed.kind}, not a release.")
     release = claimed.claim
+    if release.hub != trusted.ledger_key.name:
+        raise Denied(f"The release is of the hub {release.hub}, and the ledger of {trusted.ledger_key.name}.")
     member = _signer(folder, trusted, release)
     key = ArtifactPublicKey.from_pem(member.artifact_key.encode())
     verify_statement(envelope, key)
@@ -123,8 +150,10 @@ def verify(folder: Path, home: Home) -> Verified:
 
 def _trusted(folder: Path, home: Home) -> Trusted:
     """Our own pinned keys where we have them; otherwise those that came with the folder, to be compared by people."""
-    shipped_log = LogPublicKey.decode(_read(folder / KEYS / "ledger.vkey").decode("utf-8", "replace"))
-    shipped_hub = ArtifactPublicKey.from_pem(_read(folder / KEYS / "hub.pem"))
+    vkey, pem = _read(folder / KEYS / "ledger.vkey"), _read(folder / KEYS / "hub.pem")
+    shipped_log, shipped_hub = LogPublicKey.decode(vkey.decode("utf-8", "replace")), ArtifactPublicKey.from_pem(pem)
+    _exact(folder / KEYS / "ledger.vkey", vkey, f"{shipped_log.encode()}\n".encode())
+    _exact(folder / KEYS / "hub.pem", pem, shipped_hub.pem())
     if not home.enrolled:
         return Trusted(shipped_log, shipped_hub, pinned=False)
     trusted = Trusted(home.ledger_key(), home.statement_key(), pinned=True)
@@ -142,6 +171,7 @@ def _signer(folder: Path, trusted: Trusted, release: Release) -> Member:
     """The member that signed, as the hub's own statement introduces it."""
     envelope = _read(folder / KEYS / "signer.dsse.json")
     verify_statement(envelope, trusted.hub_key)
+    _exact(folder / KEYS / "signer.dsse.json", envelope, _plain_envelope(envelope, trusted.hub_key))
     member = statements.read(envelope).claim
     if not isinstance(member, Member) or member.signer != HUB:
         raise Corrupt("keys/signer.dsse.json does not introduce a member.")
@@ -159,7 +189,9 @@ def _check_receipt(folder: Path, trusted: Trusted, envelope: bytes) -> int:
         raise Corrupt(f"{folder / LEAF} is not the ledger's entry of this release.")
     proof = _read(folder / PROOF)
     verify_receipt(proof, data, trusted.ledger_key)
-    return Receipt.decode(proof).index
+    receipt = Receipt.decode(proof)
+    _exact(folder / PROOF, proof, receipt.encode())
+    return receipt.index
 
 
 def _check_same(signed: Mapping[str, Digest], release: Release) -> None:
@@ -175,6 +207,19 @@ def _check_extras(folder: Path) -> None:
             raise Corrupt(f"{path} was added to the release.")
 
 
+def _exact(path: Path, data: bytes, expected: bytes) -> None:
+    """Files that are read leniently, held to the one form that `download` wrote: no byte may be changed unnoticed."""
+    if data != expected:
+        raise Corrupt(f"{path} was changed.")
+
+
+def _plain_envelope(envelope: bytes, key: ArtifactPublicKey) -> bytes:
+    """An envelope with one signature and nothing beside it, as the hub writes it."""
+    value = parse(envelope, max_bytes=MAX_SMALL)
+    signature = {"keyid": key.keyid, "sig": value["signatures"][0]["sig"]}
+    return emit({"payload": value["payload"], "payloadType": value["payloadType"], "signatures": [signature]})
+
+
 def _member_envelope(hub: Coalition, member: str) -> str:
     start = 0
     while entries := hub.entries(start):
@@ -185,12 +230,10 @@ def _member_envelope(hub: Coalition, member: str) -> str:
     raise NotFound(f"The ledger does not introduce the member {member}.")
 
 
-def _inside(folder: Path, path: str) -> Path:
-    """Where a release's file goes; its path was validated by the closed schema when it was signed, and is again here."""
-    FileEntry(path=path, digest="sha256:" + "0" * 64, size=0)
-    if path in UNSIGNED or path.startswith(f"{KEYS}/"):
+def _signable(path: str) -> None:
+    """Names that stand beside the signed files cannot be among them. Raises `Invalid`."""
+    if path.split("/")[0] in UNSIGNED:
         raise Invalid(f"A release may not hold a file called {path}.")
-    return folder / path
 
 
 def _write(path: Path, data: bytes) -> None:

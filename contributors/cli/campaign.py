@@ -7,13 +7,10 @@ from typing import Annotated
 
 import typer
 
-from contributors.cli.specs import read_spec
-from contributors.cli.terminal import Json, as_dict, out, print_fields, print_json, print_messages, print_table
+from contributors.cli.session import connected
+from contributors.cli.specs import read_spec, stop_of
+from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
 from contributors.cli.watching import follow
-from contributors.client import Coalition
-from contributors.home import Home
-from protos.documents.campaigns import Campaign, CampaignSpec
-from protos.documents.runs import Stop
 
 app = typer.Typer(no_args_is_help=True, help="Campaigns of post-training rounds: open, list, show, watch, join, stop.")
 
@@ -25,21 +22,25 @@ def open_campaign(
     spec: Annotated[Path, typer.Argument(help="The campaign's specification, TOML.")], as_json: Json = False
 ) -> None:
     """Sign and open a campaign (core team). It starts when enough members have joined."""
+    from contributors.receipts import keep_receipt
+    from protos.documents.campaigns import Campaign, CampaignSpec
+
     read = read_spec(spec, CampaignSpec)
-    with Coalition(Home.default()) as hub:
-        campaign = Campaign(hub=hub.identity.hub, signer=hub.identity.id, spec=read)
-        recorded = hub.open_campaign(hub.sign(campaign))
+    with connected() as hub:
+        statement = hub.sign(Campaign(hub=hub.identity.hub, signer=hub.identity.id, spec=read))
+        recorded = hub.open_campaign(statement)
+        keep_receipt(hub.home, recorded.id, recorded.receipt, statement.envelope)
     if as_json:
         print_json({"id": recorded.id, "index": recorded.receipt.index})
         return
-    out.print(f"Opened [bold]{recorded.id}[/]; it starts when {read.minimum_members} members have joined.")
-    out.print(f"They join with: coalition campaign join {recorded.id}")
+    say("Opened ", (recorded.id, "bold"), f"; it starts when {read.minimum_members} members have joined.")
+    say(f"They join with: coalition campaign join {recorded.id}")
 
 
 @app.command("list", epilog="Example: coalition campaign list")
 def list_campaigns(as_json: Json = False) -> None:
     """All campaigns."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         found = hub.campaigns()
     if as_json:
         print_messages(found)
@@ -57,7 +58,7 @@ def list_campaigns(as_json: Json = False) -> None:
 @app.command("show", epilog="Example: coalition campaign show campaign-1a2b3c4d5e6f")
 def show(identifier: Identifier, as_json: Json = False) -> None:
     """One campaign with its rounds and who took part."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         found = hub.campaign(identifier)
     if as_json:
         print_json(as_dict(found))
@@ -98,7 +99,7 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
 @app.command("watch", epilog="Example: coalition campaign watch campaign-1a2b3c4d5e6f")
 def watch(identifier: Identifier, as_json: Json = False) -> None:
     """Follow a campaign live until it ends; exit code 1 if it failed."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         rounds = hub.campaign(identifier).rounds_planned
         follow(hub.watch_campaign(identifier), rounds, as_json)
 
@@ -108,12 +109,12 @@ def join(identifier: Identifier, as_json: Json = False) -> None:
     """Sign your consent: your site takes part. Training itself needs `coalition site start`."""
     from contributors.site.consent import consent
 
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         recorded = consent(hub, identifier)
     if as_json:
         print_json({"id": recorded.id, "index": recorded.receipt.index})
         return
-    out.print(f"{hub.identity.id} takes part in {identifier}. Keep your site running: coalition site start")
+    say(f"{hub.identity.id} takes part in {identifier}. Keep your site running: coalition site start")
 
 
 @app.command("stop", epilog="Example: coalition campaign stop campaign-1a2b3c4d5e6f --why 'enough'")
@@ -123,10 +124,9 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """Sign a stop for a campaign (core team). Finished rounds stay."""
-    with Coalition(Home.default()) as hub:
-        claim = Stop(hub=hub.identity.hub, signer=hub.identity.id, target=identifier, why=why)
-        recorded = hub.stop_campaign(hub.sign(claim))
+    with connected() as hub:
+        recorded = hub.stop_campaign(hub.sign(stop_of(hub, identifier, why)))
     if as_json:
         print_json({"id": recorded.id, "index": recorded.receipt.index})
     else:
-        out.print(f"{identifier} is being stopped.")
+        say(f"{identifier} is being stopped.")

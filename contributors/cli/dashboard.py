@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from contributors.cli.terminal import out
-from contributors.home import Home
+from contributors.cli.session import our_home
+from contributors.cli.terminal import say
 from trust.errors import NotFound
 
 
@@ -22,14 +22,14 @@ def dashboard(
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = False,
 ) -> None:
     """Serve the dashboard on this machine, with your identity, until Ctrl-C."""
-    home = Home.default()
-    home.identity()
+    home = our_home()
+    identity = home.identity()
     spec = find_spec("dashboards")
     if spec is None or spec.origin is None or find_spec("streamlit") is None:
         raise NotFound("The dashboard is not installed.", "Run `pip install 'coalition[dashboard]'`.")
     folder = Path(spec.origin).parent
     chosen = port or _free_port()
-    out.print(f"Dashboard of {home.identity().hub}: http://127.0.0.1:{chosen}")
+    say(f"Dashboard of {identity.hub}: http://127.0.0.1:{chosen}")
     command = [sys.executable, "-m", "streamlit", "run", str(folder / "app.py"), "--server.port", str(chosen)]
     command += ["--server.address", "127.0.0.1", "--server.headless", "false" if browser else "true"]
     command += ["--browser.gatherUsageStats", "false"]

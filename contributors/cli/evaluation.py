@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contributors.cli.terminal import Json, as_dict, out, print_fields, print_json, print_messages, print_table
-from contributors.client import Coalition
-from contributors.home import Home
-from protos.coalition.v1 import evaluation_pb2
+from contributors.cli.session import connected
+from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
+
+if TYPE_CHECKING:
+    from protos.coalition.v1 import evaluation_pb2
 
 app = typer.Typer(no_args_is_help=True, help="Evaluations of models by suites: list, show.")
 
@@ -22,7 +23,7 @@ def list_evaluations(
     as_json: Json = False,
 ) -> None:
     """All evaluations, and those still to come."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         found = hub.evaluations(model, suite)
     if as_json:
         print_messages(found.evaluations)
@@ -39,7 +40,7 @@ def show(
     identifier: Annotated[str, typer.Argument(help="For example eval-1a2b3c4d5e6f.")], as_json: Json = False
 ) -> None:
     """One evaluation in full."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         found = hub.evaluation(identifier)
     if as_json:
         print_json(_finite(as_dict(found)))
@@ -68,7 +69,7 @@ def show(
 
 def leaderboard(as_json: Json = False) -> None:
     """Models by suites: every score with its standard error."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         board = hub.leaderboard()
     if as_json:
         print_json(_finite(as_dict(board)))
@@ -77,7 +78,7 @@ def leaderboard(as_json: Json = False) -> None:
     rows = [[row.model, *(_cell(row, column.key) for column in board.columns)] for row in board.rows]
     print_table(["model", *columns], rows, "No model yet.")
     if board.waiting:
-        out.print(f"{board.waiting} evaluations are still to come.")
+        say(f"{board.waiting} evaluations are still to come.")
 
 
 def _cell(row: evaluation_pb2.LeaderboardRow, key: str) -> str:

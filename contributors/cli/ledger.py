@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contributors.cli.terminal import Json, as_dict, out, print_fields, print_json, print_messages, print_table, working
-from contributors.client import Coalition
-from contributors.home import Home
-from contributors.ledger import HubSource, StoreSource, Verdict, verify_ledger
-from trust.notes import verify_tree_head
-from trust.receipts import verify_receipt
+from contributors.cli.session import connected, our_home
+from contributors.cli.terminal import Json, print_fields, print_json, print_messages, print_table, say, working
+
+if TYPE_CHECKING:
+    from contributors.home import Home
+    from contributors.ledger import Verdict
+    from contributors.sources import Source
 
 app = typer.Typer(
     no_args_is_help=True, help="The ledger of everything that was accepted: head, entries, verify, receipt."
@@ -22,8 +23,10 @@ app = typer.Typer(
 @app.command("head", epilog="Example: coalition ledger head")
 def head(as_json: Json = False) -> None:
     """The signed tree head, verified."""
-    home = Home.default()
-    with Coalition(home) as hub:
+    from trust.notes import verify_tree_head
+
+    home = our_home()
+    with connected() as hub:
         found = hub.head()
     key = home.ledger_key()
     verify_tree_head(found.note, key, key.name)
@@ -31,7 +34,7 @@ def head(as_json: Json = False) -> None:
         print_json({"origin": found.origin, "size": found.size, "root": found.root.hex(), "note": found.note.decode()})
         return
     print_fields([("origin", found.origin), ("entries", found.size), ("root", found.root.hex())])
-    out.print(found.note.decode(), highlight=False, soft_wrap=True)
+    say(found.note.decode("utf-8", "replace"))
 
 
 @app.command("entries", epilog="Example: coalition ledger entries --start 10")
@@ -41,7 +44,7 @@ def entries(
     as_json: Json = False,
 ) -> None:
     """What the ledger records."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         found = hub.entries(start, count)
     if as_json:
         print_messages(found)
@@ -59,12 +62,14 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Recompute everything: the tree, every signature, every blob; exit code 1 if anything does not hold."""
-    home = Home.default()
+    from contributors.sources import HubSource, StoreSource
+
+    home = our_home()
     with working("verifying") as progress:
         if store is not None:
             verdict = _verify(home, StoreSource(store), progress)
         else:
-            with Coalition(home) as hub:
+            with connected() as hub:
                 verdict = _verify(home, HubSource(hub), progress)
     if as_json:
         print_json(
@@ -85,21 +90,29 @@ def verify(
 
 @app.command("receipt", epilog="Example: coalition ledger receipt data-1a2b3c4d5e6f")
 def receipt(
-    identifier: Annotated[str, typer.Argument(help="What was recorded, or an entry's number.")], as_json: Json = False
+    identifier: Annotated[str, typer.Argument(help="What was recorded, or an entry's number.")],
+    offline: Annotated[bool, typer.Option("--offline", help="Verify the receipt that you keep; needs no hub.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Fetch a receipt, verify it, keep it in your home: it verifies offline from then on."""
-    home = Home.default()
-    with Coalition(home) as hub:
-        found = hub.receipt(identifier)
-    tree = verify_receipt(found.proof, found.leaf, home.ledger_key())
-    path = home.save_receipt(identifier, found.leaf, found.proof)
+    from contributors.receipts import keep_receipt, kept_receipt
+
+    home = our_home()
+    if not offline:
+        with connected() as hub:
+            keep_receipt(home, identifier, hub.receipt(identifier))
+    kept = kept_receipt(home, identifier)
     if as_json:
-        print_json(as_dict(found) | {"path": str(path), "size": tree.size})
+        leaf = kept.leaf.model_dump(mode="json")
+        print_json({"index": kept.index, "size": kept.head.size, "entry": leaf, "path": str(kept.path)})
         return
-    out.print(f"Entry {found.index} of {tree.size} is in the ledger. Receipt: {path}")
+    say(("Verified", "green"), f": entry {kept.index} of {kept.head.size} records {kept.leaf.kind} {kept.leaf.id}.")
+    say(f"Receipt: {kept.path}")
 
 
-def _verify(home: Home, source: HubSource | StoreSource, progress: object) -> Verdict:
+def _verify(home: Home, source: Source, progress: object) -> Verdict:
+    from contributors.ledger import verify_ledger
+
     advance = progress if callable(progress) else (lambda words: None)
     verdict = verify_ledger(source, home.ledger_key(), home.statement_key(), home.known_head(), advance)
     if not verdict.problems:
@@ -109,11 +122,11 @@ def _verify(home: Home, source: HubSource | StoreSource, progress: object) -> Ve
 
 def _tell(verdict: Verdict) -> None:
     for problem in verdict.problems:
-        out.print(f"[red]{problem}[/]", soft_wrap=True)
+        say((problem, "red"))
     if verdict.problems:
-        out.print(f"{len(verdict.problems)} things do not hold.")
+        say(f"{len(verdict.problems)} things do not hold.")
         return
-    out.print(f"[green]Verified[/]: {verdict.entries} entries, their signatures and the tree over them.")
-    out.print(f"{verdict.verified_blobs} blobs were hashed here.")
+    say(("Verified", "green"), f": {verdict.entries} entries, their signatures and the tree over them.")
+    say(f"{verdict.verified_blobs} blobs were hashed here.")
     if verdict.vouched_blobs:
-        out.print(f"{verdict.vouched_blobs} more may not be read by you; the hub says that they are intact.")
+        say(f"{verdict.vouched_blobs} more may not be read by you; the hub says that they are intact.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
 from contributors.cli import campaign, dashboard, enrolment, evaluation, ledger, models, release, run, site, submissions
-from contributors.cli.terminal import err
+from contributors.cli.terminal import err, say
 from trust.errors import Problem
 
 app = typer.Typer(
@@ -37,10 +38,19 @@ def main() -> None:
     try:
         app()
     except Problem as problem:
-        err.print(f"[bold red]error[/] {problem.diagnostics()}", highlight=False, soft_wrap=True)
+        _fail(problem.diagnostics())
+    except BrokenPipeError:  # `coalition ... | head`: nobody reads on; keep the interpreter's last flush quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename or 'The system'}: {error.strerror or error}.")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(sentence: str) -> None:
+    say(("error", "bold red"), f" {sentence}", to=err)
+    sys.exit(1)
 
 
 if __name__ == "__main__":

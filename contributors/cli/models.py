@@ -7,20 +7,18 @@ from typing import Annotated
 
 import typer
 
+from contributors.cli.session import connected
 from contributors.cli.terminal import (
     Json,
     as_dict,
-    out,
     print_fields,
     print_json,
     print_messages,
     print_table,
+    say,
     size,
     transfer,
 )
-from contributors.client import Coalition
-from contributors.home import Home
-from protos.documents.base import FileEntry
 
 app = typer.Typer(no_args_is_help=True, help="Model versions: list, show, lineage, download.")
 
@@ -30,7 +28,7 @@ Identifier = Annotated[str, typer.Argument(help="For example tiny-1.3.")]
 @app.command("list", epilog="Example: coalition model list")
 def list_models(as_json: Json = False) -> None:
     """All model versions."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         models = hub.models()
     if as_json:
         print_messages(models)
@@ -45,7 +43,7 @@ def list_models(as_json: Json = False) -> None:
 @app.command("show", epilog="Example: coalition model show tiny-1")
 def show(identifier: Identifier, as_json: Json = False) -> None:
     """One model version in full."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         model = hub.model(identifier)
     if as_json:
         print_json(as_dict(model))
@@ -68,18 +66,18 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
 @app.command("lineage", epilog="Example: coalition model lineage tiny-1.3")
 def lineage(identifier: Identifier, as_json: Json = False) -> None:
     """Whose data and which rounds are in a model."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         found = hub.lineage(identifier)
     if as_json:
         print_json(as_dict(found))
         return
     for model in found.models:
         origin = f"round {model.round} of {model.source}" if model.round else f"base run {model.source}"
-        out.print(f"[bold]{model.id}[/]  {origin}", highlight=False)
+        say((model.id, "bold"), f"  {origin}")
         parts = [(p.member, p.examples, f"{p.weight:.3f}") for p in found.members if p.model == model.id]
         if parts:
             print_table(["  member", ">examples", ">weight"], [(f"  {m}", e, w) for m, e, w in parts], "")
-    out.print("[bold]data[/]")
+    say(("data", "bold"))
     print_table(
         ["  dataset", "name", "member", "domain", "licence", ">tokens"],
         [(f"  {d.dataset}", d.name, d.member, d.domain, d.licence, f"{d.tokens:,}") for d in found.data],
@@ -92,13 +90,12 @@ def download(
     identifier: Identifier, directory: Annotated[Path, typer.Argument(help="Where to.")], as_json: Json = False
 ) -> None:
     """Fetch a model version as a Hugging Face folder, every file verified."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         model = hub.model(identifier)
         with transfer(identifier, sum(file.size for file in model.files)) as advance:
             for file in model.files:
-                entry = FileEntry.read({"path": file.path, "digest": file.digest, "size": file.size})
-                hub.download(file, directory / entry.path, advance)
+                hub.download(file, directory, advance)
     if as_json:
         print_json({"model": identifier, "directory": str(directory), "files": [file.path for file in model.files]})
     else:
-        out.print(f"{identifier} lies in {directory}, {len(model.files)} files.")
+        say(f"{identifier} lies in {directory}, {len(model.files)} files.")

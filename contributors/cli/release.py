@@ -7,10 +7,8 @@ from typing import Annotated
 
 import typer
 
-from contributors import releases
-from contributors.cli.terminal import Json, out, print_json, print_messages, print_table, size, transfer
-from contributors.client import Coalition
-from contributors.home import Home
+from contributors.cli.session import connected, our_home
+from contributors.cli.terminal import Json, print_json, print_messages, print_table, say, size, transfer
 
 app = typer.Typer(no_args_is_help=True, help="Signed releases: cut, list, download, verify.")
 
@@ -24,19 +22,20 @@ def cut(
     as_json: Json = False,
 ) -> None:
     """Sign and publish a release of a model version (core team)."""
-    with Coalition(Home.default()) as hub:
-        recorded = releases.cut(hub, model, version)
-        hub.home.save_receipt(f"release-{version}", recorded.receipt.leaf, recorded.receipt.proof)
+    from contributors import releases
+
+    with connected() as hub:
+        cut = releases.cut(hub, model, version)
     if as_json:
-        print_json({"version": recorded.id, "model": model, "index": recorded.receipt.index})
+        print_json({"version": cut.version, "model": cut.model, "index": cut.receipt.index})
         return
-    out.print(f"Released [bold]{version}[/] of {model}. Fetch it: coalition release download {version} DIR")
+    say("Released ", (version, "bold"), f" of {model}. Fetch it: coalition release download {version} DIR")
 
 
 @app.command("list", epilog="Example: coalition release list")
 def list_releases(as_json: Json = False) -> None:
     """All releases."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         found = hub.releases()
     if as_json:
         print_messages(found)
@@ -56,20 +55,24 @@ def download(
     version: Version, directory: Annotated[Path, typer.Argument(help="Where to.")], as_json: Json = False
 ) -> None:
     """Fetch a release with everything that proves it."""
-    with Coalition(Home.default()) as hub:
+    from contributors import releases
+
+    with connected() as hub:
         total = sum(file.size for file in hub.release(version).files)
         with transfer(f"release {version}", total) as advance:
             release = releases.download(hub, version, directory, advance)
     if as_json:
         print_json({"version": version, "directory": str(directory), "files": len(release.files)})
     else:
-        out.print(f"Release {version} lies in {directory}. Check it: coalition release verify {directory}")
+        say(f"Release {version} lies in {directory}. Check it: coalition release verify {directory}")
 
 
 @app.command("verify", epilog="Example: coalition release verify ./coalition-1.0")
 def verify(directory: Annotated[Path, typer.Argument(help="A release folder.")], as_json: Json = False) -> None:
     """Check a release offline: every byte, the signature, its place in the ledger. Needs no hub and no enrolment."""
-    found = releases.verify(directory, Home.default())
+    from contributors import releases
+
+    found = releases.verify(directory, our_home())
     if as_json:
         print_json(
             {
@@ -85,9 +88,9 @@ def verify(directory: Annotated[Path, typer.Argument(help="A release folder.")],
             }
         )
         return
-    out.print(f"[green]Verified[/]: release {found.release.version} of {found.release.model}.")
-    out.print(f"{found.files} files ({size(found.size)}) are as {found.organisation} (core) signed them,")
-    out.print(f"and entry {found.index} of the ledger of {found.release.hub} records it.")
+    say(("Verified", "green"), f": release {found.release.version} of {found.release.model}.")
+    say(f"{found.files} files ({size(found.size)}) are as {found.organisation} (core) signed them,")
+    say(f"and entry {found.index} of the ledger of {found.release.hub} records it.")
     if not found.trusted.pinned:
-        out.print("The keys came with the folder. Compare their fingerprint with the hub's operators:")
-        out.print(found.trusted.fingerprint(), soft_wrap=True)
+        say("The keys came with the folder. Compare their fingerprint with the hub's operators:")
+        say(found.trusted.fingerprint())

@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 
-from contributors.cli.specs import read_spec
-from contributors.cli.terminal import Json, as_dict, out, print_fields, print_json, print_messages, print_table
+from contributors.cli.session import connected
+from contributors.cli.specs import read_spec, stop_of
+from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
 from contributors.cli.watching import follow
-from contributors.client import Coalition
-from contributors.home import Home
-from protos.documents.runs import Run, RunSpec, Stop
 
 app = typer.Typer(no_args_is_help=True, help="Base runs: launch, list, show, watch, cancel.")
 
@@ -23,27 +21,36 @@ Identifier = Annotated[str, typer.Argument(help="For example run-1a2b3c4d5e6f.")
 def launch(
     spec: Annotated[Path, typer.Argument(help="The run's specification, TOML.")],
     watch: Annotated[bool, typer.Option("--watch", help="Stay and follow it.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="A new run, even of a spec that was launched before.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Sign and launch a base run (core team)."""
+    """Sign and launch a base run (core team). Launching the same spec once more answers with the run that it has."""
+    from contributors.receipts import keep_receipt
+    from protos.documents.runs import Run, RunSpec
+
     read = read_spec(spec, RunSpec)
-    with Coalition(Home.default()) as hub:
-        recorded = hub.launch_run(hub.sign(Run(hub=hub.identity.hub, signer=hub.identity.id, spec=read)))
+    with connected() as hub:
+        claim = Run(hub=hub.identity.hub, signer=hub.identity.id, spec=read)
+        if again:
+            hub.home.forget_statement(claim)
+        statement = hub.sign(claim)
+        recorded = hub.launch_run(statement)
+        keep_receipt(hub.home, recorded.id, recorded.receipt, statement.envelope)
         if as_json and not watch:
             print_json({"id": recorded.id, "index": recorded.receipt.index})
             return
         if not as_json:
-            out.print(f"Launched [bold]{recorded.id}[/].")
+            say("Launched ", (recorded.id, "bold"), ".")
         if watch:
             follow(hub.watch_run(recorded.id), read.training.steps, as_json)
         else:
-            out.print(f"Follow it: coalition run watch {recorded.id}")
+            say(f"Follow it: coalition run watch {recorded.id}")
 
 
 @app.command("list", epilog="Example: coalition run list --json")
 def list_runs(as_json: Json = False) -> None:
     """All base runs."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         runs = hub.runs()
     if as_json:
         print_messages(runs)
@@ -58,7 +65,7 @@ def list_runs(as_json: Json = False) -> None:
 @app.command("show", epilog="Example: coalition run show run-1a2b3c4d5e6f")
 def show(identifier: Identifier, as_json: Json = False) -> None:
     """One run in full."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         run = hub.run(identifier)
     if as_json:
         print_json(as_dict(run))
@@ -89,7 +96,7 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
 @app.command("watch", epilog="Example: coalition run watch run-1a2b3c4d5e6f")
 def watch_run(identifier: Identifier, as_json: Json = False) -> None:
     """Follow a run live until it ends; exit code 1 if it failed."""
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         steps = hub.run(identifier).steps
         follow(hub.watch_run(identifier), steps, as_json)
 
@@ -101,10 +108,9 @@ def cancel(
     as_json: Json = False,
 ) -> None:
     """Sign a stop for a run (core team)."""
-    with Coalition(Home.default()) as hub:
-        stop = Stop(hub=hub.identity.hub, signer=hub.identity.id, target=identifier, why=why)
-        recorded = hub.cancel_run(hub.sign(stop))
+    with connected() as hub:
+        recorded = hub.cancel_run(hub.sign(stop_of(hub, identifier, why)))
     if as_json:
         print_json({"id": recorded.id, "index": recorded.receipt.index})
     else:
-        out.print(f"{identifier} is being stopped.")
+        say(f"{identifier} is being stopped.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from contributors.home import Home
+from contributors.cli.session import our_home
 
 app = typer.Typer(no_args_is_help=True, help="Your site: where post-training meets your private data.")
 
@@ -20,7 +20,7 @@ def start(
     """Run the site until Ctrl-C. The text stays here: only adapter weights and a few numbers leave."""
     from contributors.site.run import start as run
 
-    run(Home.default(), data=data, join=join)
+    run(our_home(), data=data, join=join)
 
 
 @app.callback()

@@ -1,15 +1,19 @@
-"""SPEC.toml files as documents."""
+"""What commands sign for: SPEC.toml files as documents, and stops."""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from protos.documents.base import Document
 from trust.errors import Invalid, NotFound
 
-Spec = TypeVar("Spec", bound=Document)
+if TYPE_CHECKING:
+    from contributors.client import Coalition
+    from protos.documents.base import Document
+    from protos.documents.runs import Stop
+
+Spec = TypeVar("Spec", bound="Document")
 
 
 def read_spec(path: Path, schema: type[Spec]) -> Spec:
@@ -24,3 +28,10 @@ def read_spec(path: Path, schema: type[Spec]) -> Spec:
         return schema.read(values)
     except Invalid as problem:
         raise Invalid(f"{path}: {problem.what}", problem.todo, field=problem.field) from None
+
+
+def stop_of(hub: Coalition, target: str, why: str) -> Stop:
+    """Our claim that a run or campaign shall end. Raises `Invalid`."""
+    from protos.documents.runs import Stop
+
+    return Stop.read({"hub": hub.identity.hub, "signer": hub.identity.id, "target": target, "why": why})

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contributors.cli.session import connected
 from contributors.cli.terminal import (
     Json,
     as_dict,
-    out,
+    err,
     print_fields,
     print_json,
     print_messages,
     print_table,
+    say,
     size,
     transfer,
 )
-from contributors.client import Coalition
-from contributors.home import Home
-from contributors.packing import Packed, pack_dataset, pack_suite
-from protos.coalition.v1 import submissions_pb2
-from protos.documents.base import Claim
-from protos.documents.submissions import Dataset, DatasetFile, Suite
 from trust.errors import NotFound
+
+if TYPE_CHECKING:
+    from contributors.client import Coalition
+    from contributors.packing import Packed
+    from protos.coalition.v1 import submissions_pb2
+    from protos.documents.base import Claim
 
 data = typer.Typer(no_args_is_help=True, help="Domain datasets: submit, list, show.")
 suite = typer.Typer(no_args_is_help=True, help="Evaluation suites: submit, list, show.")
@@ -47,8 +49,14 @@ def submit_data(
     visibility: Visibility = "hub",
     as_json: Json = False,
 ) -> None:
-    """Pack, sign and submit text (.jsonl with a `text` in every row, .txt, .md, .parquet)."""
-    with Coalition(Home.default()) as hub, tempfile.TemporaryDirectory(prefix="coalition-") as folder:
+    """Pack, sign and submit text (.jsonl with a `text` in every row, .txt, .md, .parquet).
+
+    Of a row, `text`, `title` and `source` are submitted; any other field stays here.
+    """
+    from contributors.packing import pack_dataset
+    from protos.documents.submissions import Dataset
+
+    with connected() as hub, tempfile.TemporaryDirectory(prefix="coalition-") as folder:
         packed = pack_dataset(path, Path(folder), name=name, domain=domain, licence=licence, provenance=provenance)
         manifest = Dataset.read(
             {
@@ -60,17 +68,22 @@ def submit_data(
                 "provenance": provenance,
                 "visibility": visibility,
                 "rows": packed.rows,
-                "files": [file.model_dump() for file in packed.files if isinstance(file, DatasetFile)],
+                "files": [file.model_dump() for file in packed.files],
             }
         )
+        if packed.left_out:
+            say(f"Left out, as of no kind that holds text: {', '.join(packed.left_out[:10])}", to=err)
         _submit(hub, manifest, packed, as_json)
 
 
 @suite.command("submit", epilog="Example: coalition suite submit my-suite/")
 def submit_suite(path: Source, visibility: Visibility = "members", as_json: Json = False) -> None:
     """Check, sign and submit a suite: a folder with suite.json and the JSONL files that it names."""
+    from contributors.packing import pack_suite
+    from protos.documents.submissions import Suite
+
     found, packed = pack_suite(path)
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         manifest = Suite.read(
             {
                 "hub": hub.identity.hub,
@@ -111,21 +124,24 @@ def show_suite(identifier: Identifier, as_json: Json = False) -> None:
 
 
 def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> None:
+    from contributors.receipts import keep_receipt
+
+    statement = hub.sign(manifest)
     with transfer("sending", packed.size) as advance:
-        accepted = hub.submit(hub.sign(manifest), packed.paths, advance)
-    receipt = hub.home.save_receipt(accepted.id, accepted.receipt.leaf, accepted.receipt.proof)
+        accepted = hub.submit(statement, packed.paths, advance)
+    receipt = keep_receipt(hub.home, accepted.id, accepted.receipt, statement.envelope)
     if as_json:
         print_json(as_dict(accepted))
         return
-    out.print(f"{accepted.kind.capitalize()} [bold]{accepted.id}[/] is accepted: {_content(accepted)}.")
+    say(f"{accepted.kind.capitalize()} ", (accepted.id, "bold"), f" is accepted: {_content(accepted)}.")
     for finding in accepted.findings:
         if finding.severity != "info":
-            out.print(f"{finding.severity}: {finding.message}")
-    out.print(f"Receipt: {receipt}")
+            say(f"{finding.severity}: {finding.message}")
+    say(f"Receipt: {receipt}")
 
 
 def _list(kind: str, as_json: bool) -> None:
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         found = hub.submissions(kind)
     if as_json:
         print_messages(found)
@@ -139,7 +155,7 @@ def _list(kind: str, as_json: bool) -> None:
 
 
 def _show(kind: str, identifier: str, as_json: bool) -> None:
-    with Coalition(Home.default()) as hub:
+    with connected() as hub:
         found = hub.submission(identifier)
     if found.kind != kind:
         raise NotFound(f"{identifier} is a {found.kind}, not a {kind}.")
@@ -163,7 +179,7 @@ def _show(kind: str, identifier: str, as_json: bool) -> None:
     )
     print_table(["file", ">size", "digest"], [(f.path, size(f.size), f.digest) for f in found.files], "")
     for finding in found.findings:
-        out.print(f"{finding.rule} ({finding.severity}): {finding.message}")
+        say(f"{finding.rule} ({finding.severity}): {finding.message}")
 
 
 def _content(found: submissions_pb2.Submission) -> str:

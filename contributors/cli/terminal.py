@@ -1,27 +1,49 @@
-"""How commands speak: tables and sentences for people, JSON for programs; progress on stderr."""
+"""How commands speak: tables and sentences for people, JSON for programs; progress on stderr.
+
+Much of what is shown was written by others (names, reasons, messages). So nothing is read as markup, and control
+characters, which could move a terminal's cursor or change its colours, are shown as `\ufffd`.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 from rich.table import Table
+from rich.text import Text
 
-out = Console()
-err = Console(stderr=True)
+if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
+out = Console(markup=False, emoji=False, highlight=False)
+if not out.is_terminal:
+    out.width = 240  # in a pipe or a file there is no edge to wrap at
+err = Console(markup=False, emoji=False, highlight=False, stderr=True)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
+def plain(value: object) -> str:
+    """Text by others, harmless to a terminal."""
+    return _CONTROL.sub("\ufffd", str(value))
+
+
+def say(*parts: object, to: Console = out) -> None:
+    """A sentence of plain parts and (part, style) pairs; long ones are left to the terminal to wrap."""
+    pieces = [(plain(part[0]), str(part[1])) if isinstance(part, tuple) else plain(part) for part in parts]
+    to.print(Text.assemble(*pieces), soft_wrap=True)
+
+
 def as_dict(message: Message) -> dict[str, Any]:
     """A protobuf message as the JSON that --json prints: snake_case, defaults included, 64-bit integers as numbers."""
+    from google.protobuf.json_format import MessageToDict
+
     value = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     return _numbers(message, value)
 
@@ -43,7 +65,8 @@ def _numbers(message: Message, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def print_json(value: Any) -> None:
-    out.print_json(json.dumps(value, ensure_ascii=False))
+    """Indented for people at a terminal; programs do not mind."""
+    typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 def print_messages(messages: Iterable[Message]) -> None:
@@ -51,14 +74,14 @@ def print_messages(messages: Iterable[Message]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-    """A table, or the sentence `empty` that says what to do when there is nothing. A column that starts with `>` is right-aligned."""
-    listed = [[str(cell) for cell in row] for row in rows]
+    """A table, or the sentence `empty` when there is nothing. A column that starts with `>` is right-aligned."""
+    listed = [[plain(cell) for cell in row] for row in rows]
     if not listed:
-        out.print(empty)
+        say(empty)
         return
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+        table.add_column(plain(column.removeprefix(">")), justify="right" if column.startswith(">") else "left")
     for row in listed:
         table.add_row(*row)
     out.print(table)
@@ -70,15 +93,17 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     for name, value in fields:
-        if str(value):
-            table.add_row(name, str(value))
+        if text := plain(value):
+            table.add_row(name, text)
     out.print(table)
 
 
 @contextmanager
 def transfer(what: str, total: int) -> Iterator[Any]:
     """A progress bar of bytes; gives a function to advance it."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
@@ -87,7 +112,10 @@ def transfer(what: str, total: int) -> Iterator[Any]:
 @contextmanager
 def working(what: str) -> Iterator[Any]:
     """A spinner; gives a function to change its words."""
-    with Progress(SpinnerColumn(), TextColumn("{task.description}"), console=err, transient=True) as progress:
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task(what)
         yield lambda words: progress.update(task, description=f"{what} {words}")
 

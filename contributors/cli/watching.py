@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from contributors.cli.terminal import as_dict, err, out
-from protos.coalition.v1 import common_pb2
+from contributors.cli.terminal import as_dict, err, plain, say
+
+if TYPE_CHECKING:
+    from protos.coalition.v1 import common_pb2
 
 
 def follow(events: Iterable[common_pb2.ProgressEvent], steps: int, as_json: bool) -> None:
     """Show events until the last; exit code 1 when what was watched failed."""
-    last = common_pb2.ProgressEvent()
-    if as_json:
-        for last in events:
-            typer.echo(json.dumps(as_dict(last)))
-    else:
-        last = _show(events, steps) or last
-    if last.phase == "failed":
+    last = _print_lines(events) if as_json else _show(events, steps)
+    if last is not None and last.phase == "failed":
         raise typer.Exit(1)
 
 
-def _show(events: Iterable[common_pb2.ProgressEvent], steps: int) -> common_pb2.ProgressEvent | None:
+def _print_lines(events: Iterable[common_pb2.ProgressEvent]) -> common_pb2.ProgressEvent | None:
     last = None
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn())
+    for last in events:
+        typer.echo(json.dumps(as_dict(last)))
+    return last
+
+
+def _show(events: Iterable[common_pb2.ProgressEvent], steps: int) -> common_pb2.ProgressEvent | None:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    last = None
+    what, figures = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[figures]}", markup=False)
+    columns = (what, BarColumn(), figures, TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
         task = progress.add_task("waiting", total=steps or None, figures="")
         for last in events:
             if last.message:
-                out.print(f"[dim]{last.time[11:19]}[/] {last.phase}: {last.message}", highlight=False)
-            progress.update(task, description=last.phase)
+                say((last.time[11:19], "dim"), f" {last.phase}: {last.message}")
+            progress.update(task, description=plain(last.phase))
             if last.metrics:
                 latest = {metric.name: metric.value for metric in last.metrics}
                 step = max(metric.step for metric in last.metrics)
-                figures = "  ".join(f"{name} {value:.4g}" for name, value in latest.items())
-                progress.update(task, completed=step, figures=f"{step}/{steps or '?'}  {figures}")
+                values = "  ".join(f"{plain(name)} {value:.4g}" for name, value in latest.items())
+                progress.update(task, completed=step, figures=f"{step}/{steps or '?'}  {values}")
     return last

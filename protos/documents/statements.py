@@ -42,6 +42,12 @@ _PREFIX = {"dataset": "data", "evaluation": "eval"}
 HUB = "hub"
 """The signer name of statements that the hub itself makes."""
 
+BY_HUB = frozenset({"member", "node", "checkpoint", "run-end", "model", "evaluation", "campaign-end"})
+"""Kinds that only the hub may sign. All others are members' own."""
+
+BY_CORE = frozenset({"run", "stop", "campaign", "release"})
+"""Kinds that only members of the core team may sign."""
+
 
 @dataclass(frozen=True)
 class Claimed:
@@ -58,7 +64,7 @@ class Claimed:
 
 
 def identifier(kind: str, claim: Claim, payload: Digest) -> str:
-    """Members, nodes, model versions and releases have names; everything else is `kind-` and twelve digits of its payload digest."""
+    """Members, nodes, model versions and releases have names; all else is `kind-` and twelve digits of its payload digest."""
     if isinstance(claim, Member):
         return claim.member
     if isinstance(claim, Node):

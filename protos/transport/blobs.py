@@ -22,9 +22,13 @@ Advance = Callable[[int], None]
 def download(channel: grpc.Channel, digest: Digest, size: int, target: Path, advance: Advance = lambda n: None) -> None:
     """Fetch a blob to `target`, which appears only when it is whole and right. A cut download is resumed by the next.
 
-    Raises `NotFound`, `Corrupt` when the bytes are not those of the digest, `Unavailable`.
+    A target that is right already is left alone. Raises `NotFound`, `Unavailable`, and `Corrupt` when the bytes are not
+    those of the digest.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_file() and target.stat().st_size == size and digest_file(target) == digest:
+        advance(size)
+        return
     partial = target.with_name(f".{target.name}.{hex_of(digest)[:16]}.part")
     hasher = Hasher()
     with partial.open("a+b") as file:

@@ -76,9 +76,11 @@ def fetch_authority(host: str, port: int, pinned: Digest) -> bytes:
     context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["h2"])  # gRPC's listener ends handshakes without it
     try:
-        with socket.create_connection((host, port), timeout=CONNECT_SECONDS) as plain:
-            with context.wrap_socket(plain, server_hostname=host) as secure:
-                chain = _chain(secure)
+        with (
+            socket.create_connection((host, port), timeout=CONNECT_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secure,
+        ):
+            chain = _chain(secure)
     except (OSError, ssl.SSLError) as error:
         raise Unavailable(
             f"No hub answers at {host}:{port} ({error}).", "Check the address and that it runs."

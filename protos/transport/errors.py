@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -41,9 +42,13 @@ def to_status(problem: Problem) -> Any:
 def from_rpc_error(error: grpc.RpcError) -> Problem:
     """The problem that the other side meant; failures of gRPC itself become one sentence too."""
     try:
-        status = rpc_status.from_call(error)
-    except (ValueError, AttributeError):
-        status = None
+        return _of_status(rpc_status.from_call(error)) or _of_grpc(error)
+    except (ValueError, AttributeError, DecodeError):  # no details, or malformed ones: the other side is not believed
+        return _of_grpc(error)
+
+
+def _of_status(status: Any) -> Problem | None:
+    """What a rich status says, if it is one of ours."""
     reason = todo = field = ""
     for detail in status.details if status else ():
         info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
@@ -51,9 +56,7 @@ def from_rpc_error(error: grpc.RpcError) -> Problem:
             reason, todo = info.reason, info.metadata.get("todo", "")
         elif detail.Unpack(request) and request.field_violations:
             field = request.field_violations[0].field
-    if reason in _KINDS:
-        return _KINDS[reason](status.message, todo, field=field)
-    return _of_grpc(error)
+    return _KINDS[reason](status.message, todo, field=field) if reason in _KINDS else None
 
 
 def _of_grpc(error: Any) -> Problem:
