@@ -17,6 +17,7 @@ FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
 LONG_LIFE = 60.0  # seconds after which a death counts as the first again
 _PR_SET_PDEATHSIG = 1
+PARENT = "COALITION_PARENT"
 _KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
 
 
@@ -25,6 +26,7 @@ def environment(home: Path) -> dict[str, str]:
     kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
     return {
         **kept,
+        PARENT: str(os.getpid()),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "FLWR_HOME": str(home / "site" / "flwr"),
         "FLWR_TELEMETRY_ENABLED": "0",
@@ -36,10 +38,15 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies (prctl(2))."""
+def die_with_parent() -> None:
+    """Called by a child first of all: Linux kills it when the parent that named itself in the environment dies (prctl(2)).
+
+    Not done between fork and exec (`preexec_fn`): gRPC's threads in the parent make a bare fork hang now and then.
+    """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if str(os.getppid()) != os.environ.get(PARENT, str(os.getppid())):
+        os._exit(1)
 
 
 class Child:
@@ -98,5 +105,4 @@ class Child:
                 stderr=log,
                 env=environment(self._home),
                 start_new_session=True,
-                preexec_fn=_die_with_parent,
             )

@@ -28,6 +28,7 @@ from flwr.supercore.interceptors import (
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
+from contributors.site.children import die_with_parent
 from contributors.site.policy import check_task, load_policy, read_agreements
 from learning.updates import save_tensors
 from protos.documents.campaigns import RoundReply, RoundTask
@@ -178,4 +179,5 @@ def main(home: Path, port: int) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -1,16 +1,21 @@
 """Flower's SuperNode for this site: `python -m contributors.site.supernode HOME SUPERLINK PORT`.
 
-Two departures from `flower-supernode`. A SuperNode that was killed stays "online" at the SuperLink for up to a minute and may
-not come back before: with our key we first say that it is gone. And it looks for messages every half second, not every
-three (`time.sleep(3)` in flwr 1.41's start_client_internal).
+Three departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
+minute and may not come back before: with our key we first say that it is gone. It looks for messages every half second, not
+every three. And when a message got lost on its way in (its run was stopped, say), it ends, to be started afresh: Flower
+would keep the message's task, for whose parts the training process would wait two hours.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
@@ -21,6 +26,7 @@ from flwr.supernode.cli.flower_supernode import flower_supernode
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
+from contributors.site.children import die_with_parent
 from trust.keys import read_secret_file
 
 POLL = 0.5
@@ -29,6 +35,7 @@ POLL = 0.5
 def main(home: Path, superlink: str, port: int, node: int) -> None:
     """Serve until a signal."""
     _say_gone(home, superlink, node)
+    start_client_internal._pull_and_store_message = _ending_when_lost(start_client_internal._pull_and_store_message)
     start_client_internal.time = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, POLL)))
     sys.argv = [
         "flower-supernode",
@@ -41,6 +48,26 @@ def main(home: Path, superlink: str, port: int, node: int) -> None:
         f"--port={port}",
     ]
     flower_supernode()
+
+
+def _ending_when_lost(pull: Callable[..., int | None]) -> Callable[..., int | None]:
+    """`pull` answers None when there was no message; when there was one nevertheless, it is lost."""
+
+    def pull_or_end(*, receive: Callable[[], Any], **rest: Any) -> int | None:
+        received = False
+
+        def noticing() -> Any:
+            nonlocal received
+            message = receive()
+            received = message is not None
+            return message
+
+        run = pull(receive=noticing, **rest)
+        if run is None and received:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run
+
+    return pull_or_end
 
 
 def _say_gone(home: Path, superlink: str, node: int) -> None:
@@ -57,4 +84,5 @@ def _say_gone(home: Path, superlink: str, node: int) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))

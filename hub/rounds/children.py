@@ -13,6 +13,7 @@ from pathlib import Path
 
 GRACE = 5.0
 _PR_SET_PDEATHSIG = 1
+PARENT = "COALITION_PARENT"
 _KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "PYTHONPATH", "OMP_NUM_THREADS")
 
 
@@ -22,6 +23,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     return {
         **kept,
+        PARENT: str(os.getpid()),
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
@@ -33,10 +35,15 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     }
 
 
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies (prctl(2))."""
+def die_with_parent() -> None:
+    """Called by a child first of all: Linux kills it when the parent that named itself in the environment dies (prctl(2)).
+
+    Not done between fork and exec (`preexec_fn`): gRPC's threads in the parent make a bare fork hang now and then.
+    """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if str(os.getppid()) != os.environ.get(PARENT, str(os.getppid())):
+        os._exit(1)
 
 
 async def start(
@@ -51,7 +58,6 @@ async def start(
             stdout=asyncio.subprocess.PIPE if speaks else file,
             stderr=file,
             env=dict(variables),
-            preexec_fn=_die_with_parent,
             limit=1 << 20,
         )
 

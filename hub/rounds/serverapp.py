@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from hub.rounds import control, fab
+from hub.rounds.children import die_with_parent
 from hub.rounds.plan import (
     Event,
     Plan,
@@ -170,4 +171,5 @@ def _sync(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     sys.exit(main(Path(sys.argv[1])))

@@ -16,6 +16,7 @@ from flwr.superlink.cli.flower_superlink import flower_superlink
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hub.rounds.children import die_with_parent
 from hub.rounds.control import SECRET_HEADER
 
 SELF_PROTECTED = ("/v1/fleet/", "/v1/runtime/")
@@ -61,4 +62,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    die_with_parent()
     main(sys.argv[1:])
