@@ -77,8 +77,8 @@ def fetch_authority(host: str, port: int, pinned: Digest) -> bytes:
     context.set_alpn_protocols(["h2"])  # gRPC's listener ends handshakes without it
     try:
         with (
-            socket.create_connection((host, port), timeout=CONNECT_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=host) as secure,
+            socket.create_connection((host.strip("[]"), port), timeout=CONNECT_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=host.strip("[]")) as secure,
         ):
             chain = _chain(secure)
     except (OSError, ssl.SSLError) as error:

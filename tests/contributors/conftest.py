@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from contributors.client import Coalition
 from contributors.home import Home
 from hub.access import Access, Answers

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from contributors import client as client_module
 from contributors.client import Coalition
 from contributors.home import Home

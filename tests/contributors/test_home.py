@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 import pytest
+
 from contributors.home import Home
 from protos.coalition.v1 import common_pb2
 from protos.documents.runs import Stop

@@ -6,6 +6,7 @@ import random
 from pathlib import Path
 
 import pytest
+
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.ledger import Verdict, verify_ledger

@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow
 import pytest
+from pyarrow import parquet
+
 from contributors import packing
 from contributors.packing import Packed, pack_dataset, pack_suite
-from pyarrow import parquet
 from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
 

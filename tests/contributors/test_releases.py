@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from contributors import releases
 from contributors.client import Coalition
 from contributors.home import Home

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from protos.documents.leaf import MAX_LEAF, Leaf
 from trust.canonical import emit
 from trust.errors import Corrupt

@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import pytest
 from grpc_status import rpc_status
+
 from protos.coalition.v1 import ledger_pb2, ledger_pb2_grpc
 from protos.transport.channel import Credentials, connect
 from protos.transport.errors import to_status

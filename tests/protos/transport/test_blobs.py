@@ -6,6 +6,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from protos.transport import blobs
 from tests.protos.transport.conftest import CHUNK, Wire
 from trust.digests import Digest, digest_bytes

@@ -6,6 +6,7 @@ import socket
 
 import grpc
 import pytest
+
 from protos.coalition.v1 import ledger_pb2, ledger_pb2_grpc
 from protos.transport.channel import connect, connect_aio, connect_as_stranger, fetch_authority, split_address
 from protos.transport.errors import from_rpc_error

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+
 from protos.coalition.v1 import ledger_pb2, ledger_pb2_grpc
 from protos.transport.errors import from_rpc_error
 from tests.protos.transport.conftest import Wire, refuse

@@ -1,0 +1,112 @@
+"""A member's first hour at a real hub, through the command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.contributors.cli.conftest import Coalition
+from tests.contributors.conftest import Hub, flip
+from trust.digests import Digest, hex_of
+
+
+@pytest.fixture
+def law(hub: Hub, coalition: Coalition, tmp_path: Path) -> Path:
+    """An enrolled home."""
+    home = tmp_path / "law"
+    said = coalition("enrol", "--hub", f"127.0.0.1:{hub.port}", "--token", hub.invite("Law Institute"), home=home)
+    assert said.code == 0, said.err
+    assert "Law Institute is a contributor of test-hub, as law-institute." in said.out
+    return home
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    (tmp_path / "texts").mkdir()
+    rows = ({"text": f"Contract number {i}"} for i in range(20))
+    (tmp_path / "texts" / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "texts" / "scan.pdf").write_bytes(b"%PDF")
+    return tmp_path / "texts"
+
+
+def submit(coalition: Coalition, home: Path, texts: Path) -> str:
+    said = coalition(
+        *("data", "submit", texts, "--name", "contracts", "--domain", "law", "--licence", "CC-BY-4.0", "--json"),
+        home=home,
+    )
+    assert said.code == 0, said.err
+    assert "scan.pdf" in said.err
+    return str(said.json["id"])
+
+
+def test_from_invitation_to_verified_receipt(hub: Hub, coalition: Coalition, law: Path, texts: Path) -> None:
+    assert coalition("whoami", "--json", home=law).json["id"] == "law-institute"
+    identifier = submit(coalition, law, texts)
+    assert submit(coalition, law, texts) == identifier
+    (listed,) = coalition("data", "list", "--json", home=law).json
+    assert (listed["id"], listed["rows"], listed["state"]) == (identifier, 20, "accepted")
+    assert "CC-BY-4.0" in coalition("data", "show", identifier, home=law).out
+    assert "None yet" in coalition("suite", "list", home=law).out
+    verdict = coalition("ledger", "verify", "--json", home=law).json
+    assert (verdict["entries"], verdict["problems"]) == (2, [])
+    hub.stop()
+    kept = coalition("ledger", "receipt", identifier, "--offline", "--json", home=law)
+    assert kept.json["entry"]["id"] == identifier
+    assert coalition("ledger", "verify", "--store", hub.base.directory, home=law).code == 0
+    hub.start()
+
+
+def test_verify_fails_when_a_blob_was_changed_and_does_not_remember_that_head(
+    hub: Hub, coalition: Coalition, law: Path, texts: Path
+) -> None:
+    identifier = submit(coalition, law, texts)
+    digest = coalition("data", "show", identifier, "--json", home=law).json["files"][0]["digest"]
+    name = hex_of(Digest(digest))
+    flip(hub.base.directory / "blobs" / "sha256" / name[:2] / name, 0)
+    for words in (("ledger", "verify"), ("ledger", "verify", "--store", hub.base.directory)):
+        said = coalition(*words, home=law)
+        assert said.code == 1
+        assert "was changed" in said.out
+    assert not (law / "tree-head").exists()
+
+
+def test_a_token_is_spent_once_and_a_home_enrolled_once(
+    hub: Hub, coalition: Coalition, law: Path, tmp_path: Path
+) -> None:
+    token, address = hub.invite("University"), f"127.0.0.1:{hub.port}"
+    assert coalition("enrol", "--hub", address, "--token", token, "--home", tmp_path / "uni", "--json").code == 0
+    again = coalition("enrol", "--hub", address, "--token", token, home=tmp_path / "thief")
+    assert (again.code, "used already" in again.err) == (1, True)
+    assert "enrolled already" in coalition("enrol", "--hub", address, "--token", token, home=law).err
+
+
+def test_names_of_others_do_not_command_the_terminal(hub: Hub, coalition: Coalition, law: Path, tmp_path: Path) -> None:
+    token = hub.invite("Evil [bold]Corp[/nothing] \x1b[2J\u202e")
+    said = coalition("enrol", "--hub", f"127.0.0.1:{hub.port}", "--token", token, home=tmp_path / "evil")
+    assert said.code == 0
+    assert "[bold]Corp[/nothing]" in said.out
+    shown = coalition("whoami", home=tmp_path / "evil").out
+    assert "[bold]Corp[/nothing]" in shown
+    assert not {"\x1b", "\u202e"} & set(shown + said.out)
+
+
+def test_the_hubs_refusal_is_passed_on(hub: Hub, coalition: Coalition, law: Path) -> None:
+    said = coalition("release", "cut", "tiny-1", "--version", "1.0", home=law)
+    assert said.code == 1
+    assert "contributor may not call PrepareRelease" in said.err
+
+
+def test_a_hub_that_is_away_is_one_sentence(hub: Hub, coalition: Coalition, law: Path) -> None:
+    hub.stop()
+    said = coalition("data", "list", home=law)
+    assert said.code == 1
+    assert "cannot be reached" in said.err
+    hub.start()
+
+
+def test_stopping_something_with_an_impossible_name_is_refused_here(coalition: Coalition, law: Path) -> None:
+    said = coalition("run", "cancel", "Not a name!", home=law)
+    assert said.code == 1
+    assert "target" in said.err
