@@ -127,6 +127,10 @@ class Home:
         write_atomic(path, envelope)
         return envelope
 
+    def has_statement(self, claim: Claim) -> bool:
+        """Whether we said the same before."""
+        return self._statement_path(claim).exists()
+
     def forget_statement(self, claim: Claim) -> None:
         """Let the same be said anew, as a statement of its own."""
         self._statement_path(claim).unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import grpc
 from cryptography import x509
@@ -18,6 +18,7 @@ from trust.certificates import party_of
 from trust.errors import Denied, Problem, Unavailable
 
 Role = Literal["core", "contributor", "viewer", "node"]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 RoleOf = Callable[[str, str], Role]
 """(kind, identifier) -> role, from the members room. Raises `Denied` for a party that is not, or no longer, enrolled."""
 
@@ -105,9 +106,9 @@ class Access(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler | None:
         handler = await continuation(details)
         if handler is None:
             return handler
@@ -138,14 +139,14 @@ class Answers(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
         details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> Handler | None:
         handler = await continuation(details)
         return handler if handler is None else _wrap(handler, lambda context: None)
 
 
-def _wrap(handler: Any, authorise: Callable[[Any], None]) -> Any:
+def _wrap(handler: Any, authorise: Callable[[Any], None]) -> Handler:
     """The same handler behind authorisation and with Problems answered as google.rpc.Status."""
     if handler.response_streaming:
         behaviour = handler.stream_stream or handler.unary_stream

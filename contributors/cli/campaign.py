@@ -19,19 +19,31 @@ Identifier = Annotated[str, typer.Argument(help="For example campaign-1a2b3c4d5e
 
 @app.command("open", epilog="Example: coalition campaign open rounds.toml")
 def open_campaign(
-    spec: Annotated[Path, typer.Argument(help="The campaign's specification, TOML.")], as_json: Json = False
+    spec: Annotated[Path, typer.Argument(help="The campaign's specification, TOML.")],
+    again: Annotated[bool, typer.Option("--again", help="A new one, even of a spec that was opened before.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Sign and open a campaign (core team). It starts when enough members have joined."""
+    """Sign and open a campaign (core team). It starts when enough members have joined.
+
+    Opening the same spec once more answers with the campaign that it has.
+    """
     from contributors.receipts import keep_receipt
     from protos.documents.campaigns import Campaign, CampaignSpec
 
     read = read_spec(spec, CampaignSpec)
     with connected() as hub:
-        statement = hub.sign(Campaign(hub=hub.identity.hub, signer=hub.identity.id, spec=read))
+        claim = Campaign(hub=hub.identity.hub, signer=hub.identity.id, spec=read)
+        if again:
+            hub.home.forget_statement(claim)
+        known = hub.home.has_statement(claim)
+        statement = hub.sign(claim)
         recorded = hub.open_campaign(statement)
         keep_receipt(hub.home, recorded.id, recorded.receipt, statement.envelope)
     if as_json:
         print_json({"id": recorded.id, "index": recorded.receipt.index})
+        return
+    if known:
+        say((recorded.id, "bold"), " was opened with this spec before. For a new one: --again")
         return
     say("Opened ", (recorded.id, "bold"), f"; it starts when {read.minimum_members} members have joined.")
     say(f"They join with: coalition campaign join {recorded.id}")

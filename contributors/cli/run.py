@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from contributors.cli.session import connected
 from contributors.cli.specs import read_spec, stop_of
 from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
 from contributors.cli.watching import follow
+
+if TYPE_CHECKING:
+    from contributors.client import Coalition
 
 app = typer.Typer(no_args_is_help=True, help="Base runs: launch, list, show, watch, cancel.")
 
@@ -33,6 +36,7 @@ def launch(
         claim = Run(hub=hub.identity.hub, signer=hub.identity.id, spec=read)
         if again:
             hub.home.forget_statement(claim)
+        known = hub.home.has_statement(claim)
         statement = hub.sign(claim)
         recorded = hub.launch_run(statement)
         keep_receipt(hub.home, recorded.id, recorded.receipt, statement.envelope)
@@ -40,11 +44,18 @@ def launch(
             print_json({"id": recorded.id, "index": recorded.receipt.index})
             return
         if not as_json:
-            say("Launched ", (recorded.id, "bold"), ".")
+            _tell(hub, recorded.id, known)
         if watch:
             follow(hub.watch_run(recorded.id), read.training.steps, as_json)
         else:
             say(f"Follow it: coalition run watch {recorded.id}")
+
+
+def _tell(hub: Coalition, run: str, known: bool) -> None:
+    if known:
+        say((run, "bold"), f" was launched with this spec before and is {hub.run(run).state}. For a new one: --again")
+    else:
+        say("Launched ", (run, "bold"), ".")
 
 
 @app.command("list", epilog="Example: coalition run list --json")

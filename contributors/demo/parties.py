@@ -32,9 +32,9 @@ class Party:
 
     def follow(self, *arguments: object) -> Iterator[dict[str, Any]]:
         """The events that a watching command prints, live."""
-        command = [str(BIN / "coalition"), *map(str, arguments), "--json"]
+        words = [str(word) for word in (BIN / "coalition", *arguments, "--json")]
         environment = {**os.environ, "COALITION_HOME": str(self.home)}
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None  # noqa: S101  (for the type checker)
             for line in process.stdout:
                 yield json.loads(line)
@@ -61,7 +61,7 @@ class Processes:
     def __enter__(self) -> Processes:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         for _, process in reversed(self._running):
             process.terminate()
         deadline = time.monotonic() + STOP_SECONDS

@@ -16,7 +16,7 @@ from hub.evaluation import store
 from hub.evaluation.process import WorkerProcess
 from hub.ledger.journal import Entry, Journal
 from hub.models import registry
-from hub.models.tables import ModelRow
+from hub.models.registry import ModelRow
 from hub.settings import Settings
 from hub.submissions.catalogue import Accepted
 from protos.documents.base import FileEntry

@@ -8,7 +8,7 @@ from sqlmodel import Session, col, select
 
 from hub.evaluation.tables import EvaluationRow
 from hub.models import registry
-from hub.models.tables import ModelRow
+from hub.models.registry import ModelRow
 from hub.submissions import catalogue
 from hub.submissions.catalogue import Accepted
 from protos.documents.base import FileEntry

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
 from lm_eval.api.task import ConfigurableTask
 
-from protos.documents.suite import MultipleChoice, Perplexity, SuiteFormat, placeholders
+from protos.documents.suite import MultipleChoice, Perplexity, placeholders
 
 Row = Mapping[str, Any]
-_QUIET = logging.getLogger("lm_eval")
+SEED = 1234
 
 
 def compile_task(task: MultipleChoice | Perplexity, rows: Sequence[Row], name: str) -> ConfigurableTask:
     """One task under `name`. `rows` were checked with `check_row` before."""
-    if isinstance(task, Perplexity):
-        return ConfigurableTask(config=_perplexity(task, rows, name))
-    return ConfigurableTask(config=_multiple_choice(task, rows, name))
+    config = _perplexity(task, rows, name) if isinstance(task, Perplexity) else _multiple_choice(task, rows, name)
+    compiled = ConfigurableTask(config=config)
+    compiled.set_fewshot_seed(SEED)  # without one, every evaluation would draw other examples
+    return compiled
 
 
 def _multiple_choice(task: MultipleChoice, rows: Sequence[Row], name: str) -> dict[str, Any]:
@@ -67,7 +66,3 @@ def _fill(template: str, row: Row) -> str:
         before, _, rest = rest.partition("{" + name + "}")
         parts += [before, str(row[name])]
     return "".join([*parts, rest])
-
-
-def read_suite(folder: Path) -> SuiteFormat:
-    return SuiteFormat.model_validate_json((folder / "suite.json").read_bytes())

@@ -26,6 +26,10 @@ class Log:
     def __init__(self, directory: Path, key: LogKey) -> None:
         self.directory = directory
         self._key = key
+        self._bundles = 0  # full entry bundles
+        self._bundle: list[bytes] = []  # entries of the bundle at the edge
+        self._edge: list[list[bytes]] = []  # by level: hashes of the tile at the edge
+        self._tiles: list[int] = []  # by level: full tiles
         directory.mkdir(parents=True, exist_ok=True)
         if not (directory / CHECKPOINT).exists():
             self._publish(TreeHead(key.name, 0, EMPTY_ROOT))
@@ -127,9 +131,8 @@ class Log:
         self._bundles, rest = divmod(self.head.size, WIDTH)
         reader = self.reader()
         start = self._bundles * WIDTH
-        self._bundle: list[bytes] = list(reader.entries(start, start + rest)) if rest else []
-        self._edge: list[list[bytes]] = []
-        self._tiles: list[int] = []
+        self._bundle = list(reader.entries(start, start + rest)) if rest else []
+        self._edge, self._tiles = [], []
         count, level = self.head.size, 0
         while count:
             full, rest = divmod(count, WIDTH)

@@ -73,8 +73,10 @@ def _introduction(facts: Facts) -> list[str]:
     return [
         f"# {facts.model}, release {facts.version}",
         "",
-        f"A {facts.architecture} model of {facts.parameters:,} parameters that the members of the coalition `{facts.hub}` built together.",
-        f"Lineage, newest first: {', '.join(facts.lineage)}. Base training saw {facts.tokens:,} tokens; code `{facts.code_version}`.",
+        f"A {facts.architecture} model of {facts.parameters:,} parameters,",
+        f"built together by the members of the coalition `{facts.hub}`.",
+        f"Lineage, newest first: {', '.join(facts.lineage)}.",
+        f"Base training saw {facts.tokens:,} tokens; code `{facts.code_version}`.",
         "",
     ]
 
@@ -121,7 +123,8 @@ def _proof(facts: Facts) -> list[str]:
         "## Checking this release",
         "",
         "`coalition release verify DIR` checks every byte, the signature and the ledger proof offline.",
-        "The signature is a Sigstore bundle: `model_signing verify key DIR --signature DIR/model.sig --public_key DIR/keys/signer.pem` with",
-        "the unsigned paths ignored checks it as well. `provenance.json` lists the digests of everything that went in.",
+        "`provenance.json` lists the digests of everything that went in. The signature is a Sigstore bundle that public tools read:",
+        "",
+        "    model_signing verify key DIR --signature DIR/model.sig --public_key DIR/keys/signer.pem",
         "",
     ]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from sqlmodel import Session, col, select
 
-from hub.models.tables import ModelRow, ReleaseRow
+from hub.models.tables import ModelRow as ModelRow  # what `get` and the others answer with
+from hub.models.tables import ReleaseRow
 from protos.documents.base import FileEntry
 from protos.documents.models import Contribution, DataUsed
 from trust.errors import NotFound

@@ -11,7 +11,7 @@ from hub.blobs import BlobStore
 from hub.database import Database
 from hub.ledger.journal import Journal
 from hub.models import registry
-from hub.models.tables import ModelRow
+from hub.models.registry import ModelRow
 from hub.models.weights import parameter_count
 from hub.rounds import standings
 from hub.rounds.plan import RoundResult, entries, read_result, round_directory

@@ -86,7 +86,7 @@ class Intake:
         return [(digest, self._blobs.partial_size(draft.id, digest)) for digest in lacking]
 
     def receive(self, draft: Draft, digest: Digest, offset: int) -> Incoming:
-        """Where a file's bytes go. Raises `NotFound` for a file that the manifest does not name, `Conflict` for a wrong offset."""
+        """Where a file's bytes go. Raises `NotFound` for one that the manifest does not name, `Conflict` for a wrong offset."""
         return self._blobs.resumable(draft.id, digest, draft.file(digest).size, offset)
 
     def shown(self, draft: Draft, digest: Digest) -> None:

@@ -28,6 +28,7 @@ from hub.training.states import Work
 from hub.training.tables import RunRow
 from protos.coalition.v1 import training_pb2
 from protos.documents.runs import RunSpec
+from protos.documents.submissions import DatasetFile
 from trust.digests import Digest
 from trust.errors import Problem
 
@@ -293,7 +294,7 @@ class Scheduler:
         with self._database.session() as session:
             return [model.id for model in registry.from_source(session, run)]
 
-    def _inputs(self, row: RunRow) -> list[catalogue.Accepted[catalogue.DatasetFile]]:
+    def _inputs(self, row: RunRow) -> list[catalogue.Accepted[DatasetFile]]:
         with self._database.session() as session:
             return catalogue.datasets(session, RunSpec.read(row.spec).data.datasets)
 

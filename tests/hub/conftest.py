@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+
 from hub.blobs import BlobStore
 from hub.database import Database
 from hub.ledger.journal import Entry, Journal

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.descriptor import FileDescriptor
+
 from hub.access import ALLOWED, Access, Answers, roles_for
 from hub.ledger.service import BlobsService, LedgerService
 from hub.members import invitations

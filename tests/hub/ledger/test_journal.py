@@ -7,13 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from sqlmodel import func, select
+
 from hub.database import Database
 from hub.ledger.tables import BlobGrant, LedgerEntry
 from hub.members.tables import MemberRow
 from hub.submissions.tables import SubmissionRow
 from protos.documents.statements import sign
 from protos.documents.submissions import Dataset, DatasetFile
-from sqlmodel import func, select
 from tests.hub.conftest import ORIGIN, Base
 from trust.digests import digest_bytes
 from trust.errors import Conflict, Corrupt, Denied

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
 
 from contributors.client import Coalition
 from protos.documents.campaigns import CampaignSpec
+from protos.documents.runs import Stop
 
 if TYPE_CHECKING:
     from tests.hub.rounds.conftest import World
+
+
+def until(what: Callable[[], object], seconds: float, why: str) -> None:
+    """Look until `what` holds."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, f"waited {seconds} s for {why}"
+        time.sleep(0.2)
+
 
 pytestmark = pytest.mark.system
 
@@ -29,7 +41,8 @@ def test_a_campaign_survives_its_superlink_and_leaves_out_a_poisoned_update(worl
         found, models = core.campaign(campaign), {model.id: model for model in core.models()}
     assert [(each.number, each.model) for each in found.rounds] == [(1, "tiny-1.1"), (2, "tiny-1.2"), (3, "tiny-1.3")]
     assert [models[f"tiny-1.{n}"].parent for n in (1, 2, 3)] == ["tiny-1", "tiny-1.1", "tiny-1.2"]
-    assert len({model.files[-1].digest for model in models.values()}) > 1
+    weights = {f.digest for model in models.values() for f in model.files if f.path == "model.safetensors"}
+    assert len(weights) == 4
     for each in found.rounds:
         parts = {part.member: part for part in each.participants}
         assert "NaN" in parts["poison"].excluded
@@ -38,3 +51,41 @@ def test_a_campaign_survives_its_superlink_and_leaves_out_a_poisoned_update(worl
             assert not parts[member].excluded
             assert parts[member].weight == pytest.approx(0.5)
             assert parts[member].loss_last < parts[member].loss_first
+
+
+def test_a_killed_hub_and_a_killed_supernode_cost_no_finished_round(world: World, spec: CampaignSpec) -> None:
+    for name in ("medicine", "law"):
+        world.member(name)
+        world.site(name)
+    slow = spec.training.model_copy(update={"steps": 300})
+    campaign = world.open_campaign(spec.model_copy(update={"training": slow}))
+    world.wait(campaign, lambda found: len(found.rounds) >= 1)
+    first = world.campaign(campaign).rounds[0]
+    world.processes["hub"].kill()
+    world.processes["hub"].wait()
+    world.serve()
+    log = world.directory / "medicine.log"
+    begun = log.read_text().count("round 2 of")
+    until(lambda: log.read_text().count("round 2 of") > begun, 120, "round 2 after the restart")
+    world.kill("contributors.site.supernode", "medicine")
+    world.wait(campaign, lambda found: found.state == "finished")
+    found = world.campaign(campaign)
+    assert found.rounds[0] == first
+    assert [each.number for each in found.rounds] == [1, 2, 3]
+    assert not any(part.excluded for each in found.rounds for part in each.participants)
+    assert not list((world.hub / "campaigns").iterdir())
+
+
+def test_a_stopped_campaign_ends_and_keeps_its_rounds(world: World, spec: CampaignSpec) -> None:
+    world.member("law")
+    campaign = world.open_campaign(spec.model_copy(update={"rounds": 1000, "minimum_members": 1}))
+    world.site("law")
+    world.wait(campaign, lambda found: len(found.rounds) >= 1)
+    with Coalition(world.homes["core"]) as core:
+        stop = Stop(hub=core.identity.hub, signer=core.identity.id, target=campaign, why="enough")
+        core.stop_campaign(core.sign(stop))
+        *_, last = core.watch_campaign(campaign)
+    assert (last.phase, last.message) == ("stopped", "enough")
+    found = world.campaign(campaign)
+    assert (found.state, found.reason) == ("stopped", "enough")
+    assert found.rounds

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Entry
 from hub.submissions.intake import Draft, Intake
