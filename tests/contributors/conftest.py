@@ -1,99 +1,16 @@
-"""A hub's services on real TLS listeners in a thread, and members' homes enrolled at it."""
+"""A hub in a thread, and members' homes enrolled at it."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import grpc
 import pytest
 
 from contributors.client import Coalition
 from contributors.home import Home
-from hub.access import Access, Answers
-from hub.ledger.service import BlobsService, LedgerService
-from hub.members import invitations
-from hub.members.directory import Roles
-from hub.members.service import EnrolmentService, MembersService
-from hub.models.releases import Releases
-from hub.models.service import ModelsService, ReleasesService
-from hub.submissions import catalogue
-from hub.submissions.service import SubmissionsService
-from protos.coalition.v1 import ledger_pb2_grpc, members_pb2_grpc, models_pb2_grpc, submissions_pb2_grpc
-from protos.transport.enrolment import enrol
-from tests.hub.conftest import ORIGIN, Base, base, database, database_url  # noqa: F401  (fixtures)
-from trust.certificates import Authority
-from trust.invitations import Invitation
-
-
-class Hub:
-    """`port` demands client certificates, `enrol_port` does not. `stop` and `start` are a restart at the same ports."""
-
-    def __init__(self, base: Base, directory: Path) -> None:
-        self.base, self._directory = base, directory
-        self.authority = Authority.create(ORIGIN)
-        self._pair = self.authority.issue_server(["127.0.0.1"])
-        self.port = self.enrol_port = 0
-
-    def start(self) -> None:
-        self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()))
-        self._thread.start()
-        assert self._ready.wait(10)
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    async def _serve(self) -> None:
-        main = grpc.aio.server(interceptors=[Access(ORIGIN, Roles(self.base.database))])
-        self._add_rooms(main)
-        mutual = grpc.ssl_server_credentials([self._pair], self.authority.cert_pem, require_client_auth=True)
-        self.port = main.add_secure_port(f"127.0.0.1:{self.port}", mutual)
-        door = grpc.aio.server(interceptors=[Answers()])
-        service = EnrolmentService(
-            self.base.database, self.base.journal, self.authority, self.base.log.vkey, self.base.hub_key.public.pem()
-        )
-        members_pb2_grpc.add_EnrolmentServicer_to_server(service, door)
-        self.enrol_port = door.add_secure_port(
-            f"127.0.0.1:{self.enrol_port}", grpc.ssl_server_credentials([self._pair])
-        )
-        await main.start()
-        await door.start()
-        self._ready.set()
-        await self._stop.wait()
-        await asyncio.gather(main.stop(0), door.stop(0))
-
-    def _add_rooms(self, server: grpc.aio.Server) -> None:
-        database, blobs, journal = self.base.database, self.base.blobs, self.base.journal
-        tallies = (catalogue.tally,)
-        members_pb2_grpc.add_MembersServicer_to_server(MembersService(database, tallies), server)
-        ledger_pb2_grpc.add_LedgerServicer_to_server(LedgerService(database, self.base.log, journal), server)
-        ledger_pb2_grpc.add_BlobsServicer_to_server(BlobsService(database, blobs), server)
-        submissions_pb2_grpc.add_SubmissionsServicer_to_server(SubmissionsService(database, blobs, journal), server)
-        models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(database=database, journal=journal), server)
-        releases = Releases(database=database, blobs=blobs, journal=journal, scores_of=lambda session, model: [])
-        models_pb2_grpc.add_ReleasesServicer_to_server(
-            ReleasesService(database=database, journal=journal, releases=releases), server
-        )
-
-    def invite(self, organisation: str, role: str = "contributor") -> str:
-        token = Invitation.create(self.authority.fingerprint, self.enrol_port)
-        with self.base.database.session(writing=True) as session:
-            invitations.invite_member(session, token, organisation, role, 1)
-        return token.encode()
-
-    def home(self, organisation: str, role: str = "contributor") -> Home:
-        """A new member's home, enrolled."""
-        home = Home(self._directory / organisation.replace(" ", "-"))
-        token = Invitation.decode(self.invite(organisation, role))
-        home.save_enrolment(enrol("127.0.0.1", token, "member", home.artifact_key()), f"127.0.0.1:{self.port}")
-        return home
+from tests.contributors.served import Hub
+from tests.hub.conftest import Base, base, database, database_url  # noqa: F401  (fixtures)
 
 
 @pytest.fixture
@@ -113,27 +30,3 @@ def home(hub: Hub) -> Home:
 def client(home: Home) -> Iterator[Coalition]:
     with Coalition(home) as client:
         yield client
-
-
-def flip(path: Path, position: int) -> None:
-    """Change one bit of one byte of a file."""
-    data = bytearray(path.read_bytes())
-    data[position] ^= 1
-    path.write_bytes(bytes(data))
-
-
-def dataset(client: Coalition, packed: Any, **changes: object) -> Any:
-    """A manifest of packed files."""
-    from protos.documents.submissions import Dataset
-
-    values = {
-        "hub": client.identity.hub,
-        "signer": client.identity.id,
-        "name": "contracts",
-        "domain": "law",
-        "licence": "CC-BY-4.0",
-        "provenance": "written for a test",
-        "rows": packed.rows,
-        "files": [file.model_dump() for file in packed.files],
-    }
-    return Dataset.read({**values, **changes})

@@ -14,7 +14,7 @@ from contributors.home import Home
 from contributors.packing import Packed, pack_dataset
 from contributors.receipts import keep_receipt, kept_receipt
 from protos.coalition.v1 import common_pb2
-from tests.contributors.conftest import Hub, dataset, flip
+from tests.contributors.served import Hub, dataset, flip
 from trust.digests import digest_bytes
 from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound, Problem, Unavailable
 

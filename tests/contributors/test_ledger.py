@@ -16,7 +16,7 @@ from protos.documents import statements
 from protos.documents.leaf import Leaf
 from protos.documents.members import Member
 from protos.documents.runs import Stop
-from tests.contributors.conftest import Hub, dataset, flip
+from tests.contributors.served import Hub, dataset, flip
 from tests.hub.conftest import ORIGIN
 from trust.digests import Digest, digest_bytes, hex_of
 from trust.errors import Corrupt, Denied, Problem

@@ -14,7 +14,7 @@ from contributors.client import Coalition
 from contributors.home import Home
 from protos.documents.models import Model
 from protos.documents.statements import HUB
-from tests.contributors.conftest import Hub, flip
+from tests.contributors.served import Hub, flip
 from tests.hub.conftest import ORIGIN
 from trust.bundles import sign_folder
 from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound, Problem

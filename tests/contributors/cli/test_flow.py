@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.contributors.cli.conftest import Coalition
-from tests.contributors.conftest import Hub, flip
+from tests.contributors.served import Hub, flip
 from trust.digests import Digest, hex_of
 
 
