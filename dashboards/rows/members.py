@@ -38,7 +38,7 @@ def submission_rows(submissions: Sequence[submissions_pb2.Submission], member: s
             "member": item.member,
             "licence": item.licence,
             "state": item.state,
-            "rows": item.rows,
+            "rows": item.rows or None,
             "size": size(item.size),
             "recorded": moment(item.recorded_at),
             "id": item.id,

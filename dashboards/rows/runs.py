@@ -62,10 +62,16 @@ def node_rows(nodes: Sequence[training_pb2.Node]) -> list[dict[str, Any]]:
             "node": node.name,
             "state": ("working" if node.run else "free") if node.attached else "away",
             "run": node.run,
-            "cores": node.inventory.cores,
-            "memory": size(node.inventory.memory),
-            "accelerators": ", ".join(item.kind for item in node.inventory.accelerators) or "none",
+            "cores": node.inventory.cores or None,
+            "memory": size(node.inventory.memory) if node.inventory.memory else "",
+            "accelerators": _accelerators(node),
             "last seen": moment(node.last_seen),
         }
         for node in sorted(nodes, key=lambda node: (not node.attached, node.name))
     ]
+
+
+def _accelerators(node: training_pb2.Node) -> str:
+    """Kinds; "none" for a node that has said what it has, nothing for one that has not."""
+    known = "none" if node.inventory.cores else ""
+    return ", ".join(item.kind for item in node.inventory.accelerators) or known

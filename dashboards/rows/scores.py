@@ -12,6 +12,8 @@ from protos.coalition.v1 import evaluation_pb2
 
 UP, DOWN = "↑", "↓"
 BEST = "★"
+SAME = 0.0005
+"""Changes that show as 0.000."""
 CONFIDENCE = 1.96
 """Standard errors on each side of a 95 % interval."""
 
@@ -47,7 +49,7 @@ def arrow(rising: bool) -> str:
 
 def metric_name(metric: str) -> str:
     """'bits_per_byte' -> 'bits per byte'."""
-    return {"acc": "accuracy", "acc_norm": "accuracy (by length)"}.get(metric, metric.replace("_", " "))
+    return {"acc": "accuracy", "acc_norm": "norm. accuracy"}.get(metric, metric.replace("_", " "))
 
 
 def domains(board: evaluation_pb2.Leaderboard) -> list[str]:
@@ -105,13 +107,17 @@ def progress(
 
 
 def verdict(step: Progress) -> str:
-    """`better`, `worse`, or `unclear` where the change is within twice the errors of its ends; empty without rounds."""
+    """Better or worse in words: `slightly` where the change is within twice the errors of its ends; empty without rounds.
+
+    Both ends answered the same items, so the errors of the two scores overstate the error of their difference.
+    """
     if len(step.trend) < 2:
         return ""
+    if abs(step.change) < SAME:
+        return "same"
     noise = 2 * math.hypot(step.first.standard_error, step.last.standard_error)
-    if abs(step.change) <= noise:
-        return "unclear"
-    return "better" if step.gain > 0 else "worse"
+    word = "better" if step.gain > 0 else "worse"
+    return word if abs(step.change) > noise else f"slightly {word}"
 
 
 def progress_rows(steps: Iterable[Progress]) -> list[dict[str, Any]]:

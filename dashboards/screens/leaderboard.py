@@ -102,7 +102,8 @@ def _progress(steps: Sequence[Progress]) -> None:
     first, last = steps[0].base_model, steps[0].last_model
     st.caption(
         f"{first} → {last}. {scores.UP} higher is better, {scores.DOWN} lower is better; ± is one standard error. "
-        "“Unclear” means a change smaller than twice the errors of its two ends."
+        "“Slightly” means a change smaller than twice the errors of its two ends; as both answered the same items, "
+        "it may still be real."
     )
     column = st.column_config
     display.table(
@@ -110,13 +111,13 @@ def _progress(steps: Sequence[Progress]) -> None:
         "Progress per task from the base model to the newest round",
         {
             "domain": column.TextColumn("Domain", width=90),
-            "task": column.TextColumn("Task", width=205),
-            "metric": column.TextColumn("Metric", width=125),
+            "task": column.TextColumn("Task", width=185),
+            "metric": column.TextColumn("Metric", width=120),
             "guessing": column.NumberColumn("Guessing", format="%.3f", width=80, help="What guessing would score."),
-            "base": column.TextColumn("Base", width=120),
-            "latest": column.TextColumn("Newest", width=120),
+            "base": column.TextColumn("Base", width=115),
+            "latest": column.TextColumn("Newest", width=115),
             "change": column.NumberColumn("Change", format="%+.3f", width=80),
-            "verdict": column.TextColumn("That is", width=80),
+            "verdict": column.TextColumn("That is", width=110),
             "progress": column.LineChartColumn("Course", width=80),
         },
     )

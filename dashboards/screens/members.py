@@ -51,7 +51,7 @@ def _data(data: list[dict[str, object]]) -> None:
         .mark_bar()
         .encode(
             y=alt.Y("domain:N", title=None, sort="-x"),
-            x=alt.X("sum(megabytes):Q", title="megabytes"),
+            x=alt.X("sum(megabytes):Q", title="megabytes", axis=alt.Axis(tickCount=8)),
             color=alt.Color("member:N", title="Member"),
             tooltip=["domain", "member", alt.Tooltip("sum(megabytes):Q", format=".2f")],
         )

@@ -53,10 +53,10 @@ def _course(identifier: str, had_ended: bool) -> None:
         "State": run.state,
         "Step": f"{run.step} of {run.steps}",
         "Loss": f"{values[rows.LOSS]:.3f}" if rows.LOSS in values else "none yet",
-        "Nodes": str(len(run.nodes)),
-        "Attempt": str(run.attempt),
         "Model": run.model or "none yet",
     }
+    if run.nodes:  # while it is being worked on
+        shown |= {"Nodes": str(len(run.nodes)), "Attempt": str(run.attempt)}
     display.facts(shown)
     if run.reason:
         (st.error if run.state == "failed" else st.info)(run.reason)
@@ -104,7 +104,7 @@ def curve_chart(
 def _details(run: training_pb2.Run) -> None:
     if run.checkpoints:
         st.caption("Dotted lines are checkpoints that the run can resume from.")
-        with st.expander(f"{len(run.checkpoints)} checkpoints"):
+        with st.expander(f"Checkpoints ({len(run.checkpoints)})"):
             loss = st.column_config.NumberColumn("Loss", format="%.3f")
             display.table(rows.checkpoint_rows(run), "Checkpoints", {"loss": loss})
     with st.expander("Specification, as signed"):

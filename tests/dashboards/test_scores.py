@@ -69,14 +69,19 @@ def test_progress_from_base_to_newest(board: Leaderboard) -> None:
     assert scores.verdict(bits) == "better"
 
 
-def test_a_change_within_the_errors_is_unclear(board: Leaderboard) -> None:
+def test_a_change_within_the_errors_is_slight(board: Leaderboard) -> None:
     family = [row("m-1", "", 0.30, 2.5, error=0.1), row("m-1.1", "m-1", 0.35, 2.4, error=0.1)]
-    assert {scores.verdict(step) for step in scores.progress(board.columns, family)} == {"unclear"}
+    assert {scores.verdict(step) for step in scores.progress(board.columns, family)} == {"slightly better"}
 
 
 def test_a_loss_is_called_worse(board: Leaderboard) -> None:
     family = [row("m-1", "", 0.30, 2.0), row("m-1.1", "m-1", 0.20, 2.5)]
     assert {scores.verdict(step) for step in scores.progress(board.columns, family)} == {"worse"}
+
+
+def test_no_change_is_called_same(board: Leaderboard) -> None:
+    family = [row("m-1", "", 0.30, 2.0), row("m-1.1", "m-1", 0.3000001, 2.0)]
+    assert {scores.verdict(step) for step in scores.progress(board.columns, family)} == {"same"}
 
 
 def test_a_base_alone_has_no_change(board: Leaderboard) -> None:

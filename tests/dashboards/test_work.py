@@ -61,7 +61,8 @@ def test_checkpoints_newest_first() -> None:
 def test_nodes_say_whether_they_work() -> None:
     rows = runs.node_rows([Node(name="a"), Node(name="b", attached=True, run="r"), Node(name="c", attached=True)])
     assert [(row["node"], row["state"]) for row in rows] == [("b", "working"), ("c", "free"), ("a", "away")]
-    assert runs.node_rows([Node(inventory=Inventory())])[0]["accelerators"] == "none"
+    assert runs.node_rows([Node(inventory=Inventory(cores=2))])[0]["accelerators"] == "none"
+    assert runs.node_rows([Node()])[0]["accelerators"] == ""
 
 
 @pytest.fixture
