@@ -1,0 +1,87 @@
+"""DSSE envelopes and in-toto statements: what was signed is what is read."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trust import dsse
+from trust.digests import digest_bytes
+from trust.errors import Denied, Invalid, Problem
+from trust.keys import ArtifactKey
+from trust.statements import Statement, Subject, payload_digest, sign_statement, unverified_statement, verify_statement
+
+KEY, OTHER = ArtifactKey.generate(), ArtifactKey.generate()
+STATEMENT = Statement("urn:test", (Subject("file", digest_bytes(b"content")),), {"name": "value", "list": [1, 2]})
+
+
+def test_the_pre_authentication_encoding_is_the_specifications() -> None:
+    """The example of the DSSE protocol, v1."""
+    assert dsse.pae("http://example.com/HelloWorld", b"hello world") == (
+        b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+    )
+
+
+def test_a_statement_reads_as_it_was_signed() -> None:
+    assert verify_statement(sign_statement(STATEMENT, KEY), KEY.public) == STATEMENT
+
+
+def test_two_signatures_of_one_payload_have_one_identity() -> None:
+    first, second = sign_statement(STATEMENT, KEY), sign_statement(STATEMENT, KEY)
+    assert first != second
+    assert payload_digest(first) == payload_digest(second)
+
+
+def test_another_key_is_refused() -> None:
+    with pytest.raises(Denied):
+        verify_statement(sign_statement(STATEMENT, OTHER), KEY.public)
+
+
+def test_one_of_several_signatures_is_enough() -> None:
+    envelope = json.loads(sign_statement(STATEMENT, OTHER))
+    envelope["signatures"].append(json.loads(sign_statement(STATEMENT, KEY))["signatures"][0])
+    assert verify_statement(json.dumps(envelope).encode(), KEY.public) == STATEMENT
+
+
+@given(st.data())
+def test_a_changed_byte_never_verifies_as_something_else(data: st.DataObject) -> None:
+    envelope = bytearray(sign_statement(STATEMENT, KEY))
+    place = data.draw(st.integers(0, len(envelope) - 1))
+    envelope[place] ^= data.draw(st.integers(1, 255))
+    try:
+        found = verify_statement(bytes(envelope), KEY.public)
+    except Problem:
+        return
+    assert found == STATEMENT  # a change outside what is signed, such as the key's hint
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"_type": "https://in-toto.io/Statement/v0.1"},
+        {"subject": []},
+        {"subject": [{"name": "x", "digest": {"sha1": "00"}}]},
+        {"predicate": "text"},
+        {"extra": 1},
+    ],
+)
+def test_a_statement_outside_its_schema_is_refused(change: dict[str, object]) -> None:
+    good = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "x", "digest": {"sha256": "0" * 64}}],
+        "predicateType": "urn:test",
+        "predicate": {},
+    }
+    with pytest.raises(Invalid):
+        unverified_statement(dsse.seal(json.dumps({**good, **change}).encode(), KEY))
+
+
+def test_a_payload_of_another_type_is_refused() -> None:
+    envelope = dsse.seal(b"{}", KEY, "text/plain")
+    with pytest.raises(Invalid):
+        unverified_statement(envelope)
+    with pytest.raises(Denied, match="type"):
+        verify_statement(envelope, KEY.public)
