@@ -1,0 +1,48 @@
+"""How long a round waits for a site."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hub.rounds.patience import AWAY, MAX_SENDINGS, SILENT_AT_LEAST, SILENT_FACTOR, Waiting, move, reason
+
+seconds = st.floats(0, 1e6)
+waitings = st.builds(
+    Waiting,
+    activation=st.sampled_from(["", "monday", "tuesday"]),
+    sent_to=st.sampled_from(["", "monday", "tuesday"]),
+    sendings=st.integers(0, MAX_SENDINGS),
+    away=seconds,
+    silent=seconds,
+    failed=st.booleans(),
+)
+
+
+@given(waitings, st.lists(st.floats(0.1, 1e4)))
+def test_a_task_goes_only_to_a_site_that_is_there_and_not_for_ever(site: Waiting, answers: list[float]) -> None:
+    if move(site, answers) == "send":
+        assert site.activation
+        assert site.sendings < MAX_SENDINGS
+        assert site.failed or site.activation != site.sent_to
+
+
+@given(waitings)
+def test_nobody_is_left_out_for_slowness_before_there_is_an_update(site: Waiting) -> None:
+    if not site.failed:
+        assert move(site, []) != "leave out"
+
+
+@given(waitings, st.floats(0.1, 1e4))
+def test_nobody_holds_up_a_round_for_ever(site: Waiting, answer: float) -> None:
+    late = SILENT_FACTOR * answer + SILENT_AT_LEAST + AWAY + 1
+    waiting = Waiting(site.activation, site.sent_to, MAX_SENDINGS, late, late, failed=site.failed)
+    assert move(waiting, [answer]) == "leave out"
+    assert reason(waiting).startswith("its site ")
+
+
+def test_a_site_that_came_back_gets_its_task_again() -> None:
+    assert move(Waiting("tuesday", "monday", 1, 0, 20), [3.0]) == "send"
+    assert move(Waiting("monday", "monday", 1, 0, 20), [3.0]) == "wait"
+    assert move(Waiting("", "monday", 1, 20, 20), [3.0]) == "wait"
+    assert move(Waiting("", "monday", 1, AWAY + 1, 100), [3.0]) == "leave out"

@@ -1,0 +1,133 @@
+"""Campaigns in the ledger: what is admitted, and what the tables then say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from hub.database import Database
+from hub.rounds import projection, standings
+from hub.rounds.projection import existing
+from hub.rounds.tables import SiteRow
+from protos.documents.base import FileEntry
+from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent, LocalTraining
+from protos.documents.models import Contribution, Model
+from protos.documents.runs import Stop
+from protos.documents.statements import HUB
+from trust.digests import digest_bytes
+from trust.errors import Conflict, Denied, NotFound
+
+if TYPE_CHECKING:
+    from hub.ledger.journal import Entry
+
+ORIGIN = "test-hub"
+KEY = digest_bytes(b"a key")
+FILE = FileEntry(path="model.safetensors", digest=digest_bytes(b"weights"), size=7)
+
+
+@pytest.fixture
+def spec() -> CampaignSpec:
+    training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
+    return CampaignSpec(name="rounds", base_model="tiny-1", rounds=2, minimum_members=1, training=training)
+
+
+@pytest.fixture
+def campaign(base: Any, spec: CampaignSpec) -> str:
+    """An open campaign of the core team, on a recorded base model, with a contributor called law."""
+    projection.register(base.journal)
+    base.enrol("core", "core")
+    base.enrol("law")
+    base.journal.sign_and_record(model("tiny-1", None, origin="run", source="run-0", round=0))
+    entry: Entry = base.record(Campaign(hub=ORIGIN, signer="core", spec=spec))
+    return entry.id
+
+
+def model(name: str, parent: str | None, **more: Any) -> Model:
+    return Model.read(
+        {
+            "hub": ORIGIN,
+            "signer": HUB,
+            "model": name,
+            "parent": parent,
+            "payload": digest_bytes(b"source"),
+            "parameters": 10,
+            "architecture": "llama",
+            "files": (FILE,),
+            "code_version": "test",
+            **more,
+        }
+    )
+
+
+def consent(campaign: str, member: str = "law") -> Consent:
+    return Consent(hub=ORIGIN, signer=member, campaign=campaign, site_key=KEY)
+
+
+def register_key(database: Database, member: str) -> None:
+    with database.session(writing=True) as session:
+        session.add(SiteRow(digest=KEY, member=member, public_key="key"))
+
+
+def test_a_campaign_needs_a_model_to_start_from(base: Any, campaign: str, spec: CampaignSpec) -> None:
+    with pytest.raises(NotFound):
+        base.record(Campaign(hub=ORIGIN, signer="core", spec=spec.model_copy(update={"base_model": "other-1"})))
+
+
+def test_a_consent_needs_a_key_that_its_signer_registered(base: Any, campaign: str) -> None:
+    with pytest.raises(Denied):
+        base.record(consent(campaign))
+    register_key(base.database, "medicine")
+    with pytest.raises(Denied):
+        base.record(consent(campaign))
+
+
+def test_rounds_are_done_one_after_the_other(base: Any, campaign: str, reopen: Callable[[Database], Any]) -> None:
+    register_key(base.database, "law")
+    base.record(consent(campaign))
+    part = Contribution(member="law", examples=3, weight=1, loss_first=2, loss_last=1, update_norm=0.1)
+    rounds = {"origin": "round", "source": campaign, "contributions": (part,)}
+    with pytest.raises(Conflict):
+        base.journal.sign_and_record(model("tiny-1.2", "tiny-1", round=2, **rounds))
+    base.journal.sign_and_record(model("tiny-1.1", "tiny-1", round=1, **rounds))
+    with pytest.raises(Conflict):
+        base.journal.sign_and_record(model("tiny-1.9", "tiny-1", round=1, **rounds))
+    with base.database.session() as session:
+        standing = standings.standing(session, existing(session, campaign))
+        (done,) = standings.rounds(session, campaign)
+    assert (standing.consents, standing.done) == (1, 1)
+    assert (done.model, done.contributions[0]["member"]) == ("tiny-1.1", "law")
+
+
+def test_a_stop_is_known_and_an_end_is_final(base: Any, campaign: str) -> None:
+    register_key(base.database, "law")
+    base.record(Stop(hub=ORIGIN, signer="core", target=campaign, why="enough"))
+    with base.database.session() as session:
+        assert [each.stop for each in standings.open_standings(session)] == ["enough"]
+    end = {"hub": ORIGIN, "signer": HUB, "campaign": campaign, "outcome": "stopped", "reason": "enough"}
+    base.journal.sign_and_record(CampaignEnd.read(end))
+    with base.database.session() as session:
+        assert standings.open_standings(session) == []
+    for late in (consent(campaign), Stop(hub=ORIGIN, signer="core", target=campaign, why="again")):
+        with pytest.raises(Conflict):
+            base.record(late)
+    with pytest.raises(Conflict):
+        base.journal.sign_and_record(CampaignEnd.read({**end, "outcome": "finished"}))
+
+
+def test_a_database_that_was_lost_says_the_same_again(
+    base: Any, campaign: str, reopen: Callable[[Database], Any], tmp_path: Any
+) -> None:
+    register_key(base.database, "law")
+    base.record(consent(campaign))
+    base.journal.stop()
+    fresh = Database(f"sqlite:///{tmp_path / 'fresh.sqlite'}")
+    fresh.migrate()
+    other = reopen(fresh)
+    projection.register(other.journal)
+    other.journal.start()
+    with base.database.session() as before, fresh.session() as after:
+        assert standings.standing(after, existing(after, campaign)) == standings.standing(
+            before, existing(before, campaign)
+        )
