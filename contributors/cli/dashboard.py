@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
@@ -33,9 +32,10 @@ def dashboard(
     command = [sys.executable, "-m", "streamlit", "run", str(folder / "app.py"), "--server.port", str(chosen)]
     command += ["--server.address", "127.0.0.1", "--server.headless", "false" if browser else "true"]
     command += ["--browser.gatherUsageStats", "false"]
-    # Streamlit reads its theme from the working directory's .streamlit/config.toml.
-    environment = {**os.environ, "COALITION_HOME": str(home.directory)}
-    raise typer.Exit(subprocess.run(command, cwd=folder, env=environment, check=False).returncode)
+    # Streamlit reads its theme from the working directory's .streamlit/config.toml. It replaces this process, so that
+    # whoever stops us stops it.
+    os.chdir(folder)
+    os.execve(sys.executable, command, {**os.environ, "COALITION_HOME": str(home.directory)})  # noqa: S606
 
 
 def _free_port() -> int:
