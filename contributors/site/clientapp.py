@@ -7,7 +7,6 @@ message, five seconds of CPU) and runs what this member installed: the bundle th
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -30,6 +29,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from contributors.site.children import die_with_parent
 from contributors.site.policy import check_task, load_policy, read_agreements
+from contributors.site.training import PrivateText, train
 from learning.updates import save_tensors
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
@@ -137,13 +137,13 @@ def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
 def honest_work(home: Path) -> Work:
     """Check against consent and policy as they stand now, then train on the private text."""
 
-    def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
-        from contributors.site.training import train
+    texts: dict[str, PrivateText] = {}
 
+    def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
         policy = load_policy(home)
         check_task(task, policy, read_agreements(home))
         _say(f"round {task.round} of {task.campaign} begins")
-        trained = train(task, files, Path(policy.data))
+        trained = train(task, files, texts.setdefault(policy.data, PrivateText(Path(policy.data))))
         update = save_tensors(trained.adapter)
         reply = RoundReply(
             campaign=task.campaign,
@@ -167,14 +167,9 @@ def _say(message: str) -> None:
 
 
 def main(home: Path, port: int) -> None:
-    """Serve until killed; torch is loaded while waiting for the first task."""
-    import torch
-
-    from contributors.site import training  # noqa: F401 - the imports are what a first task would wait for
-
+    """Serve until killed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     serve(port, (home / "site" / "secret").read_bytes(), honest_work(home))
 
 

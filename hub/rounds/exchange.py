@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 @dataclass
 class _Part:
-    """Where one member's site stands in the round. `activated` maps its SuperNode to when that came online."""
+    """Where one member's site stands in the round; times are of the monotonic clock. See `patience.Waiting`."""
 
     site: Site
     node: int = 0
@@ -82,13 +82,20 @@ class Round:
     def run(self, sites: Iterable[Site]) -> Averaged:
         """Raises `Unavailable` when no site gave a valid update."""
         self._parts = {site.member: _Part(site) for site in sites}
-        while open_parts := [part for member, part in self._parts.items() if member not in self._done]:
-            self._look(open_parts)
-            for part in open_parts:
+        self._look(self._waiting())
+        if absent := [member for member, part in self._parts.items() if not part.activation]:
+            self._say(f"waits for {', '.join(absent)} to come online")
+        while waiting := self._waiting():
+            self._look(waiting)
+            for part in waiting:
                 self._decide(part)
             self._collect()
-            time.sleep(POLL)
+            if self._waiting():
+                time.sleep(POLL)
         return self._averaged()
+
+    def _waiting(self) -> list[_Part]:
+        return [part for member, part in self._parts.items() if member not in self._done]
 
     def _averaged(self) -> Averaged:
         if not self._mean.count:
@@ -134,7 +141,7 @@ class Round:
         part.sent_at, part.failed = time.monotonic(), False
 
     def _collect(self) -> None:
-        waiting = {part.message: part for m, part in self._parts.items() if part.message and m not in self._done}
+        waiting = {part.message: part for part in self._waiting() if part.message}
         if not waiting:
             return
         for reply in self._grid.pull_messages(list(waiting)):

@@ -63,9 +63,6 @@ def main(directory: Path) -> int:
 
 def lead(directory: Path, plan: Plan, voice: Voice) -> None:
     """Every round that is still to come, in one Flower run. Raises a Problem when a round comes to nothing."""
-    import torch
-
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     discard_unfinished(directory)
     with server_task(plan) as grid:
         for number in range(plan.first_round, plan.spec.rounds + 1):

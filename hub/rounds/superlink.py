@@ -17,8 +17,9 @@ from trust.files import write_atomic, write_private
 
 LONGEST_PAUSE = 30.0
 HEALTHY_AFTER = 60.0  # seconds of life after which a death counts as the first again
-STARTING = 60.0
+STARTING = 40.0  # below the deadline of a member's call
 _log = logging.getLogger(__name__)
+logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every call to Flower
 
 
 class SuperLink:

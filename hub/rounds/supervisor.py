@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import shutil
 import sys
 from contextlib import suppress
@@ -155,7 +154,7 @@ class Supervisor:
         child = await children.start(
             [sys.executable, "-m", "hub.rounds.serverapp", str(directory)],
             directory / "serverapp.log",
-            children.environment(directory / "flwr", OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1")),
+            children.environment(directory / "flwr"),
             speaks=True,
         )
         speaking = asyncio.create_task(self._follow(campaign, child))

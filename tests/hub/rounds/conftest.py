@@ -211,6 +211,11 @@ def _lay_down_base_model(settings: Settings, folder: Path) -> None:
 
 
 @pytest.fixture
+def first_free_port() -> int:
+    return free_ports(3)
+
+
+@pytest.fixture
 def world(tmp_path: Path) -> Iterator[World]:
     settings = create(tmp_path / "hub", "test-hub", host="127.0.0.1", bind="127.0.0.1", port=free_ports(3))
     _lay_down_base_model(settings, tmp_path / "model")

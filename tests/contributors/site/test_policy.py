@@ -1,0 +1,93 @@
+"""What a site agrees to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from contributors.site.consent import change_agreements, with_agreement
+from contributors.site.policy import (
+    Agreed,
+    Agreements,
+    acceptable,
+    check_task,
+    load_policy,
+    read_agreements,
+    update_policy,
+)
+from protos.documents.base import FileEntry
+from protos.documents.campaigns import CampaignSpec, LocalTraining, RoundTask, SitePolicy
+from trust.digests import digest_bytes
+from trust.errors import Denied, Invalid, NotFound
+
+SPEC = CampaignSpec(
+    name="rounds",
+    base_model="tiny-1",
+    rounds=3,
+    minimum_members=1,
+    training=LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1),
+)
+FILE = FileEntry(path="config.json", digest=digest_bytes(b"{}"), size=2)
+POLICY = SitePolicy(data="private", maximum_rounds=3)
+JOINED = Agreements(campaigns=(Agreed(campaign="campaign-a", spec=SPEC),))
+
+
+def task(**more: object) -> RoundTask:
+    return RoundTask.read({"campaign": "campaign-a", "round": 1, "spec": SPEC, "files": (FILE,), **more})
+
+
+def test_what_was_agreed_to_passes() -> None:
+    check_task(task(), POLICY, JOINED)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "policy", "agreements", "reason"),
+    [
+        (task(campaign="campaign-b"), POLICY, JOINED, "not joined"),
+        (task(), POLICY, Agreements(), "not joined"),
+        (task(round=4), POLICY, JOINED, "no round 4"),
+        (
+            task(spec=SPEC.model_copy(update={"training": SPEC.training.model_copy(update={"steps": 2})})),
+            POLICY,
+            JOINED,
+            "differs",
+        ),
+        (task(), POLICY.model_copy(update={"maximum_rounds": 2}), JOINED, "policy"),
+        (task(), POLICY, Agreements(campaigns=(Agreed(campaign="campaign-a", spec=SPEC, ended=True),)), "over"),
+    ],
+)
+def test_anything_else_is_refused(wrong: RoundTask, policy: SitePolicy, agreements: Agreements, reason: str) -> None:
+    with pytest.raises(Denied, match=reason):
+        check_task(wrong, policy, agreements)
+
+
+def test_the_policy_is_kept_for_the_next_time(tmp_path: Path) -> None:
+    data = tmp_path / "private"
+    data.mkdir()
+    update_policy(tmp_path, data, "all")
+    assert update_policy(tmp_path, None, "") == SitePolicy(data=str(data), join="all")
+    (tmp_path / "site.toml").write_text(f'data = "{data}"\njoin = "ask"\nmaximum_rounds = 7\n')
+    assert update_policy(tmp_path, None, "all") == SitePolicy(data=str(data), join="all", maximum_rounds=7)
+    assert load_policy(tmp_path).maximum_rounds == 7
+
+
+def test_a_site_needs_to_know_where_its_text_lies(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=r"site\.toml"):
+        update_policy(tmp_path, None, "all")
+    with pytest.raises(NotFound, match="nowhere"):
+        update_policy(tmp_path, tmp_path / "nowhere", "")
+    (tmp_path / "site.toml").write_text("data = 7")
+    with pytest.raises(Invalid):
+        load_policy(tmp_path)
+
+
+def test_too_many_rounds_are_beyond_the_policy() -> None:
+    assert acceptable(POLICY, SPEC) == ""
+    assert "3 rounds" in acceptable(POLICY.model_copy(update={"maximum_rounds": 2}), SPEC)
+
+
+def test_agreements_outlive_the_process_and_hold_a_campaign_once(tmp_path: Path) -> None:
+    for _ in range(2):
+        change_agreements(tmp_path, lambda known: with_agreement(known, "campaign-a", SPEC))
+    assert read_agreements(tmp_path) == JOINED

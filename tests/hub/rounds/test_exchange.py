@@ -1,0 +1,155 @@
+"""What a round makes of the answers it gets: good ones are averaged, everything else is left out with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+from torch import Tensor
+
+from hub.rounds.exchange import UPDATE, Averaged, Round, bytes_array
+from hub.rounds.plan import Site
+from learning.updates import save_tensors
+from protos.documents.base import FileEntry
+from protos.documents.campaigns import CampaignSpec, LocalTraining, RoundReply, RoundTask
+from trust.canonical import emit
+from trust.digests import digest_bytes
+from trust.errors import Unavailable
+
+FILES = {"model.safetensors": b"weights"}
+REFERENCE = {"a": torch.ones(2, 3), "b": torch.zeros(4)}
+Answerer = Callable[[Message], RecordDict]
+
+
+@pytest.fixture(autouse=True)
+def _in_a_server_task() -> None:
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+
+
+@dataclass
+class Postbox:
+    """Stands where Flower's grid does: every SuperNode answers at once, as its answerer says."""
+
+    answerers: dict[str, Answerer]
+    waiting: dict[str, Message] = field(default_factory=dict)
+
+    def get_nodes(self) -> list[Any]:
+        return [
+            SimpleNamespace(node_id=number, public_key=name.encode(), last_activated_at="monday")
+            for number, name in enumerate(self.answerers, start=1)
+        ]
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        sent = []
+        for message in messages:
+            identifier = f"{len(self.waiting)}-{message.metadata.dst_node_id}"
+            self.waiting[identifier] = message
+            sent.append(identifier)
+        return sent
+
+    def pull_messages(self, identifiers: list[str]) -> list[Any]:
+        names = list(self.answerers)
+        return [
+            SimpleNamespace(
+                metadata=SimpleNamespace(reply_to_message_id=identifier),
+                has_error=lambda: False,
+                content=self.answerers[names[self.waiting[identifier].metadata.dst_node_id - 1]](
+                    self.waiting[identifier]
+                ),
+            )
+            for identifier in identifiers
+        ]
+
+
+def answer(tensors: dict[str, Tensor] | bytes, arrays: dict[str, Array] | None = None, **more: Any) -> Answerer:
+    """A site that answers with this update; `more` goes into its reply document."""
+    data = tensors if isinstance(tensors, bytes) else save_tensors(tensors)
+    said = {"campaign": "campaign-a", "round": 2, "update": digest_bytes(data), "examples": 5, "tokens": 7, **more}
+    document = emit({"loss_first": 2.0, "loss_last": 1.0, "refusal": "", **said})
+    content = {UPDATE: bytes_array(data)} if arrays is None else arrays
+    return lambda message: RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(content)})
+
+
+def lead(answerers: dict[str, Answerer], weighting: str = "equal") -> Averaged:
+    training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
+    spec = CampaignSpec(
+        name="rounds", base_model="tiny-1", rounds=2, minimum_members=1, training=training, weighting=weighting
+    )
+    files = tuple(FileEntry(path=name, digest=digest_bytes(data), size=len(data)) for name, data in FILES.items())
+    task = RoundTask(campaign="campaign-a", round=2, spec=spec, files=files)
+    sites = [Site(member=name, key=digest_bytes(name.encode())) for name in answerers]
+    return Round(Postbox(answerers), task, FILES, REFERENCE, lambda message: None).run(sites)
+
+
+def moved(by: float) -> dict[str, Tensor]:
+    return {name: tensor + by for name, tensor in REFERENCE.items()}
+
+
+def test_updates_are_averaged_and_credited() -> None:
+    averaged = lead({"law": answer(moved(0.1)), "medicine": answer(moved(0.3))})
+    assert torch.allclose(averaged.adapter["a"], torch.full((2, 3), 1.2))
+    assert [(part.member, part.weight) for part in averaged.contributions] == [("law", 0.5), ("medicine", 0.5)]
+    assert averaged.tokens == 14
+
+
+def test_examples_may_weigh() -> None:
+    averaged = lead(
+        {"law": answer(moved(0.0), examples=1), "medicine": answer(moved(0.4), examples=3)}, weighting="examples"
+    )
+    assert torch.allclose(averaged.adapter["b"], torch.full((4,), 0.3))
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (answer({**moved(0.1), "a": torch.full((2, 3), torch.nan)}), "NaN"),
+        (answer({"a": torch.ones(2, 3)}), "lacks the tensor b"),
+        (answer({**moved(0.1), "a": torch.ones(3, 2)}), "shape"),
+        (answer({**moved(0.1), "a": torch.ones(2, 3, dtype=torch.float64)}), "float64"),
+        (answer(moved(1e6)), "bound"),
+        (answer(b"no safetensors"), "cannot be read"),
+        (answer(moved(0.1), round=1), "another round"),
+        (answer(moved(0.1), campaign="campaign-b"), "another round"),
+        (answer(moved(0.1), update=digest_bytes(b"other")), "not the one"),
+        (answer(moved(0.1), {}), "lacks"),
+        (answer(moved(0.1), {UPDATE: bytes_array(b"0" * (4 << 20))}), "bytes"),
+        (answer(moved(0.1), refusal="the site's policy"), "refused: the site's policy"),
+        (answer(moved(0.1), loss_last=-1), "loss_last"),
+        (answer(moved(0.1), more=1), "more"),
+        (answer(moved(0.1), examples=-5), "examples"),
+        (lambda message: RecordDict(), "no document"),
+        (lambda message: RecordDict({"reply": ConfigRecord({"document": b"{"})}), ""),
+    ],
+)
+def test_a_bad_answer_is_left_out_and_the_round_goes_on(bad: Answerer, reason: str) -> None:
+    averaged = lead({"law": answer(moved(0.1)), "poison": bad})
+    good, left_out = averaged.contributions
+    assert (good.weight, good.excluded) == (1, "")
+    assert reason in left_out.excluded
+    assert left_out.excluded
+    assert left_out.weight == 0
+    assert torch.allclose(averaged.adapter["a"], torch.full((2, 3), 1.1))
+
+
+def test_a_round_without_any_update_says_why() -> None:
+    with pytest.raises(Unavailable, match="poison: The site refused: busy"):
+        lead({"poison": answer(moved(0.1), refusal="busy")})
+
+
+def test_a_reply_is_a_closed_document() -> None:
+    assert set(RoundReply.model_fields) == {
+        "campaign",
+        "round",
+        "refusal",
+        "update",
+        "examples",
+        "tokens",
+        "loss_first",
+        "loss_last",
+    }

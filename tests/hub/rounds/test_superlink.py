@@ -1,0 +1,83 @@
+"""The SuperLink that the hub keeps: locked to strangers, back after a kill, and it knows the sites' keys."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import ssl
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from contributors.site.keys import site_key
+from hub.rounds import control, sites
+from hub.rounds.superlink import SuperLink
+from hub.setup import create
+
+pytestmark = pytest.mark.system
+
+Running = Callable[[Callable[[SuperLink], Coroutine[Any, Any, None]]], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def running(tmp_path: Path, first_free_port: int) -> Running:
+    """Do something with a SuperLink while it is kept running."""
+
+    async def run(act: Callable[[SuperLink], Coroutine[Any, Any, None]]) -> None:
+        settings = create(tmp_path / "hub", "test-hub", host="127.0.0.1", bind="127.0.0.1", port=first_free_port)
+        superlink = SuperLink(settings)
+        task = asyncio.create_task(superlink.run())
+        try:
+            await asyncio.wait_for(superlink.ready(), 60)
+            await act(superlink)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    return run
+
+
+async def test_strangers_find_the_control_api_locked(running: Running) -> None:
+    async def act(superlink: SuperLink) -> None:
+        context = ssl.create_default_context(cadata=superlink.authority.decode())
+        async with httpx.AsyncClient(verify=context, base_url=f"https://{superlink.address}") as client:
+            for path in ("/v1/control/start-run", "/v1/control/list-nodes", "/v1/responses", "/docs"):
+                assert (await client.post(path, headers={"x-coalition-secret": "guess"})).status_code == 403
+                assert (await client.post(path)).status_code == 403
+            acquire = await client.post(
+                "/v1/runtime/acquire-task", headers={"content-type": "application/x-protobuf"}, content=b""
+            )
+            assert acquire.status_code in (401, 403)
+
+    await running(act)
+
+
+async def test_it_comes_back_after_a_kill_and_still_knows_the_sites(running: Running, tmp_path: Path) -> None:
+    async def act(superlink: SuperLink) -> None:
+        key = sites.read_public_key(site_key(tmp_path).public_line)
+        node = await superlink.register(key)
+        (found,) = (
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and f"superlink_process {tmp_path}".encode() in _command_line(entry)
+        )
+        os.kill(found, signal.SIGKILL)
+        await asyncio.wait_for(superlink.death(0), 30)
+        await asyncio.wait_for(superlink.ready(), 60)
+        assert await superlink.register(key) == node
+        secret = Path(superlink.secret_file).read_text()
+        with control.control_client(superlink.address, superlink.authority, secret) as client:
+            control.stop_runs(client)
+
+    await running(act)
+
+
+def _command_line(entry: Path) -> bytes:
+    try:
+        return (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+    except OSError:
+        return b""
