@@ -56,8 +56,7 @@ class Child:
     """
 
     def __init__(self, name: str, arguments: Sequence[str], home: Path, *, speaks: bool = False) -> None:
-        self.name, self._speaks = name, speaks
-        self._command = [sys.executable, "-m", *arguments]
+        self.arguments, self._speaks = list(arguments), speaks
         self._home = home
         self._log = home / "site" / f"{name}.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -99,7 +98,7 @@ class Child:
         self._began = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command,
+                [sys.executable, "-m", *self.arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=None if self._speaks else log,
                 stderr=log,

@@ -57,6 +57,7 @@ class Site:
         self._children: list[Child] = []
         self._refused: set[str] = set()
         self._specs: dict[str, CampaignSpec] = {}
+        self._port = str(_free_port())
         self._looked = 0.0
         self._troubled = ""
 
@@ -65,11 +66,10 @@ class Site:
         key = site_key(self._home)
         write_private(self._home / "site" / "secret", secrets.token_hex(32).encode())
         registered = self._register(key.public_line)
-        port = str(_free_port())
-        home, node = str(self._home), str(registered.node)
+        arguments = ["contributors.site.clientapp", str(self._home), self._port]
         self._children = [
-            Child("supernode", ["contributors.site.supernode", home, registered.superlink, port, node], self._home),
-            Child("clientapp", ["contributors.site.clientapp", home, port], self._home, speaks=True),
+            Child("supernode", self._supernode(registered), self._home),
+            Child("clientapp", arguments, self._home, speaks=True),
         ]
         _say(f"{self._hub.identity.id}'s site serves the SuperLink at {registered.superlink}; its text stays here")
 
@@ -78,6 +78,7 @@ class Site:
         supernode, clientapp = self._children
         if supernode.tend():
             _say("the SuperNode died; it starts again")
+            self._register_again(supernode)
         if clientapp.tend():
             _say("the training process died; it and the SuperNode start again")
             supernode.stop()  # it would wait for an answer that never comes
@@ -96,6 +97,17 @@ class Site:
             except Unavailable as problem:
                 self._trouble(problem)
                 time.sleep(LOOK)
+
+    def _register_again(self, supernode: Child) -> None:
+        """The SuperLink may have forgotten us, which a SuperNode does not survive."""
+        try:
+            supernode.arguments = self._supernode(self._hub.register_site(site_key(self._home).public_line))
+        except Unavailable as problem:
+            self._trouble(problem)
+
+    def _supernode(self, registered: rounds_pb2.RegisterSiteResponse) -> list[str]:
+        module = "contributors.site.supernode"
+        return [module, str(self._home), registered.superlink, self._port, str(registered.node)]
 
     def _look(self) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlmodel import Session
@@ -11,7 +12,6 @@ from hub.blobs import BlobStore
 from hub.database import Database
 from hub.ledger.journal import Journal
 from hub.models import registry
-from hub.models.registry import ModelRow
 from hub.models.weights import parameter_count
 from hub.rounds import standings
 from hub.rounds.plan import RoundResult, entries, read_result, round_directory
@@ -21,7 +21,6 @@ from protos.documents.base import FileEntry
 from protos.documents.models import Model
 from protos.documents.statements import HUB
 from trust.digests import Digest
-from trust.errors import Conflict
 
 ADAPTER = "adapter.safetensors"
 
@@ -43,29 +42,29 @@ class Recorder:
     def lay_out_parent(self, campaign: str, directory: Path) -> int:
         """Put the model that the next round starts from into `parent/`, and remove rounds that are recorded; its number."""
         with self._database.session() as session:
-            done, parent = _parent(session, campaign)
-            files = registry.files(parent)
+            parent = _parent(session, campaign)
         shutil.rmtree(directory / "rounds", ignore_errors=True)
         fresh = directory / "parent.partial"
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
-        for entry in files:
+        for entry in parent.files:
             shutil.copyfile(self._blobs.path(Digest(entry.digest)), fresh / entry.path)
         shutil.rmtree(directory / "parent", ignore_errors=True)
         fresh.rename(directory / "parent")
-        return done + 1
+        return parent.done + 1
 
     def _next(self, campaign: str, directory: Path) -> Model | None:
         with self._database.session() as session:
             row = existing(session, campaign)
-            done, parent = _parent(session, campaign)
-            result = read_result(directory, done + 1)
+            parent = _parent(session, campaign)
+            result = read_result(directory, parent.done + 1)
             if row.outcome or row.stop or result is None:
                 return None
             name = registry.next_round_id(session, row.base_model)
-            started_from = registry.files(parent)
-        _check_parent(result, campaign, started_from)
         folder = round_directory(directory, result.round)
+        if not _follows(result, campaign, parent.files):
+            shutil.rmtree(folder)  # of another time, as after a restored backup
+            return None
         model = folder / "model"
         files = entries(model, list(model.iterdir()))
         for entry in files:
@@ -89,15 +88,24 @@ class Recorder:
         )
 
 
-def _check_parent(result: RoundResult, campaign: str, parent: list[FileEntry]) -> None:
-    """That a result belongs behind the model it is about to follow."""
-    if result.campaign != campaign or {(f.path, f.digest) for f in result.parent} != {
-        (f.path, f.digest) for f in parent
-    }:
-        raise Conflict(f"The files of round {result.round} do not belong to {campaign}.")
+def _follows(result: RoundResult, campaign: str, parent: list[FileEntry]) -> bool:
+    """Whether a result belongs behind the model it is about to follow."""
+    started_from = {(file.path, file.digest) for file in result.parent}
+    return result.campaign == campaign and started_from == {(file.path, file.digest) for file in parent}
 
 
-def _parent(session: Session, campaign: str) -> tuple[int, ModelRow]:
-    """(rounds done, the model that the next one starts from)."""
+@dataclass(frozen=True)
+class _Parent:
+    """The model that a campaign's next round starts from, after `done` rounds."""
+
+    done: int
+    id: str
+    files: list[FileEntry]
+    tokens: int
+    architecture: str
+
+
+def _parent(session: Session, campaign: str) -> _Parent:
     done = standings.rounds(session, campaign)
-    return len(done), registry.get(session, done[-1].model if done else existing(session, campaign).base_model)
+    row = registry.get(session, done[-1].model if done else existing(session, campaign).base_model)
+    return _Parent(len(done), row.id, registry.files(row), row.tokens, row.architecture)

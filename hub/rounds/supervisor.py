@@ -22,7 +22,7 @@ from hub.rounds.plan import Event, Plan, Site, read_event, write_document
 from hub.rounds.projection import existing
 from hub.rounds.recording import Recorder
 from hub.rounds.states import Failures, Standing
-from hub.rounds.superlink import SuperLink
+from hub.rounds.superlink import STARTING, SuperLink
 from hub.settings import Settings
 from protos.documents.campaigns import CampaignEnd
 from protos.documents.statements import HUB
@@ -122,6 +122,8 @@ class Supervisor:
             attempt = await self._attempt(campaign.id)
         except Problem as problem:
             attempt = Attempt(problem.what)
+        except OSError as error:
+            attempt = Attempt(f"the hub's disk or network failed: {error}")
         if not attempt.reason:
             return
         after = states.failed(before, await self._next_round(campaign.id), attempt.reason)
@@ -148,7 +150,10 @@ class Supervisor:
         await self._record(campaign)
         if await asyncio.to_thread(self._is_over, campaign):
             return Attempt()
-        await self._superlink.ready()
+        try:
+            await asyncio.wait_for(self._superlink.ready(), STARTING)
+        except TimeoutError:
+            return Attempt("the SuperLink does not answer")
         first = await asyncio.to_thread(self._recorder.lay_out_parent, campaign, directory)
         await asyncio.to_thread(self._write_plan, campaign, first)
         child = await children.start(

@@ -48,10 +48,11 @@ async def test_strangers_find_the_control_api_locked(running: Running) -> None:
             for path in ("/v1/control/start-run", "/v1/control/list-nodes", "/v1/responses", "/docs"):
                 assert (await client.post(path, headers={"x-coalition-secret": "guess"})).status_code == 403
                 assert (await client.post(path)).status_code == 403
-            acquire = await client.post(
-                "/v1/runtime/acquire-task", headers={"content-type": "application/x-protobuf"}, content=b""
-            )
-            assert acquire.status_code in (401, 403)
+        with (
+            control.runtime_client(superlink.address, superlink.authority, "guess") as runtime,
+            pytest.raises(httpx.HTTPStatusError, match=r"40[13]"),
+        ):
+            await asyncio.to_thread(control.acquire_server_task, runtime)
 
     await running(act)
 
