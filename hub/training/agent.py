@@ -3,56 +3,64 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import signal
 import socket
+import time
 import tomllib
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 
 import grpc
 
 from hub.training import tasks
 from hub.training.inventory import inventory
-from hub.training.tasks import Workplace
+from hub.training.outbox import Outbox
+from hub.training.workplace import Workplace
 from protos.coalition.v1 import training_pb2, training_pb2_grpc
 from protos.transport.channel import Credentials, connect, connect_aio, split_address
 from protos.transport.enrolment import enrol
 from protos.transport.errors import from_rpc_error
-from trust.errors import Denied, Invalid, NotFound, Problem
+from trust.errors import Conflict, Denied, Invalid, NotFound, Problem
 from trust.files import write_atomic, write_private
 from trust.invitations import Invitation
 from trust.keys import read_secret_file
 
 HEARTBEAT = 3.0
-LONGEST_PAUSE = 10.0
+SHORTEST_PAUSE = 0.5
+LONGEST_PAUSE = 5.0  # seconds between attempts to reach the hub
 _log = logging.getLogger(__name__)
 
 
 def main(directory: Path, hub: str, name: str, token: str, labels: Mapping[str, str]) -> None:
-    """Run the agent until SIGINT or SIGTERM. Raises `NotFound` without an enrolment or a token, `Denied`, `Invalid`."""
+    """Run the agent until SIGINT or SIGTERM.
+
+    Raises `NotFound` without an enrolment or a token, `Denied`, `Invalid`, `Conflict` for a second agent in a directory.
+    """
     directory = directory.absolute()
-    credentials = _credentials(directory, hub, name, token)
-    asyncio.run(Agent(directory, hub, name, credentials, labels).run())
+    directory.mkdir(parents=True, exist_ok=True)
+    with _alone(directory):
+        credentials = _credentials(directory, hub, name, token)
+        asyncio.run(Agent(directory, hub, name, credentials, labels).run())
 
 
 class Agent:
-    """`unsent` waits for delivery; `kept` is what the hub must hear of the present task however often it restarts."""
+    """Works on one attempt of one run at a time, and goes on with it while the hub is away."""
 
     def __init__(
         self, directory: Path, hub: str, name: str, credentials: Credentials, labels: Mapping[str, str]
     ) -> None:
         self._hub, self._name, self._credentials, self._labels = hub, name, credentials, labels
         self._place = Workplace(directory, connect(hub, credentials))
-        self._unsent: asyncio.Queue[training_pb2.NodeMessage] = asyncio.Queue()
-        self._kept: list[training_pb2.NodeMessage] = []
+        self._outbox = Outbox()
         self._run, self._attempt = "", 0
         self._task: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """Stay attached until a signal comes."""
+        """Stay attached until a signal comes. Raises `Denied` when the hub no longer knows this node."""
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
@@ -66,12 +74,13 @@ class Agent:
                 await task
 
     async def _stay_attached(self) -> None:
-        pause = 0.5
+        pause = SHORTEST_PAUSE
         while True:
+            began = time.monotonic()
             try:
+                offer = await asyncio.to_thread(self._offer)
                 async with connect_aio(self._hub, self._credentials) as channel:
-                    async for message in training_pb2_grpc.NodesStub(channel).Attach(self._speak()):
-                        pause = 0.5
+                    async for message in training_pb2_grpc.NodesStub(channel).Attach(self._speak(offer)):
                         await self._obey(message)
                 _log.info("the hub ended the conversation")
             except grpc.RpcError as error:
@@ -79,54 +88,54 @@ class Agent:
                 _log.warning("%s", problem.diagnostics())
                 if isinstance(problem, Denied):
                     raise problem from None
+            except OSError as error:
+                _log.warning("%s", error)
+            pause = SHORTEST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _speak(self) -> AsyncIterator[training_pb2.NodeMessage]:
-        """Hello, what the hub may have missed, then whatever comes up; a heartbeat when nothing does."""
+    def _offer(self) -> training_pb2.Inventory:
         host, _ = split_address(self._hub)
-        offer = inventory("127.0.0.1" if host in ("127.0.0.1", "localhost") else _own_host(host), self._labels)
+        return inventory("127.0.0.1" if host in ("127.0.0.1", "localhost") else _own_host(host), self._labels)
+
+    async def _speak(self, offer: training_pb2.Inventory) -> AsyncIterator[training_pb2.NodeMessage]:
+        """Hello, what the hub may have missed, then whatever comes up."""
         yield training_pb2.NodeMessage(hello=training_pb2.Hello(inventory=offer, run=self._run, attempt=self._attempt))
         _log.info("node %s is attached to %s", self._name, self._hub)
-        for message in list(self._kept):
-            yield message
-        while True:
-            try:
-                yield await asyncio.wait_for(self._unsent.get(), HEARTBEAT)
-            except TimeoutError:
-                yield training_pb2.NodeMessage(heartbeat=training_pb2.Heartbeat())
+        async with aclosing(self._outbox.conversation(HEARTBEAT)) as messages:
+            async for message in messages:
+                yield message
 
     async def _obey(self, message: training_pb2.HubMessage) -> None:
         match message.WhichOneof("kind"):
             case "prepare":
                 await self._begin(message.prepare.run, message.prepare.attempt)
-                self._task = asyncio.create_task(tasks.prepare(message.prepare, self._place, self._send))
+                self._task = asyncio.create_task(tasks.prepare(message.prepare, self._place, self._outbox.put))
             case "train":
                 await self._begin(message.train.run, message.train.attempt)
-                self._task = asyncio.create_task(tasks.train(message.train, self._place, self._send))
-            case "stop" if (message.stop.run, message.stop.attempt) == (self._run, self._attempt):
-                _log.info("%s: %s", message.stop.run, message.stop.reason)
-                await self._drop_task()
+                self._task = asyncio.create_task(tasks.train(message.train, self._place, self._outbox.put))
+            case "stop":
+                await self._stop(message.stop)
 
     async def _begin(self, run: str, attempt: int) -> None:
         await self._drop_task()
         self._run, self._attempt = run, attempt
         _log.info("working on %s, attempt %d", run, attempt)
 
+    async def _stop(self, stop: training_pb2.Stop) -> None:
+        if stop.run == self._run and (stop.over or stop.attempt == self._attempt):
+            _log.info("%s: %s", stop.run, stop.reason)
+            await self._drop_task()
+        if stop.over:
+            await asyncio.to_thread(self._place.forget, stop.run)
+
     async def _drop_task(self) -> None:
-        self._run, self._attempt, self._kept = "", 0, []
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-
-    def _send(self, message: training_pb2.NodeMessage) -> None:
-        """Keep all but progress, the newest checkpoint only: a hub that restarts hears them again."""
-        kind = message.WhichOneof("kind")
-        if kind != "progress":
-            self._kept = [old for old in self._kept if old.WhichOneof("kind") != kind] + [message]
-        self._unsent.put_nowait(message)
+        self._run, self._attempt = "", 0
+        self._outbox.forget()
 
 
 def _credentials(directory: Path, hub: str, name: str, token: str) -> Credentials:
@@ -159,6 +168,17 @@ def _enrol(directory: Path, hub: str, name: str, token: str) -> None:
     identity = {"hub": enrolled.hub, "name": enrolled.id, "organisation": enrolled.organisation}
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in identity.items())
     write_atomic(directory / "node.toml", text.encode())
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Two agents in one directory would take each other's work away. The lock goes with the process."""
+    with (directory / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"An agent runs in {directory} already.", "Stop it, or use another directory.") from None
+        yield
 
 
 def _own_host(hub_host: str) -> str:

@@ -29,6 +29,9 @@ def _accelerators() -> list[training_pb2.Accelerator]:
     if not has_gpu() or not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
     found = [line.rsplit(",", 1) for line in answer.stdout.splitlines() if "," in line]
     return [training_pb2.Accelerator(kind=kind.strip(), memory=int(float(mib)) << 20) for kind, mib in found]

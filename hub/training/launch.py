@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from hub.guard import guarded
 
-TAIL = 4000
+TAIL = 16_000
 
 
 def worker_environment(threads: int, loopback: bool) -> dict[str, str]:
@@ -51,7 +52,7 @@ def torchrun(job: Path, *, rank: int, world: int, host: str, port: int) -> list[
         f"--master_port={port}",
         "--max_restarts=0",
         "--module",
-        "hub.training.worker",
+        "hub.training.rank",
         str(job),
     ]
 
@@ -83,16 +84,27 @@ class Child:
         return self._process.returncode is None
 
     async def kill(self) -> None:
-        """The whole process group, at once."""
+        """At once, with its process group; a worker that torchrun gave a session of its own dies with torchrun."""
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
 
     def last_words(self) -> str:
-        """The last telling line of the log: an exception's, if there is one."""
+        """Why it failed, from the end of its log."""
         with suppress(OSError):
-            text = self._log.read_bytes()[-TAIL:].decode("utf-8", "replace")
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
-            telling = [line for line in lines if "Error" in line and "torch.distributed.elastic" not in line]
-            return (telling or lines or ["it said nothing"])[-1][:500]
+            return telling_line(self._log.read_bytes()[-TAIL:].decode("utf-8", "replace"))
         return "its log is gone"
+
+
+def telling_line(log: str) -> str:
+    """The last line that names an exception or a signal; else the last with a word in it.
+
+    torchrun frames what its worker said with a report of its own, which tells only how the worker died.
+    """
+    lines = [line.strip() for line in log.splitlines() if re.search(r"[A-Za-z]{3}", line)]
+    own = [line for line in lines if "torch.distributed" not in line and "torch/distributed" not in line]
+    raised = [
+        line for line in own if re.match(r"(\[rank\d+\]: ?)?[\w.]+(Error|Exception|Invalid|NotFound|Corrupt)\b", line)
+    ]
+    signalled = [line for line in own if re.search(r"\bSIG[A-Z]+\b", line)]
+    return (raised or signalled or own or lines or ["it said nothing"])[-1][:500]

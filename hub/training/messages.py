@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,16 @@ from hub.submissions.catalogue import Accepted
 from hub.training.states import Prepared, Saved, Work
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.base import FileEntry
+from protos.documents.runs import Training
 from protos.documents.submissions import DatasetFile
 from trust.canonical import emit
 from trust.digests import parse_digest
+from trust.errors import Invalid
 
 MAX_FILES = 1000
+MAX_METRICS = 1000
+METRICS = ("loss", "learning_rate", "tokens_per_second")
+"""What a worker measures: nats per token, the rate of the optimizer's step, tokens of all ranks per second."""
 
 
 def file_entries(files: Iterable[common_pb2.File]) -> tuple[FileEntry, ...]:
@@ -39,10 +45,34 @@ def prepared_of(message: training_pb2.Prepared) -> Prepared:
     )
 
 
-def saved_of(message: training_pb2.CheckpointSaved, rank: int) -> Saved:
+def saved_of(message: training_pb2.CheckpointSaved, rank: int, training: Training) -> Saved:
     """The rank is the sender's, whatever the message says. Raises `Invalid`."""
+    if message.step % training.checkpoint_every or not 0 < message.step < training.steps:
+        raise Invalid(f"step {message.step} has no checkpoint", field="step")
+    if not math.isfinite(message.loss):
+        raise Invalid("the loss is not a number", field="loss")
     weights = file_entries([message.weights])[0] if rank == 0 else None
     return Saved(parse_digest(message.shard), message.loss, weights)
+
+
+def model_of(message: training_pb2.Trained, rank: int) -> tuple[FileEntry, ...]:
+    """The model's files from rank 0, nothing from the others. Raises `Invalid` when one is missing."""
+    if rank:
+        return ()
+    files = file_entries(message.model)
+    names = {file.path for file in files}
+    if not {"config.json", "tokenizer.json"} <= names or not any(name.endswith(".safetensors") for name in names):
+        raise Invalid("the model came without its configuration, tokenizer or weights", field="model")
+    return files
+
+
+def metrics_of(message: training_pb2.TrainingProgress, steps: int) -> list[tuple[int, str, float]]:
+    """(step, name, value) of what we know and can show; the rest is left out."""
+    return [
+        (metric.step, metric.name, metric.value)
+        for metric in message.metrics[:MAX_METRICS]
+        if metric.name in METRICS and 0 < metric.step <= steps and math.isfinite(metric.value)
+    ]
 
 
 def prepare_message(
@@ -69,13 +99,14 @@ def train_message(work: Work, spec: Mapping[str, Any], node: str, host: str, por
         world=work.world,
         master_host=host,
         master_port=port,
-        resume_step=work.resume_step,
+        resume_step=work.registered,
     )
     return training_pb2.HubMessage(train=train)
 
 
-def stop_message(run: str, attempt: int, reason: str) -> training_pb2.HubMessage:
-    return training_pb2.HubMessage(stop=training_pb2.Stop(run=run, attempt=attempt, reason=reason))
+def stop_message(run: str, attempt: int, reason: str, *, over: bool = False) -> training_pb2.HubMessage:
+    """`over`: the run has ended, and its shards may go."""
+    return training_pb2.HubMessage(stop=training_pb2.Stop(run=run, attempt=attempt, reason=reason, over=over))
 
 
 def _json(spec: Mapping[str, Any]) -> str:

@@ -16,25 +16,30 @@ from typing import TypeAlias
 from hub.blobs import BlobStore
 from hub.database import Database
 from hub.ledger.journal import Entry, Journal
-from hub.models import registry
-from hub.models.weights import parameter_count
 from hub.progress.log import Progress
-from hub.submissions import catalogue
-from hub.training import states, store
-from hub.training.messages import file_entries, prepare_message, prepared_of, saved_of, stop_message, train_message
+from hub.training import states
+from hub.training.messages import (
+    metrics_of,
+    model_of,
+    prepare_message,
+    prepared_of,
+    saved_of,
+    stop_message,
+    train_message,
+)
 from hub.training.nodes import Attached, Attachments
-from hub.training.registration import checkpoint_claim, model_claim, run_end_claim
+from hub.training.records import Records
+from hub.training.schedule import Offer, gang
 from hub.training.states import Work
 from hub.training.tables import RunRow
 from protos.coalition.v1 import training_pb2
 from protos.documents.runs import RunSpec
-from protos.documents.submissions import DatasetFile
-from trust.digests import Digest
 from trust.errors import Problem
 
 PATIENCE = 20.0  # seconds a working node may be away before its attempt counts as lost
 RETURN = 60.0  # seconds to wait for the nodes that hold a checkpoint's shards before starting over elsewhere
 TICK = 1.0
+LONGEST_PAUSE = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -60,7 +65,8 @@ class Scheduler:
     """`attach` and `detach` are called by the service; `run` lives as long as the hub."""
 
     def __init__(self, *, database: Database, blobs: BlobStore, journal: Journal, progress: Progress) -> None:
-        self._database, self._blobs, self._journal, self._progress = database, blobs, journal, progress
+        self._records = Records(database=database, blobs=blobs, journal=journal, progress=progress)
+        self._journal = journal
         self.attachments = Attachments()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._works: dict[str, Work] = {}
@@ -69,7 +75,8 @@ class Scheduler:
         self._not_before: dict[str, float] = {}  # run -> when its next attempt may begin
 
     def say(self, node: str, message: training_pb2.NodeMessage) -> None:
-        self._events.put_nowait(Said(node, message))
+        if message.WhichOneof("kind") not in (None, "hello", "heartbeat"):
+            self._events.put_nowait(Said(node, message))
 
     def attach(self, node: Attached) -> None:
         self.attachments.add(node)
@@ -91,25 +98,21 @@ class Scheduler:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
         self._journal.listen(lambda entry: self._heard_ledger(loop, entry))
-        await asyncio.to_thread(self._load)
+        await self._load()
         while True:
             try:
                 event = await asyncio.wait_for(self._events.get(), TICK)
             except TimeoutError:
                 event = None
-            try:
-                await self._handle(event)
-            except Problem as problem:
-                _log.error("scheduling: %s", problem.diagnostics())
+            await self._handle(event)
 
     def _heard_ledger(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
         if entry.kind in ("run", "stop") and not loop.is_closed():
             loop.call_soon_threadsafe(self._events.put_nowait, None)
 
-    def _load(self) -> None:
-        with self._database.session() as session:
-            for row in store.unfinished(session):
-                self._works.setdefault(row.id, store.load_work(session, row.id))
+    async def _load(self) -> None:
+        for work in await asyncio.to_thread(self._records.unfinished, list(self._works)):
+            self._works[work.run] = work
 
     async def _handle(self, event: Event) -> None:
         match event:
@@ -119,9 +122,14 @@ class Scheduler:
                 await self._listen(node, message)
             case None:
                 pass
-        await asyncio.to_thread(self._load)
+        await self._load()
         for run in list(self._works):
-            await self._look_after(run)
+            try:
+                await self._look_after(run)
+            except Problem as problem:  # one run's trouble must not stop the others
+                _log.error("%s: %s", run, problem.diagnostics())
+                if run in self._works:
+                    await self._interrupt(self._works[run], problem.what)
 
     # --- what nodes say ----------------------------------------------------------------------------------------------
 
@@ -131,40 +139,48 @@ class Scheduler:
         hello = node.hello
         work = self._works.get(self.run_of(node.name))
         if hello.run and (work is None or (work.run, work.attempt) != (hello.run, hello.attempt)):
-            self.attachments.send(node.name, stop_message(hello.run, hello.attempt, "no longer wanted"))
+            over = hello.run not in self._works
+            self.attachments.send(node.name, stop_message(hello.run, hello.attempt, "no longer wanted", over=over))
         expected = work is not None and (work.phase == "training" or node.name == work.nodes[0])
         if work is not None and expected and (work.run, work.attempt) != (hello.run, hello.attempt):
             await self._interrupt(work, f"{node.name} came back without its work")
 
     async def _listen(self, node: str, message: training_pb2.NodeMessage) -> None:
-        kind = message.WhichOneof("kind")
-        if kind in (None, "hello", "heartbeat"):
-            return
-        content = getattr(message, kind)
+        content = getattr(message, str(message.WhichOneof("kind")))
         work = self._works.get(content.run)
         if work is None or not states.is_current(work, node, content.attempt):
-            self.attachments.send(node, stop_message(content.run, content.attempt, "over"))
+            self.attachments.send(node, stop_message(content.run, content.attempt, "over", over=work is None))
             return
+        try:
+            await self._take(work, node, message)
+        except Problem as problem:
+            await self._interrupt(work, f"{node} sent something wrong: {problem.what}")
+
+    async def _take(self, work: Work, node: str, message: training_pb2.NodeMessage) -> None:
+        """What a node of the gang says of the present attempt. Raises `Invalid`."""
         rank = work.nodes.index(node)
-        match kind:
+        match message.WhichOneof("kind"):
             case "prepared" if rank == 0:
                 await self._prepared(work, message.prepared)
             case "progress" if rank == 0:
-                metrics = [(metric.step, metric.name, metric.value) for metric in message.progress.metrics]
-                await asyncio.to_thread(self._progress.append, work.run, "training", "", metrics)
+                if metrics := metrics_of(message.progress, (await self._spec(work)).training.steps):
+                    await self._tell(work.run, "training", "", metrics)
             case "checkpoint":
-                report = saved_of(message.checkpoint, rank)
+                report = saved_of(message.checkpoint, rank, (await self._spec(work)).training)
                 self._works[work.run] = states.saved(work, rank, message.checkpoint.step, report)
             case "trained":
-                files = file_entries(message.trained.model) if rank == 0 else ()
-                self._works[work.run] = states.finished(work, rank, files)
+                self._works[work.run] = states.finished(work, rank, model_of(message.trained, rank))
             case "failed":
+                if message.failed.shards_lost:
+                    work = states.shards_lost(work)
+                    await self._tell(work.run, "queued", f"{node} has lost its shards: training starts over")
                 await self._interrupt(work, f"{node}: {message.failed.reason}")
 
     async def _prepared(self, work: Work, message: training_pb2.Prepared) -> None:
         if work.phase != "preparing":
             return
         result = prepared_of(message)
+        await asyncio.to_thread(self._records.check_blobs, [*result.tokenizer, result.tokens])
         work = states.prepared(work, result)
         await self._keep(work)
         await self._tell(work.run, "training", f"{result.token_count:,} tokens are packed; {work.world} ranks start")
@@ -174,13 +190,14 @@ class Scheduler:
 
     async def _look_after(self, run: str) -> None:
         """Do whatever the present state of a run calls for."""
-        work, row = self._works[run], await asyncio.to_thread(self._row, run)
+        work, row = self._works[run], await asyncio.to_thread(self._records.run, run)
         if row.stop:
             await self._end(work, "cancelled", row.stop)
-        elif models := await asyncio.to_thread(self._models, run):
-            await self._end(work, "finished", "", models[0])  # the hub died between the model and the run's end
+        elif model := await asyncio.to_thread(self._records.model_of, run):
+            await self._end(work, "finished", "", model)  # the hub died between the model and the run's end
         elif states.is_finished(work):
-            await self._register_model(work, row)
+            model = await asyncio.to_thread(self._records.register_model, work, row)
+            await self._end(work, "finished", "", model)
         elif work.phase == "queued":
             await self._place(work, row)
         elif lost := self._lost(work):
@@ -190,34 +207,37 @@ class Scheduler:
 
     async def _place(self, work: Work, row: RunRow) -> None:
         if states.is_hopeless(work):
-            reason = await asyncio.to_thread(self._last_words, work.run)
+            reason = await asyncio.to_thread(self._records.last_message, work.run)
             await self._end(work, "failed", f"gave up after {work.failures} failed attempts; the last: {reason}")
             return
         if time.monotonic() < self._not_before.get(work.run, 0.0):
             return
-        count = RunSpec.read(row.spec).placement.nodes
-        free = sorted(node.name for node in self.attachments.all() if not self.run_of(node.name))
-        nodes = states.gang(work, count, free)
+        nodes = gang(RunSpec.read(row.spec).placement.nodes, self._free(), work.registered_on)
         if not nodes or self._waits_for_shards(work, nodes):
             self._waiting_since.setdefault(work.run, time.monotonic())
             return
         self._waiting_since.pop(work.run, None)
+        placed = f"attempt {work.attempt + 1} on {', '.join(nodes)}"
+        if work.registered:
+            resumes = nodes == work.registered_on
+            placed += f" from step {work.registered}" if resumes else "; the shards are elsewhere, so it starts over"
         work = states.place(work, nodes)
         await self._keep(work)
-        placed = f"attempt {work.attempt} on {', '.join(nodes)}"
-        if work.registered and not work.resume_step:
-            placed += f"; the shards of step {work.registered} are elsewhere, so it starts over"
         await self._tell(work.run, work.phase, placed)
         await self._start(work)
+
+    def _free(self) -> list[Offer]:
+        attached = [node for node in self.attachments.all() if not node.silent() and not self.run_of(node.name)]
+        return [Offer.of(node.name, node.hello.inventory) for node in attached]
 
     def _waits_for_shards(self, work: Work, nodes: tuple[str, ...]) -> bool:
         since = self._waiting_since.setdefault(work.run, time.monotonic())
         return bool(work.registered) and nodes != work.registered_on and time.monotonic() - since < RETURN
 
     async def _start(self, work: Work) -> None:
-        row = await asyncio.to_thread(self._row, work.run)
+        row = await asyncio.to_thread(self._records.run, work.run)
         if work.phase == "preparing":
-            inputs = await asyncio.to_thread(self._inputs, row)
+            inputs = await asyncio.to_thread(self._records.inputs, row)
             self.attachments.send(work.nodes[0], prepare_message(work, row.spec, inputs))
             return
         first = self.attachments.get(work.nodes[0])
@@ -239,64 +259,30 @@ class Scheduler:
     async def _interrupt(self, work: Work, reason: str) -> None:
         for node in work.nodes:
             self.attachments.send(node, stop_message(work.run, work.attempt, reason))
-        for node in work.nodes:
             self._away.pop(node, None)
         await self._keep(states.interrupted(work))
-        self._not_before[work.run] = time.monotonic() + min(2**work.failures, 30)
+        self._not_before[work.run] = time.monotonic() + min(2**work.failures, LONGEST_PAUSE)
         await self._tell(work.run, "queued", f"attempt {work.attempt} was interrupted: {reason}")
 
     async def _register_checkpoint(self, work: Work, step: int) -> None:
-        claim = checkpoint_claim(self._journal.origin, work, step)
-        await asyncio.to_thread(self._journal.sign_and_record, claim)
+        loss = await asyncio.to_thread(self._records.register_checkpoint, work, step)
         await self._keep(states.registered(work, step, work.nodes))
-        await self._tell(work.run, "training", f"checkpoint of step {step} registered, loss {claim.loss:.3f}")
-
-    async def _register_model(self, work: Work, row: RunRow) -> None:
-        def record() -> str:
-            with self._database.session() as session:
-                model = registry.next_base_id(session, row.name)
-                used = catalogue.datasets(session, RunSpec.read(row.spec).data.datasets)
-            weights = [self._blobs.path(Digest(f.digest)) for f in work.model if f.path.endswith(".safetensors")]
-            claim = model_claim(self._journal.origin, model, parameter_count(weights), work, row, used)
-            return self._journal.sign_and_record(claim).id
-
-        model = await asyncio.to_thread(record)
-        await self._end(work, "finished", "", model)
+        await self._tell(work.run, "training", f"checkpoint of step {step} registered, loss {loss:.3f}")
 
     async def _end(self, work: Work, outcome: str, reason: str, model: str = "") -> None:
-        claim = run_end_claim(self._journal.origin, work.run, outcome, reason, model)
-        await asyncio.to_thread(self._journal.sign_and_record, claim)
-        for node in work.nodes:
-            self.attachments.send(node, stop_message(work.run, work.attempt, outcome))
+        await asyncio.to_thread(self._records.end, work.run, outcome, reason, model)
+        for node in self.attachments.all():
+            self.attachments.send(node.name, stop_message(work.run, work.attempt, outcome, over=True))
         del self._works[work.run]
-        message = f"model {model} is registered" if model else reason
-        await asyncio.to_thread(self._progress.append, work.run, outcome, message, (), True)
 
-    # --- the database ------------------------------------------------------------------------------------------------
+    async def _spec(self, work: Work) -> RunSpec:
+        return RunSpec.read((await asyncio.to_thread(self._records.run, work.run)).spec)
 
     async def _keep(self, work: Work) -> None:
-        def save() -> None:
-            with self._database.session(writing=True) as session:
-                store.save_work(session, work)
-
         self._works[work.run] = work
-        await asyncio.to_thread(save)
+        await asyncio.to_thread(self._records.keep, work)
 
-    async def _tell(self, run: str, phase: str, message: str) -> None:
-        _log.info("%s: %s", run, message)
-        await asyncio.to_thread(self._progress.append, run, phase, message)
-
-    def _row(self, run: str) -> RunRow:
-        with self._database.session() as session:
-            return store.get(session, run)
-
-    def _models(self, run: str) -> list[str]:
-        with self._database.session() as session:
-            return [model.id for model in registry.from_source(session, run)]
-
-    def _inputs(self, row: RunRow) -> list[catalogue.Accepted[DatasetFile]]:
-        with self._database.session() as session:
-            return catalogue.datasets(session, RunSpec.read(row.spec).data.datasets)
-
-    def _last_words(self, run: str) -> str:
-        return self._progress.last_message(run)
+    async def _tell(
+        self, run: str, phase: str, message: str, metrics: list[tuple[int, str, float]] | None = None
+    ) -> None:
+        await asyncio.to_thread(self._records.tell, run, phase, message, metrics)

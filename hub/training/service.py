@@ -71,7 +71,9 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         """Raises `NotFound`."""
         with self._database.session() as session:
             row, checkpoints = store.get(session, run), store.checkpoints(session, run)
+            attempt = store.attempt(session, run)
         message = self._message(row)
+        message.attempt = attempt.number if attempt else 0
         message.checkpoints.extend(_checkpoint(checkpoint) for checkpoint in checkpoints)
         message.metrics.extend(self._progress.metrics(run))
         steps = [metric.step for metric in message.metrics]
@@ -119,8 +121,8 @@ class NodesService(training_pb2_grpc.NodesServicer):
         self, request_iterator: AsyncIterator[training_pb2.NodeMessage], context: Any
     ) -> AsyncIterator[training_pb2.HubMessage]:
         name = caller().id
-        first = await anext(request_iterator)
-        if first.WhichOneof("kind") != "hello":
+        first = await anext(request_iterator, None)
+        if first is None or first.WhichOneof("kind") != "hello":
             raise Invalid("A node says hello first.")
         node = Attached(name, first.hello, heard_at=now())
         self._scheduler.attach(node)

@@ -6,7 +6,7 @@ while all ranks train. An interruption puts it back into the queue; too many wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -36,7 +36,10 @@ class Saved:
 
 @dataclass(frozen=True)
 class Work:
-    """A run that has not ended. `nodes` are in the order of their ranks; `resume` is the newest registered checkpoint."""
+    """A run that has not ended. `nodes` are in the order of their ranks.
+
+    `registered` is the step that training can resume from on the nodes `registered_on`; `furthest` the highest ever.
+    """
 
     run: str
     phase: Phase = "queued"
@@ -47,6 +50,7 @@ class Work:
     saved: Mapping[int, Mapping[int, Saved]] = field(default_factory=dict)
     registered: int = 0
     registered_on: tuple[str, ...] = ()
+    furthest: int = 0
     finished: frozenset[int] = frozenset()
     model: tuple[FileEntry, ...] = ()
 
@@ -54,26 +58,17 @@ class Work:
     def world(self) -> int:
         return len(self.nodes)
 
-    @property
-    def resume_step(self) -> int:
-        """The registered checkpoint, if these very nodes hold its shards."""
-        return self.registered if self.nodes == self.registered_on else 0
-
-    def rank_of(self, node: str) -> int | None:
-        return self.nodes.index(node) if node in self.nodes else None
-
-
-def gang(work: Work, count: int, free: Sequence[str]) -> tuple[str, ...]:
-    """`count` free nodes, all or none; those that hold the registered checkpoint's shards in their old order if possible."""
-    if work.registered and set(work.registered_on) <= set(free):
-        return work.registered_on
-    return tuple(free[:count]) if len(free) >= count else ()
-
 
 def place(work: Work, nodes: tuple[str, ...]) -> Work:
-    """Give the work to a gang: the next attempt begins."""
+    """Give the work to a gang: the next attempt begins, from the start if other nodes hold the shards."""
     phase: Phase = "training" if work.prepared else "preparing"
+    work = work if nodes == work.registered_on else shards_lost(work)
     return replace(work, phase=phase, attempt=work.attempt + 1, nodes=nodes, saved={}, finished=frozenset(), model=())
+
+
+def shards_lost(work: Work) -> Work:
+    """Nobody can resume from the registered checkpoint: the next attempt starts over, and registers its own."""
+    return replace(work, registered=0, registered_on=())
 
 
 def is_current(work: Work, node: str, attempt: int) -> bool:
@@ -100,9 +95,11 @@ def complete_checkpoint(work: Work) -> int:
 
 
 def registered(work: Work, step: int, nodes: tuple[str, ...]) -> Work:
-    """A checkpoint is in the ledger: interruptions before it are forgiven."""
+    """A checkpoint is in the ledger: interruptions before it are forgiven if it is further than any before."""
     kept = {at: ranks for at, ranks in work.saved.items() if at > step}
-    return replace(work, registered=step, registered_on=nodes, saved=kept, failures=0)
+    failures = 0 if step > work.furthest else work.failures
+    furthest = max(step, work.furthest)
+    return replace(work, registered=step, registered_on=nodes, saved=kept, failures=failures, furthest=furthest)
 
 
 def finished(work: Work, rank: int, model: tuple[FileEntry, ...]) -> Work:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import cast
 
 from sqlmodel import Session, col, select
@@ -35,26 +36,24 @@ def checkpoints(session: Session, run: str) -> Sequence[CheckpointRow]:
     return session.exec(query.order_by(col(CheckpointRow.step))).all()
 
 
+def attempt(session: Session, run: str) -> AttemptRow | None:
+    """The present or last attempt; none before the first, or when the database was rebuilt from the ledger."""
+    return session.get(AttemptRow, run)
+
+
 def load_work(session: Session, run: str) -> Work:
     """The work on a run as it stood when it was last saved, with the newest checkpoint of the ledger."""
-    work = Work(run)
-    if row := session.get(AttemptRow, run):
-        prepared = Prepared.read(row.prepared) if row.prepared else None
-        work = Work(run, cast(Phase, row.phase), row.number, row.failures, tuple(row.nodes), prepared)
+    row = attempt(session, run) or AttemptRow(run=run, number=0, failures=0, phase="queued", nodes=[], prepared={})
+    prepared = Prepared.read(row.prepared) if row.prepared else None
+    work = Work(run, cast(Phase, row.phase), row.number, row.failures, tuple(row.nodes), prepared)
     found = checkpoints(session, run)
     if not found:
         return work
-    newest = found[-1]
-    return Work(
-        run,
-        work.phase,
-        work.attempt,
-        work.failures,
-        work.nodes,
-        work.prepared,
-        registered=newest.step,
-        registered_on=tuple(newest.nodes),
-    )
+    newest = max(found, key=lambda checkpoint: (checkpoint.attempt, checkpoint.step))
+    work = replace(work, attempt=max(work.attempt, newest.attempt), furthest=max(each.step for each in found))
+    if work.nodes and list(work.nodes) != newest.nodes:
+        return work  # the present attempt started over on other nodes
+    return replace(work, registered=newest.step, registered_on=tuple(newest.nodes))
 
 
 def save_work(session: Session, work: Work) -> None:

@@ -4,152 +4,108 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
+import logging
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
-import grpc
-
+from hub.training import shards
 from hub.training.inventory import threads
 from hub.training.launch import Child, torchrun, worker_environment
-from hub.training.messages import file_entries
+from hub.training.messages import METRICS
+from hub.training.workplace import Workplace
 from protos.coalition.v1 import common_pb2, training_pb2
-from protos.transport import blobs
-from trust.digests import Digest, digest_file, hex_of
-from trust.errors import Problem, Unavailable
+from trust.errors import NotFound, Problem, Unavailable
 
 Send = Callable[[training_pb2.NodeMessage], None]
 """Hands a message to the conversation with the hub; kept until it is delivered."""
 
 POLL = 0.2  # seconds between looks at a worker's events
-TRIES = 10
+REASON = 1000
+_log = logging.getLogger(__name__)
 
 
-class Workplace:
-    """A node's directory and its connection for blobs."""
-
-    def __init__(self, directory: Path, channel: grpc.Channel) -> None:
-        self._directory, self._channel = directory, channel
-
-    def attempt_folder(self, run: str, attempt: int) -> Path:
-        """An empty folder for an attempt."""
-        folder = self._directory / "runs" / run / f"attempt-{attempt}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        return folder
-
-    def checkpoints(self, run: str) -> Path:
-        folder = self._directory / "runs" / run / "checkpoints"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    async def fetch(self, files: Iterable[common_pb2.File], folder: Path | None = None) -> list[Path]:
-        """Files by digest into the node's cache, verified; linked under their own names where a folder is given."""
-        paths = []
-        for entry in file_entries(files):
-            cached = self._directory / "blobs" / hex_of(Digest(entry.digest))
-            if not cached.exists() or await asyncio.to_thread(digest_file, cached) != entry.digest:
-                cached.unlink(missing_ok=True)
-                await self._again(blobs.download, self._channel, Digest(entry.digest), entry.size, cached)
-            if folder is not None:
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / entry.path).unlink(missing_ok=True)
-                shutil.copyfile(cached, folder / entry.path)
-                cached = folder / entry.path
-            paths.append(cached)
-        return paths
-
-    async def upload(self, paths: Iterable[Path]) -> list[common_pb2.File]:
-        files = []
-        for path in paths:
-            digest = await self._again(blobs.write, self._channel, path)
-            files.append(common_pb2.File(path=path.name, digest=digest, size=path.stat().st_size))
-        return files
-
-    async def _again(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """A hub that restarts is waited for."""
-        for attempt in range(TRIES):
-            try:
-                return await asyncio.to_thread(function, *arguments)
-            except Unavailable:
-                if attempt == TRIES - 1:
-                    raise
-                await asyncio.sleep(min(2**attempt, 15))
-        raise AssertionError
+class ShardsLost(NotFound):
+    """The checkpoint to resume from is not on this node, or not as it was saved."""
 
 
 async def prepare(order: training_pb2.Prepare, place: Workplace, send: Send) -> None:
     """Tokenizer and packed tokens from the datasets; tells the hub what became of it."""
-
-    async def work() -> training_pb2.NodeMessage:
-        folder = place.attempt_folder(order.run, order.attempt)
-        datasets = {dataset.id: [str(p) for p in await place.fetch(dataset.files)] for dataset in order.datasets}
-        job = folder / "job.json"
-        job.write_text(json.dumps({"spec": json.loads(order.spec), "datasets": datasets}))
-        child = await Child.start(
-            [sys.executable, "-m", "hub.training.prepare", str(job)],
-            worker_environment(threads(), False),
-            folder / "log",
-        )
-        await _finish(child)
-        result = json.loads((folder / "prepared.json").read_text())
-        tokenizer = await place.upload(sorted((folder / "tokenizer").iterdir()))
-        (tokens,) = await place.upload([folder / "tokens.safetensors"])
-        prepared = training_pb2.Prepared(
-            run=order.run,
-            attempt=order.attempt,
-            tokenizer=tokenizer,
-            tokens=tokens,
-            token_count=result["count"],
-            tokens_by_dataset=result["by_dataset"],
-        )
-        return training_pb2.NodeMessage(prepared=prepared)
-
-    await _report(order.run, order.attempt, work(), send)
+    await _report(order.run, order.attempt, _prepare(order, place), send)
 
 
 async def train(order: training_pb2.Train, place: Workplace, send: Send) -> None:
-    """This node's rank of a gang, from its data to its part of the result."""
+    """This node's rank of a gang, from its data to its part of the result; tells the hub what becomes of it."""
+    await _report(order.run, order.attempt, _train(order, place, send), send)
 
-    async def work() -> training_pb2.NodeMessage:
-        folder = place.attempt_folder(order.run, order.attempt)
-        await place.fetch(order.tokenizer, folder / "tokenizer")
-        (tokens,) = await place.fetch([order.tokens])
-        job = {
-            "spec": json.loads(order.spec),
-            "tokenizer": str(folder / "tokenizer"),
-            "tokens": str(tokens),
-            "folder": str(folder),
-            "checkpoints": str(place.checkpoints(order.run)),
-            "resume_step": order.resume_step,
-        }
-        (folder / "job.json").write_text(json.dumps(job))
-        loopback = order.master_host in ("127.0.0.1", "localhost")
-        command = torchrun(
-            folder / "job.json", rank=order.rank, world=order.world, host=order.master_host, port=order.master_port
-        )
-        child = await Child.start(command, worker_environment(threads(), loopback), folder / "log")
-        async for event in _events(folder / "events.jsonl", child):
+
+async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb2.NodeMessage:
+    folder = place.attempt_folder(order.run, order.attempt)
+    datasets = {dataset.id: [str(p) for p in await place.fetch(dataset.files)] for dataset in order.datasets}
+    job = folder / "job.json"
+    job.write_text(json.dumps({"spec": json.loads(order.spec), "datasets": datasets}))
+    command = [sys.executable, "-m", "hub.training.prepare", str(job)]
+    child = await Child.start(command, worker_environment(threads(), loopback=False), folder / "log")
+    await _finish(child)
+    result = json.loads((folder / "prepared.json").read_text())
+    tokenizer = await place.upload(sorted((folder / "tokenizer").iterdir()))
+    (tokens,) = await place.upload([folder / "tokens.safetensors"])
+    prepared = training_pb2.Prepared(
+        run=order.run,
+        attempt=order.attempt,
+        tokenizer=tokenizer,
+        tokens=tokens,
+        token_count=result["count"],
+        tokens_by_dataset=result["by_dataset"],
+    )
+    return training_pb2.NodeMessage(prepared=prepared)
+
+
+async def _train(order: training_pb2.Train, place: Workplace, send: Send) -> training_pb2.NodeMessage:
+    folder, checkpoints = place.attempt_folder(order.run, order.attempt), place.checkpoints(order.run)
+    if order.resume_step and not await asyncio.to_thread(shards.holds, checkpoints, order.resume_step):
+        raise ShardsLost(f"the shard of step {order.resume_step} is not here as it was saved")
+    await asyncio.to_thread(shards.rewind, checkpoints, order.resume_step)
+    await place.fetch(order.tokenizer, folder / "tokenizer")
+    (tokens,) = await place.fetch([order.tokens])
+    job = {
+        "spec": json.loads(order.spec),
+        "tokenizer": str(folder / "tokenizer"),
+        "tokens": str(tokens),
+        "folder": str(folder),
+        "checkpoints": str(checkpoints),
+        "resume_step": order.resume_step,
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    command = torchrun(
+        folder / "job.json", rank=order.rank, world=order.world, host=order.master_host, port=order.master_port
+    )
+    loopback = order.master_host in ("127.0.0.1", "localhost")
+    child = await Child.start(command, worker_environment(threads(), loopback), folder / "log")
+    async with aclosing(_events(folder / "events.jsonl", child)) as events:
+        async for event in events:
             await _relay(event, order, place, send)
-        await _finish(child)
-        files = sorted((folder / "model").iterdir()) if order.rank == 0 else []
-        trained = training_pb2.Trained(
-            run=order.run, attempt=order.attempt, rank=order.rank, model=await place.upload(files)
-        )
-        return training_pb2.NodeMessage(trained=trained)
-
-    await _report(order.run, order.attempt, work(), send)
+    await _finish(child)
+    files = sorted((folder / "model").iterdir()) if order.rank == 0 else []
+    model = await place.upload(files)
+    trained = training_pb2.Trained(run=order.run, attempt=order.attempt, rank=order.rank, model=model)
+    return training_pb2.NodeMessage(trained=trained)
 
 
-async def _report(run: str, attempt: int, work: Any, send: Send) -> None:
-    """Send what the work answers, or why it failed."""
+async def _report(run: str, attempt: int, work: Awaitable[training_pb2.NodeMessage], send: Send) -> None:
+    """Send what the work answers, or why it failed: whatever happens here, the hub must not wait in vain."""
     try:
         message = await work
-    except (Problem, OSError, KeyError, ValueError) as error:
-        reason = error.what if isinstance(error, Problem) else str(error)
-        failed = training_pb2.TaskFailed(run=run, attempt=attempt, reason=reason[:1000])
+    except Exception as error:
+        if not isinstance(error, Problem | OSError):
+            _log.exception("%s, attempt %d", run, attempt)
+        reason = (error.what if isinstance(error, Problem) else repr(error))[:REASON]
+        _log.warning("%s, attempt %d: %s", run, attempt, reason)
+        failed = training_pb2.TaskFailed(
+            run=run, attempt=attempt, reason=reason, shards_lost=isinstance(error, ShardsLost)
+        )
         message = training_pb2.NodeMessage(failed=failed)
     send(message)
 
@@ -165,8 +121,8 @@ async def _finish(child: Child) -> None:
         raise Unavailable(f"the worker ended with code {code}: {child.last_words()}")
 
 
-async def _events(path: Path, child: Child) -> AsyncIterator[dict[str, Any]]:
-    """The events that a worker writes, until it has ended and all are read."""
+async def _events(path: Path, child: Child) -> AsyncGenerator[dict[str, Any], None]:
+    """The events that a worker writes, until it has ended and all are read. Whoever stops listening ends the worker."""
     position = 0
     try:
         while True:
@@ -189,8 +145,7 @@ async def _events(path: Path, child: Child) -> AsyncIterator[dict[str, Any]]:
 
 async def _relay(event: dict[str, Any], order: training_pb2.Train, place: Workplace, send: Send) -> None:
     if event["kind"] == "progress" and order.rank == 0:
-        names = ("loss", "learning_rate", "tokens_per_second")
-        metrics = [common_pb2.Metric(step=event["step"], name=name, value=event[name]) for name in names]
+        metrics = [common_pb2.Metric(step=event["step"], name=name, value=event[name]) for name in METRICS]
         progress = training_pb2.TrainingProgress(run=order.run, attempt=order.attempt, metrics=metrics)
         send(training_pb2.NodeMessage(progress=progress))
     elif event["kind"] == "checkpoint":
@@ -203,6 +158,8 @@ async def _relay(event: dict[str, Any], order: training_pb2.Train, place: Workpl
             shard=event["shard"],
         )
         if event["weights"]:
-            (weights,) = await place.upload([Path(event["weights"])])
-            saved.weights.CopyFrom(weights)
+            weights = Path(event["weights"])
+            (uploaded,) = await place.upload([weights])
+            saved.weights.CopyFrom(uploaded)
+            weights.unlink()
         send(training_pb2.NodeMessage(checkpoint=saved))

@@ -1,14 +1,14 @@
-"""One rank of a base run, under torchrun: `python -m hub.training.worker JOB.json`. DeepSpeed ZeRO; no credentials.
+"""One rank of a base run: what `hub.training.rank` becomes under torchrun. DeepSpeed ZeRO; no credentials.
 
-Talks to its node agent through files: `events.jsonl` (one JSON object a line), `checkpoints/` (this rank's shards),
-`weights/step-N.safetensors` and `model/` (rank 0).
+Talks to its node agent through files: `events.jsonl` (one JSON object a line), `checkpoints/` (this rank's shards, see
+`shards`), `weights-N.safetensors` and `model/` (rank 0).
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
-import sys
 import time
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
@@ -20,7 +20,7 @@ import torch
 from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
-from hub.guard import die_with_parent
+from hub.training import shards
 from hub.training.launch import has_gpu
 from learning.architectures import LlamaShape, build_model
 from learning.export import save_model
@@ -28,7 +28,7 @@ from learning.packing import batch_at
 from learning.pretraining import TrainingShape, block_loss, deepspeed_config, learning_rate_at, parameter_groups
 from learning.tokenizer import load_tokenizer
 from protos.documents.runs import RunSpec
-from trust.digests import Hasher, digest_file
+from trust.errors import Invalid
 
 REPORT_EVERY = 5  # steps
 RENDEZVOUS = timedelta(seconds=120)
@@ -56,13 +56,19 @@ class Worker:
             model=model, model_parameters=parameter_groups(model, self.shape.weight_decay), config=config
         )
         if self.resume_step:
-            engine.load_checkpoint(str(self.checkpoints), tag=_tag(self.resume_step))
+            self._resume(engine)
         self._train(engine)
-        if self.rank == 0:
-            with self._whole(engine):
+        with self._whole(engine):
+            if self.rank == 0:
                 save_model(_unwrapped(engine), self.tokenizer, self.folder / "model")
         torch.distributed.barrier()
         self._emit(kind="trained")
+
+    def _resume(self, engine: Any) -> None:
+        """DeepSpeed answers a missing checkpoint with a warning and fresh weights: that must not pass."""
+        loaded, _ = engine.load_checkpoint(str(self.checkpoints), tag=shards.tag(self.resume_step))
+        if loaded is None or engine.global_steps != self.resume_step:
+            raise Invalid(f"The checkpoint of step {self.resume_step} could not be loaded.")
 
     def _train(self, engine: Any) -> None:
         started, losses = time.monotonic(), []
@@ -90,25 +96,25 @@ class Worker:
 
     def _save(self, engine: Any, step: int, loss: float) -> None:
         """This rank's shard to the node's disk; rank 0 also writes the weights."""
-        engine.save_checkpoint(str(self.checkpoints), tag=_tag(step))
+        engine.save_checkpoint(str(self.checkpoints), tag=shards.tag(step))
         weights = ""
-        if self.rank == 0:
-            path = self.folder / f"weights-{step}.safetensors"
-            with self._whole(engine):
-                state = {name: value.detach().cpu().contiguous() for name, value in _named(engine)}
-                save_file(state, str(path))
-            weights = str(path)
-        shard = _shard_digest(self.checkpoints / _tag(step))
+        with self._whole(engine):
+            if self.rank == 0:
+                weights = str(self.folder / f"weights-{step}.safetensors")
+                save_file({name: value.detach().cpu().contiguous() for name, value in _named(engine)}, weights)
+        shard = shards.seal(self.checkpoints, step)
         self._emit(kind="checkpoint", step=step, loss=loss, shard=shard, weights=weights)
 
     def _mean(self, value: torch.Tensor) -> float:
-        """The mean over all ranks."""
+        """The mean loss over all ranks. Raises `Invalid` on every rank when training has diverged."""
         total = value.float().clone()
         torch.distributed.all_reduce(total)
+        if not math.isfinite(float(total)):
+            raise Invalid("The loss is no longer a finite number: training has diverged.", "Lower the learning rate.")
         return float(total) / self.world
 
     def _whole(self, engine: Any) -> AbstractContextManager[Any]:
-        """ZeRO 3 keeps parameters in pieces: gather them. The other stages have them whole."""
+        """ZeRO 3 keeps parameters in pieces: gather them, which takes all ranks. The other stages have them whole."""
         if self.spec.training.zero_stage < 3:
             return nullcontext()
         gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(list(engine.module.parameters()))
@@ -126,19 +132,6 @@ def _named(engine: Any) -> list[tuple[str, torch.Tensor]]:
 
 def _unwrapped(engine: Any) -> Any:
     return engine.module.float()
-
-
-def _tag(step: int) -> str:
-    return f"step-{step}"
-
-
-def _shard_digest(folder: Path) -> str:
-    """One digest over this rank's files of a checkpoint, in order of their names."""
-    hasher = Hasher()
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            hasher.update(f"{path.name} {digest_file(path)}\n".encode())
-    return hasher.digest()
 
 
 def _llama_shape(spec: RunSpec) -> LlamaShape:
@@ -170,6 +163,6 @@ def _training_shape(spec: RunSpec) -> TrainingShape:
     )
 
 
-if __name__ == "__main__":
-    die_with_parent()
-    Worker(json.loads(Path(sys.argv[-1]).read_text())).run()
+def main(job: str) -> None:
+    """The path of a job's JSON."""
+    Worker(json.loads(Path(job).read_text())).run()

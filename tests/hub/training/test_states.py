@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hub.training import states
-from hub.training.states import Prepared, Saved, Work
-from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from hub.training import states
+from hub.training.states import Prepared, Saved, Work
 from protos.documents.base import FileEntry
 
 DIGEST = "sha256:" + "0" * 64
@@ -21,18 +21,20 @@ def report(rank: int) -> Saved:
     return Saved(DIGEST, 1.0, FILE if rank == 0 else None)
 
 
-def test_a_gang_is_placed_whole_or_not_at_all() -> None:
-    work = Work("run-1")
-    assert states.gang(work, 2, ["a"]) == ()
-    assert states.gang(work, 2, ["a", "b", "c"]) == ("a", "b")
+def test_training_resumes_where_the_shards_are_and_starts_over_elsewhere() -> None:
+    work = Work("run-1", registered=5, registered_on=("c", "b"), furthest=5)
+    assert states.place(work, ("c", "b")).registered == 5
+    assert states.place(work, ("b", "c")).registered == 0
+    assert states.place(states.shards_lost(work), ("c", "b")).registered == 0
 
 
-def test_the_nodes_that_hold_the_shards_are_preferred_in_their_old_order() -> None:
-    work = Work("run-1", registered=5, registered_on=("c", "b"))
-    assert states.gang(work, 2, ["a", "b", "c"]) == ("c", "b")
-    assert states.gang(work, 2, ["a", "b"]) == ("a", "b")
-    assert states.place(work, ("c", "b")).resume_step == 5
-    assert states.place(work, ("a", "b")).resume_step == 0
+def test_a_run_that_starts_over_registers_its_checkpoints_again_but_is_not_forgiven_for_them() -> None:
+    work = Work("run-1", prepared=PREPARED, registered=20, registered_on=NODES, furthest=20, failures=3)
+    work = states.place(states.shards_lost(work), NODES)
+    work = states.saved(states.saved(work, 0, 10, report(0)), 1, 10, report(1))
+    work = states.registered(work, states.complete_checkpoint(work), NODES)
+    assert (work.registered, work.failures) == (10, 3)
+    assert states.registered(work, 30, NODES).failures == 0
 
 
 def test_the_data_is_prepared_once() -> None:
@@ -82,11 +84,9 @@ class AnyCourse(RuleBasedStateMachine):
         self.highest = 0
 
     @precondition(lambda self: self.work.phase == "queued")
-    @rule(free=st.lists(st.sampled_from("abcd"), unique=True))
-    def place(self, free: list[str]) -> None:
-        nodes = states.gang(self.work, 2, free)
-        if nodes:
-            self.work = states.place(self.work, nodes)
+    @rule(nodes=st.lists(st.sampled_from("abc"), unique=True, min_size=2, max_size=2))
+    def place(self, nodes: list[str]) -> None:
+        self.work = states.place(self.work, tuple(nodes))
 
     @rule()
     def prepare(self) -> None:
@@ -110,15 +110,20 @@ class AnyCourse(RuleBasedStateMachine):
         if self.work.phase != "queued":
             self.work = states.interrupted(self.work)
 
+    @rule()
+    def lose_shards(self) -> None:
+        if self.work.phase != "queued":
+            self.work = states.interrupted(states.shards_lost(self.work))
+
     @invariant()
     def a_working_run_has_its_whole_gang(self) -> None:
         assert len(self.work.nodes) == (0 if self.work.phase == "queued" else 2)
         assert len(set(self.work.nodes)) == len(self.work.nodes)
 
     @invariant()
-    def progress_is_never_lost(self) -> None:
-        assert self.work.registered >= self.highest
-        self.highest = self.work.registered
+    def one_knows_how_far_it_ever_came(self) -> None:
+        assert self.work.furthest >= max(self.highest, self.work.registered)
+        self.highest = self.work.furthest
 
     @invariant()
     def a_finished_run_has_its_model(self) -> None:
@@ -127,15 +132,8 @@ class AnyCourse(RuleBasedStateMachine):
 
     @invariant()
     def one_resumes_only_where_the_shards_are(self) -> None:
-        if self.work.resume_step:
+        if self.work.nodes and self.work.registered:
             assert self.work.nodes == self.work.registered_on
 
 
 TestAnyCourse = AnyCourse.TestCase
-
-
-@given(st.lists(st.sampled_from("abcdef"), unique=True), st.integers(1, 4))
-def test_a_gang_only_has_free_nodes(free: list[str], count: int) -> None:
-    nodes = states.gang(Work("run-1"), count, free)
-    assert set(nodes) <= set(free)
-    assert len(nodes) in (0, count)

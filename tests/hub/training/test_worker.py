@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from hub.training.launch import torchrun, worker_environment
 from hub.training.prepare import main as prepare
 from trust.digests import digest_file

@@ -1,0 +1,95 @@
+"""What the scheduler reads and writes of runs: database, ledger, progress. Everything here blocks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+from hub.blobs import BlobStore
+from hub.database import Database
+from hub.ledger.journal import Journal
+from hub.models import registry
+from hub.models.weights import parameter_count
+from hub.progress.log import Progress
+from hub.submissions import catalogue
+from hub.training import store
+from hub.training.registration import checkpoint_claim, model_claim, run_end_claim
+from hub.training.states import Work
+from hub.training.tables import RunRow
+from protos.documents.base import FileEntry
+from protos.documents.runs import RunSpec
+from protos.documents.submissions import DatasetFile
+from trust.digests import Digest
+from trust.errors import Invalid
+
+_log = logging.getLogger(__name__)
+
+
+class Records:
+    """Facts go through the journal, and never from within a transaction of ours."""
+
+    def __init__(self, *, database: Database, blobs: BlobStore, journal: Journal, progress: Progress) -> None:
+        self._database, self._blobs, self._journal, self._progress = database, blobs, journal, progress
+
+    def unfinished(self, known: Iterable[str] = ()) -> list[Work]:
+        """The work on every run that has not ended, oldest first, without those that are known already."""
+        with self._database.session() as session:
+            return [store.load_work(session, row.id) for row in store.unfinished(session) if row.id not in known]
+
+    def run(self, run: str) -> RunRow:
+        with self._database.session() as session:
+            return store.get(session, run)
+
+    def inputs(self, row: RunRow) -> list[catalogue.Accepted[DatasetFile]]:
+        """The datasets to train on. Raises `NotFound`."""
+        with self._database.session() as session:
+            return catalogue.datasets(session, RunSpec.read(row.spec).data.datasets)
+
+    def model_of(self, run: str) -> str:
+        """The model that a run made; empty when there is none yet."""
+        with self._database.session() as session:
+            return next((model.id for model in registry.from_source(session, run)), "")
+
+    def keep(self, work: Work) -> None:
+        """So that a restarted hub finds the attempt's nodes again."""
+        with self._database.session(writing=True) as session:
+            store.save_work(session, work)
+
+    def check_blobs(self, files: Iterable[FileEntry]) -> None:
+        """Raises `Invalid` unless every file is here in its size: nothing is recorded that nobody can read."""
+        for file in files:
+            digest = Digest(file.digest)
+            if not self._blobs.has(digest) or self._blobs.size(digest) != file.size:
+                raise Invalid(f"{file.path} ({file.digest}) was not uploaded.", field=file.path)
+
+    def register_checkpoint(self, work: Work, step: int) -> float:
+        """Of a step that every rank has reported; answers with the loss. Raises `Invalid`."""
+        claim = checkpoint_claim(self._journal.origin, work, step)
+        self.check_blobs([claim.weights])
+        self._journal.sign_and_record(claim)
+        return claim.loss
+
+    def register_model(self, work: Work, row: RunRow) -> str:
+        """The model of a finished run; answers with its identifier. Raises `Invalid`."""
+        self.check_blobs(work.model)
+        weights = [self._blobs.path(Digest(f.digest)) for f in work.model if f.path.endswith(".safetensors")]
+        parameters = parameter_count(weights)
+        used = self.inputs(row)
+        with self._database.session() as session:
+            model = registry.next_base_id(session, row.name)
+        self._journal.sign_and_record(model_claim(self._journal.origin, model, parameters, work, row, used))
+        return model
+
+    def end(self, run: str, outcome: str, reason: str, model: str) -> None:
+        self._journal.sign_and_record(run_end_claim(self._journal.origin, run, outcome, reason, model))
+        message = f"model {model} is registered" if model else reason
+        self._progress.append(run, outcome, message, (), True)
+
+    def tell(self, run: str, phase: str, message: str, metrics: list[tuple[int, str, float]] | None = None) -> None:
+        """For those who watch."""
+        if message:
+            _log.info("%s: %s", run, message)
+        self._progress.append(run, phase, message, metrics or ())
+
+    def last_message(self, run: str) -> str:
+        return self._progress.last_message(run)
