@@ -1,0 +1,122 @@
+"""From a server app's files to models in the ledger, whenever the hub gets to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from hub.models import registry
+from hub.rounds import plan, projection
+from hub.rounds.recording import Recorder
+from learning.updates import save_tensors
+from protos.documents.base import FileEntry
+from protos.documents.campaigns import Campaign, CampaignSpec, LocalTraining
+from protos.documents.models import Contribution, Model
+from protos.documents.runs import Stop
+from protos.documents.statements import HUB
+from trust.digests import digest_bytes
+
+ORIGIN = "test-hub"
+PART = Contribution(member="law", examples=3, weight=1, loss_first=2, loss_last=1, update_norm=0.1)
+
+
+def weights(value: float) -> bytes:
+    return save_tensors({"w": torch.full((2, 3), value)})
+
+
+@pytest.fixture
+def campaign(base: Any) -> str:
+    projection.register(base.journal)
+    base.enrol("core", "core")
+    data = weights(0)
+    file = FileEntry(path="model.safetensors", digest=base.blobs.put(data), size=len(data))
+    base.journal.sign_and_record(
+        Model(
+            hub=ORIGIN,
+            signer=HUB,
+            model="tiny-1",
+            origin="run",
+            source="run-0",
+            payload=digest_bytes(b"run"),
+            parameters=6,
+            architecture="llama",
+            tokens=100,
+            files=(file,),
+            code_version="test",
+        )
+    )
+    training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
+    spec = CampaignSpec(name="rounds", base_model="tiny-1", rounds=5, minimum_members=1, training=training)
+    return str(base.record(Campaign(hub=ORIGIN, signer="core", spec=spec)).id)
+
+
+@pytest.fixture
+def recorder(base: Any) -> Recorder:
+    return Recorder(base.database, base.blobs, base.journal)
+
+
+def finish_round(directory: Path, campaign: str, number: int, *, name: str = "") -> None:
+    """What the server app leaves after a round."""
+    parent = plan.model_directory(directory, number - 1)
+    folder = directory / "rounds" / (name or str(number))
+    (folder / "model").mkdir(parents=True)
+    (folder / "model" / "model.safetensors").write_bytes(weights(number))
+    (folder / "adapter.safetensors").write_bytes(weights(-number))
+    result = plan.RoundResult(
+        campaign=campaign,
+        round=number,
+        parent=plan.entries(parent, list(parent.iterdir())),
+        contributions=(PART,),
+        tokens=10,
+    )
+    plan.write_document(folder / "result.json", result)
+
+
+def test_finished_rounds_become_models_once(base: Any, campaign: str, recorder: Recorder, tmp_path: Path) -> None:
+    assert recorder.lay_out_parent(campaign, tmp_path) == 1
+    finish_round(tmp_path, campaign, 1)
+    finish_round(tmp_path, campaign, 2)
+    finish_round(tmp_path, campaign, 3, name="3.partial")
+    assert [model.model for model in recorder.record_finished(campaign, tmp_path)] == ["tiny-1.1", "tiny-1.2"]
+    assert recorder.record_finished(campaign, tmp_path) == []
+    with base.database.session() as session:
+        second = registry.get(session, "tiny-1.2")
+        assert (second.parent, second.round, second.tokens) == ("tiny-1.1", 2, 120)
+        assert second.parameters == 6
+        assert registry.contributions(second) == [PART]
+    assert base.blobs.read(digest_bytes(weights(2))) == weights(2)
+    assert base.blobs.read(digest_bytes(weights(-2))) == weights(-2)
+
+
+def test_the_next_round_starts_from_the_last_recorded_model(campaign: str, recorder: Recorder, tmp_path: Path) -> None:
+    recorder.lay_out_parent(campaign, tmp_path)
+    finish_round(tmp_path, campaign, 1)
+    recorder.record_finished(campaign, tmp_path)
+    assert recorder.lay_out_parent(campaign, tmp_path) == 2
+    assert (plan.model_directory(tmp_path, 1) / "model.safetensors").read_bytes() == weights(1)
+    assert plan.read_result(tmp_path, 1) is None
+
+
+def test_a_result_that_does_not_follow_its_parent_is_dropped(campaign: str, recorder: Recorder, tmp_path: Path) -> None:
+    recorder.lay_out_parent(campaign, tmp_path)
+    (tmp_path / "parent" / "model.safetensors").write_bytes(weights(9))
+    finish_round(tmp_path, campaign, 1)
+    assert recorder.record_finished(campaign, tmp_path) == []
+    assert plan.read_result(tmp_path, 1) is None
+
+
+def test_after_a_stop_nothing_is_recorded(base: Any, campaign: str, recorder: Recorder, tmp_path: Path) -> None:
+    recorder.lay_out_parent(campaign, tmp_path)
+    finish_round(tmp_path, campaign, 1)
+    base.record(Stop(hub=ORIGIN, signer="core", target=campaign))
+    assert recorder.record_finished(campaign, tmp_path) == []
+
+
+def test_leftovers_of_a_killed_server_app_are_removed(campaign: str, recorder: Recorder, tmp_path: Path) -> None:
+    recorder.lay_out_parent(campaign, tmp_path)
+    finish_round(tmp_path, campaign, 1, name="1.partial")
+    plan.discard_unfinished(tmp_path)
+    assert not list((tmp_path / "rounds").iterdir())
