@@ -10,13 +10,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from trust.digests import CHUNK, Digest, Hasher, digest_bytes, digest_file, hex_of
-from trust.errors import Conflict, Corrupt, Invalid, NotFound
+from trust.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
 
 MAX_READ = 256 << 20
 
@@ -65,28 +65,24 @@ class BlobStore:
         return digest_file(self.path(digest)) == digest
 
     def put(self, data: bytes) -> Digest:
-        """Store and make durable."""
+        """Store and make durable. Raises `Unavailable` when the disk is full or fails."""
         digest = digest_bytes(data)
         if not self.has(digest):
-            temporary = self._partial / f"{secrets.token_hex(16)}.tmp"
-            with temporary.open("xb") as file:
+            with self._temporary() as (path, file):
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            self._publish(temporary, digest)
+                _settle(file)
+                self._publish(path, digest)
         return digest
 
     def put_file(self, source: Path) -> Digest:
-        """Copy a file in, hashed while it is copied, and make it durable."""
+        """Copy a file in, hashed while it is copied, and make it durable. Raises as `put`."""
         hasher = Hasher()
-        temporary = self._partial / f"{secrets.token_hex(16)}.tmp"
-        with source.open("rb") as incoming, temporary.open("xb") as file:
+        with source.open("rb") as incoming, self._temporary() as (path, file):
             while chunk := incoming.read(CHUNK):
                 hasher.update(chunk)
                 file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        self._publish(temporary, hasher.digest())
+            _settle(file)
+            self._publish(path, hasher.digest())
         return hasher.digest()
 
     def partial_size(self, owner: str, digest: Digest) -> int:
@@ -112,6 +108,17 @@ class BlobStore:
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._blobs).free
+
+    @contextmanager
+    def _temporary(self) -> Iterator[tuple[Path, IO[bytes]]]:
+        """A file that is gone after a failure."""
+        path = self._partial / f"{secrets.token_hex(16)}.tmp"
+        try:
+            with path.open("xb") as file:
+                yield path, file
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            raise Unavailable(f"The hub's disk does not take the data: {error.strerror}.", "Free some space.") from None
 
     def _partial_path(self, owner: str, digest: Digest) -> Path:
         return self._partial / f"{owner}-{hex_of(digest)}"
@@ -193,6 +200,11 @@ class Incoming:
             raise Conflict(f"The upload of {self._digest} stands at byte {here}, not {offset}.", "Resume from there.")
         while chunk := self._file.read(CHUNK):
             self._hasher.update(chunk)
+
+
+def _settle(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _sync(folder: Path) -> None:
