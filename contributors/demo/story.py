@@ -53,7 +53,7 @@ class Story:
         return f"127.0.0.1:{self.port}"
 
     def say(self, text: str) -> None:
-        out.print(f"[dim]{time.monotonic() - self.started:5.0f} s[/]  {text}", highlight=False)
+        out.print(f"[dim]{time.monotonic() - self.started:5.0f} s[/]  {text}", highlight=False, soft_wrap=True)
 
     # --- the steps ---------------------------------------------------------------------------------------------------
 
@@ -147,7 +147,10 @@ class Story:
         verified = self.viewer.coalition("release", "verify", folder)
         self.say(f"release {RELEASE} of {model}: {verified['files']} files verified offline")
         ledger = self.viewer.coalition("ledger", "verify")
-        self.say(f"ledger verified: {ledger['entries']} entries, {ledger['blobs_verified']} blobs hashed here")
+        self.say(
+            f"ledger verified: {ledger['entries']} entries; {ledger['blobs_verified']} blobs hashed here, "
+            f"{ledger['blobs_vouched']} private ones by the hub"
+        )
         return folder
 
     def dashboard(self) -> str:

@@ -11,18 +11,16 @@ from rich.table import Table
 
 
 def print_leaderboard(out: Console, board: dict[str, Any]) -> None:
-    """Tasks down, models across: there are more tasks than models."""
-    table = Table(title="Leaderboard", box=None, header_style="bold", pad_edge=False, title_justify="left")
-    table.add_column("suite/task")
-    table.add_column("metric")
+    """Tasks down, models across: there are more tasks than models. Fits into 80 columns."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("suite/task", no_wrap=True)
     for row in board["rows"]:
-        table.add_column(row["model"], justify="right")
+        table.add_column(row["model"], justify="right", no_wrap=True)
     for column in board["columns"]:
         cells = [_cell(row["scores"].get(column["key"])) for row in board["rows"]]
-        direction = "↑" if column["higher_is_better"] else "↓"
-        table.add_row(column["key"], f"{column['metric']} {direction}", *cells)
-    out.print()
-    out.print(table)
+        table.add_row(f"{column['key']} {'↑' if column['higher_is_better'] else '↓'}", *cells)
+    out.print("\n[bold]Leaderboard[/]  ↑ accuracy, ↓ bits per byte; value±standard error")
+    out.print(table, highlight=False)
 
 
 def print_summary(
@@ -51,17 +49,17 @@ def print_summary(
     out.print(f"\n[bold]{models[-1]} writes[/]")
     for line in sample.strip().splitlines():
         out.print(f"  {line}", highlight=False, markup=False)
-    out.print("\n[bold]Where things lie[/]")
-    out.print(f"  {directory}/hub       the hub: ledger, blobs, database, keys")
-    out.print(f"  {directory}/MEMBER    a member: home, submitted and private text, suite")
-    out.print(f"  {directory}/release-1.0   the signed release")
+    out.print(f"\n[bold]Where things lie[/] in {directory}", soft_wrap=True, highlight=False)
+    out.print("  hub/          ledger, blobs, database, keys")
+    out.print("  MEMBER/       a member: home, submitted and private text, suite")
+    out.print("  release-1.0/  the signed release")
+    out.print("  logs/         what every process said")
     out.print("\n[bold]Look further[/]")
     out.print(f"  {url}   the dashboard")
+    out.print(f"  export COALITION_HOME={directory}/viewer/home", soft_wrap=True, highlight=False)
+    out.print(f"  .venv/bin/coalition leaderboard | ledger verify | model lineage {models[-1]}", highlight=False)
     out.print(
-        f"  COALITION_HOME={directory}/viewer/home .venv/bin/coalition leaderboard | ledger verify | model lineage {models[-1]}"
-    )
-    out.print(
-        f"  COALITION_HOME={directory}/viewer/home .venv/bin/coalition ledger verify --store {directory}/hub   (offline)\n"
+        f"  .venv/bin/coalition ledger verify --store {directory}/hub   (offline)\n", soft_wrap=True, highlight=False
     )
 
 
@@ -76,4 +74,4 @@ def moves(board: dict[str, Any], first: str, last: str) -> list[tuple[dict[str, 
 
 
 def _cell(score: dict[str, Any] | None) -> str:
-    return f"{score['value']:.3f} ±{score['standard_error']:.3f}" if score else "-"
+    return f"{score['value']:.3f}±{score['standard_error']:.3f}" if score else "-"
