@@ -14,11 +14,12 @@ from pathlib import Path
 from hub.guard import guarded
 
 TAIL = 16_000
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_VISIBLE_DEVICES")
 
 
 def worker_environment(threads: int, loopback: bool) -> dict[str, str]:
     """What a worker may see: no credentials of ours, no network for libraries that would like to call home."""
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR") if key in os.environ}
+    kept = {key: os.environ[key] for key in KEPT if key in os.environ}
     environment = {
         **kept,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),

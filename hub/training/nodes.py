@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from protos.coalition.v1 import training_pb2
 
-SILENCE = 15.0  # seconds without a heartbeat after which a node counts as lost
+SILENCE = 10.0  # seconds without a heartbeat after which a node counts as lost
 
 
 @dataclass

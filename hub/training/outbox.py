@@ -49,7 +49,8 @@ class Outbox:
                 continue
             changed.clear()
             try:
-                await asyncio.wait_for(changed.wait(), heartbeat)
+                async with asyncio.timeout(heartbeat):
+                    await changed.wait()
             except TimeoutError:
                 if self._waiting is waiting:
                     yield training_pb2.NodeMessage(heartbeat=training_pb2.Heartbeat())

@@ -35,9 +35,14 @@ def checkpoint_claim(origin: str, work: Work, step: int) -> Checkpoint:
 def model_claim(
     origin: str, model: str, parameters: int, work: Work, row: RunRow, datasets: Sequence[Accepted[DatasetFile]]
 ) -> Model:
-    """A finished run's model with all that went into it."""
+    """A finished run's model with all that went into it.
+
+    Batches are drawn evenly from all packed tokens, so each dataset counts by its share of them.
+    """
     spec = RunSpec.read(row.spec)
-    per_dataset = work.prepared.tokens_by_dataset if work.prepared else {}
+    trained = spec.training.steps * spec.training.batch_size * work.world * spec.training.sequence_length
+    packed = work.prepared.tokens_by_dataset if work.prepared else {}
+    total = sum(packed.values()) or 1
     return Model(
         hub=origin,
         signer=HUB,
@@ -47,7 +52,7 @@ def model_claim(
         payload=row.payload,
         parameters=parameters,
         architecture=spec.architecture.family,
-        tokens=spec.training.steps * spec.training.batch_size * work.world * spec.training.sequence_length,
+        tokens=trained,
         files=work.model,
         data=tuple(
             DataUsed(
@@ -55,7 +60,7 @@ def model_claim(
                 payload=dataset.payload,
                 member=dataset.member,
                 licence=dataset.licence,
-                tokens=per_dataset.get(dataset.id, 0),
+                tokens=trained * packed.get(dataset.id, 0) // total,
             )
             for dataset in datasets
         ),

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -36,7 +37,7 @@ from protos.coalition.v1 import training_pb2
 from protos.documents.runs import RunSpec
 from trust.errors import Problem
 
-PATIENCE = 20.0  # seconds a working node may be away before its attempt counts as lost
+PATIENCE = 15.0  # seconds a working node may be away before its attempt counts as lost
 RETURN = 60.0  # seconds to wait for the nodes that hold a checkpoint's shards before starting over elsewhere
 TICK = 1.0
 LONGEST_PAUSE = 30.0
@@ -100,10 +101,10 @@ class Scheduler:
         self._journal.listen(lambda entry: self._heard_ledger(loop, entry))
         await self._load()
         while True:
-            try:
-                event = await asyncio.wait_for(self._events.get(), TICK)
-            except TimeoutError:
-                event = None
+            event = None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK):  # not wait_for: Python 3.11's may swallow a cancellation
+                    event = await self._events.get()
             await self._handle(event)
 
     def _heard_ledger(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:

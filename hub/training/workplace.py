@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -17,8 +18,9 @@ from protos.transport import blobs
 from trust.digests import Digest, digest_file, hex_of
 from trust.errors import Corrupt, Unavailable
 
-HUB_AWAY = 1800.0  # seconds for which a transfer is tried again while the hub is away
+HUB_AWAY = 900.0  # seconds for which a transfer is tried again while the hub is away
 LONGEST_PAUSE = 5.0
+_log = logging.getLogger(__name__)
 
 
 class Workplace:
@@ -74,9 +76,10 @@ async def _again(function: Callable[..., Any], *arguments: Any) -> Any:
     while True:
         try:
             return await asyncio.to_thread(function, *arguments)
-        except Unavailable:
+        except Unavailable as problem:
             if time.monotonic() > end:
                 raise
+            _log.warning("a transfer is tried again: %s", problem.what)
         except Corrupt:
             if damaged:
                 raise

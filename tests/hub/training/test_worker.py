@@ -7,16 +7,18 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
+from hub.training import shards
 from hub.training.launch import torchrun, worker_environment
 from hub.training.prepare import main as prepare
 from trust.digests import digest_file
 
 pytestmark = pytest.mark.system
-STEPS = 8
+STEPS = 10
 SPEC = {
     "name": "tiny",
     "architecture": {
@@ -85,6 +87,16 @@ class Gang:
         path = self.folders[rank] / "events.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
+    def checkpoints(self, rank: int) -> list[dict[str, object]]:
+        return [event for event in self.events(rank) if event["kind"] == "checkpoint"]
+
+    def wait_for_checkpoints(self) -> None:
+        """Until every rank has its first."""
+        end = time.monotonic() + 120
+        while not all(self.checkpoints(rank) for rank in range(2)):
+            assert time.monotonic() < end, (self.folders[0] / "log").read_text()[-2000:]
+            time.sleep(0.05)
+
     def wait(self) -> list[int]:
         return [process.wait(120) for process in self.ranks]
 
@@ -98,16 +110,24 @@ def last_loss(gang: Gang) -> object:
     return [event["loss"] for event in gang.events(0) if event["kind"] == "progress"][-1]
 
 
-def test_two_ranks_train_checkpoint_and_resume_to_the_same_model(prepared: Path, tmp_path: Path) -> None:
-    whole = Gang(prepared, tmp_path, 1, 0)
+def test_a_killed_gang_resumes_to_the_very_model_of_an_uninterrupted_one(prepared: Path, tmp_path: Path) -> None:
+    whole = Gang(prepared, tmp_path / "whole", 1, 0)
     assert whole.wait() == [0, 0], (whole.folders[0] / "log").read_text()[-2000:]
-    saved = [[event for event in whole.events(rank) if event["kind"] == "checkpoint"] for rank in range(2)]
-    assert [[event["step"] for event in events] for events in saved] == [[4], [4]]
+    saved = [whole.checkpoints(rank) for rank in range(2)]
+    assert [[event["step"] for event in events] for events in saved] == [[4, 8], [4, 8]]
     assert saved[0][0]["shard"] != saved[1][0]["shard"]
     assert saved[0][0]["weights"]
     assert not saved[1][0]["weights"]
-    resumed = Gang(prepared, tmp_path, 2, 4)
-    assert resumed.wait() == [0, 0]
+    cut = Gang(prepared, tmp_path / "cut", 1, 0)
+    cut.wait_for_checkpoints()
+    cut.kill()
+    assert not (cut.folders[0] / "model").exists()
+    for rank in range(2):
+        held = tmp_path / "cut" / f"checkpoints-{rank}"
+        assert shards.holds(held, 4)
+        shards.rewind(held, 4)
+    resumed = Gang(prepared, tmp_path / "cut", 2, 4)
+    assert resumed.wait() == [0, 0], (resumed.folders[0] / "log").read_text()[-2000:]
     assert last_loss(resumed) == last_loss(whole)
     model = [digest_file(gang.folders[0] / "model" / "model.safetensors") for gang in (whole, resumed)]
     assert model[0] == model[1]

@@ -1,0 +1,181 @@
+"""A real hub with two node agents on loopback, and one dataset; parties are killed and come back."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contributors.demo.parties import BIN, Party, run
+from trust.errors import Problem
+
+SPEC = """
+name = "tiny"
+[architecture]
+vocab_size = 512
+hidden_size = 32
+intermediate_size = 64
+layers = 2
+heads = 2
+kv_heads = 1
+context_length = 64
+[training]
+steps = {steps}
+batch_size = {batch}
+sequence_length = 64
+learning_rate = 1e-2
+checkpoint_every = {every}
+[placement]
+nodes = 2
+"""
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` neighbouring ports that nobody uses now."""
+    for first in random.sample(range(33_000, 60_000, count), 100):
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+        except OSError:
+            continue
+        return first
+    raise RuntimeError("no free ports")
+
+
+def pids(*words: str) -> list[int]:
+    """Processes whose command line holds all of these words."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except (OSError, ValueError):
+            continue
+        if entry.name.isdigit() and all(word in line for word in words):
+            found.append(int(entry.name))
+    return found
+
+
+@dataclass
+class Cluster:
+    """The hub's and the agents' processes by name."""
+
+    directory: Path
+    port: int
+    core: Party
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def serve(self) -> None:
+        self._start("hub", "serve", self.directory / "hub")
+        self.wait("the hub", self._answers, 60)
+
+    def attach(self, node: str, **environment: str) -> None:
+        arguments = ["node", self.directory / node, "--hub", f"127.0.0.1:{self.port}", "--name", node]
+        self._start(node, *arguments, **environment)
+
+    def kill(self, name: str) -> None:
+        """kill -9 of the process itself alone: its children must notice by themselves."""
+        process = self.running.pop(name)
+        process.kill()
+        process.wait()
+
+    def kill_rank(self, node: str) -> None:
+        """kill -9 of the node's worker, below torchrun."""
+        (worker,) = self.workers(node)
+        os.kill(worker, signal.SIGKILL)
+
+    def workers(self, node: str) -> list[int]:
+        """The node's torchrun workers."""
+        return [
+            pid for pid in pids("hub.training.rank", f"{self.directory / node}/") if pid not in self._launchers(node)
+        ]
+
+    def _launchers(self, node: str) -> list[int]:
+        return pids("torch.distributed.run", f"{self.directory / node}/")
+
+    def launch(self, steps: int, every: int, batch: int = 4) -> str:
+        spec = self.directory / "run.toml"
+        spec.write_text(SPEC.format(steps=steps, every=every, batch=batch))
+        return str(self.core.coalition("run", "launch", spec)["id"])
+
+    def show(self, identifier: str) -> dict[str, Any]:
+        return dict(self.core.coalition("run", "show", identifier))
+
+    def said(self, identifier: str) -> list[str]:
+        """Every message about a run that has ended."""
+        return [event["message"] for event in self.core.follow("run", "watch", identifier) if event["message"]]
+
+    def wait(self, what: str, ready: Callable[[], object], seconds: float = 180) -> None:
+        """A hub that is just being restarted counts as not ready."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                if ready():
+                    return
+            except Problem:
+                pass
+            if time.monotonic() > deadline:
+                logs = [f"--- {path.name}\n{path.read_text()[-2500:]}" for path in self.directory.glob("*.log")]
+                raise AssertionError(f"{what}: not within {seconds} s\n" + "\n".join(logs))
+            time.sleep(0.3)
+
+    def close(self) -> None:
+        for process in reversed(list(self.running.values())):
+            process.terminate()
+        for process in self.running.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port + 1)) == 0
+
+    def _start(self, name: str, *arguments: object, **environment: str) -> None:
+        command = [str(part) for part in (BIN / "coalition-hub", *arguments)]
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self.running[name] = subprocess.Popen(
+                command,
+                env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Enrolled, with a dataset, both nodes attached."""
+    directory = tmp_path_factory.mktemp("cluster")
+    cluster = Cluster(directory, free_ports(3), Party("core", directory / "core"))
+    hub = directory / "hub"
+    run([BIN / "coalition-hub", "init", hub, "--name", "test-hub", "--port", cluster.port])
+    try:
+        cluster.serve()
+        token = run([BIN / "coalition-hub", "invite", hub, "--organisation", "Core Team", "--role", "core"]).strip()
+        cluster.core.coalition("enrol", "--hub", f"127.0.0.1:{cluster.port}", "--token", token)
+        data = directory / "data"
+        data.mkdir()
+        texts = [text for text in Path(os.__file__).read_text().split("\n\n") if len(text) > 40]
+        (data / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        described = ("--name", "sources", "--domain", "code", "--licence", "PSF-2.0")
+        cluster.core.coalition("data", "submit", data, *described)
+        for node in ("node-1", "node-2"):
+            command = [BIN / "coalition-hub", "invite", hub, "--organisation", "Core Team", "--node", node]
+            cluster.attach(node, COALITION_TOKEN=run(command).strip())
+        yield cluster
+    finally:
+        cluster.close()

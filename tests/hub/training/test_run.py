@@ -1,0 +1,55 @@
+"""Base runs through a real hub and two node agents, with every part of it killed once."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.hub.training.conftest import Cluster
+
+pytestmark = pytest.mark.system
+
+
+def steps(cluster: Cluster, run: str) -> list[int]:
+    return [int(checkpoint["step"]) for checkpoint in cluster.show(run)["checkpoints"]]
+
+
+def test_a_run_survives_a_killed_worker_a_killed_node_lost_shards_and_a_killed_hub(cluster: Cluster) -> None:
+    run = cluster.launch(steps=60, every=10)
+    cluster.wait("the first checkpoint", lambda: steps(cluster, run))
+    cluster.kill_rank("node-2")
+    cluster.wait("the second attempt", lambda: cluster.show(run)["attempt"] == 2)
+    cluster.wait("its workers", lambda: cluster.workers("node-1") and cluster.workers("node-2"))
+    cluster.kill("node-1")
+    cluster.wait("the end of what it started", lambda: not cluster.workers("node-1"), 5)
+    shutil.rmtree(cluster.directory / "node-1" / "runs" / run / "checkpoints")
+    cluster.attach("node-1")
+    cluster.wait("the attempt from the start", lambda: cluster.show(run)["attempt"] == 4 and cluster.workers("node-2"))
+    cluster.kill("hub")
+    cluster.serve()
+    cluster.wait("the end", lambda: cluster.show(run)["state"] in ("finished", "failed"))
+    ended, said = cluster.show(run), cluster.said(run)
+    assert ended["state"] == "finished", said
+    assert ended["attempt"] == 4, said
+    assert any("SIGKILL" in message or "closed" in message.lower() for message in said), said
+    assert any("node-1 has lost its shards: training starts over" in message for message in said), said
+    assert said[-1] == f"model {ended['model']} is registered"
+    losses = {int(point["step"]): point["value"] for point in ended["metrics"] if point["name"] == "loss"}
+    assert max(losses) == 60
+    assert losses[60] < losses[5]
+    models = cluster.core.coalition("model", "list")
+    assert [model["id"] for model in models] == [ended["model"]]
+    assert cluster.core.coalition("ledger", "verify")["problems"] == []
+
+
+def test_a_cancelled_run_stops_its_workers_and_leaves_nothing_on_the_nodes(cluster: Cluster) -> None:
+    run = cluster.launch(steps=100_000, every=50_000)
+    cluster.wait("the workers", lambda: cluster.workers("node-1") and cluster.workers("node-2"))
+    cluster.core.coalition("run", "cancel", run)
+    cluster.wait("the end", lambda: cluster.show(run)["state"] == "cancelled", 30)
+    cluster.wait("the workers' end", lambda: not (cluster.workers("node-1") or cluster.workers("node-2")), 15)
+    folders = [cluster.directory / node / "runs" / run for node in ("node-1", "node-2")]
+    cluster.wait("empty nodes", lambda: not any(folder.exists() for folder in folders), 15)

@@ -1,0 +1,437 @@
+"""The scheduler over a real ledger and database; the nodes' side of the conversations is spoken by the tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+from sqlmodel import col, select
+
+from hub.ledger.tables import LedgerEntry
+from hub.models import registry
+from hub.progress.log import Progress
+from hub.training import projection, scheduler, store
+from hub.training.nodes import Attached
+from hub.training.scheduler import Scheduler
+from hub.training.states import MAX_FAILURES
+from hub.training.tables import RunRow
+from protos.coalition.v1 import common_pb2, training_pb2
+from protos.documents.runs import Run, RunSpec, Stop
+from protos.documents.submissions import Dataset, DatasetFile
+from tests.hub.conftest import ORIGIN, Base
+from trust.digests import digest_bytes
+
+SPEC = RunSpec.read(
+    {
+        "name": "tiny",
+        "architecture": {
+            "vocab_size": 512,
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "layers": 1,
+            "heads": 2,
+            "kv_heads": 1,
+            "context_length": 64,
+        },
+        "training": {
+            "steps": 30,
+            "batch_size": 2,
+            "sequence_length": 64,
+            "learning_rate": 0.01,
+            "checkpoint_every": 10,
+        },
+        "placement": {"nodes": 2},
+    }
+)
+SHARD = digest_bytes(b"a shard")
+TEXT = b'{"text": "one"}\n'
+
+
+@dataclass
+class Hub:
+    """One life of a hub's scheduler; `base` outlives it."""
+
+    base: Base
+    progress: Progress
+    scheduler: Scheduler
+
+    def launch(self) -> str:
+        return self.base.record(Run(hub=ORIGIN, signer="core", spec=SPEC)).id
+
+    def run(self, run: str) -> RunRow:
+        with self.base.database.session() as session:
+            return store.get(session, run)
+
+    async def ended(self, run: str) -> RunRow:
+        async with asyncio.timeout(20):
+            while not self.run(run).outcome:
+                await asyncio.sleep(0.02)
+        return self.run(run)
+
+    def kinds(self) -> list[str]:
+        """The kinds of the ledger's entries in order."""
+        with self.base.database.session() as session:
+            return [entry.kind for entry in session.exec(select(LedgerEntry).order_by(col(LedgerEntry.index)))]
+
+    def file(self, path: str, data: bytes = b"data") -> common_pb2.File:
+        """As a node uploads it."""
+        return common_pb2.File(path=path, digest=self.base.blobs.put(data), size=len(data))
+
+    async def heard(self, node: Node) -> None:
+        """Wait until everything that the node said has been dealt with: the answer to a stray message comes after it."""
+        node.say(failed=training_pb2.TaskFailed(run="run-nobody", attempt=1))
+        assert (await node.told("stop")).stop.run == "run-nobody"
+
+
+class Node:
+    """An agent as the scheduler sees it."""
+
+    def __init__(self, hub: Hub, name: str, run: str = "", attempt: int = 0) -> None:
+        self._hub, self.name = hub, name
+        self.attached = Attached(name, training_pb2.Hello(run=run, attempt=attempt))
+        hub.scheduler.attach(self.attached)
+
+    async def told(self, kind: str) -> training_pb2.HubMessage:
+        """The next order, which must be of this kind."""
+        async with asyncio.timeout(10):
+            message = await self.attached.outgoing.get()
+        assert message is not None
+        assert message.WhichOneof("kind") == kind, message
+        return message
+
+    def leave(self) -> None:
+        self._hub.scheduler.detach(self.attached)
+
+    def say(self, **content: object) -> None:
+        self._hub.scheduler.say(self.name, training_pb2.NodeMessage(**content))  # type: ignore[arg-type]
+
+    def prepared(self, run: str, attempt: int = 1) -> None:
+        self.say(
+            prepared=training_pb2.Prepared(
+                run=run,
+                attempt=attempt,
+                tokenizer=[self._hub.file("tokenizer.json")],
+                tokens=self._hub.file("tokens.safetensors"),
+                token_count=640,
+            )
+        )
+
+    def saved(self, run: str, step: int, attempt: int = 1, *, weights: bool = False) -> None:
+        message = training_pb2.CheckpointSaved(run=run, attempt=attempt, step=step, loss=2.5, shard=SHARD)
+        if weights:
+            message.weights.CopyFrom(self._hub.file(f"weights-{step}.safetensors", b"weights %d" % step))
+        self.say(checkpoint=message)
+
+    def trained(self, run: str, attempt: int = 1, *, model: bool = False) -> None:
+        weights = save({"embedding": np.zeros((4, 8), np.float32)})
+        files = [
+            self._hub.file("config.json"),
+            self._hub.file("tokenizer.json"),
+            self._hub.file("model.safetensors", weights),
+        ]
+        self.say(trained=training_pb2.Trained(run=run, attempt=attempt, model=files if model else []))
+
+    def failed(self, run: str, attempt: int, *, shards_lost: bool = False) -> None:
+        self.say(failed=training_pb2.TaskFailed(run=run, attempt=attempt, reason="no luck", shards_lost=shards_lost))
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pauses between attempts."""
+    monkeypatch.setattr(scheduler, "LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(scheduler, "TICK", 0.05)
+
+
+@pytest.fixture
+def ledger(base: Base) -> Base:
+    """A core member and one dataset."""
+    projection.register(base.journal)
+    base.enrol("core", "core")
+    file = DatasetFile(path="text.jsonl", digest=base.blobs.put(TEXT), size=len(TEXT), rows=1)
+    described = {"name": "texts", "domain": "law", "licence": "MIT", "provenance": "a test", "rows": 1}
+    base.record(Dataset.read({"hub": ORIGIN, "signer": "core", "files": (file,), **described}))
+    return base
+
+
+@asynccontextmanager
+async def living(base: Base) -> AsyncIterator[Hub]:
+    """A hub's scheduler from its start to its death."""
+    progress = Progress(base.database)
+    driver = Scheduler(database=base.database, blobs=base.blobs, journal=base.journal, progress=progress)
+    task = asyncio.create_task(driver.run())
+    try:
+        yield Hub(base, progress, driver)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def in_training(hub: Hub, run: str) -> tuple[Node, Node]:
+    """Two nodes that have just been told to train."""
+    first, second = Node(hub, "node-1"), Node(hub, "node-2")
+    await first.told("prepare")
+    first.prepared(run)
+    assert (await first.told("train")).train.rank == 0
+    assert (await second.told("train")).train.rank == 1
+    return first, second
+
+
+async def test_from_launch_to_model(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = Node(hub, "node-1"), Node(hub, "node-2")
+        prepare = (await first.told("prepare")).prepare
+        assert [file.digest for dataset in prepare.datasets for file in dataset.files] == [digest_bytes(TEXT)]
+        dataset = prepare.datasets[0].id
+        tokens = hub.file("tokens.safetensors")
+        first.say(
+            prepared=training_pb2.Prepared(
+                run=run,
+                attempt=1,
+                tokenizer=[hub.file("tokenizer.json")],
+                tokens=tokens,
+                token_count=640,
+                tokens_by_dataset={dataset: 640},
+            )
+        )
+        orders = [(await node.told("train")).train for node in (first, second)]
+        assert [(order.rank, order.world, order.resume_step) for order in orders] == [(0, 2, 0), (1, 2, 0)]
+        assert orders[0].master_port == orders[1].master_port
+        assert orders[1].tokens == tokens
+        first.saved(run, 10, weights=True)
+        second.saved(run, 10)
+        second.trained(run)
+        first.trained(run, model=True)
+        row = await hub.ended(run)
+        assert (row.outcome, row.model) == ("finished", "tiny-1")
+        assert hub.kinds()[-3:] == ["checkpoint", "model", "run-end"]
+        with ledger.database.session() as session:
+            model = registry.get(session, "tiny-1")
+            (used,) = registry.data_used(model)
+        assert (model.source, model.parameters, model.tokens) == (run, 32, 30 * 2 * 2 * 64)
+        assert (used.dataset, used.tokens, used.licence) == (dataset, model.tokens, "MIT")
+        for node in (first, second):
+            assert (await node.told("stop")).stop.over
+
+
+async def test_nothing_begins_before_the_gang_is_full(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first = Node(hub, "node-1")
+        await hub.heard(first)
+        work = hub.scheduler.work_on(run)
+        assert work is not None
+        assert work.phase == "queued"
+        Node(hub, "node-2")
+        assert (await first.told("prepare")).prepare.attempt == 1
+
+
+async def test_a_checkpoint_needs_every_rank_and_a_rank_is_who_speaks_not_what_it_says(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        first.saved(run, 10, weights=True)
+        impostor = training_pb2.CheckpointSaved(run=run, attempt=1, step=20, rank=0, loss=1.0, shard=SHARD)
+        impostor.weights.CopyFrom(hub.file("weights", b"forged"))
+        second.say(checkpoint=impostor)
+        await hub.heard(second)
+        assert "checkpoint" not in hub.kinds()
+        second.saved(run, 10)
+        await hub.heard(second)
+        assert hub.kinds().count("checkpoint") == 1
+        with ledger.database.session() as session:
+            (found,) = store.checkpoints(session, run)
+        assert (found.step, found.nodes) == (10, ["node-1", "node-2"])
+
+
+async def test_a_failed_attempt_resumes_and_late_messages_of_it_count_for_nothing(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        first.saved(run, 10, weights=True)
+        second.saved(run, 10)
+        second.failed(run, 1)
+        for node in (first, second):
+            assert (await node.told("stop")).stop.attempt == 1
+        for node in (first, second):
+            order = (await node.told("train")).train
+            assert (order.attempt, order.resume_step) == (2, 10)
+        first.trained(run, 1, model=True)
+        assert (await first.told("stop")).stop.attempt == 1
+        second.failed(run, 1)
+        assert (await second.told("stop")).stop.attempt == 1
+        work = hub.scheduler.work_on(run)
+        assert work is not None
+        assert (work.attempt, work.finished) == (2, frozenset())
+
+
+async def test_lost_shards_start_the_run_over_and_say_so(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        first.saved(run, 10, weights=True)
+        second.saved(run, 10)
+        second.failed(run, 1, shards_lost=True)
+        await second.told("stop")
+        assert (await second.told("train")).train.resume_step == 0
+        events = []
+        async with asyncio.timeout(10):
+            async for event in hub.progress.watch(run):
+                events.append(event.message)
+                if event.message.startswith("attempt 2 on"):
+                    break
+        assert "node-2 has lost its shards: training starts over" in events
+
+
+@pytest.mark.parametrize(
+    "wrong", ["missing blob", "unknown step", "not a number", "no digest", "no model", "bad weights"]
+)
+async def test_wrong_reports_end_the_attempt_and_record_nothing(ledger: Base, wrong: str) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        saved = training_pb2.CheckpointSaved(run=run, attempt=1, step=10, loss=1.0, shard=SHARD)
+        saved.weights.CopyFrom(hub.file("weights.safetensors"))
+        match wrong:
+            case "missing blob":
+                saved.weights.digest = digest_bytes(b"never uploaded")
+                second.saved(run, 10)
+            case "unknown step":
+                saved.step = 11
+            case "not a number":
+                saved.loss = float("nan")
+            case "no digest":
+                saved.shard = "../../etc/passwd"
+            case "no model":
+                first.trained(run)
+            case "bad weights":
+                files = [hub.file(name) for name in ("config.json", "tokenizer.json", "model.safetensors")]
+                first.say(trained=training_pb2.Trained(run=run, attempt=1, model=files))
+                second.trained(run)
+        if "model" not in wrong and wrong != "bad weights":
+            first.say(checkpoint=saved)
+        assert (await first.told("stop")).stop.attempt == 1
+        assert (await first.told("train")).train.attempt == 2
+        assert hub.kinds()[-1] == "run"
+
+
+async def test_what_cannot_be_shown_of_a_node_s_metrics_is_left_out(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, _ = await in_training(hub, run)
+        values = [("loss", 5, 2.5), ("loss", 6, float("nan")), ("<script>", 7, 1.0), ("loss", 999, 1.0)]
+        metrics = [common_pb2.Metric(step=step, name=name, value=value) for name, step, value in values]
+        first.say(progress=training_pb2.TrainingProgress(run=run, attempt=1, metrics=metrics))
+        await hub.heard(first)
+        assert [(metric.step, metric.name) for metric in hub.progress.metrics(run)] == [(5, "loss")]
+
+
+async def test_a_run_that_always_fails_ends_with_the_reason(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        for attempt in range(1, MAX_FAILURES + 1):
+            first.failed(run, attempt)
+            for node in (first, second):
+                await node.told("stop")
+                if attempt < MAX_FAILURES:
+                    assert (await node.told("train")).train.attempt == attempt + 1
+        row = await hub.ended(run)
+        assert row.outcome == "failed"
+        assert "node-1: no luck" in row.reason
+        assert hub.kinds()[-2:] == ["run", "run-end"]
+
+
+async def test_a_cancelled_run_ends_and_its_nodes_stop(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        ledger.record(Stop(hub=ORIGIN, signer="core", target=run, why="enough"))
+        row = await hub.ended(run)
+        assert (row.outcome, row.reason) == ("cancelled", "enough")
+        for node in (first, second):
+            assert (await node.told("stop")).stop.over
+
+
+async def test_a_node_that_comes_back_without_its_work_ends_the_attempt(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        second.leave()
+        await hub.heard(first)
+        work = hub.scheduler.work_on(run)
+        assert work is not None
+        assert work.phase == "training"
+        Node(hub, "node-2")
+        assert (await first.told("stop")).stop.attempt == 1
+        assert (await first.told("train")).train.attempt == 2
+
+
+async def test_a_node_that_stays_away_ends_the_attempt(ledger: Base, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheduler, "PATIENCE", 0.2)
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        second.leave()
+        stop = (await first.told("stop")).stop
+        assert (stop.attempt, stop.reason) == (1, "node-2 is lost")
+
+
+async def test_a_restarted_hub_adopts_what_its_nodes_still_do(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        await in_training(hub, run)
+    async with living(ledger) as hub:
+        first, second = Node(hub, "node-1", run, 1), Node(hub, "node-2", run, 1)
+        first.saved(run, 10, weights=True)
+        second.saved(run, 10)
+        first.trained(run, model=True)
+        second.trained(run)
+        assert (await hub.ended(run)).model == "tiny-1"
+        assert hub.kinds()[-3:] == ["checkpoint", "model", "run-end"]
+
+
+async def test_a_hub_that_died_between_model_and_end_adds_the_end_and_no_second_model(
+    ledger: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        dead = asyncio.Event()
+
+        async def die(*_: object) -> None:
+            dead.set()
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(hub.scheduler, "_end", die)
+        first.trained(run, model=True)
+        second.trained(run)
+        await asyncio.wait_for(dead.wait(), 10)
+    assert hub.kinds()[-1] == "model"
+    async with living(ledger) as hub:
+        assert (await hub.ended(run)).model == "tiny-1"
+        assert hub.kinds()[-2:] == ["model", "run-end"]
+
+
+async def test_a_node_of_a_forgotten_attempt_is_told_to_stop(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        node = Node(hub, "node-1", "run-000000000000", 7)
+        stop = (await node.told("stop")).stop
+        assert (stop.run, stop.attempt, stop.over) == ("run-000000000000", 7, True)
+
+
+async def test_two_runs_share_the_nodes_one_after_the_other(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        other = ledger.record(Run(hub=ORIGIN, signer="core", spec=SPEC.model_copy(update={"name": "other"}))).id
+        await hub.heard(first)
+        first.trained(run, model=True)
+        second.trained(run)
+        await first.told("stop")
+        assert (await first.told("prepare")).prepare.run == other
