@@ -4,10 +4,50 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from trust.errors import Invalid
 
 LOWER_IS_BETTER = frozenset({"bits_per_byte"})
+
+
+class Item(Protocol):
+    """One item of a task: log likelihoods in nats, what to divide them by, and the position of the right one if any."""
+
+    @property
+    def log_likelihoods(self) -> Sequence[float]: ...
+    @property
+    def lengths(self) -> Sequence[int]: ...
+    @property
+    def answer(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class Score:
+    """`baseline` is what guessing gets, where there is such a thing."""
+
+    value: float
+    standard_error: float
+    items: int
+    baseline: float | None = None
+
+
+def score(metric: str, items: Sequence[Item]) -> Score:
+    """What a task's items amount to. Raises `Invalid` for an unknown metric and for items that do not fit it."""
+    try:
+        if metric == "bits_per_byte":
+            value, error = bits_per_byte([i.log_likelihoods[0] for i in items], [i.lengths[0] for i in items])
+            return Score(value, error, len(items))
+        if metric in ("acc", "acc_norm"):
+            choices = [item.log_likelihoods for item in items]
+            answers = [range(len(item.log_likelihoods))[_position(item)] for item in items]
+            lengths = [item.lengths for item in items]
+            value, error = accuracy(choices, lengths, answers, normalised=metric == "acc_norm")
+            return Score(value, error, len(items), guessing([len(values) for values in choices]))
+    except (IndexError, ValueError, ZeroDivisionError):
+        raise Invalid(f"The items of the per-item log do not fit the metric {metric}.") from None
+    raise Invalid(f"There is no metric {metric[:40]!r}.")
 
 
 def accuracy(
@@ -53,6 +93,13 @@ def bits_per_byte(log_likelihoods: Sequence[float], sizes: Sequence[int]) -> tup
 def guessing(choices: Sequence[int]) -> float:
     """The accuracy of guessing: the mean of one over the number of choices."""
     return sum(1 / count for count in choices) / len(choices)
+
+
+def _position(item: Item) -> int:
+    """Of the right choice. Raises `ValueError` where there is none."""
+    if item.answer is None or item.answer < 0:
+        raise ValueError
+    return item.answer
 
 
 def _likeliest(values: Sequence[float], lengths: Sequence[int]) -> int:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Sequence
-from importlib.metadata import version
+from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 from hub.blobs import BlobStore
 from hub.database import Database
 from hub.evaluation import store
-from hub.evaluation.process import WorkerProcess
+from hub.evaluation.messages import Answer, Job, SuiteFolder
+from hub.evaluation.process import WorkerLost, WorkerProcess
 from hub.ledger.journal import Entry, Journal
 from hub.models import registry
 from hub.models.registry import ModelRow
@@ -23,16 +24,18 @@ from protos.documents.base import FileEntry
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import HUB
 from trust.digests import Digest, digest_file
-from trust.errors import Conflict, Corrupt, Problem, Unavailable
+from trust.errors import Conflict, Corrupt, Problem
 
 TRIES = 3
 SUITE_SECONDS = 3600.0
 IDLE = 60.0
 _log = logging.getLogger(__name__)
 
+Suite = Accepted[FileEntry]
+
 
 class Evaluator:
-    """`run` lives as long as the hub; `current` says which pair is being worked on."""
+    """`run` lives as long as the hub; `current` is the pair that is being worked on, `troubles` says what holds others up."""
 
     def __init__(self, *, settings: Settings, database: Database, blobs: BlobStore, journal: Journal) -> None:
         self._database, self._blobs, self._journal = database, blobs, journal
@@ -40,6 +43,7 @@ class Evaluator:
         self._worker = WorkerProcess(self._cache)
         self._news = asyncio.Event()
         self.current: tuple[str, str] | None = None
+        self.troubles: dict[tuple[str, str], str] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -67,82 +71,99 @@ class Evaluator:
         except TimeoutError:
             return
 
-    def _waiting(self) -> list[tuple[ModelRow, list[Accepted[FileEntry]]]]:
+    def _waiting(self) -> list[tuple[ModelRow, list[Suite]]]:
         with self._database.session() as session:
             return store.waiting(session)
 
-    async def _evaluate(self, model: ModelRow, suites: Sequence[Accepted[FileEntry]]) -> None:
-        """One model by the suites that it lacks. A worker that dies is given the rest again; then they are failures."""
+    async def _evaluate(self, model: ModelRow, suites: Sequence[Suite]) -> None:
+        """One model by the suites that it lacks. What is the hub's own trouble is left for later, and not recorded."""
         left = {suite.id: suite for suite in suites}
-        for attempt in range(1, TRIES + 1):
+        try:
+            folder = await asyncio.to_thread(self._lay_out, registry.files(model), self._cache / "models" / model.id)
+            jobs = await asyncio.to_thread(self._suite_folders, model, suites)
+            left = {suite: left[suite] for suite in jobs}
+            await self._ask(model, folder, left, jobs)
+        except (Problem, OSError) as error:
+            for suite in left:
+                self._held_up(model, suite, error)
+        finally:
+            self.current = None
+            await asyncio.to_thread(shutil.rmtree, self._cache / "models", ignore_errors=True)
+
+    async def _ask(
+        self, model: ModelRow, folder: Path, left: dict[str, Suite], folders: dict[str, SuiteFolder]
+    ) -> None:
+        """Let the worker answer until nothing is left. What it dies of `TRIES` times (the model, or one suite) has failed."""
+        deaths: Counter[str] = Counter()
+        while left:
+            blamed = ""  # the model, until it is loaded
+            job = Job(model=model.id, folder=str(folder), suites=tuple(folders[suite] for suite in left))
             try:
-                request = await asyncio.to_thread(self._request, model, list(left.values()))
-                self.current = (model.id, next(iter(left)))
-                async for answer in self._worker.ask(request, SUITE_SECONDS):
-                    await self._record(model, left.pop(answer["suite"]), answer)
-                    self.current = (model.id, next(iter(left), ""))
-            except Problem as problem:
-                _log.warning("evaluating %s, attempt %d: %s", model.id, attempt, problem.diagnostics())
-                if attempt == TRIES or not isinstance(problem, Unavailable):
-                    await self._fail(model, list(left.values()), problem.what)
-                    left.clear()
-            if not left:
-                break
-        self.current = None
-        shutil.rmtree(self._cache / "models", ignore_errors=True)
+                async with aclosing(self._worker.ask(job, SUITE_SECONDS)) as words:
+                    async for word in words:
+                        if isinstance(word, Answer):
+                            await self._take(model, left, word)
+                        blamed = next(iter(left), "")
+                        self.current = (model.id, blamed)
+                if left:
+                    raise WorkerLost("The evaluation worker left a suite out.")
+            except WorkerLost as lost:
+                deaths[blamed] += 1
+                _log.warning("evaluating %s by %s, try %d: %s", model.id, blamed or "any suite", deaths[blamed], lost)
+                if deaths[blamed] == TRIES:
+                    for suite in [blamed] if blamed else list(left):
+                        await self._take(model, left, Answer(suite=suite, failure=str(lost), seconds=0))
 
-    async def _fail(self, model: ModelRow, suites: Sequence[Accepted[FileEntry]], reason: str) -> None:
-        for suite in suites:
-            await self._record(model, suite, {"failure": reason, "seconds": 0.0})
+    async def _take(self, model: ModelRow, left: dict[str, Suite], answer: Answer) -> None:
+        if answer.suite not in left:
+            raise WorkerLost("The evaluation worker answered what it was not asked.")
+        await asyncio.to_thread(self._record, model, left[answer.suite], answer)
+        del left[answer.suite]
 
-    async def _record(self, model: ModelRow, suite: Accepted[FileEntry], answer: dict[str, Any]) -> None:
-        await asyncio.to_thread(self._record_now, model, suite, answer)
-
-    def _record_now(self, model: ModelRow, suite: Accepted[FileEntry], answer: dict[str, Any]) -> None:
+    def _record(self, model: ModelRow, suite: Suite, answer: Answer) -> None:
         samples = self._samples_path(suite)
-        claim = Evaluation.read(
-            {
-                "hub": self._journal.origin,
-                "signer": HUB,
-                "model": model.id,
-                "model_payload": model.payload,
-                "suite": suite.id,
-                "suite_payload": suite.payload,
-                "harness": f"lm-eval {version('lm-eval')}",
-                "scores": answer.get("scores", []),
-                "failure": answer.get("failure", "")[:2000],
-                "samples": self._blobs.put_file(samples) if "scores" in answer else None,
-                "seconds": round(answer["seconds"], 3),
-            }
+        claim = Evaluation(
+            hub=self._journal.origin,
+            signer=HUB,
+            model=model.id,
+            model_payload=model.payload,
+            suite=suite.id,
+            suite_payload=suite.payload,
+            harness=self._worker.harness,
+            scores=answer.scores,
+            failure=answer.failure,
+            samples=self._blobs.put_file(samples) if answer.scores else None,
+            seconds=round(answer.seconds, 3),
         )
         samples.unlink(missing_ok=True)
         try:
             self._journal.sign_and_record(claim)
         except Conflict:
-            return
+            return  # the same pair was recorded before the hub was stopped
+        self.troubles.pop((model.id, suite.id), None)
         _log.info("%s by %s: %s", model.id, suite.name, claim.failure or f"{len(claim.scores)} scores")
 
-    def _request(self, model: ModelRow, suites: Sequence[Accepted[FileEntry]]) -> dict[str, Any]:
-        """Lay out the model's and the suites' files, verified, for the worker."""
-        folder = self._lay_out(registry.files(model), self._cache / "models" / model.id)
-        return {
-            "model": model.id,
-            "folder": str(folder),
-            "suites": [
-                {
-                    "id": suite.id,
-                    "folder": str(self._lay_out(suite.files, self._cache / "suites" / suite.id)),
-                    "samples": str(self._samples_path(suite)),
-                }
-                for suite in suites
-            ],
-        }
+    def _suite_folders(self, model: ModelRow, suites: Sequence[Suite]) -> dict[str, SuiteFolder]:
+        """Every suite whose files are whole."""
+        found: dict[str, SuiteFolder] = {}
+        for suite in suites:
+            try:
+                folder = self._lay_out(suite.files, self._cache / "suites" / suite.id)
+            except (Problem, OSError) as error:
+                self._held_up(model, suite.id, error)
+            else:
+                found[suite.id] = SuiteFolder(id=suite.id, folder=str(folder), samples=str(self._samples_path(suite)))
+        return found
 
-    def _samples_path(self, suite: Accepted[FileEntry]) -> Path:
+    def _held_up(self, model: ModelRow, suite: str, error: Exception) -> None:
+        self.troubles[model.id, suite] = error.what if isinstance(error, Problem) else str(error)
+        _log.error("%s by %s has to wait: %s", model.id, suite, error)
+
+    def _samples_path(self, suite: Suite) -> Path:
         return self._cache / f"{suite.id}.samples.jsonl"
 
     def _lay_out(self, files: Sequence[FileEntry], folder: Path) -> Path:
-        """Raises `Corrupt` when a blob was changed on disk."""
+        """Copies of the blobs under their names. Raises `Corrupt` when one was changed on disk."""
         for file in files:
             target = folder / file.path
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -8,25 +8,27 @@ from sqlmodel import Session
 
 from hub.evaluation import store
 from hub.models import registry
-from hub.submissions import catalogue
+from hub.models.card import ScoreLine
 from learning.scoring import LOWER_IS_BETTER
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents.evaluations import TaskScore
 
 
 def leaderboard(session: Session) -> evaluation_pb2.Leaderboard:
-    """A row per model version, oldest first; a column per suite and task, of the scores that exist."""
-    suites = {suite.id: suite for suite in catalogue.suites(session)}
+    """A row per model version, oldest first; a column per current suite and task, of the scores that exist."""
+    suites = store.current_suites(session)
+    labels = store.labels(list(suites.values()))
     columns: dict[str, evaluation_pb2.LeaderboardColumn] = {}
     rows = {
         model.id: evaluation_pb2.LeaderboardRow(model=model.id, parent=model.parent, origin=model.origin)
         for model in registry.all_models(session)
     }
     for evaluation in store.recorded(session):
-        suite = suites[evaluation.suite]
+        if (suite := suites.get(evaluation.suite)) is None:
+            continue
         for score in store.scores(evaluation):
-            key = f"{suite.name}/{score.task}"
-            columns.setdefault(key, _column(key, suite.name, suite.domain, score))
+            key = f"{labels[suite.id]}/{score.task}"
+            columns.setdefault(key, _column(key, labels[suite.id], suite.domain, score))
             rows[evaluation.model].scores[key].CopyFrom(score_message(score))
     waiting = sum(len(lacking) for _, lacking in store.waiting(session))
     ordered = [columns[key] for key in sorted(columns)]
@@ -45,14 +47,22 @@ def score_message(score: TaskScore) -> evaluation_pb2.Score:
     )
 
 
-def scores_of(session: Session, model: str) -> list[tuple[str, TaskScore]]:
-    """(suite name, score) of everything that a model was evaluated by."""
-    suites = {suite.id: suite.name for suite in catalogue.suites(session)}
+def scores_of(session: Session, model: str) -> list[ScoreLine]:
+    """What a model got in the current suites, for its card."""
+    suites = store.current_suites(session)
+    labels = store.labels(list(suites.values()))
     return [
-        (suites[evaluation.suite], score)
-        for evaluation in store.recorded(session)
-        if evaluation.model == model
-        for score in store.scores(evaluation)
+        ScoreLine(
+            suite=labels[row.suite],
+            suite_payload=suites[row.suite].payload,
+            evaluation=row.id,
+            ledger_entry=row.index,
+            samples=row.samples,
+            score=score,
+        )
+        for row in store.recorded(session)
+        if row.model == model and row.suite in suites
+        for score in store.scores(row)
     ]
 
 

@@ -44,7 +44,7 @@ class Row:
         return len(self.prompt) + sum(len(tokens) - 1 for _, tokens in self.choices)
 
 
-class SharedPromptLM(HFLM):
+class SharedPromptLM(HFLM):  # type: ignore[misc]
     """HFLM for Llama models, which attend to everything; other classes are read HFLM's own way."""
 
     def _loglikelihood_tokens(
@@ -157,7 +157,7 @@ def _chosen(model: Any, hidden: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]
     """For each position: the log likelihood of the wanted token, and whether it is the likeliest."""
     step = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     values, greedy = [], []
-    for part, target in zip(hidden.split(step), wanted.split(step), strict=True):
+    for part, target in zip(torch.split(hidden, step), torch.split(wanted, step), strict=True):
         logits = model.lm_head(part.float())
         values.append(logits.gather(1, target[:, None])[:, 0] - logits.logsumexp(1))
         greedy.append(logits.argmax(1) == target)
@@ -166,5 +166,5 @@ def _chosen(model: Any, hidden: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]
 
 def _sums(order: Sequence[tuple[int, int]], values: Tensor, greedy: Tensor) -> dict[int, Answer]:
     lengths = [length for _, length in order]
-    parts = zip(order, values.split(lengths), greedy.split(lengths), strict=True)
+    parts = zip(order, torch.split(values, lengths), torch.split(greedy, lengths), strict=True)
     return {number: (float(part.double().sum()), bool(right.all())) for (number, _), part, right in parts}

@@ -6,37 +6,57 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from hub.evaluation.messages import Answer, Job, Word
 from hub.guard import guarded
-from trust.errors import Unavailable
+from trust.errors import Problem, Unavailable
 
 START_SECONDS = 180.0
-MAX_ANSWER = 16 << 20
+MAX_LINE = 16 << 20
+MAX_LOG = 1 << 20
+
+
+class WorkerLost(Exception):
+    """The worker died, or had to be stopped; the message says how."""
 
 
 class WorkerProcess:
-    """At most one child. `ask` starts it when it is not running."""
+    """At most one child. `ask` starts it when it is not running; `harness` is what it said that it computes with."""
 
     def __init__(self, cache: Path) -> None:
         self._cache = cache
         self._process: asyncio.subprocess.Process | None = None
+        self.harness = ""
 
-    async def ask(self, request: Mapping[str, Any], seconds: float) -> AsyncIterator[dict[str, Any]]:
-        """The answers, one per suite. Raises `Unavailable` when the worker dies or a suite takes longer than `seconds`."""
+    async def ask(self, job: Job, seconds: float) -> AsyncGenerator[Word | Answer, None]:
+        """`loaded`, then an answer per suite.
+
+        Raises `WorkerLost` when it dies or takes longer than `seconds` for one, and
+        `Unavailable` when it cannot even be started.
+
+        Whoever stops listening early (close the iterator) takes the worker with it: its answers would go to the next job.
+        """
         process = await self._running()
+        done = False
         try:
             if process.stdin is not None:
-                process.stdin.write(json.dumps(request).encode() + b"\n")
+                process.stdin.write(job.model_dump_json().encode() + b"\n")
                 await process.stdin.drain()
-            while "done" not in (answer := await self._answer(process, seconds)):
-                yield answer
-        except (OSError, TimeoutError):
-            await self.stop()
-            raise Unavailable("The evaluation worker died or took too long.") from None
+            while not done:
+                word = await self._hear(process, seconds)
+                done = isinstance(word, Word) and bool(word.done)
+                if not done:
+                    yield word
+        except (ConnectionError, ValueError):
+            raise WorkerLost(await self._end(process)) from None
+        except TimeoutError:
+            raise WorkerLost(f"The evaluation took longer than {seconds:.0f} seconds.") from None
+        finally:
+            if not done:
+                await self.stop()
 
     async def stop(self) -> None:
         if self._process is not None:
@@ -48,30 +68,49 @@ class WorkerProcess:
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is not None and self._process.returncode is None:
             return self._process
+        process = self._process = await self._start()
+        try:
+            word = await self._hear(process, START_SECONDS)
+        except (ConnectionError, ValueError, TimeoutError):
+            await self.stop()
+            raise Unavailable(f"The evaluation worker did not start; see {self._log}.") from None
+        self.harness = word.ready if isinstance(word, Word) else ""
+        return process
+
+    async def _start(self) -> asyncio.subprocess.Process:
         self._cache.mkdir(parents=True, exist_ok=True)
-        with (self._cache / "worker.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
+        keep = self._log.exists() and self._log.stat().st_size < MAX_LOG
+        with self._log.open("ab" if keep else "wb") as log:
+            return await asyncio.create_subprocess_exec(
                 *guarded([sys.executable, "-m", "hub.evaluation.worker"]),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
                 env=self._environment(),
-                limit=MAX_ANSWER,
+                limit=MAX_LINE,
             )
-        self._process = process
-        try:
-            await self._answer(process, START_SECONDS)
-        except (OSError, TimeoutError):
-            await self.stop()
-            raise Unavailable(f"The evaluation worker did not start; see {self._cache / 'worker.log'}.") from None
-        return process
 
-    async def _answer(self, process: asyncio.subprocess.Process, seconds: float) -> dict[str, Any]:
+    async def _hear(self, process: asyncio.subprocess.Process, seconds: float) -> Word | Answer:
         line = await asyncio.wait_for(process.stdout.readline(), seconds) if process.stdout is not None else b""
         if not line:
-            raise OSError("the worker is gone")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            raise ConnectionError
+        try:
+            value = json.loads(line)
+            return Answer.read(value) if "suite" in value else Word.read(value)
+        except (TypeError, Problem):
+            raise ValueError from None
+
+    async def _end(self, process: asyncio.subprocess.Process) -> str:
+        """How the worker ended, as a sentence."""
+        with suppress(TimeoutError):
+            code = await asyncio.wait_for(process.wait(), 5)
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            return f"The evaluation worker {how}."
+        return "The evaluation worker answered what it should not."
+
+    @property
+    def _log(self) -> Path:
+        return self._cache / "worker.log"
 
     def _environment(self) -> dict[str, str]:
         """No credentials, no network for libraries that would like to call home, their caches in our own folder."""
@@ -86,6 +125,7 @@ class WorkerProcess:
             "HF_EVALUATE_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
+            "TQDM_DISABLE": "1",
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)),
             "PYTHONUNBUFFERED": "1",
         }

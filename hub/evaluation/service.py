@@ -58,7 +58,10 @@ class EvaluationsService(evaluation_pb2_grpc.EvaluationsServicer):
                     answer.waiting += 1
                     if model in ("", lacking.id) and suite in ("", wanted.id):
                         state = "running" if self._evaluator.current == (lacking.id, wanted.id) else "waiting"
-                        answer.evaluations.add(model=lacking.id, suite=wanted.id, suite_name=wanted.name, state=state)
+                        reason = self._evaluator.troubles.get((lacking.id, wanted.id), "")
+                        answer.evaluations.add(
+                            model=lacking.id, suite=wanted.id, suite_name=wanted.name, state=state, reason=reason
+                        )
         return answer
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from sqlmodel import Session, col, select
@@ -14,6 +15,8 @@ from hub.submissions.catalogue import Accepted
 from protos.documents.base import FileEntry
 from protos.documents.evaluations import TaskScore
 from trust.errors import NotFound
+
+Suite = Accepted[FileEntry]
 
 
 def find(session: Session, model: str, suite: str) -> EvaluationRow | None:
@@ -30,13 +33,28 @@ def get(session: Session, evaluation: str) -> EvaluationRow:
 
 
 def recorded(session: Session) -> Sequence[EvaluationRow]:
+    """Every evaluation, oldest first."""
     return session.exec(select(EvaluationRow).order_by(col(EvaluationRow.index))).all()
 
 
-def waiting(session: Session) -> list[tuple[ModelRow, list[Accepted[FileEntry]]]]:
-    """Models with the suites that they were not evaluated by, oldest model first."""
+def current_suites(session: Session) -> dict[str, Suite]:
+    """By identifier: the last submitted version of every member's suites, oldest first. Older ones are history."""
+    newest = {(suite.member, suite.name): suite for suite in catalogue.suites(session)}
+    return {suite.id: suite for suite in newest.values()}
+
+
+def labels(suites: Sequence[Suite]) -> dict[str, str]:
+    """What to call each suite: its name, with the member's in front where two members chose the same."""
+    members: dict[str, set[str]] = defaultdict(set)
+    for suite in suites:
+        members[suite.name].add(suite.member)
+    return {s.id: s.name if len(members[s.name]) == 1 else f"{s.member}:{s.name}" for s in suites}
+
+
+def waiting(session: Session) -> list[tuple[ModelRow, list[Suite]]]:
+    """Models with the current suites that they were not evaluated by, oldest model first."""
     done = {(row.model, row.suite) for row in recorded(session)}
-    suites = catalogue.suites(session)
+    suites = current_suites(session).values()
     pairs = [
         (model, [suite for suite in suites if (model.id, suite.id) not in done])
         for model in registry.all_models(session)

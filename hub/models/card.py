@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from protos.documents.evaluations import TaskScore
 
@@ -31,6 +33,18 @@ class RoundLine:
 
 
 @dataclass(frozen=True)
+class ScoreLine:
+    """A score of one task, and the signed evaluation it stands in. `samples` is the digest of the per-item log."""
+
+    suite: str
+    suite_payload: str
+    evaluation: str
+    ledger_entry: int
+    samples: str
+    score: TaskScore
+
+
+@dataclass(frozen=True)
 class Facts:
     """Everything that a card says."""
 
@@ -44,7 +58,7 @@ class Facts:
     code_version: str
     data: Sequence[DataLine]
     rounds: Sequence[RoundLine]
-    scores: Sequence[tuple[str, TaskScore]]
+    scores: Sequence[ScoreLine]
 
 
 def model_card(facts: Facts) -> str:
@@ -55,18 +69,29 @@ def model_card(facts: Facts) -> str:
 
 
 def _front_matter(facts: Facts) -> list[str]:
-    licences = sorted({line.licence for line in facts.data})
-    return [
-        "---",
-        "license: other",
-        f"license_name: {licences[0] if len(licences) == 1 else 'see-data-licences'}",
-        "library_name: transformers",
-        "pipeline_tag: text-generation",
-        "language: en",
-        "tags: [coalition, federated]",
-        "---",
-        "",
-    ]
+    """YAML as huggingface.co/docs/hub/model-cards has it; every value is JSON, which is YAML that nothing can break out of."""
+    values: dict[str, Any] = {
+        "license": "other",
+        "license_name": "see-data-licences",
+        "license_link": "README.md#data",
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["coalition", "federated"],
+        "datasets": sorted({f"{line.member}/{line.name}" for line in facts.data}),
+    }
+    if len(facts.lineage) > 1:
+        values |= {"base_model": facts.lineage[-1], "base_model_relation": "finetune"}
+    if facts.scores:
+        values["model-index"] = [{"name": facts.model, "results": [_result(line) for line in facts.scores]}]
+    return ["---", *(f"{key}: {json.dumps(value)}" for key, value in values.items()), "---", ""]
+
+
+def _result(line: ScoreLine) -> dict[str, Any]:
+    return {
+        "task": {"type": "text-generation"},
+        "dataset": {"type": line.suite, "name": f"{line.suite}/{line.score.task}", "revision": line.suite_payload},
+        "metrics": [{"type": line.score.metric, "value": round(line.score.value, 6), "name": line.score.metric}],
+    }
 
 
 def _introduction(facts: Facts) -> list[str]:
@@ -110,12 +135,27 @@ def _rounds(facts: Facts) -> list[str]:
 
 
 def _scores(facts: Facts) -> list[str]:
+    if not facts.scores:
+        return ["## Scores", "", "Not evaluated yet.", ""]
     rows = [
-        f"| {suite} | {s.task} | {s.metric} | {s.value:.4f} | {s.standard_error:.4f} | {s.items} |"
-        for suite, s in facts.scores
+        f"| {line.suite} | {s.task} | {s.metric} | {s.value:.4f} | {s.standard_error:.4f} | {_guessing(s)} | {s.items} |"
+        for line in facts.scores
+        for s in [line.score]
     ]
-    table = ["| suite | task | metric | value | standard error | items |", "|---|---|---|---|---|---|", *rows]
-    return ["## Scores", "", *(table if rows else ["Not evaluated yet."]), ""]
+    return [
+        "## Scores",
+        "",
+        "By the suites of the members; bits per byte are better when lower.",
+        "",
+        "| suite | task | metric | value | standard error | guessing | items |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _guessing(score: TaskScore) -> str:
+    return "" if score.baseline is None else f"{score.baseline:.3f}"
 
 
 def _proof(facts: Facts) -> list[str]:
@@ -123,7 +163,8 @@ def _proof(facts: Facts) -> list[str]:
         "## Checking this release",
         "",
         "`coalition release verify DIR` checks every byte, the signature and the ledger proof offline.",
-        "`provenance.json` lists the digests of everything that went in. The signature is a Sigstore bundle that public tools read:",
+        "`provenance.json` lists the digests and ledger entries of everything that went in.",
+        "The signature is a Sigstore bundle that public tools read:",
         "",
         "    model_signing verify key DIR --signature DIR/model.sig --public_key DIR/keys/signer.pem",
         "",

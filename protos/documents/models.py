@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Licence
+
+Version = Annotated[str, StringConstraints(pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")]
+"""Of a release; also its identifier in the ledger."""
 
 
 class DataUsed(Document):
@@ -53,7 +56,7 @@ class Model(Claim):
 class Release(Claim):
     """Signed by a core member: this folder, under this version. `bundle` is the Sigstore bundle over the same files."""
 
-    version: str = Field(pattern=r"^[0-9A-Za-z][0-9A-Za-z.-]{0,39}$")
+    version: Version
     model: Identifier
     files: tuple[FileEntry, ...] = Field(min_length=1)
     bundle: DigestText
