@@ -7,7 +7,7 @@ import asyncio
 from hub.training.outbox import Outbox
 from protos.coalition.v1 import common_pb2, training_pb2
 
-LONG = 60.0
+LONG = 5.0
 
 
 def progress(step: int) -> training_pb2.NodeMessage:
