@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 
 from sqlmodel import col, select
 
@@ -60,10 +61,10 @@ class Progress:
                 if event.terminal:
                     return
             if not events:
-                try:
-                    await asyncio.wait_for(changed.wait(), _IDLE)
-                except TimeoutError:
-                    continue
+                # not `wait_for`: in Python 3.11 it can swallow a cancellation
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_IDLE):
+                        await changed.wait()
 
     def metrics(self, subject: str, limit: int = 500) -> list[common_pb2.Metric]:
         """All metrics of a subject in order, thinned evenly to at most `limit` per name."""

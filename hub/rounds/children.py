@@ -68,7 +68,8 @@ async def stop(child: asyncio.subprocess.Process) -> None:
         with suppress(ProcessLookupError):
             child.terminate()
         try:
-            await asyncio.wait_for(child.wait(), GRACE)
+            async with asyncio.timeout(GRACE):
+                await child.wait()
         except TimeoutError:
             with suppress(ProcessLookupError):
                 child.kill()

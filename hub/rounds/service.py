@@ -61,7 +61,8 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
         events = aiter(self._progress.watch(request.id, request.after))
         while True:
             try:
-                event = await asyncio.wait_for(anext(events), TAIL if found.ended_at else None)
+                async with asyncio.timeout(TAIL if found.ended_at else None):
+                    event = await anext(events)
             except StopAsyncIteration:
                 return
             except TimeoutError:

@@ -81,7 +81,8 @@ class SuperLink:
     async def register(self, public_key: bytes) -> int:
         """Make a site's key (SPKI PEM) known; Flower's number for the node. Raises `Unavailable`."""
         try:
-            await asyncio.wait_for(self.ready(), STARTING)
+            async with asyncio.timeout(STARTING):
+                await self.ready()
             return await asyncio.to_thread(self._register, public_key)
         except (TimeoutError, OSError) as error:
             raise Unavailable(f"The SuperLink does not answer: {error or 'it is starting'}.", "Try again.") from None
@@ -118,7 +119,8 @@ class SuperLink:
                 opening = asyncio.open_connection(
                     self._settings.host, self._settings.superlink_port, ssl=context, ssl_handshake_timeout=5
                 )
-                _, writer = await asyncio.wait_for(opening, 5)
+                async with asyncio.timeout(5):
+                    _, writer = await opening
                 writer.close()
                 return
             await asyncio.sleep(0.2)

@@ -135,7 +135,8 @@ class Supervisor:
     async def _wait_or_change(self, seconds: float) -> None:
         if seconds:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._changed.wait()
 
     async def _next_round(self, campaign: str) -> int:
         def number() -> int:
@@ -151,7 +152,8 @@ class Supervisor:
         if await asyncio.to_thread(self._is_over, campaign):
             return Attempt()
         try:
-            await asyncio.wait_for(self._superlink.ready(), STARTING)
+            async with asyncio.timeout(STARTING):
+                await self._superlink.ready()
         except TimeoutError:
             return Attempt("the SuperLink does not answer")
         first = await asyncio.to_thread(self._recorder.lay_out_parent, campaign, directory)
