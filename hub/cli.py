@@ -7,7 +7,7 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -122,7 +122,15 @@ def main() -> None:
     try:
         app()
     except Problem as problem:
-        _err.print(f"[bold red]error[/] {problem.diagnostics()}", highlight=False)
-        sys.exit(1)
+        _fail(problem.diagnostics())
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is not installed. Run `pip install 'coalition[hub]'`, or 'coalition[node]' on a node.")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(sentence: str) -> NoReturn:
+    """What others wrote may stand in the sentence: it is printed as it is, not as markup."""
+    _err.print("[bold red]error[/]", end=" ")
+    _err.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    sys.exit(1)

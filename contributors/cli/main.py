@@ -39,6 +39,8 @@ def main() -> None:
         app()
     except Problem as problem:
         _fail(problem.diagnostics())
+    except ModuleNotFoundError as error:
+        _fail(f"{error.name} is not installed. Run `pip install 'coalition[site]'`.")
     except BrokenPipeError:  # `coalition ... | head`: nobody reads on; keep the interpreter's last flush quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
