@@ -7,7 +7,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 from hub.blobs import BlobStore
@@ -49,6 +49,7 @@ class Evaluator:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
         self._journal.listen(lambda entry: self._heard(loop, entry))
+        self._clear()
         try:
             while True:
                 self._news.clear()
@@ -66,10 +67,9 @@ class Evaluator:
             loop.call_soon_threadsafe(self._news.set)
 
     async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._news.wait(), IDLE)
-        except TimeoutError:
-            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(IDLE):
+                await self._news.wait()
 
     def _waiting(self) -> list[tuple[ModelRow, list[Suite]]]:
         with self._database.session() as session:
@@ -88,7 +88,7 @@ class Evaluator:
                 self._held_up(model, suite, error)
         finally:
             self.current = None
-            await asyncio.to_thread(shutil.rmtree, self._cache / "models", ignore_errors=True)
+            self._clear()
 
     async def _ask(
         self, model: ModelRow, folder: Path, left: dict[str, Suite], folders: dict[str, SuiteFolder]
@@ -108,6 +108,7 @@ class Evaluator:
                 if left:
                     raise WorkerLost("The evaluation worker left a suite out.")
             except WorkerLost as lost:
+                self.current = None
                 deaths[blamed] += 1
                 _log.warning("evaluating %s by %s, try %d: %s", model.id, blamed or "any suite", deaths[blamed], lost)
                 if deaths[blamed] == TRIES:
@@ -154,6 +155,10 @@ class Evaluator:
             else:
                 found[suite.id] = SuiteFolder(id=suite.id, folder=str(folder), samples=str(self._samples_path(suite)))
         return found
+
+    def _clear(self) -> None:
+        """Drop the copies of models: they are large, and each is needed once."""
+        shutil.rmtree(self._cache / "models", ignore_errors=True)
 
     def _held_up(self, model: ModelRow, suite: str, error: Exception) -> None:
         self.troubles[model.id, suite] = error.what if isinstance(error, Problem) else str(error)

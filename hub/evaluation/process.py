@@ -91,7 +91,8 @@ class WorkerProcess:
             )
 
     async def _hear(self, process: asyncio.subprocess.Process, seconds: float) -> Word | Answer:
-        line = await asyncio.wait_for(process.stdout.readline(), seconds) if process.stdout is not None else b""
+        async with asyncio.timeout(seconds):  # wait_for of Python 3.11 loses a cancellation that comes with the answer
+            line = await process.stdout.readline() if process.stdout is not None else b""
         if not line:
             raise ConnectionError
         try:
@@ -103,7 +104,8 @@ class WorkerProcess:
     async def _end(self, process: asyncio.subprocess.Process) -> str:
         """How the worker ended, as a sentence."""
         with suppress(TimeoutError):
-            code = await asyncio.wait_for(process.wait(), 5)
+            async with asyncio.timeout(5):
+                code = await process.wait()
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             return f"The evaluation worker {how}."
         return "The evaluation worker answered what it should not."
