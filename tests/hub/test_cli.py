@@ -1,0 +1,67 @@
+"""`coalition-hub` as its operator meets it: one sentence for a mistake, JSON on request, an example for every command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trust.invitations import Invitation
+
+
+def hub(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from hub.cli import main; main()", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("hub") / "hub"
+    done = hub("init", directory, "--name", "europe", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["address"] == "127.0.0.1:9090"
+    return directory
+
+
+@pytest.mark.parametrize("command", ["init", "serve", "invite", "node"])
+def test_every_command_explains_itself_with_an_example(command: str) -> None:
+    done = hub(command, "--help")
+    assert done.returncode == 0
+    assert "Example: coalition-hub" in done.stdout
+
+
+def test_an_invitation_carries_what_a_client_needs(made: Path) -> None:
+    done = hub("invite", made, "--organisation", "Law Institute", "--json")
+    invited = json.loads(done.stdout)
+    assert (invited["id"], invited["role"]) == ("law-institute", "contributor")
+    assert Invitation.decode(invited["token"]).port == 9091
+    plain = hub("invite", made, "--organisation", "Core Team", "--node", "gpu-1")
+    assert Invitation.decode(plain.stdout.strip()).port == 9091
+    assert "coalition-hub node" in plain.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("init", "{made}", "--name", "asia"), "holds a hub already"),
+        (("init", "{made}-never", "--name", "UPPER"), "name"),
+        (("serve", "/nowhere"), "coalition-hub init"),
+        (("invite", "{made}", "--organisation", "X Y Z", "--role", "king"), "is not a role"),
+        (("invite", "{made}", "--organisation", "!"), "too short"),
+        (("node", "{made}-never", "--hub", "127.0.0.1:1", "--name", "gpu-1"), "not enrolled"),
+    ],
+)
+def test_mistakes_are_one_sentence_and_end_with_1(made: Path, words: tuple[str, ...], sentence: str) -> None:
+    done = hub(*(word.format(made=made) for word in words))
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not Path(f"{made}-never", "hub.toml").exists()
+
+
+def test_wrong_usage_ends_with_2() -> None:
+    assert hub("init").returncode == 2
+    assert hub("invite").returncode == 2
