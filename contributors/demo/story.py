@@ -20,9 +20,12 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from contributors.client import Coalition
+from contributors.demo.comparison import changes
 from contributors.demo.parties import BIN, Party, Processes, answers, free_ports, run
 from contributors.demo.prepare import DOMAINS, Domain, Prepared, prepare_member
 from contributors.demo.summary import print_leaderboard, print_summary
+from contributors.home import Home
 from trust.errors import Conflict, Problem
 
 HERE = Path(__file__).parent
@@ -242,9 +245,10 @@ def tell(
         url = story.dashboard()
         board = story.viewer.coalition("leaderboard")
         print_leaderboard(out, board)
-        print_summary(
-            out, story.viewer.coalition("model", "lineage", models[-1]), board, models, sample, directory, url
-        )
+        with Coalition(Home(story.viewer.home)) as hub:
+            moved = changes(hub, models[0], models[-1])
+        lineage = story.viewer.coalition("model", "lineage", models[-1])
+        print_summary(out, lineage, moved, models, sample, directory, url)
         story.say("done")
         if serve:
             out.print("Everything keeps running. Ctrl-C stops it.")

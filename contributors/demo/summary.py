@@ -9,6 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from contributors.demo.comparison import Change
+
 
 def print_leaderboard(out: Console, board: dict[str, Any]) -> None:
     """Tasks down, models across: there are more tasks than models. Fits into 80 columns."""
@@ -26,7 +28,7 @@ def print_leaderboard(out: Console, board: dict[str, Any]) -> None:
 def print_summary(
     out: Console,
     lineage: dict[str, Any],
-    board: dict[str, Any],
+    moved: Sequence[Change],
     models: Sequence[str],
     sample: str,
     directory: Path,
@@ -40,12 +42,12 @@ def print_summary(
             f"  {used['member']}: {used['tokens']:,} tokens of {used['name']} ({used['licence']}), {rounds} rounds"
         )
     out.print(f"\n[bold]Bits per byte on held-out text[/], from the base {models[0]} to {models[-1]} (lower is better)")
-    for column, before, after in moves(board, models[0], models[-1]):
-        change = 100 * (after / before - 1)
-        colour = "green" if after < before else "red"
-        out.print(
-            f"  {column['domain']:<10} {before:.4f} -> {after:.4f}  [{colour}]{change:+.2f} %[/]", highlight=False
-        )
+    for change in moved:
+        percent, error = (100 * value / change.before for value in (change.after - change.before, change.error))
+        colour = "green" if change.after < change.before else "red"
+        moves = f"  {change.domain:<10} {change.before:.4f} -> {change.after:.4f}"
+        out.print(f"{moves}  [{colour}]{percent:+.2f} %[/] ±{error:.2f}", highlight=False)
+    out.print("  ± is the standard error of the difference, both models reading the same texts")
     out.print(f"\n[bold]{models[-1]} writes[/]")
     for line in sample.strip().splitlines():
         out.print(f"  {line}", highlight=False, markup=False)
@@ -61,16 +63,6 @@ def print_summary(
     out.print(
         f"  .venv/bin/coalition ledger verify --store {directory}/hub   (offline)\n", soft_wrap=True, highlight=False
     )
-
-
-def moves(board: dict[str, Any], first: str, last: str) -> list[tuple[dict[str, Any], float, float]]:
-    """(column, before, after) of every bits-per-byte task that both models were scored on."""
-    scores = {row["model"]: row["scores"] for row in board["rows"]}
-    return [
-        (column, scores[first][column["key"]]["value"], scores[last][column["key"]]["value"])
-        for column in board["columns"]
-        if column["metric"] == "bits_per_byte" and column["key"] in scores[first] and column["key"] in scores[last]
-    ]
 
 
 def _cell(score: dict[str, Any] | None) -> str:
