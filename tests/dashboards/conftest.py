@@ -150,21 +150,21 @@ def site(directory: Path, fill: Callable[[Settings], None]) -> Iterator[Site]:
         hub.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A coalition with a history: data, suites, a run, a campaign, scores, a release."""
     with site(tmp_path_factory.mktemp("full"), history.fill) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A hub on its first day."""
     with site(tmp_path_factory.mktemp("empty"), lambda settings: None) as made:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Headless Chromium from the system; playwright's own download is not needed."""
     if CHROMIUM is None:
