@@ -6,7 +6,7 @@ statement), `release.tlog-proof` and `release.leaf` (its place in the ledger), a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -19,7 +19,7 @@ from protos.documents import statements
 from protos.documents.base import FileEntry
 from protos.documents.leaf import Leaf
 from protos.documents.members import Member
-from protos.documents.models import Release
+from protos.documents.models import Model, Release
 from protos.documents.statements import HUB
 from trust.bundles import sign_files, verify_folder
 from trust.canonical import emit, parse
@@ -36,6 +36,9 @@ PROOF = "release.tlog-proof"
 LEAF = "release.leaf"
 KEYS = "keys"
 UNSIGNED = (SIGNATURE, STATEMENT, PROOF, LEAF, KEYS)
+WRITTEN = frozenset({"README.md", "provenance.json"})
+"""What the hub writes about a model: its card and the digests of all that went in."""
+
 MAX_SMALL = 16 << 20
 
 
@@ -83,6 +86,7 @@ def _publish(hub: Coalition, model: str, version: str) -> models_pb2.Release:
     files = [FileEntry.read({"path": f.path, "digest": f.digest, "size": f.size}) for f in prepared.files]
     for file in files:
         _signable(file.path)
+    _check_proposal(hub, model, files)
     digests = {file.path: Digest(file.digest) for file in files}
     bundle = sign_files(f"{model}-{version}", digests, hub.home.artifact_key(), UNSIGNED)
     release = Release.read(
@@ -99,6 +103,23 @@ def _publish(hub: Coalition, model: str, version: str) -> models_pb2.Release:
     recorded = hub.publish_release(envelope, bundle)
     keep_receipt(hub.home, f"release-{version}", recorded.receipt, envelope)
     return hub.release(version)
+
+
+def _check_proposal(hub: Coalition, model: str, files: Sequence[FileEntry]) -> None:
+    """We sign what the ledger records for the model and what the hub writes about it, nothing else. Raises `Corrupt`."""
+    receipt = hub.receipt(model)
+    check_receipt(hub.home, receipt)
+    envelope = hub.blob(Leaf.decode(receipt.leaf).envelope, MAX_SMALL)
+    verify_statement(envelope, hub.home.statement_key())
+    claim = statements.read(envelope).claim
+    if not isinstance(claim, Model) or claim.model != model:
+        raise Corrupt(f"The hub's entry for {model} is about something else.", "Run `coalition ledger verify`.")
+    recorded, proposed = ({file.path: file.digest for file in listed} for listed in (claim.files, files))
+    written = proposed.keys() - recorded.keys()
+    if not written <= WRITTEN or any(proposed.get(path) != digest for path, digest in recorded.items()):
+        raise Corrupt(
+            f"The hub proposes other files than the ledger records for {model}.", "Do not sign; tell its operator."
+        )
 
 
 def download(hub: Coalition, version: str, folder: Path, advance: Callable[[int], None]) -> models_pb2.Release:

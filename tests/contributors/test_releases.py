@@ -12,6 +12,7 @@ import pytest
 from contributors import releases
 from contributors.client import Coalition
 from contributors.home import Home
+from hub.models.tables import ModelRow
 from protos.documents.models import Model
 from protos.documents.statements import HUB
 from tests.contributors.served import Hub, flip
@@ -148,6 +149,20 @@ def test_cutting_again_answers_with_what_stands_and_a_version_is_one_models(hub:
             releases.cut(client, "other-1", "2.0")
         with pytest.raises(Invalid, match="version"):
             releases.cut(client, "tiny-1", "../2")
+
+
+def test_the_core_does_not_sign_other_weights_than_the_ledger_records(hub: Hub, core: Home) -> None:
+    """A dishonest hub proposes another file under the model's name."""
+    with hub.base.database.session(writing=True) as session:
+        row = session.get(ModelRow, "tiny-1")
+        assert row is not None
+        digest = hub.base.blobs.put(b"other weights")
+        row.files = [{**file, "digest": digest} if file["path"] == "model.safetensors" else file for file in row.files]
+        session.add(row)
+    size = hub.base.log.size
+    with Coalition(core) as client, pytest.raises(Corrupt, match="other files than the ledger records"):
+        releases.cut(client, "tiny-1", "1.0")
+    assert hub.base.log.size == size
 
 
 def test_only_the_core_cuts(hub: Hub, core: Home) -> None:
