@@ -26,9 +26,10 @@ class Party:
     name: str
     home: Path
 
-    def coalition(self, *arguments: object) -> Any:
+    def coalition(self, *arguments: object, **environment: str) -> Any:
         """The JSON that a `coalition` command prints. Raises `Problem` with what it said when it fails."""
-        return json.loads(run([BIN / "coalition", *arguments, "--json"], COALITION_HOME=str(self.home)))
+        command = [BIN / "coalition", *arguments, "--json"]
+        return json.loads(run(command, COALITION_HOME=str(self.home), **environment))
 
     def follow(self, *arguments: object) -> Iterator[dict[str, Any]]:
         """The events that a watching command prints, live."""

@@ -166,7 +166,7 @@ class Story:
 
     def _enrol(self, party: Party, organisation: str, role: str) -> None:
         token = _hub_command("invite", self.hub, "--organisation", organisation, "--role", role)["token"]
-        party.coalition("enrol", "--hub", self.address, "--token", token)
+        party.coalition("enrol", "--hub", self.address, COALITION_TOKEN=token)
 
     def _follow(self, events: Any, total: int, what: str) -> None:
         columns = (

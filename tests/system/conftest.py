@@ -124,7 +124,7 @@ class Coalition:
 
     def enrol(self, party: Party, organisation: str, role: str) -> None:
         token = self.hub_command("invite", self.hub, "--organisation", organisation, "--role", role)["token"]
-        party.coalition("enrol", "--hub", self.address, "--token", token)
+        party.coalition("enrol", "--hub", self.address, COALITION_TOKEN=token)
 
     def launch(self, steps: int, every: int) -> str:
         spec = self.directory / f"run-{steps}-{every}.toml"
