@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Literal
 
 SHORT = 60  # characters; shorter paragraphs ("Parameters", "See also") are everywhere and say nothing
-_SPACE = re.compile(r"\s+")
+_NO_WORDS = re.compile(r"[\W_]+")
 
 Part = Literal["held-out", "private", "submitted"]
 PARTS: tuple[Part, ...] = ("held-out", "private", "submitted")
@@ -34,8 +34,13 @@ def paragraphs(text: str) -> list[str]:
 
 
 def normal(paragraph: str) -> str:
-    """How paragraphs are compared: blind to case and white space."""
-    return _SPACE.sub(" ", paragraph).strip().casefold()
+    """How paragraphs are compared: by their letters and digits, blind to case, white space, punctuation and markup."""
+    return _NO_WORDS.sub(" ", paragraph).strip().casefold()
+
+
+def compared(document: Passage) -> list[tuple[str, str]]:
+    """(paragraph, what it is compared by) of a document: two titles may carry one definition, so titles do not count."""
+    return [(part, normal(part.removeprefix(f"{document.title}: "))) for part in paragraphs(document.text)]
 
 
 def split(documents: Iterable[Passage]) -> dict[Part, list[Passage]]:
@@ -52,7 +57,7 @@ def split(documents: Iterable[Passage]) -> dict[Part, list[Passage]]:
     for part in PARTS:
         kept = [_without(document, seen) for document in parts[part]]
         parts[part] = [document for document in kept if document.text.strip()]
-        seen |= {normal(p) for document in parts[part] for p in paragraphs(document.text) if len(normal(p)) >= SHORT}
+        seen |= {key for document in parts[part] for _, key in compared(document) if len(key) >= SHORT}
     return parts
 
 
@@ -78,5 +83,5 @@ def _part(document: Passage) -> Part:
 
 
 def _without(document: Passage, seen: set[str]) -> Passage:
-    kept = [paragraph for paragraph in paragraphs(document.text) if normal(paragraph) not in seen]
+    kept = [paragraph for paragraph, key in compared(document) if key not in seen]
     return replace(document, text="\n\n".join(kept))

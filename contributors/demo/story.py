@@ -6,6 +6,7 @@ Every party is its own process with its own home and keys; everything goes throu
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -206,12 +207,23 @@ def _healthy(url: str) -> bool:
 
 
 def _fresh(directory: Path) -> None:
-    """An empty directory; an earlier demonstration's is replaced, anything else is refused."""
-    if directory.exists() and any(directory.iterdir()) and not (directory / MARKER).exists():
+    """An empty directory; an earlier demonstration's is replaced, one that still runs or anything else is refused."""
+    marker = directory / MARKER
+    if directory.exists() and any(directory.iterdir()) and not marker.exists():
         raise Conflict(f"{directory} is not an earlier demonstration.", "Choose another directory.")
+    if marker.exists() and _runs(marker.read_text()):
+        raise Conflict(f"A demonstration still runs in {directory}.", "Stop it with Ctrl-C first.")
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    (directory / MARKER).touch()
+    marker.write_text(str(os.getpid()))
+
+
+def _runs(pid: str) -> bool:
+    """Whether the process that told an earlier story is still there."""
+    try:
+        return b"contributors.demo.story" in Path("/proc", pid.strip() or "0", "cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def tell(
