@@ -31,8 +31,10 @@ def test_a_directory_with_something_else_is_left_alone(tmp_path: Path) -> None:
 def test_one_that_still_runs_is_left_alone(tmp_path: Path) -> None:
     directory = tmp_path / "demo"
     _fresh(directory)
-    code = "import sys; sys.stdin.read()  # contributors.demo.story"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) as other:
+    code = "import sys; print(flush=True); sys.stdin.read()  # contributors.demo.story"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()  # it runs by now
         (directory / MARKER).write_text(str(other.pid))
         with pytest.raises(Conflict, match="still runs"):
             _fresh(directory)
