@@ -64,6 +64,8 @@ def _check_tiles(source: LedgerSource, size: int, hashes: list[bytes]) -> None:
 
 
 def _check_extends(known: TreeHead, head: TreeHead, hashes: list[bytes]) -> None:
+    if head.origin != known.origin:
+        raise Corrupt(f"The ledger is {head.origin!r}; the tree head that was seen before is of {known.origin!r}.")
     if head.size < known.size:
         raise Corrupt(f"The ledger shrank from {known.size} to {head.size} entries.")
     if merkle.root(hashes[: known.size]) != known.root:

@@ -1,7 +1,7 @@
 """Signed folders: a Sigstore bundle v0.3 over an OpenSSF model-signing statement, as `model_signing verify key` reads it.
 
 Statement and predicate: github.com/sigstore/model-transparency, "Model Signing Format" v1.0. The subject is the SHA-256 over
-the files' digests in the order of their names.
+the files' digests in the order in which they are listed.
 """
 
 from __future__ import annotations
@@ -94,14 +94,15 @@ def open_bundle(bundle: bytes, key: ArtifactPublicKey) -> SignedFolder:
         if statement["_type"] != STATEMENT_TYPE or statement["predicateType"] != PREDICATE_TYPE:
             raise Invalid("The bundle's statement is not one of a signed model folder.")
         (subject,) = statement["subject"]
-        predicate = statement["predicate"]
-        ignored = tuple(str(path) for path in predicate["serialization"]["ignore_paths"])
-        resources = predicate["resources"]
+        serialization, resources = statement["predicate"]["serialization"], statement["predicate"]["resources"]
+        if serialization["method"] != "files" or any(r["algorithm"] != "sha256" for r in resources):
+            raise Invalid("The bundle does not list whole files by their SHA-256.")
+        ignored = tuple(str(path) for path in serialization.get("ignore_paths", ()))
         files = {str(r["name"]): parse_digest(f"sha256:{r['digest']}") for r in resources}
         name, total = str(subject["name"]), subject["digest"]["sha256"]
-    except (KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise Invalid("The bundle's statement is not one of a signed model folder.") from None
-    digests = b"".join(bytes.fromhex(hex_of(digest)) for _, digest in sorted(files.items()))
+    digests = b"".join(bytes.fromhex(hex_of(digest)) for digest in files.values())  # in the order of the list
     if len(files) != len(resources) or len(files) > MAX_FILES or sha256(digests).hexdigest() != total:
         raise Corrupt("The bundle's subject does not match the files that it lists.")
     return SignedFolder(name, files, ignored)

@@ -78,7 +78,7 @@ def envelope_from_json(value: Any) -> Envelope:
     if not isinstance(signatures, list) or not 1 <= len(signatures) <= MAX_SIGNATURES:
         raise Invalid(f"The envelope must carry between 1 and {MAX_SIGNATURES} signatures.", field="signatures")
     return Envelope(
-        payload=from_base64(_text(value, "payload"), "The envelope's payload"),
+        payload=_bytes(value, "payload", "The envelope's payload"),
         payload_type=_text(value, "payloadType"),
         signatures=tuple(_signature(entry) for entry in signatures),
     )
@@ -90,7 +90,15 @@ def _signature(value: Any) -> Signature:
     keyid = value.get("keyid", "")
     if not isinstance(keyid, str):
         raise Invalid("A signature's keyid is not text.", field="signatures.keyid")
-    return Signature(keyid, from_base64(_text(value, "sig"), "A signature of the envelope"))
+    return Signature(keyid, _bytes(value, "sig", "A signature of the envelope"))
+
+
+def _bytes(value: dict[str, Any], name: str, what: str) -> bytes:
+    """Standard or URL-safe base64, as the protocol asks of verifiers; never both in one text."""
+    text = _text(value, name)
+    if "+" not in text and "/" not in text:
+        text = text.replace("-", "+").replace("_", "/")
+    return from_base64(text, what)
 
 
 def _text(value: dict[str, Any], name: str) -> str:

@@ -24,6 +24,10 @@ class Invitation:
     ca_fingerprint: Digest
     port: int
 
+    def __post_init__(self) -> None:
+        if len(self.secret) != 32 or not 0 <= self.port <= 0xFFFF:
+            raise Invalid("An invitation has a secret of 32 bytes and a port of at most 65535.")
+
     @classmethod
     def create(cls, ca_fingerprint: Digest, port: int) -> Invitation:
         return cls(secrets.token_bytes(32), ca_fingerprint, port)

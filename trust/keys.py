@@ -46,9 +46,7 @@ class ArtifactPublicKey:
     def from_key(cls, key: object) -> ArtifactPublicKey:
         """Wrap a key of `cryptography`; whatever is not on P-256 is refused."""
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise Invalid(
-                "The public key is not an ECDSA key on the curve P-256.", "Make one with `coalition keys new`."
-            )
+            raise Invalid("The public key is not an ECDSA key on the curve P-256.")
         return cls(key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint))
 
     def pem(self) -> bytes:

@@ -130,8 +130,7 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
     if not 0 <= old <= new:
         raise Corrupt(f"A tree of {new} entries does not extend one of {old}.")
     if old in (0, new):
-        expected = EMPTY_ROOT if old == 0 else new_root
-        if proof or old_root != expected:
+        if proof or (old == 0 and old_root != EMPTY_ROOT) or (old == new and old_root != new_root):
             raise Corrupt("The two trees of the proof are not consistent.")
         return
     path = list(proof) if old & (old - 1) else [old_root, *proof]

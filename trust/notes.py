@@ -10,6 +10,7 @@ from trust.errors import Corrupt, Denied, Invalid
 from trust.keys import LogKey, LogPublicKey
 
 MAX_NOTE = 65_536
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 _SIZE = re.compile(r"0|[1-9][0-9]{0,18}")
 _SIGNATURE = re.compile(r"— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})")
 
@@ -27,8 +28,10 @@ class TreeHead:
 
 
 def sign_tree_head(head: TreeHead, *keys: LogKey) -> bytes:
-    """The note, signed by every key."""
+    """The note, signed by every key. Raises `Invalid` for a head that would not read back as itself."""
     text = head.text()
+    if _CONTROL.search(text) or _read(text) != head:
+        raise Invalid("The tree head cannot be written as a note.")
     lines = [
         f"— {key.name} {to_base64(key.public.key_hash + key.sign(text.encode()))}\n"  # RFC 8032 signature
         for key in keys
@@ -57,6 +60,8 @@ def _split(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
         decoded = note.decode("utf-8")
     except UnicodeDecodeError:
         raise Invalid("The tree head is not UTF-8.") from None
+    if _CONTROL.search(decoded):
+        raise Invalid("The tree head holds control characters.")
     text, blank, tail = decoded.rpartition("\n\n")
     if not blank or not tail.endswith("\n"):
         raise Invalid("The tree head carries no signatures.")
@@ -71,7 +76,7 @@ def _split(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
 
 def _read(text: str) -> TreeHead:
     lines = text.split("\n")
-    if len(lines) < 4 or lines[-1] or not lines[0] or not _SIZE.fullmatch(lines[1]):
+    if len(lines) < 4 or lines[-1] or not all(lines[:-1]) or not _SIZE.fullmatch(lines[1]):
         raise Invalid("The tree head does not name an origin, a size and a root.")
     root = from_base64(lines[2], "The root of the tree head")
     if len(root) != 32:

@@ -13,6 +13,7 @@ from trust.notes import TreeHead, verify_tree_head
 
 HEADER = "c2sp.org/tlog-proof@v1"
 MAX_PROOF = 64
+MAX_RECEIPT = 1 << 18
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})")
 
 
@@ -31,6 +32,8 @@ class Receipt:
     @classmethod
     def decode(cls, data: bytes) -> Receipt:
         """Raises `Invalid`."""
+        if len(data) > MAX_RECEIPT:
+            raise Invalid(f"The receipt has {len(data)} bytes; {MAX_RECEIPT} are allowed.")
         head, blank, note = data.partition(b"\n\n")
         try:
             lines = head.decode("ascii").split("\n")

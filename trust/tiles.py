@@ -110,7 +110,10 @@ class TileReader:
             width = min(WIDTH, self.size - number * WIDTH)
             end = min(stop - number * WIDTH, width)
             data = self._file(lambda width, n=number: entries_path(n, width), width)  # type: ignore[misc]
-            yield from decode_bundle(data, width)[offset:end]
+            entries = decode_bundle(data)
+            if len(entries) not in (width, WIDTH):
+                raise Corrupt(f"The ledger's {entries_path(number, width)} holds {len(entries)} entries.")
+            yield from entries[offset:end]
             start = number * WIDTH + end
 
     def root(self) -> bytes:
@@ -126,7 +129,7 @@ class TileReader:
         if (level, number) not in self._tiles:
             width = min(WIDTH, (self.size >> (LEVELS * level)) - number * WIDTH)
             data = self._file(lambda width: tile_path(level, number, width), width)
-            if len(data) < 32 * width or len(data) % 32:
+            if len(data) not in (32 * width, 32 * WIDTH):
                 raise Corrupt(f"The ledger's tile {tile_path(level, number, width)} has {len(data)} bytes.")
             self._tiles[level, number] = data
         return self._tiles[level, number]

@@ -72,6 +72,29 @@ def test_a_log_that_shrank_is_found() -> None:
         verify_log(Source(entries(100)), KEY.public, Source(entries(120)).head)
 
 
+def test_two_pasts_of_one_size_are_found() -> None:
+    with pytest.raises(Corrupt, match="rewritten"):
+        verify_log(Source([b"another past", *entries()[1:]]), KEY.public, Source(entries()).head)
+
+
+def test_the_head_of_another_log_is_no_past_of_this_one() -> None:
+    head = Source(entries(120)).head
+    with pytest.raises(Corrupt, match="asia"):
+        verify_log(Source(entries()), KEY.public, TreeHead("asia", head.size, head.root))
+
+
+def test_an_empty_log_holds() -> None:
+    assert verify_log(Source([]), KEY.public).entries == ()
+
+
+@pytest.mark.parametrize("path", [tiles.entries_path(0), "tile/0/001.p/44", "tile/1/000.p/1"])
+def test_a_missing_file_is_found(path: str) -> None:
+    source = Source(entries())
+    del source.files[path]
+    with pytest.raises(Corrupt, match="lacks"):
+        verify_log(source, KEY.public)
+
+
 def test_another_key_is_refused() -> None:
     with pytest.raises(Denied):
         verify_log(Source(entries()), LogKey.generate("europe").public)

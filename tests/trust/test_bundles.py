@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from trust.bundles import MEDIA_TYPE, open_bundle, sign_folder, verify_folder
+from trust.bundles import MEDIA_TYPE, folder_files, folder_statement, open_bundle, sign_folder, verify_folder
+from trust.dsse import seal
 from trust.errors import Corrupt, Denied, Invalid, Problem
-from trust.keys import ArtifactKey
+from trust.keys import ArtifactKey, ArtifactPublicKey
 
 KEY = ArtifactKey.generate()
 UNSIGNED = ("model.sig", "keys")
@@ -80,3 +81,42 @@ def test_every_byte_of_the_bundle_counts_or_changes_nothing(folder: Path) -> Non
             assert open_bundle(bytes(changed), KEY.public) == honest
         except Problem:
             continue
+
+
+GOLDEN = Path(__file__).parent / "golden" / "model_signing-1.1.1"
+GIT = (".git", ".gitattributes", ".github", ".gitignore")  # what that program leaves out by itself
+
+
+def test_a_bundle_of_the_public_program_verifies(tmp_path: Path) -> None:
+    """Made with `model_signing sign key` 1.1.1, which lists `a/c` before `a-b/c`."""
+    for name, text in {"a/c": "1", "a-b/c": "2", "a/x.txt": "3", "z": ""}.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    key = ArtifactPublicKey.from_pem((GOLDEN / "signer.pem").read_bytes())
+    bundle = (GOLDEN / "model.sig").read_bytes()
+    assert sorted(verify_folder(tmp_path, bundle, key, GIT).files) == ["a-b/c", "a/c", "a/x.txt", "z"]
+    (tmp_path / "z").write_text("more")
+    with pytest.raises(Corrupt, match="changed"):
+        verify_folder(tmp_path, bundle, key, GIT)
+
+
+def test_a_bundle_whose_subject_is_not_its_files_is_refused(folder: Path) -> None:
+    statement = json.loads(folder_statement("release", folder_files(folder, UNSIGNED)))
+    statement["subject"][0]["digest"]["sha256"] = "0" * 64
+    with pytest.raises(Corrupt, match="subject"):
+        open_bundle(sealed(statement), KEY.public)
+
+
+def test_a_bundle_of_shards_or_of_other_hashes_is_refused(folder: Path) -> None:
+    for where, value in (("method", "shards"), ("algorithm", "blake3")):
+        statement = json.loads(folder_statement("release", folder_files(folder, UNSIGNED)))
+        part = statement["predicate"]["serialization" if where == "method" else "resources"]
+        (part if isinstance(part, dict) else part[0])[where] = value
+        with pytest.raises(Invalid, match="whole files"):
+            open_bundle(sealed(statement), KEY.public)
+
+
+def sealed(statement: object) -> bytes:
+    envelope = json.loads(seal(json.dumps(statement).encode(), KEY))
+    return json.dumps({"mediaType": MEDIA_TYPE, "dsseEnvelope": envelope}).encode()

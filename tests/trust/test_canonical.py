@@ -34,6 +34,22 @@ def test_keys_are_sorted_and_numbers_written_as_rfc_8785_says() -> None:
     )
 
 
+def test_the_examples_of_rfc_8785_come_out_as_printed_there() -> None:
+    """Sections 3.2.2 (values) and 3.2.3 (keys sorted by UTF-16 units, so that a smiley comes before a dalet)."""
+    values = {
+        "numbers": [333333333.33333329, 1e30, 4.50, 2e-3, 0.000000000000000000000000001],
+        "string": "\u20ac$\u000f\u000aA'\u0042\u0022\u005c\\\"/",
+        "literals": [None, True, False],
+    }
+    assert emit(values).decode() == (
+        '{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],'
+        '"string":"\u20ac$\\u000f\\nA\'B\\"\\\\\\\\\\"/"}'
+    )
+    keys = ["\u20ac", "\r", "\ufb33", "1", "\U0001f600", "\u0080", "\u00f6"]
+    ordered = ["\r", "1", "\u0080", "\u00f6", "\u20ac", "\U0001f600", "\ufb33"]
+    assert list(json.loads(emit(dict.fromkeys(keys, "")))) == ordered
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trust import dsse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem
-from trust.keys import ArtifactKey
+from trust.keys import ArtifactKey, ArtifactPublicKey
 from trust.statements import Statement, Subject, payload_digest, sign_statement, unverified_statement, verify_statement
 
 KEY, OTHER = ArtifactKey.generate(), ArtifactKey.generate()
@@ -23,6 +26,41 @@ def test_the_pre_authentication_encoding_is_the_specifications() -> None:
     assert dsse.pae("http://example.com/HelloWorld", b"hello world") == (
         b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
     )
+
+
+def test_lengths_are_those_of_bytes_and_an_empty_payload_keeps_its_space() -> None:
+    """Two of the DSSE project's test vectors (non-ascii-payload-type, empty-payload)."""
+    kind = "application/vnd.ex\u00e4mple+json"
+    assert dsse.pae(kind, b"x") == b"DSSEv1 29 application/vnd.ex\xc3\xa4mple+json 1 x"
+    assert dsse.pae("application/vnd.in-toto+json", b"") == b"DSSEv1 28 application/vnd.in-toto+json 0 "
+
+
+def test_the_specifications_signature_verifies() -> None:
+    """The example of the DSSE protocol, v1: P-256 and SHA-256; it writes r and s where we expect DER."""
+    x = 46950820868899156662930047687818585632848591499744589407958293238635476079160
+    y = 5640078356564379163099075877009565129882514886557779369047442380624545832820
+    public = ArtifactPublicKey.from_key(ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key())
+    raw = base64.b64decode("A3JqsQGtVsJ2O2xqrI5IcnXip5GToJ3F+FnZ+O88SjtR6rDAajabZKciJTfUiHqJPcIAriEGAHTVeCUjW2JIZA==")
+    der = encode_dss_signature(int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big"))
+    envelope = {
+        "payload": "aGVsbG8gd29ybGQ=",
+        "payloadType": "http://example.com/HelloWorld",
+        "signatures": [{"sig": base64.b64encode(der).decode()}],
+    }
+    opened = dsse.open_envelope(json.dumps(envelope).encode())
+    assert opened.verify(public, "http://example.com/HelloWorld") == b"hello world"
+
+
+def test_either_alphabet_of_base64_is_read_and_no_mixture() -> None:
+    payload = b"\xfb\xff\xbf>?"
+    envelope = json.loads(dsse.seal(payload, KEY))
+    assert envelope["payload"] == "+/+/Pj8="
+    envelope["payload"] = "-_-_Pj8="
+    envelope["signatures"][0]["sig"] = envelope["signatures"][0]["sig"].replace("+", "-").replace("/", "_")
+    assert dsse.open_envelope(json.dumps(envelope).encode()).verify(KEY.public) == payload
+    envelope["payload"] = "-/-/Pj8="
+    with pytest.raises(Invalid):
+        dsse.open_envelope(json.dumps(envelope).encode())
 
 
 def test_a_statement_reads_as_it_was_signed() -> None:

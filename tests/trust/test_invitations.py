@@ -38,6 +38,12 @@ def test_anything_else_is_no_token(text: str) -> None:
         Invitation.decode(text)
 
 
+@pytest.mark.parametrize(("secret", "port"), [(b"short", 9091), (b"x" * 32, 65_536), (b"x" * 32, -1)])
+def test_what_does_not_fit_a_token_is_refused(secret: bytes, port: int) -> None:
+    with pytest.raises(Invalid):
+        Invitation(secret, PIN, port)
+
+
 def test_the_secret_does_not_show() -> None:
     invitation = Invitation.create(PIN, 9091)
     assert repr(invitation.secret) not in repr(invitation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,24 @@ def test_other_curves_are_refused() -> None:
 def test_log_keys_under_which_signatures_prove_nothing_are_refused(raw: bytes) -> None:
     with pytest.raises(Invalid):
         LogPublicKey("europe", raw)
+
+
+def test_a_log_key_signs_as_gos_sumdb_does(tmp_path: Path) -> None:
+    """The example of golang.org/x/mod/sumdb/note; Ed25519 signatures are the same everywhere."""
+    path = tmp_path / "key"
+    path.write_text("PRIVATE+KEY+PeterNeumann+c74f20a3+AYEKFALVFGyNhPJEMzD1QIDr+Y7hfZx09iUvxdXHKDFz\n")
+    path.chmod(0o600)
+    key = LogKey.load(path)
+    assert key.public.encode() == "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
+    text = b"If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
+    line = "x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM="
+    assert key.public.key_hash + key.sign(text) == base64.b64decode(line)
+
+
+def test_a_log_key_whose_base64_holds_a_plus_sign_is_read() -> None:
+    """From the tests of transparency-dev/formats."""
+    text = "TEST+7997405c+AQcC+FTVKf0jlTdHDY3rbevmnKxxPjigCXlVtGe6RIr6"
+    assert LogPublicKey.decode(text).encode() == text
 
 
 @pytest.mark.parametrize("name", ["", "two words", "a+b"])

@@ -64,6 +64,47 @@ def test_every_prefix_is_proven(case: tuple[int, int]) -> None:
         merkle.verify_consistency(old, new, merkle.leaf_hash(b"rewritten"), tree.root(new), proof)
 
 
+def test_every_proof_of_every_small_tree_holds() -> None:
+    full = Tree(70)
+    for size in range(1, 71):
+        root = full.root(size)
+        for index in range(size):
+            proof = merkle.inclusion_proof(index, size, full.node)
+            merkle.verify_inclusion(index, size, full.leaves[index], proof, root)
+        for old in range(size + 1):
+            merkle.verify_consistency(old, size, full.root(old), root, merkle.consistency_proof(old, size, full.node))
+
+
+@given(st.integers(2, 300).flatmap(lambda new: st.tuples(st.integers(1, new - 1), st.just(new))), st.data())
+def test_one_wrong_bit_breaks_a_proof_of_consistency(case: tuple[int, int], data: st.DataObject) -> None:
+    old, new = case
+    tree = Tree(new)
+    proof = merkle.consistency_proof(old, new, tree.node)
+    place, bit = data.draw(st.integers(0, len(proof) - 1)), data.draw(st.integers(0, 255))
+    changed = bytearray(proof[place])
+    changed[bit // 8] ^= 1 << bit % 8
+    wrong = [*proof[:place], bytes(changed), *proof[place + 1 :]]
+    for bad in (wrong, proof[:-1], [*proof, proof[-1]]):
+        with pytest.raises(Corrupt):
+            merkle.verify_consistency(old, new, tree.root(old), tree.root(new), bad)
+
+
+def test_an_empty_tree_has_one_root_only() -> None:
+    merkle.verify_consistency(0, 0, merkle.EMPTY_ROOT, merkle.EMPTY_ROOT, [])
+    with pytest.raises(Corrupt):
+        merkle.verify_consistency(0, 0, merkle.EMPTY_ROOT, b"\0" * 32, [])
+
+
+@given(st.integers(0, 300))
+def test_appending_one_by_one_gives_the_root_of_the_whole(size: int) -> None:
+    tree = Tree(size)
+    grown = merkle.CompactRange()
+    for leaf in tree.leaves:
+        grown = grown.append(leaf)
+    assert grown.size == size
+    assert merkle.CompactRange(grown.size, grown.hashes).root() == merkle.tree_root(size, tree.node) == tree.root(size)
+
+
 @given(st.integers(2, 200), st.data())
 def test_one_wrong_bit_breaks_a_proof(size: int, data: st.DataObject) -> None:
     tree = Tree(size)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trust.encoding import to_base64
 from trust.errors import Corrupt, Denied, Invalid, Problem
 from trust.keys import LogKey, LogPublicKey
 from trust.notes import TreeHead, sign_tree_head, verify_tree_head
@@ -32,6 +33,43 @@ def test_another_key_or_another_log_is_refused() -> None:
         verify_tree_head(note, LogKey.generate("europe").public, "europe")
     with pytest.raises(Corrupt):
         verify_tree_head(note, KEY.public, "asia")
+
+
+def test_an_extension_line_is_read_over_and_an_empty_one_is_not() -> None:
+    def note(text: str) -> bytes:
+        signature = to_base64(KEY.public.key_hash + KEY.sign(text.encode()))
+        return f"{text}\n— europe {signature}\n".encode()
+
+    assert verify_tree_head(note(HEAD.text() + "extension\n"), KEY.public, "europe") == HEAD
+    for text in (HEAD.text() + "\nafter a gap\n", HEAD.text() + "tab\there\n", "europe\n42\n"):
+        with pytest.raises(Invalid):
+            verify_tree_head(note(text), KEY.public, "europe")
+
+
+def test_a_signature_that_is_too_short_is_refused() -> None:
+    note = f"{HEAD.text()}\n— europe {to_base64(KEY.public.key_hash)}\n".encode()
+    with pytest.raises(Denied):
+        verify_tree_head(note, KEY.public, "europe")
+
+
+def test_signatures_of_strangers_are_read_over_also_under_our_name() -> None:
+    note = sign_tree_head(HEAD, LogKey.generate("stranger"), LogKey.generate("europe"), KEY)
+    assert verify_tree_head(note, KEY.public, "europe") == HEAD
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        TreeHead("", 1, b"\0" * 32),
+        TreeHead("two\nlines", 1, b"\0" * 32),
+        TreeHead("a", -1, b"\0" * 32),
+        TreeHead("a", 1, b""),
+        TreeHead("a\tb", 1, b"\0" * 32),
+    ],
+)
+def test_a_head_that_would_not_read_back_is_not_signed(head: TreeHead) -> None:
+    with pytest.raises(Invalid):
+        sign_tree_head(head, KEY)
 
 
 @given(st.data())

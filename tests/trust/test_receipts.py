@@ -40,6 +40,27 @@ def test_extra_data_is_read_over() -> None:
     assert verify_receipt(data, LEAVES[3], KEY.public).size == 11
 
 
+def test_a_receipt_is_written_as_the_specification_says() -> None:
+    """c2sp.org/tlog-proof: header, index, hashes from the leaf upwards, a blank line, the checkpoint as it is."""
+    assert Receipt(5, (b"\0" * 32,), b"checkpoint\n").encode() == (
+        b"c2sp.org/tlog-proof@v1\nindex 5\n" + b"A" * 43 + b"=\n\ncheckpoint\n"
+    )
+    assert Receipt(0, (), b"checkpoint\n").encode() == b"c2sp.org/tlog-proof@v1\nindex 0\n\ncheckpoint\n"
+
+
+@given(st.integers(0, 2**63 - 1), st.lists(st.binary(min_size=32, max_size=32), max_size=64))
+def test_a_receipt_reads_as_it_was_written(index: int, proof: list[bytes]) -> None:
+    written = Receipt(index, tuple(proof), b"any\n\nnote\n")
+    assert Receipt.decode(written.encode()) == written
+
+
+def test_an_endless_receipt_is_refused() -> None:
+    data = Receipt(0, (b"\0" * 32,) * 65, b"").encode()
+    for long in (data, receipt(3) + b"x" * (1 << 18)):
+        with pytest.raises(Invalid):
+            Receipt.decode(long)
+
+
 @given(st.data())
 def test_a_changed_byte_is_refused(data: st.DataObject) -> None:
     changed = bytearray(receipt(5))

@@ -74,6 +74,22 @@ def test_a_smaller_tree_is_read_from_wider_tiles_once_the_log_has_grown() -> Non
     assert list(reader.entries(90, 100)) == entries[90:100]
 
 
+def test_a_large_tree_has_the_tiles_of_the_specifications_example() -> None:
+    """c2sp.org/tlog-tiles describes the tree of 70,000 entries, and the one of 256."""
+    found = list(tiles.tiles_for(70_000))
+    assert [level for level, _, width in found if width == 256] == [0] * 273 + [1]
+    assert [tile for tile in found if tile[2] < 256] == [(0, 273, 112), (1, 1, 17), (2, 0, 1)]
+    assert list(tiles.tiles_for(256)) == [(0, 0, 256), (1, 0, 1)]
+
+
+@pytest.mark.parametrize("path", [tiles.entries_path(0, 100), tiles.tile_path(0, 0, 100)])
+def test_a_file_with_more_than_its_name_says_is_corrupt(path: str) -> None:
+    files, reader, _ = make(100)
+    files.files[path] += b"\0" * 32
+    with pytest.raises(Corrupt):
+        (list(reader.entries(0, 100)), reader.root())
+
+
 def test_a_missing_or_short_file_is_corrupt() -> None:
     files, reader, _ = make(300)
     del files.files[tiles.entries_path(1, 44)]
