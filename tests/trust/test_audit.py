@@ -98,3 +98,10 @@ def test_a_missing_file_is_found(path: str) -> None:
 def test_another_key_is_refused() -> None:
     with pytest.raises(Denied):
         verify_log(Source(entries()), LogKey.generate("europe").public)
+
+
+def test_a_head_that_its_own_log_signed_over_another_tree_is_found() -> None:
+    source = Source(entries())
+    source.note = sign_tree_head(TreeHead("europe", SIZE, merkle.leaf_hash(b"another tree")), KEY)
+    with pytest.raises(Corrupt, match="add up"):
+        verify_log(source, KEY.public)

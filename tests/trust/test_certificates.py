@@ -69,3 +69,10 @@ def test_a_server_certificate_carries_its_authority_so_that_clients_can_pin_it()
 def test_other_names_are_no_party(uri: str) -> None:
     with pytest.raises(Invalid):
         party_from_uri(uri)
+
+
+def test_a_key_and_a_certificate_of_two_authorities_are_refused(tmp_path: Path) -> None:
+    Authority.create("europe").save(tmp_path)
+    (tmp_path / "ca.crt").write_bytes(Authority.create("europe").cert_pem)
+    with pytest.raises(Invalid, match="belong together"):
+        Authority.load(tmp_path)

@@ -15,7 +15,15 @@ from trust import dsse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem
 from trust.keys import ArtifactKey, ArtifactPublicKey
-from trust.statements import Statement, Subject, payload_digest, sign_statement, unverified_statement, verify_statement
+from trust.statements import (
+    Statement,
+    Subject,
+    emit_statement,
+    payload_digest,
+    sign_statement,
+    unverified_statement,
+    verify_statement,
+)
 
 KEY, OTHER = ArtifactKey.generate(), ArtifactKey.generate()
 STATEMENT = Statement("urn:test", (Subject("file", digest_bytes(b"content")),), {"name": "value", "list": [1, 2]})
@@ -118,7 +126,7 @@ def test_a_statement_outside_its_schema_is_refused(change: dict[str, object]) ->
 
 
 def test_a_payload_of_another_type_is_refused() -> None:
-    envelope = dsse.seal(b"{}", KEY, "text/plain")
+    envelope = dsse.seal(emit_statement(STATEMENT), KEY, "text/plain")
     with pytest.raises(Invalid):
         unverified_statement(envelope)
     with pytest.raises(Denied, match="type"):
