@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,20 @@ def test_a_key_and_a_certificate_of_two_authorities_are_refused(tmp_path: Path) 
     (tmp_path / "ca.crt").write_bytes(Authority.create("europe").cert_pem)
     with pytest.raises(Invalid, match="belong together"):
         Authority.load(tmp_path)
+
+
+@pytest.mark.parametrize("uris", [[], ["coalition://europe/member/one", "coalition://europe/member/two"]])
+def test_a_certificate_that_names_no_party_or_two_names_nobody(uris: list[str]) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "one")])
+    now = dt.datetime.now(dt.UTC)
+    names = [x509.DNSName("one"), *map(x509.UniformResourceIdentifier, uris)]
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + dt.timedelta(days=1))
+    certificate = builder.add_extension(x509.SubjectAlternativeName(names), critical=False).sign(key, hashes.SHA256())
+    with pytest.raises(Invalid, match="parties"):
+        party_of(certificate.public_bytes(serialization.Encoding.PEM))
+
+
+def test_a_certificate_without_any_alternative_name_names_nobody() -> None:
+    with pytest.raises(Invalid, match="no party"):
+        party_of(Authority.create("europe").cert_pem)
