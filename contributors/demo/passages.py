@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Literal
 
-SHORT = 60  # characters; shorter paragraphs ("Parameters", "See also") are everywhere and say nothing
-_NO_WORDS = re.compile(r"[\W_]+")
+SHORT = 50  # letters and digits; shorter paragraphs ("Parameters", "See also") are everywhere and say nothing
+_OTHER = re.compile(r"[\W_]+")
 
 Part = Literal["held-out", "private", "submitted"]
 PARTS: tuple[Part, ...] = ("held-out", "private", "submitted")
@@ -34,13 +34,13 @@ def paragraphs(text: str) -> list[str]:
 
 
 def normal(paragraph: str) -> str:
-    """How paragraphs are compared: by their letters and digits, blind to case, white space, punctuation and markup."""
-    return _NO_WORDS.sub(" ", paragraph).strip().casefold()
+    """How paragraphs are compared: by letters and digits alone, blind to case, white space, hyphens and markup."""
+    return _OTHER.sub("", paragraph).casefold()
 
 
 def compared(document: Passage) -> list[tuple[str, str]]:
     """(paragraph, what it is compared by) of a document: two titles may carry one definition, so titles do not count."""
-    return [(part, normal(part.removeprefix(f"{document.title}: "))) for part in paragraphs(document.text)]
+    return [(part, normal(part.removeprefix(document.title))) for part in paragraphs(document.text)]
 
 
 def split(documents: Iterable[Passage]) -> dict[Part, list[Passage]]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contributors.demo import docstrings, law, medicine
-from contributors.demo.passages import Part, Passage, split, within
+from contributors.demo.passages import SHORT, Part, Passage, split, within
 from contributors.demo.suites import Make, continuations, titles, write_suite
 from trust.errors import NotFound
 
@@ -108,6 +108,7 @@ def prepare_member(
         "private": _size(chosen["private"]),
         "held-out": _size(held_out),
     }
+    (directory / "README.md").write_text(_readme(member, sizes), "utf-8")
     return Prepared(data, kept, directory / "suite", sizes)
 
 
@@ -127,6 +128,21 @@ def _write(folder: Path, name: str, documents: Sequence[Passage]) -> Path:
     rows = (json.dumps({"text": document.text, "title": document.title}, ensure_ascii=False) for document in documents)
     (folder / f"{name}.jsonl").write_text("".join(f"{row}\n" for row in rows), "utf-8")
     return folder
+
+
+def _readme(member: Domain, sizes: dict[Part, int]) -> str:
+    """Whose text this is. It lies above the folders that are submitted: it is no text to train on."""
+    return f"""# {member.organisation}: text of the domain {member.name}
+
+Source: {member.provenance}.
+Licence (SPDX): {member.licence}
+
+- `data/`: {sizes["submitted"]:,} bytes of text to submit
+- `private/`: {sizes["private"]:,} bytes that stay with the member, for post-training
+- `suite/`: questions and text from {sizes["held-out"]:,} held-out bytes
+
+No paragraph of {SHORT} or more letters and digits stands in two of them, whatever its title, case and layout.
+"""
 
 
 def _size(documents: Sequence[Passage]) -> int:
