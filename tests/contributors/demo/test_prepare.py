@@ -44,9 +44,7 @@ def test_no_paragraph_stands_in_two_parts(documents: list[tuple[list[str], str]]
     [
         Passage(f"Copy: {DEFINITION}", "Copy", "group"),  # another title
         Passage(f"Copy: {DEFINITION.upper()}", "Copy", "group"),
-        Passage(
-            f"Own words that say something.\n\n  * {DEFINITION.replace(' ', chr(10))!r}", "Copy", "group"
-        ),  # markup
+        Passage(f"Own words that say something.\n\n**{DEFINITION.replace(' ', chr(10))}**", "Copy", "group"),  # layout
     ],
 )
 def test_one_definition_under_two_titles_stays_in_one_part(twin: Passage) -> None:
