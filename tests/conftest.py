@@ -1,6 +1,7 @@
-"""For every test: properties are judged by what they find, not by how fast a busy machine is."""
+"""Properties are checked however slow the machine is: a busy processor is no failure."""
 
-from hypothesis import settings
+from __future__ import annotations
+
 
 settings.register_profile("coalition", deadline=None)
 settings.load_profile("coalition")
