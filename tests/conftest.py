@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
 
 settings.register_profile("coalition", deadline=None)
 settings.load_profile("coalition")
