@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboards import source
-from dashboards.display import problems_shown
+from dashboards.display import problems_shown, words
 from dashboards.screens import campaigns, leaderboard, ledger, members, models, runs
 
 _MARK = str(Path(__file__).parent / "mark.svg")
@@ -28,7 +28,9 @@ def main() -> None:
     )
     with problems_shown(retry=True):
         who = source.identity()
-        st.sidebar.markdown(f"**{who.hub}**  \nseen as {who.organisation} ({who.role})  \n{who.address}")
+        st.sidebar.markdown(
+            f"**{words(who.hub)}**  \nseen as {words(who.organisation)} ({who.role})  \n{words(who.address)}"
+        )
         st.sidebar.caption("All times are UTC.")
         page.run()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,24 @@ RETRY_SECONDS = 3.0
 TALL_PIXELS, TALL_ROWS = 560, 15
 LAZY_FROM = 1000
 """Rows from which a table is fetched as it is scrolled, in place of being sent whole."""
+_PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
+_FORMULA = re.compile(r"[=@\t\r]|[+-](?![0-9.])")
+
+
+def words(text: str) -> str:
+    """Text by others as Markdown that shows it letter by letter: no link, picture, colour or formula comes of it.
+
+    A backslash before any ASCII punctuation takes away its meaning (CommonMark 0.31, section 2.4).
+    """
+    return _PUNCTUATION.sub(r"\\\1", text).replace("\n", " ")
+
+
+def cell(value: Any) -> Any:
+    """A table's value as a spreadsheet may have it: text that it would run as a formula gets a quote in front.
+
+    Tables can be saved as CSV; see OWASP, "CSV Injection".
+    """
+    return f"'{value}" if isinstance(value, str) and _FORMULA.match(value) else value
 
 
 @contextmanager
@@ -24,9 +43,9 @@ def problems_shown(*, retry: bool = False) -> Iterator[None]:
     try:
         yield
     except Problem as problem:
-        st.error(problem.what)
+        st.error(words(problem.what))
         if problem.todo:
-            st.info(problem.todo)
+            st.info(words(problem.todo))
         if retry and isinstance(problem, Unavailable):
             st.caption("This page tries again by itself.")
             _rerun_later()
@@ -49,7 +68,7 @@ def table(
 
     A `tall` table shows more rows before it scrolls.
     """
-    frame = pd.DataFrame(list(rows))
+    frame = pd.DataFrame([{name: cell(value) for name, value in row.items()} for row in rows])
     titles = {name: st.column_config.Column(name[:1].upper() + name[1:]) for name in frame.columns}
     st.dataframe(
         frame,
@@ -96,7 +115,7 @@ def facts(pairs: Mapping[str, str]) -> None:
     """Short facts in a row that wraps."""
     with st.container(horizontal=True, gap="medium"):
         for label, value in pairs.items():
-            st.metric(label, value, width="content")
+            st.metric(label, words(value), width="content")
 
 
 def command(text: str) -> None:

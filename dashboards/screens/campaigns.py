@@ -53,7 +53,7 @@ def _course(identifier: str, had_ended: bool) -> None:
             "Opened": formats.moment(campaign.opened_at),
         }
     )
-    (st.error if campaign.state == "failed" else st.info)(rows.standing(campaign))
+    (st.error if campaign.state == "failed" else st.info)(display.words(rows.standing(campaign)))
     if campaign.rounds_planned and campaign.state not in rows.ENDED:
         st.progress(min(1.0, len(campaign.rounds) / campaign.rounds_planned))
     st.markdown("**Members:** " + (", ".join(sorted(campaign.members)) or "none has joined yet"))

@@ -59,7 +59,7 @@ def _course(identifier: str, had_ended: bool) -> None:
         shown |= {"Nodes": str(len(run.nodes)), "Attempt": str(run.attempt)}
     display.facts(shown)
     if run.reason:
-        (st.error if run.state == "failed" else st.info)(run.reason)
+        (st.error if run.state == "failed" else st.info)(display.words(run.reason))
     if run.steps and run.state not in rows.ENDED:
         st.progress(min(1.0, run.step / run.steps))
     _curves(run)

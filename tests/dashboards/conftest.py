@@ -130,7 +130,7 @@ class HubProcess:
 
 
 @contextmanager
-def site(directory: Path, fill: Callable[[Settings], None]) -> Iterator[Site]:
+def site(directory: Path, fill: Callable[[Settings], None], organisation: str = "The Public") -> Iterator[Site]:
     """A hub, filled, with an enrolled viewer and its dashboard."""
     settings = setup.create(directory / "hub", "europe", host="127.0.0.1", bind="127.0.0.1", port=free_ports(3))
     fill(settings)
@@ -138,7 +138,7 @@ def site(directory: Path, fill: Callable[[Settings], None]) -> Iterator[Site]:
     hub.start()
     try:
         token = run(
-            "coalition-hub", "invite", str(settings.directory), "--organisation", "The Public", "--role", "viewer"
+            "coalition-hub", "invite", str(settings.directory), "--organisation", organisation, "--role", "viewer"
         )["token"]
         address = f"127.0.0.1:{settings.port}"
         run("coalition", "enrol", "--hub", address, "--token", token, home=home)
