@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.logging import RichHandler
 
-from hub import setup
+from hub import logs, setup
 from hub.settings import Settings
 from trust.errors import Invalid, Problem
 
@@ -50,9 +48,7 @@ def serve(directory: Directory) -> None:
     """Serve members, nodes and the dashboard until Ctrl-C."""
     from hub.server import serve as run
 
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=_err, show_path=False)], force=True
-    )
+    logs.configure(_err)
     asyncio.run(run(Settings.load(directory)))
 
 
@@ -104,9 +100,7 @@ def node(
     """Attach this machine to the hub and train what it is given until Ctrl-C."""
     from hub.training import agent
 
-    logging.basicConfig(
-        level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=_err, show_path=False)], force=True
-    )
+    logs.configure(_err)
     agent.main(directory, hub, name, token, dict(_label(text) for text in label or []))
 
 

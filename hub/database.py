@@ -22,7 +22,7 @@ class Database:
         self.url = _with_driver(url)
         sqlite = self.url.startswith("sqlite")
         arguments: dict[str, Any] = {"connect_args": {"timeout": 30}} if sqlite else {"pool_pre_ping": True}
-        self.engine = create_engine(self.url, **arguments)
+        self.engine = create_engine(self.url, hide_parameters=True, **arguments)  # values stay out of errors and logs
         if sqlite:
             _prepare_sqlite(self.engine)
 
