@@ -1,8 +1,8 @@
-"""The two kinds of key that sign for the coalition.
+"""The kinds of key that sign for the coalition.
 
 Artifact keys are ECDSA P-256 with SHA-256 and DER signatures (FIPS 186-5, RFC 5915/5958): HSMs hold them, and Sigstore
-clients and `model_signing verify key` accept them. Log keys are Ed25519 (RFC 8032) in the spelling of C2SP signed notes
-(c2sp.org/signed-note): `name+hash+base64` for the public half.
+clients and `model_signing verify key` accept them. Log and witness keys are Ed25519 (RFC 8032) in the spelling of C2SP
+signed notes (c2sp.org/signed-note): `name+hash+base64` for the public half.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import stat
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
+from typing import ClassVar, Generic, Self, TypeVar, cast
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -118,9 +119,8 @@ def read_secret_file(path: str | PathLike[str]) -> bytes:
         return file.read(_MAX_KEY_FILE)
 
 
-# --- Ed25519 log keys -------------------------------------------------------------------------------------------------
+# --- Ed25519 keys of signed notes ---------------------------------------------------------------------------------------
 
-_ED25519 = b"\x01"  # the signature type of c2sp.org/signed-note
 _NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,255}")
 _P = 2**255 - 19
 _D = -121665 * pow(121666, -1, _P) % _P
@@ -129,8 +129,12 @@ _LOW_ORDER = {0, 1, _P - 1, _ORDER_8, _P - _ORDER_8}
 
 
 @dataclass(frozen=True)
-class LogPublicKey:
-    """An Ed25519 public key with the name it signs under."""
+class NotePublicKey:
+    """An Ed25519 public key with the name it signs under. What it signs with it, says the kind of key (c2sp.org/signed-note)."""
+
+    ALGORITHM: ClassVar[bytes]
+    """The byte that keeps the signatures of one kind of key from being those of another."""
+    KIND: ClassVar[str]
 
     name: str
     raw: bytes
@@ -138,73 +142,105 @@ class LogPublicKey:
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
             raise Invalid(
-                f"{self.name[:60]!r} cannot name a log key: it is empty, or holds white space or a plus sign."
+                f"{self.name[:60]!r} cannot name a {self.KIND}: it is empty, or holds white space or a plus sign."
             )
         _check_point(self.raw)
 
     @classmethod
-    def decode(cls, vkey: str) -> LogPublicKey:
+    def decode(cls, vkey: str) -> Self:
         """Read `name+hash+base64`; the hash is checked, so that a mistyped key is noticed."""
         parts = vkey.strip().split("+", 2)
-        data = from_base64(parts[-1], "The last part of the log key")
-        if len(parts) != 3 or len(data) != 33 or data[:1] != _ED25519:
-            raise Invalid("The text is not a log key of the form name+hash+base64 with an Ed25519 key.")
+        data = from_base64(parts[-1], f"The last part of the {cls.KIND}")
+        if len(parts) != 3 or len(data) != 33 or data[:1] != cls.ALGORITHM:
+            raise Invalid(f"The text is not a {cls.KIND} of the form name+hash+base64 with an Ed25519 key.")
         key = cls(parts[0], data[1:])
         if parts[1] != key.key_hash.hex():
-            raise Invalid(f"The log key of {key.name} does not match its own hash; a character may be mistyped.")
+            raise Invalid(f"The {cls.KIND} of {key.name} does not match its own hash; a character may be mistyped.")
         return key
 
     def encode(self) -> str:
-        return f"{self.name}+{self.key_hash.hex()}+{to_base64(_ED25519 + self.raw)}"
+        return f"{self.name}+{self.key_hash.hex()}+{to_base64(self.ALGORITHM + self.raw)}"
 
     @property
     def key_hash(self) -> bytes:
-        """The four bytes that a signature line carries: SHA-256(name, newline, type, key)."""
-        return hashlib.sha256(self.name.encode() + b"\n" + _ED25519 + self.raw).digest()[:4]
+        """The four bytes that a signature line carries: SHA-256(name, newline, algorithm, key)."""
+        return hashlib.sha256(self.name.encode() + b"\n" + self.ALGORITHM + self.raw).digest()[:4]
 
     def verify(self, signature: bytes, message: bytes) -> None:
         try:
             Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, message)
         except InvalidSignature as error:
-            raise Denied(f"The signature is not one of log key {self.name}+{self.key_hash.hex()}.") from error
+            raise Denied(f"The signature is not one of {self.KIND} {self.name}+{self.key_hash.hex()}.") from error
+
+
+class LogPublicKey(NotePublicKey):
+    """Signs tree heads: an Ed25519 signature over the note's text."""
+
+    ALGORITHM = b"\x01"
+    KIND = "log key"
+
+
+class WitnessPublicKey(NotePublicKey):
+    """Cosigns tree heads (c2sp.org/tlog-cosignature): see `trust.cosignatures`."""
+
+    ALGORITHM = b"\x04"
+    KIND = "witness key"
+
+
+Public = TypeVar("Public", bound=NotePublicKey)
 
 
 @dataclass(frozen=True)
-class LogKey:
+class NoteKey(Generic[Public]):
     """An Ed25519 private key with the name it signs under; its file is the one of Go's sumdb/note."""
+
+    PUBLIC: ClassVar[type[NotePublicKey]]
 
     name: str
     seed: bytes = field(repr=False)
 
     @classmethod
-    def generate(cls, name: str) -> LogKey:
+    def generate(cls, name: str) -> Self:
         key = cls(name, Ed25519PrivateKey.generate().private_bytes_raw())
         _ = key.public  # refuses a bad name
         return key
 
     @classmethod
-    def load(cls, path: str | PathLike[str]) -> LogKey:
+    def load(cls, path: str | PathLike[str]) -> Self:
         text = read_secret_file(path).decode("utf-8", "replace").strip()
         prefix, _, rest = text.partition("+KEY+")
         parts = rest.split("+", 2)
-        data = from_base64(parts[-1], "The last part of the log key")
-        if prefix != "PRIVATE" or len(parts) != 3 or len(data) != 33 or data[:1] != _ED25519:
-            raise Invalid(f"{path} is not a log key of the form PRIVATE+KEY+name+hash+base64.")
+        data = from_base64(parts[-1], f"The last part of the {cls.PUBLIC.KIND}")
+        if prefix != "PRIVATE" or len(parts) != 3 or len(data) != 33 or data[:1] != cls.PUBLIC.ALGORITHM:
+            raise Invalid(f"{path} is not a {cls.PUBLIC.KIND} of the form PRIVATE+KEY+name+hash+base64.")
         key = cls(parts[0], data[1:])
         if parts[1] != key.public.key_hash.hex():
-            raise Invalid(f"The log key in {path} does not match its own hash; the file may be damaged.")
+            raise Invalid(f"The {cls.PUBLIC.KIND} in {path} does not match its own hash; the file may be damaged.")
         return key
 
     def save(self, path: str | PathLike[str]) -> None:
-        encoded = to_base64(_ED25519 + self.seed)
+        encoded = to_base64(self.PUBLIC.ALGORITHM + self.seed)
         write_private(path, f"PRIVATE+KEY+{self.name}+{self.public.key_hash.hex()}+{encoded}\n".encode())
 
     @property
-    def public(self) -> LogPublicKey:
-        return LogPublicKey(self.name, Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw())
+    def public(self) -> Public:
+        raw = Ed25519PrivateKey.from_private_bytes(self.seed).public_key().public_bytes_raw()
+        return cast(Public, self.PUBLIC(self.name, raw))
 
     def sign(self, message: bytes) -> bytes:
         return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
+
+
+class LogKey(NoteKey[LogPublicKey]):
+    """The hub's, for tree heads."""
+
+    PUBLIC = LogPublicKey
+
+
+class WitnessKey(NoteKey[WitnessPublicKey]):
+    """A member's, for cosignatures."""
+
+    PUBLIC = WitnessPublicKey
 
 
 def _check_point(raw: bytes) -> None:

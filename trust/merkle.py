@@ -133,7 +133,27 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         if proof or (old == 0 and old_root != EMPTY_ROOT) or (old == new and old_root != new_root):
             raise Corrupt("The two trees of the proof are not consistent.")
         return
-    path = list(proof) if old & (old - 1) else [old_root, *proof]
+    first, second = roots_of_path(old, new, list(proof) if old & (old - 1) else [old_root, *proof])
+    if first != old_root or second != new_root:
+        raise Corrupt("The ledger was rewritten: its new tree does not extend the one seen before.")
+
+
+def prefix_path(old: int, new: int, get_node: GetNode) -> list[bytes]:
+    """The consistency proof of a tree, with the hash that it leaves out where `old` is a power of two: `roots_of_path` makes
+    both roots of it, knowing neither. `0 < old < new`.
+    """
+    proof = consistency_proof(old, new, get_node)
+    return proof if old & (old - 1) else [range_hash(0, old, get_node), *proof]
+
+
+def roots_of_path(old: int, new: int, path: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """The roots of the trees of `old` and of `new` leaves, `0 < old < new`, that the path leads to (RFC 9162, 2.1.4.2).
+
+    Whoever made the path, the first is the root of the second's first `old` leaves: else SHA-256 has a collision.
+    Raises `Corrupt` for a path of the wrong length.
+    """
+    if not 0 < old < new:
+        raise Corrupt(f"No path leads from a tree of {old} to one of {new}.")
     node, last = old - 1, new - 1
     while node & 1:
         node, last = node >> 1, last >> 1
@@ -150,8 +170,9 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
         else:
             second = node_hash(second, value)
         node, last = node >> 1, last >> 1
-    if last or first != old_root or second != new_root:
-        raise Corrupt("The ledger was rewritten: its new tree does not extend the one seen before.")
+    if last:
+        raise Corrupt("The consistency proof is too short.")
+    return first, second
 
 
 def _split(size: int) -> int:

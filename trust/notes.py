@@ -27,6 +27,25 @@ class TreeHead:
         return f"{self.origin}\n{self.size}\n{to_base64(self.root)}\n"
 
 
+@dataclass(frozen=True)
+class SignatureLine:
+    """`value` is the key's hash (4 bytes) and what its kind of key appends."""
+
+    name: str
+    value: bytes
+
+    def encode(self) -> bytes:
+        return f"— {self.name} {to_base64(self.value)}\n".encode()
+
+
+@dataclass(frozen=True)
+class Note:
+    """`text` is what is signed, with its last newline."""
+
+    text: str
+    signatures: tuple[SignatureLine, ...]
+
+
 def sign_tree_head(head: TreeHead, *keys: LogKey) -> bytes:
     """The note, signed by every key. Raises `Invalid` for a head that would not read back as itself."""
     text = head.text()
@@ -41,19 +60,20 @@ def sign_tree_head(head: TreeHead, *keys: LogKey) -> bytes:
 
 def verify_tree_head(note: bytes, key: LogPublicKey, origin: str) -> TreeHead:
     """What `key` signed. Raises `Invalid` when malformed, `Denied` when unsigned, `Corrupt` for another log's."""
-    text, signatures = _split(note)
-    ours = [value for name, value in signatures if name == key.name and value[:4] == key.key_hash]
+    parsed = parse_note(note)
+    ours = [line.value for line in parsed.signatures if line.name == key.name and line.value[:4] == key.key_hash]
     if not ours:
         raise Denied(f"The tree head is not signed by {key.name}.")
     for value in ours:
-        key.verify(value[4:], text.encode())
-    head = _read(text)
+        key.verify(value[4:], parsed.text.encode())
+    head = _read(parsed.text)
     if head.origin != origin:
         raise Corrupt(f"The tree head is of the log {head.origin!r}, not {origin!r}.")
     return head
 
 
-def _split(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
+def parse_note(note: bytes) -> Note:
+    """Text and signature lines (c2sp.org/signed-note), none of them verified. Raises `Invalid`."""
     if len(note) > MAX_NOTE:
         raise Invalid("The tree head is too long.")
     try:
@@ -70,8 +90,13 @@ def _split(note: bytes) -> tuple[str, list[tuple[str, bytes]]]:
         match = _SIGNATURE.fullmatch(line)
         if not match:
             raise Invalid("A signature line of the tree head is malformed.")
-        signatures.append((match[1], from_base64(match[2], "A signature of the tree head")))
-    return text + "\n", signatures
+        signatures.append(SignatureLine(match[1], from_base64(match[2], "A signature of the tree head")))
+    return Note(text + "\n", tuple(signatures))
+
+
+def claimed_head(note: bytes) -> TreeHead:
+    """What the note says, whoever signed it: to learn which key to verify it with, and for nothing else."""
+    return _read(parse_note(note).text)
 
 
 def _read(text: str) -> TreeHead:
