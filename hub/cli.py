@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -50,6 +51,33 @@ def serve(directory: Directory) -> None:
 
     logs.configure(_err)
     asyncio.run(run(Settings.load(directory)))
+
+
+@app.command(epilog="Example: coalition-hub rebuild /srv/coalition")
+def rebuild(directory: Directory, as_json: Json = False) -> None:
+    """Throw the database away and make it anew from ledger and blobs. Stop the hub first.
+
+    Open invitations, unfinished submissions and the course of past runs stand in no ledger and are lost.
+    """
+    from hub.rebuild import rebuild as run
+
+    with _err.status("Auditing the ledger, then replaying it"):
+        entries = run(Settings.load(directory))
+    if as_json:
+        _out.print_json(json.dumps({"entries": entries}))
+        return
+    _out.print(f"The database is made anew from {entries} entries of the ledger.")
+
+
+@app.command(epilog="Example: coalition-hub dump /srv/coalition | sha256sum")
+def dump(directory: Directory) -> None:
+    """Print what the database says about the ledger as sorted JSON lines: equal for equal facts, on every database."""
+    from hub.database import Database
+    from hub.dump import dump as lines
+
+    with closing(Database(Settings.load(directory).database_url)) as database:
+        for line in lines(database):
+            sys.stdout.buffer.write(line)
 
 
 @app.command(epilog="Example: coalition-hub invite /srv/coalition --organisation 'Law Institute' --role contributor")

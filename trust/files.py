@@ -26,7 +26,7 @@ def write_atomic(path: str | PathLike[str], data: bytes, mode: int = 0o644) -> N
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def write_private(path: str | PathLike[str], data: bytes) -> None:
@@ -34,7 +34,7 @@ def write_private(path: str | PathLike[str], data: bytes) -> None:
     write_atomic(path, data, mode=0o600)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -125,6 +125,17 @@ def test_a_changed_byte_of_a_blob_or_an_entry_is_found_in_the_hubs_files(coaliti
         path.write_bytes(original)
 
 
+def test_the_database_rebuilt_from_ledger_and_blobs_says_the_same(coalition: Coalition, tmp_path: Path) -> None:
+    coalition.kill("hub")
+    copy = tmp_path / "hub"
+    shutil.copytree(coalition.hub, copy)
+    coalition.start_hub()
+    before = run([BIN / "coalition-hub", "dump", copy])
+    rebuilt = coalition.hub_command("rebuild", copy)
+    assert rebuilt["entries"] == before.count('"table": "ledger_entry"')
+    assert run([BIN / "coalition-hub", "dump", copy]) == before
+
+
 def test_a_contributor_may_not_launch_and_a_user_error_is_one_sentence(coalition: Coalition) -> None:
     spec = next(coalition.directory.glob("run-*.toml"))
     member = coalition.members["university"]
