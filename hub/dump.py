@@ -14,6 +14,7 @@ import hub.tables  # noqa: F401  (every room's tables)
 from hub.database import Database
 
 NOT_FACTS = {
+    "blob_loan": "what nodes read of an attempt that goes on; it is lent again",
     "member_invitation": "a secret that is open; members are invited again",
     "progress_record": "the course of runs and campaigns, for watchers",
     "rounds_site": "sites register their keys whenever they start",

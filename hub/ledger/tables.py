@@ -1,4 +1,4 @@
-"""The ledger's projection: one row per entry, one per grant."""
+"""The ledger's projection: one row per entry, one per grant. Loans are not facts."""
 
 from __future__ import annotations
 
@@ -23,6 +23,15 @@ class BlobGrant(SQLModel, table=True):
     """`audience` may read the blob."""
 
     __tablename__ = "blob_grant"
+
+    digest: str = Field(primary_key=True)
+    audience: str = Field(primary_key=True)
+
+
+class BlobLoan(SQLModel, table=True):
+    """As `BlobGrant`, but no entry says so: what is made in the course of work, as long as the work needs it."""
+
+    __tablename__ = "blob_loan"
 
     digest: str = Field(primary_key=True)
     audience: str = Field(primary_key=True)

@@ -8,7 +8,7 @@ from typing import cast
 
 from sqlmodel import Session, col, select
 
-from hub.ledger.grants import NODES, grant
+from hub.ledger.grants import NODES, lend
 from hub.training.states import Phase, Prepared, Work
 from hub.training.tables import AttemptRow, CheckpointRow, RunRow
 from trust.errors import NotFound
@@ -60,7 +60,7 @@ def save_work(session: Session, work: Work) -> None:
     """Remember the attempt; what rank 0 prepared is for every node to read."""
     if work.prepared:
         for file in (*work.prepared.tokenizer, work.prepared.tokens):
-            grant(session, file.digest, NODES)
+            lend(session, file.digest, NODES)
     session.merge(
         AttemptRow(
             run=work.run,
