@@ -1,4 +1,4 @@
-"""From per-item likelihoods to a score and its standard error. Plain arithmetic: any party recomputes it."""
+"""From per-item likelihoods and credits to a score and its standard error. Plain arithmetic: any party recomputes it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from typing import Protocol
 from trust.errors import Invalid
 
 LOWER_IS_BETTER = frozenset({"bits_per_byte"})
+CREDITED = frozenset({"greedy_match", "exact_match", "f1", "numeric_match", "regex_match", "schema_match"})
+"""Metrics that are the mean of what each item's answer is worth."""
 
 
 class Item(Protocol):
-    """One item of a task: log likelihoods in nats, what to divide them by, and the position of the right one if any."""
+    """One item of a task: log likelihoods in nats, what to divide them by, and the position of the right one if any; or what
+    the model's answer is worth."""
 
     @property
     def log_likelihoods(self) -> Sequence[float]: ...
@@ -21,6 +24,8 @@ class Item(Protocol):
     def lengths(self) -> Sequence[int]: ...
     @property
     def answer(self) -> int | None: ...
+    @property
+    def credit(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,9 @@ def score(metric: str, items: Sequence[Item]) -> Score:
     try:
         if metric == "bits_per_byte":
             value, error = bits_per_byte([i.log_likelihoods[0] for i in items], [i.lengths[0] for i in items])
+            return Score(value, error, len(items))
+        if metric in CREDITED:
+            value, error = mean([_credit(item) for item in items])
             return Score(value, error, len(items))
         if metric in ("acc", "acc_norm"):
             choices = [item.log_likelihoods for item in items]
@@ -90,9 +98,28 @@ def bits_per_byte(log_likelihoods: Sequence[float], sizes: Sequence[int]) -> tup
     return ratio, math.sqrt(count / (count - 1) * residuals) / total
 
 
+def mean(values: Sequence[float]) -> tuple[float, float]:
+    """(mean, its standard error from the sample's variance). Raises `Invalid` without items."""
+    count = len(values)
+    if not count:
+        raise Invalid("There is no item to score.")
+    value = math.fsum(values) / count
+    if count == 1:
+        return value, 0.0
+    variance = math.fsum((each - value) ** 2 for each in values) / (count - 1)
+    return value, math.sqrt(variance / count)
+
+
 def guessing(choices: Sequence[int]) -> float:
     """The accuracy of guessing: the mean of one over the number of choices."""
     return sum(1 / count for count in choices) / len(choices)
+
+
+def _credit(item: Item) -> float:
+    """Raises `ValueError` where there is none."""
+    if item.credit is None or not 0 <= item.credit <= 1:
+        raise ValueError
+    return item.credit
 
 
 def _position(item: Item) -> int:

@@ -1,4 +1,4 @@
-"""Log likelihoods for lm-eval, with every prompt read once for all of its choices.
+"""Log likelihoods for lm-eval, with every prompt read once for all of its choices; and what the model says by itself.
 
 HFLM reads the prompt again for each choice and computes logits at every position. Here the choices of a prompt stand behind
 it in one row, hidden from each other by the attention mask, and logits are computed where a choice is predicted only.
@@ -15,10 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from hub.evaluation import greedy
 from trust.errors import Invalid
 
 TOKENS_AT_ONCE = 4096
@@ -57,6 +59,44 @@ class SharedPromptLM(HFLM):  # type: ignore[misc]
         for batch in batches(rows(requests, self.max_length)):
             found |= likelihoods(self.model, batch)
         return [found[number] for number in range(len(requests))]
+
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = True) -> list[str]:
+        """Greedy answers, up to the first of each request's stop strings. Prompts that are too long lose their beginning."""
+        if not isinstance(self.model, LlamaForCausalLM):
+            outputs: list[str] = super().generate_until(list(requests), True)
+            return outputs
+        alike: dict[tuple[tuple[str, ...], int], list[int]] = defaultdict(list)
+        for number, request in enumerate(requests):
+            asked = request.args[1]
+            alike[tuple(asked["until"]), asked["max_gen_toks"]].append(number)
+        found: dict[int, str] = {}
+        for (stops, most), numbers in alike.items():
+            texts = self._say([str(requests[number].args[0]) for number in numbers], stops, most)
+            found |= dict(zip(numbers, texts, strict=True))
+        return [found[number] for number in range(len(requests))]
+
+    def _say(self, texts: Sequence[str], stops: Sequence[str], most: int) -> list[str]:
+        new = min(most, self.max_length // 2)
+        room = self.max_length - new
+        prompts = [self.tok_encode(text)[-room:] or [self.prefix_token_id] for text in texts]
+        tail = max((len(stop) for stop in stops), default=0) + 2  # a token may be a single byte, a character up to four
+
+        def stopped(said: Sequence[int]) -> bool:
+            end = self.tokenizer.decode(said[-4 * tail :])
+            return any(stop in end for stop in stops)
+
+        kind = getattr(torch, precision())
+        said: dict[int, str] = {}
+        for batch in greedy.batches(prompts, new):
+            tokens = greedy.decode(self.model, [prompts[i] for i in batch], new, {self.eot_token_id}, stopped, kind)
+            for position, answer in zip(batch, tokens, strict=True):
+                said[position] = _cut(self.tokenizer.decode(answer, skip_special_tokens=True), stops)
+        return [said[position] for position in range(len(texts))]
+
+
+def _cut(text: str, stops: Sequence[str]) -> str:
+    """The text before the first stop string in it."""
+    return min((text.partition(stop)[0] for stop in stops), key=len, default=text)
 
 
 def rows(requests: Sequence[Request], max_length: int) -> list[Row]:

@@ -12,16 +12,17 @@ import torch
 from lm_eval import evaluator
 
 from hub.evaluation.likelihoods import SharedPromptLM, precision
-from hub.evaluation.tasks import Row, compile_task
+from hub.evaluation.tasks import compile_task
 from hub.submissions.screening import read_suite, suite_rows
 from learning.export import load_model
+from learning.grading import MAX_OUTPUT, credit
 from learning.scoring import score
 from protos.documents.evaluations import Sample, TaskScore
-from protos.documents.suite import MultipleChoice, Perplexity
+from protos.documents.fields import Row
+from protos.documents.suite import Generation, LogLikelihood, MultipleChoice, Task
 from trust.errors import Invalid
 
 MAX_SUITE = 256 << 20
-Task = MultipleChoice | Perplexity
 
 
 def harness() -> str:
@@ -77,19 +78,24 @@ def _samples(task: Task, rows: Sequence[Row], logged: Sequence[Mapping[str, Any]
 
 
 def _sample(task: Task, number: int, row: Row, responses: Sequence[Any]) -> Sample:
-    answer: int | None = None
-    if isinstance(task, MultipleChoice):
-        likelihoods = [float(likelihood) for likelihood, _ in responses]
-        lengths = [len(choice) for choice in row[task.choices]]
-        answer = row[task.answer]
-    else:
-        likelihoods = [float(value) for value in responses]
-        lengths = [len(row[task.text].encode())]
+    found = dict[str, Any](task=task.name, item=number)
+    match task:
+        case Generation():
+            output = str(responses[0])[:MAX_OUTPUT]
+            check = task.check.model_dump(by_alias=True, exclude_none=True)
+            return Sample(**found, credit=credit(check, output, row), output=output)
+        case MultipleChoice():
+            likelihoods = [float(likelihood) for likelihood, _ in responses]
+            found |= dict[str, Any](lengths=tuple(len(choice) for choice in row[task.choices]), answer=row[task.answer])
+        case LogLikelihood():
+            likelihoods = [float(responses[0][0])]
+            found |= dict[str, Any](lengths=(len(f" {row[task.target]}".encode()),), credit=float(responses[0][1]))
+        case _:
+            likelihoods = [float(value) for value in responses]
+            found |= dict[str, Any](lengths=(len(row[task.text].encode()),))
     if not all(map(math.isfinite, likelihoods)):
         raise Invalid(f"The model's likelihoods of item {number} of {task.name} are not finite numbers.")
-    return Sample(
-        task=task.name, item=number, log_likelihoods=tuple(likelihoods), lengths=tuple(lengths), answer=answer
-    )
+    return Sample(**found, log_likelihoods=tuple(likelihoods))
 
 
 def _score(task: Task, samples: Sequence[Sample], theirs: float) -> TaskScore:

@@ -8,12 +8,24 @@ from pydantic import Field
 
 from protos.documents.base import Claim, DigestText, Document, Identifier
 
+Metric = Literal[
+    "acc",
+    "acc_norm",
+    "bits_per_byte",
+    "greedy_match",
+    "exact_match",
+    "f1",
+    "numeric_match",
+    "regex_match",
+    "schema_match",
+]
+
 
 class TaskScore(Document):
     """One task's primary metric. `baseline` is what guessing gets, where there is such a thing."""
 
     task: str
-    metric: Literal["acc", "acc_norm", "bits_per_byte"]
+    metric: Metric
     value: float
     standard_error: float = Field(ge=0)
     items: int = Field(ge=1)
@@ -35,13 +47,16 @@ class Evaluation(Claim):
 
 
 class Sample(Document):
-    """One line of the per-item log, from which every metric follows: natural-log likelihoods of what could be said.
+    """One line of the per-item log, from which every metric follows: natural-log likelihoods of what could be said, or what
+    the model did say (`output`) and what that is worth (`credit`).
 
     `lengths` are what a metric divides by: characters of each choice, or UTF-8 bytes of a text. `answer` is the right choice.
     """
 
     task: str
     item: int = Field(ge=0)
-    log_likelihoods: tuple[float, ...] = Field(min_length=1)
-    lengths: tuple[int, ...] = Field(min_length=1)
+    log_likelihoods: tuple[float, ...] = ()
+    lengths: tuple[int, ...] = ()
     answer: int | None = None
+    credit: float | None = Field(default=None, ge=0, le=1)
+    output: str | None = Field(default=None, max_length=16_384)

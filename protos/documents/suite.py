@@ -12,14 +12,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, StringConstraints, model_validator
 
 from protos.documents.base import Document, Licence, Name, Text
+from protos.documents.checks import Check, check_target
+from protos.documents.fields import FieldName, Row, text_of
 from trust.errors import Invalid
 
 DataFile = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_-]{1,60}\.jsonl$")]
-FieldName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 TaskName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{1,39}$")]
+Stop = Annotated[str, StringConstraints(min_length=1, max_length=32)]
+Template = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 
 MAX_TEXT = 1 << 20
 MAX_CHOICES = 20
+MAX_NEW_TOKENS = 512
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _FIELD = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
@@ -30,23 +34,48 @@ def placeholders(template: str) -> tuple[str, ...]:
     return tuple(_BRACES.findall(template))
 
 
-class MultipleChoice(Document):
+def fill(template: str, row: Row) -> str:
+    """The template with each `{field}` replaced once, by position: what a field holds is never looked at again."""
+    parts, rest = [], template
+    for name in placeholders(template):
+        before, _, rest = rest.partition("{" + name + "}")
+        parts += [before, str(row[name])]
+    return "".join([*parts, rest])
+
+
+class _Prompted(Document):
+    """What every task with a prompt has; `fewshot` answered examples from the task's own data stand before it."""
+
+    prompt: Template
+    fewshot: int = Field(default=0, ge=0, le=8)
+
+    @model_validator(mode="after")
+    def _plain_placeholders(self) -> _Prompted:
+        if bad := [name for name in placeholders(self.prompt) if not _FIELD.match(name)]:
+            raise ValueError(f"placeholder {{{bad[0]}}} is not a plain field name")
+        return self
+
+
+class MultipleChoice(_Prompted):
     """One right answer among strings; scored by the likelihood of each choice after the prompt."""
 
     name: TaskName
     kind: Literal["multiple_choice"]
     data: DataFile
-    prompt: str = Field(min_length=1, max_length=2000)
     choices: FieldName = "choices"
     answer: FieldName = "answer"
     metric: Literal["acc", "acc_norm"] = "acc"
-    fewshot: int = Field(default=0, ge=0, le=8)
 
-    @model_validator(mode="after")
-    def _plain_placeholders(self) -> MultipleChoice:
-        if bad := [name for name in placeholders(self.prompt) if not _FIELD.match(name)]:
-            raise ValueError(f"placeholder {{{bad[0]}}} is not a plain field name")
-        return self
+
+class LogLikelihood(_Prompted):
+    """How well the model predicts a target after the prompt: in bits per byte of the target (lower is better), or how often
+    greedy decoding would say just that."""
+
+    name: TaskName
+    kind: Literal["log_likelihood"]
+    data: DataFile
+    target: FieldName = "target"
+    metric: Literal["bits_per_byte", "greedy_match"] = "bits_per_byte"
 
 
 class Perplexity(Document):
@@ -59,7 +88,28 @@ class Perplexity(Document):
     metric: Literal["bits_per_byte"] = "bits_per_byte"
 
 
-Task = Annotated[MultipleChoice | Perplexity, Field(discriminator="kind")]
+class Generation(_Prompted):
+    """What the model says after the prompt, greedily, until a stop string or `max_tokens`; `check` gives it its credit."""
+
+    name: TaskName
+    kind: Literal["generation"]
+    data: DataFile
+    max_tokens: int = Field(default=64, ge=1, le=MAX_NEW_TOKENS)
+    stop: tuple[Stop, ...] = Field(default=("\n",), max_length=8)
+    check: Check
+
+    @model_validator(mode="after")
+    def _examples_have_answers(self) -> Generation:
+        if self.fewshot and getattr(self.check, "target", None) is None:
+            raise ValueError("examples need a check with a target to answer them")
+        return self
+
+    @property
+    def metric(self) -> str:
+        return self.check.metric
+
+
+Task = Annotated[MultipleChoice | LogLikelihood | Perplexity | Generation, Field(discriminator="kind")]
 
 
 class SuiteFormat(Document):
@@ -81,13 +131,22 @@ class SuiteFormat(Document):
         return self
 
 
-def check_row(task: MultipleChoice | Perplexity, row: Mapping[str, Any]) -> None:
+def check_row(task: Task, row: Mapping[str, Any]) -> None:
     """That a row of a task's data holds what the task asks for. Raises `Invalid`."""
     if isinstance(task, Perplexity):
-        _text(row, task.text)
+        text_of(row, task.text, MAX_TEXT)
         return
     for name in placeholders(task.prompt):
-        _text(row, name)
+        text_of(row, name, MAX_TEXT)
+    if isinstance(task, Generation):
+        check_target(task.check, row)
+    elif isinstance(task, LogLikelihood):
+        text_of(row, task.target, MAX_TEXT)
+    else:
+        _check_choices(task, row)
+
+
+def _check_choices(task: MultipleChoice, row: Row) -> None:
     choices = row.get(task.choices)
     if not isinstance(choices, list) or not 2 <= len(choices) <= MAX_CHOICES:
         raise Invalid(f"`{task.choices}` is not a list of 2 to {MAX_CHOICES} texts.", field=task.choices)
@@ -98,9 +157,3 @@ def check_row(task: MultipleChoice | Perplexity, row: Mapping[str, Any]) -> None
     answer = row.get(task.answer)
     if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
         raise Invalid(f"`{task.answer}` is not the position of a choice, counted from 0.", field=task.answer)
-
-
-def _text(row: Mapping[str, Any], name: str) -> None:
-    value = row.get(name)
-    if not isinstance(value, str) or not value.strip() or len(value) > MAX_TEXT:
-        raise Invalid(f"`{name}` is not a text of at most {MAX_TEXT} characters.", field=name)

@@ -17,6 +17,7 @@ class Item:
     log_likelihoods: tuple[float, ...]
     lengths: tuple[int, ...]
     answer: int | None = None
+    credit: float | None = None
 
 
 def test_accuracy_counts_the_likeliest_and_its_error_is_the_samples() -> None:
@@ -57,6 +58,14 @@ def test_score_takes_the_items_of_a_task() -> None:
     assert (text.value, text.items, text.baseline) == (2.0, 1, None)
 
 
+def test_credits_are_averaged_with_the_error_of_their_mean() -> None:
+    worth = [1.0, 0.0, 0.5, 1.0, 0.0]
+    found = score("f1", [Item((), (), credit=value) for value in worth])
+    assert (found.value, found.items, found.baseline) == (0.5, 5, None)
+    assert found.standard_error == pytest.approx(np.std(worth, ddof=1) / math.sqrt(5))
+    assert score("exact_match", [Item((), (), credit=1.0)]).standard_error == 0
+
+
 @pytest.mark.parametrize(
     ("metric", "items"),
     [
@@ -69,6 +78,10 @@ def test_score_takes_the_items_of_a_task() -> None:
         ("acc", [Item((-1.0, -2.0), (1, 1))]),
         ("acc", [Item((-1.0, -2.0), (1, 1), 2)]),
         ("perplexity", [Item((-1.0,), (1,))]),
+        ("exact_match", []),
+        ("exact_match", [Item((-1.0,), (1,))]),
+        ("f1", [Item((), (), credit=1.5)]),
+        ("f1", [Item((), (), credit=math.nan)]),
     ],
 )
 def test_items_that_do_not_fit_are_refused(metric: str, items: list[Item]) -> None:

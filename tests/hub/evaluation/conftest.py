@@ -46,11 +46,29 @@ def text_rows(count: int = 5) -> list[dict[str, str]]:
     return [{"text": f"{prose(seed, 10 + 60 * seed)} é\u2028ß"} for seed in range(count)]
 
 
+def recall_rows(count: int = 9) -> list[dict[str, str]]:
+    """What follows a text, of very different length."""
+    return [
+        {"text": prose(seed, 90 if seed == 2 else 3 + seed), "target": prose(50 + seed, 4)} for seed in range(count)
+    ]
+
+
 CHOICE = {"kind": "multiple_choice", "prompt": "{text}\nThis is:", "metric": "acc_norm"}
 TASKS: list[dict[str, Any]] = [
     {"name": "terms", "data": "terms.jsonl", **CHOICE},
     {"name": "plain", "data": "terms.jsonl", **CHOICE, "metric": "acc", "fewshot": 2},
     {"name": "reading", "kind": "perplexity", "data": "reading.jsonl"},
+    {"name": "recall", "kind": "log_likelihood", "data": "recall.jsonl", "prompt": "{text}", "fewshot": 1},
+    {"name": "parrot", "kind": "log_likelihood", "data": "recall.jsonl", "prompt": "{text}", "metric": "greedy_match"},
+    {
+        "name": "say",
+        "kind": "generation",
+        "data": "recall.jsonl",
+        "prompt": "{text}",
+        "max_tokens": 12,
+        "stop": [" while"],
+        "check": {"how": "f1"},
+    },
 ]
 
 
@@ -66,7 +84,7 @@ def suite_files(
         "description": "Which words follow.",
         "tasks": list(tasks),
     }
-    rows = {"terms.jsonl": choice_rows(), "reading.jsonl": text_rows()}
+    rows = {"terms.jsonl": choice_rows(), "reading.jsonl": text_rows(), "recall.jsonl": recall_rows()}
     named = {task["data"] for task in tasks}
     return {
         "suite.json": json.dumps(form).encode(),

@@ -16,9 +16,19 @@ from hub.evaluation.scorer import Scorer
 from hub.evaluation.tasks import compile_task
 from learning import evaluation
 from learning.export import load_model
+from learning.grading import f1
 from learning.scoring import score
 from protos.documents.suite import SuiteFormat
-from tests.hub.evaluation.conftest import CHOICE, CONTEXT, TASKS, choice_rows, suite_files, text_rows, write
+from tests.hub.evaluation.conftest import (
+    CHOICE,
+    CONTEXT,
+    TASKS,
+    choice_rows,
+    recall_rows,
+    suite_files,
+    text_rows,
+    write,
+)
 from trust.errors import Invalid
 
 
@@ -32,7 +42,8 @@ def test_the_scores_are_those_of_lm_evals_own_model(model_folder: Path, tmp_path
     scores, _ = Scorer(model_folder).evaluate(write(tmp_path / "suite", suite_files()))
     model, tokenizer = load_model(model_folder)
     suite = SuiteFormat.model_validate_json(suite_files()["suite.json"])
-    rows = {"terms": choice_rows(), "plain": choice_rows(), "reading": text_rows()}
+    by_file = {"terms.jsonl": choice_rows(), "reading.jsonl": text_rows(), "recall.jsonl": recall_rows()}
+    rows = {task.name: by_file[task.data] for task in suite.tasks}
     tasks = {task.name: compile_task(task, rows[task.name], task.name) for task in suite.tasks}
     theirs = evaluator.evaluate(
         lm=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1, device="cpu"),
@@ -43,9 +54,9 @@ def test_the_scores_are_those_of_lm_evals_own_model(model_folder: Path, tmp_path
     for found in scores:
         results = theirs["results"][found.task]
         assert found.value == pytest.approx(results[f"{found.metric},none"], rel=1e-6)
-        if found.metric != "bits_per_byte":
+        if not found.metric.startswith("bits"):
             assert found.standard_error == pytest.approx(results[f"{found.metric}_stderr,none"])
-    assert [found.task for found in scores] == ["terms", "plain", "reading"]
+    assert [found.task for found in scores] == ["terms", "plain", "reading", "recall", "parrot", "say"]
 
 
 def test_anyone_recomputes_the_scores_from_the_log(model_folder: Path, tmp_path: Path) -> None:
@@ -55,13 +66,22 @@ def test_anyone_recomputes_the_scores_from_the_log(model_folder: Path, tmp_path:
         again = score(found.metric, items)
         assert (again.value, again.standard_error) == (found.value, found.standard_error)
         assert (again.items, again.baseline) == (found.items, found.baseline)
-    logged = "".join(sample.model_dump_json() for sample in samples)
+    logged = "".join(sample.model_dump_json() for sample in samples if sample.output is None)
     assert not any(word in logged for word in ("heart", "licence", "This is"))
+
+
+def test_an_answer_is_logged_with_what_it_is_worth(model_folder: Path, tmp_path: Path) -> None:
+    _, samples = Scorer(model_folder).evaluate(write(tmp_path / "suite", suite_files(tasks=TASKS[5:])))
+    for sample, row in zip(samples, recall_rows(), strict=True):
+        assert sample.output is not None
+        assert " while" not in sample.output
+        assert sample.credit == f1(sample.output, row["target"])
+    assert len({sample.output for sample in samples}) > 1
 
 
 @pytest.mark.usefixtures("exact")
 def test_bits_per_byte_are_those_of_the_learning_room(model_folder: Path, tmp_path: Path) -> None:
-    scores, _ = Scorer(model_folder).evaluate(write(tmp_path / "suite", suite_files(tasks=TASKS[2:])))
+    scores, _ = Scorer(model_folder).evaluate(write(tmp_path / "suite", suite_files(tasks=TASKS[2:3])))
     model, tokenizer = load_model(model_folder)
     texts = [row["text"] for row in text_rows()]
     nats, size = evaluation.bits_per_byte(model, tokenizer, texts, max_length=CONTEXT + 1, stride=CONTEXT)
@@ -75,7 +95,7 @@ def test_bf16_products_cost_far_less_than_a_standard_error(
     found = []
     for precision in ("float32", "bfloat16"):
         monkeypatch.setattr(likelihoods, "precision", lambda name=precision: name)
-        found.append(Scorer(model_folder).evaluate(write(tmp_path / "suite", suite_files(tasks=TASKS[2:])))[0][0])
+        found.append(Scorer(model_folder).evaluate(write(tmp_path / "suite", suite_files(tasks=TASKS[2:3])))[0][0])
     assert abs(found[0].value - found[1].value) < found[0].standard_error / 10
 
 

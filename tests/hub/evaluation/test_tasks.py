@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hub.evaluation.tasks import compile_task
-from protos.documents.suite import MultipleChoice, Perplexity
+from protos.documents.suite import Generation, LogLikelihood, MultipleChoice, Perplexity, Task
 
 
 def choice(**changes: Any) -> MultipleChoice:
@@ -13,7 +13,7 @@ def choice(**changes: Any) -> MultipleChoice:
     return MultipleChoice.read({**values, **changes})
 
 
-def requests(task: MultipleChoice | Perplexity, rows: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+def requests(task: Task, rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """What lm-eval would ask the model."""
     compiled = compile_task(task, rows, task.name)
     compiled.build_all_requests(limit=None, rank=0, world_size=1)
@@ -51,3 +51,29 @@ def test_examples_are_the_same_in_every_evaluation_and_never_the_question_itself
 def test_a_text_is_asked_for_as_a_whole() -> None:
     task = Perplexity.read({"name": "reading", "kind": "perplexity", "data": "reading.jsonl"})
     assert requests(task, [{"text": "{{ 1 + 1 }} as it stands\n"}]) == [("{{ 1 + 1 }} as it stands\n",)]
+
+
+def test_a_target_is_asked_for_behind_a_space() -> None:
+    task = LogLikelihood.read(
+        {"name": "recall", "kind": "log_likelihood", "data": "r.jsonl", "prompt": "{text} =", "fewshot": 1}
+    )
+    rows = [{"text": "1 + 1", "target": "2"}, {"text": "2 + 2", "target": "4"}]
+    assert requests(task, rows)[0] == ("2 + 2 = 4\n\n1 + 1 =", " 2")
+
+
+def test_answers_are_asked_for_greedily_and_bounded() -> None:
+    task = Generation.read(
+        {
+            "name": "sums",
+            "kind": "generation",
+            "data": "s.jsonl",
+            "prompt": "{text} =",
+            "fewshot": 1,
+            "max_tokens": 5,
+            "check": {"how": "exact"},
+        }
+    )
+    rows = [{"text": "{{ 1 + 1 }}", "target": "[2]"}, {"text": "2 + 2", "target": ["4", "four"]}]
+    (first, limits), (second, _) = requests(task, rows)
+    assert (first, second) == ("2 + 2 = 4\n\n{{ 1 + 1 }} =", "{{ 1 + 1 }} = [2]\n\n2 + 2 =")
+    assert limits == {"until": ["\n"], "max_gen_toks": 5, "do_sample": False}
