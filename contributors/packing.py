@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from contributors.croissant import metadata
 from protos.documents.base import FileEntry
 from protos.documents.submissions import DatasetFile
 from protos.documents.suite import SuiteFormat, check_row
+from protos.formats import jsonl
+from protos.formats.jsonl import MAX_LINE, Row
+from protos.formats.recognition import recognise
+from protos.formats.texts import text_rows
 from trust.canonical import parse
 from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
 
 SHARD_BYTES = 64 << 20
 MAX_SHARDS = 999  # a manifest names at most 1,000 files
-MAX_LINE = 4 << 20  # what the hub's screening accepts
 MAX_SUITE_JSON = 1 << 20
 METADATA = "croissant.json"
+SUFFIXES = (".jsonl", ".txt", ".md", ".parquet")
+"""Of the files in a folder, these are taken; their content says how they are read."""
 KEPT = ("text", "title", "source")
 """The fields of a row that are submitted, where they are texts. Any other field stays with its owner."""
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def pack_dataset(source: Path, target: Path, *, name: str, domain: str, licence:
     """Pack a file or folder into shards in `target`. Deterministic. Raises `Invalid` naming file and line."""
     target.mkdir(parents=True, exist_ok=True)
     texts, left_out = _sort(source)
-    shards = _write_shards((row for path in texts for row in _READERS[path.suffix](path)), target)
+    shards = _write_shards((row for path in texts for row in _rows(path)), target)
     if not shards:
         raise Invalid(f"{source} holds no text.", "Give .jsonl, .txt or .md files, or .parquet with a text column.")
     described = metadata(
@@ -65,7 +67,7 @@ def pack_suite(source: Path) -> tuple[SuiteFormat, Packed]:
     suite = _read_suite(folder / "suite.json")
     for task in suite.tasks:
         rows = 0
-        for place, row in _json_lines(folder / task.data):
+        for place, row in _suite_rows(folder / task.data):
             try:
                 check_row(task, row)
             except Invalid as problem:
@@ -76,6 +78,12 @@ def pack_suite(source: Path) -> tuple[SuiteFormat, Packed]:
     names = ["suite.json", *dict.fromkeys(task.data for task in suite.tasks)]
     entries = [_entry(folder / name) for name in names]
     return suite, Packed(tuple(entries), {entry.digest: folder / entry.path for entry in entries})
+
+
+def _suite_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    if not path.is_file():
+        raise NotFound(f"{path} is missing.")
+    return jsonl.rows(path, path.name)
 
 
 def _read_suite(path: Path) -> SuiteFormat:
@@ -94,80 +102,26 @@ def _sort(source: Path) -> tuple[list[Path], list[str]]:
     if not source.exists():
         raise NotFound(f"There is nothing at {source}.")
     if source.is_file():
-        if source.suffix not in _READERS:
-            raise Invalid(f"{source} is of no kind that can be packed.", "Give .jsonl, .txt, .md or .parquet.")
         return [source], []
     texts, others = [], []
     for path in sorted(source.rglob("*")):
         name = path.relative_to(source)
         if path.is_dir() or any(part.startswith(".") for part in name.parts):
             continue
-        if path.is_symlink() or path.suffix not in _READERS:
+        if path.is_symlink() or path.suffix not in SUFFIXES or not path.stat().st_size:
             others.append(name.as_posix())
         else:
             texts.append(path)
     return texts, others
 
 
-def _text_rows(path: Path) -> Iterator[Row]:
-    for place, row in _json_lines(path):
-        if not isinstance(row.get("text"), str) or not row["text"].strip():
-            raise Invalid(f"{place}: the row has no `text`.")
+def _rows(path: Path) -> Iterator[Row]:
+    """What is kept of a file's rows; a text that is a whole file is named after it."""
+    kind = recognise(path, path.name)
+    for _, row in text_rows(path, path.name):
+        if kind == "text":
+            row = {"text": row["text"].strip(), "source": path.name}
         yield {name: row[name] for name in KEPT if isinstance(row.get(name), str)}
-
-
-def _whole(path: Path) -> Iterator[Row]:
-    try:
-        text = path.read_text("utf-8").strip()
-    except UnicodeDecodeError as error:
-        raise Invalid(f"{path} is not UTF-8 at byte {error.start}.") from None
-    if text:
-        yield {"text": text, "source": path.name}
-
-
-def _parquet(path: Path) -> Iterator[Row]:
-    try:
-        from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
-    except ImportError:
-        raise Invalid(f"{path}: reading Parquet needs pyarrow.", "Run `pip install pyarrow`.") from None
-    try:
-        with parquet.ParquetFile(path) as file:
-            if "text" not in file.schema_arrow.names:
-                raise Invalid(f"{path} has no column `text`.")
-            for batch in file.iter_batches(columns=["text"]):
-                for value in batch.column(0).to_pylist():
-                    if not isinstance(value, str | None):
-                        raise Invalid(f"{path}: the column `text` is not of text.")
-                    if value and value.strip():
-                        yield {"text": value}
-    except ArrowException as error:
-        raise Invalid(f"{path} is not readable as Parquet: {error}.") from None
-
-
-_READERS: dict[str, Callable[[Path], Iterator[Row]]] = {
-    ".jsonl": _text_rows,
-    ".txt": _whole,
-    ".md": _whole,
-    ".parquet": _parquet,
-}
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
-    """(place, row) of every line; the place reads `FILE, line N`."""
-    if not path.is_file():
-        raise NotFound(f"{path} is missing.")
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), start=1):
-            place = f"{path.name}, line {number}"
-            if len(line) > MAX_LINE:
-                raise Invalid(f"{place}: longer than {MAX_LINE} bytes.")
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                raise Invalid(f"{place}: not JSON.") from None
-            if not isinstance(row, dict):
-                raise Invalid(f"{place}: not a JSON object.")
-            yield place, row
 
 
 def _write_shards(rows: Iterable[Row], target: Path) -> list[DatasetFile]:

@@ -31,8 +31,11 @@ def emit(value: Any) -> bytes:
         raise Invalid(f"The value has no canonical JSON form: {error}.") from error
 
 
-def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH) -> Any:
-    """Parse strictly: bounded size and depth, UTF-8, unique keys, finite numbers, integers that a double can hold."""
+def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH, exact_integers: bool = True) -> Any:
+    """Parse strictly: bounded size and depth, UTF-8, unique keys, finite numbers, integers that a double can hold.
+
+    Data that is not signed may have larger integers: `exact_integers=False`.
+    """
     if len(data) > max_bytes:
         raise Invalid(f"The JSON document has {len(data)} bytes; {max_bytes} are allowed.")
     try:
@@ -45,7 +48,7 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
             text,
             object_pairs_hook=_unique,
             parse_float=_finite,
-            parse_int=_exact,
+            parse_int=_exact if exact_integers else None,
             parse_constant=_no_constant,
         )
         if "\\u" in text:  # only an escape can smuggle in half a surrogate pair
@@ -58,6 +61,8 @@ def parse(data: bytes, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX_DEPTH
 
 
 def _check_depth(text: str, max_depth: int) -> None:
+    if text.count("[") + text.count("{") <= max_depth:
+        return
     depth = 0
     for token in _TOKENS.finditer(text):
         mark = token.group()

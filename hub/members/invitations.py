@@ -8,6 +8,7 @@ import re
 from sqlmodel import Session
 
 from hub.members.tables import InvitationRow, MemberRow, NodeRow
+from protos.documents.base import printable
 from trust.digests import Digest
 from trust.errors import Conflict, Denied, Invalid
 from trust.invitations import Invitation
@@ -17,6 +18,10 @@ DAYS = 7
 
 def slug(organisation: str) -> str:
     """The member identifier of an organisation's name. Raises `Invalid` when nothing is left of it."""
+    try:
+        printable(organisation)
+    except ValueError as error:
+        raise Invalid(f"The organisation's name {error}.", "Write it again.") from None
     text = re.sub(r"[^a-z0-9]+", "-", organisation.lower()).strip("-")[:63].strip("-")
     if len(text) < 3:
         raise Invalid(f"{organisation!r} is too short for a name.", "Use at least three letters or digits.")

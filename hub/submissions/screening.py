@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from packaging.licenses import InvalidLicenseExpression, canonicalize_license_ex
 from protos.documents.base import FileEntry
 from protos.documents.submissions import Dataset
 from protos.documents.suite import SuiteFormat, check_row
+from protos.formats import jsonl
+from protos.formats.texts import text_rows
 from trust.canonical import parse
 from trust.errors import Invalid, Problem
 
-MAX_LINE = 4 << 20
 MAX_SUITE_JSON = 1 << 20
 PASSAGE = 80  # characters; shorter paragraphs are too common to tell anything
 _SPACE = re.compile(r"\s+")
@@ -49,8 +49,8 @@ def screen_dataset(manifest: Dataset, files: Mapping[str, Path], suites: frozens
             if not entry.rows:
                 continue
             count = 0
-            for text in _texts(entry, files[entry.path]):
-                count += 1
+            for _, row in text_rows(files[entry.path], entry.path):
+                count, text = count + 1, row["text"]
                 fingerprint = _hash(_normal(text))
                 twice += fingerprint in seen
                 seen.add(fingerprint)
@@ -101,18 +101,18 @@ def read_suite(files: Mapping[str, Path]) -> SuiteFormat:
 
 def suite_rows(task: Any, path: Path) -> Iterator[dict[str, Any]]:
     """The rows of a task's data, each checked against the task. Raises `Invalid` naming file and line."""
-    for number, row in _json_lines(path, task.data):
+    for place, row in jsonl.rows(path, task.data):
         try:
             check_row(task, row)
         except Invalid as problem:
-            raise Invalid(f"{task.data}, line {number}: {problem.what}", problem.todo) from None
+            raise Invalid(f"{place}: {problem.what}", problem.todo) from None
         yield row
 
 
 def dataset_texts(files: Iterable[tuple[FileEntry, Path]]) -> Iterator[str]:
     """The texts of shards that were accepted before."""
     for entry, path in files:
-        yield from _texts(entry, path)
+        yield from (row["text"] for _, row in text_rows(path, entry.path))
 
 
 def passages(text: str) -> set[bytes]:
@@ -131,28 +131,6 @@ def _licence(expression: str) -> Iterator[Finding]:
 def _overlap(count: int, total: int, what: str) -> Finding:
     severity: Severity = "warning" if count else "info"
     return Finding("contamination", severity, f"{count} of {total} {what}.")
-
-
-def _texts(entry: FileEntry, path: Path) -> Iterator[str]:
-    for number, row in _json_lines(path, entry.path):
-        text = row.get("text")
-        if not isinstance(text, str) or not text.strip():
-            raise Invalid(f"{entry.path}, line {number}: the row has no `text`.")
-        yield text
-
-
-def _json_lines(path: Path, name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), start=1):
-            if len(line) > MAX_LINE:
-                raise Invalid(f"{name}, line {number}: longer than {MAX_LINE} bytes.")
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                raise Invalid(f"{name}, line {number}: not JSON.") from None
-            if not isinstance(row, dict):
-                raise Invalid(f"{name}, line {number}: not a JSON object.")
-            yield number, row
 
 
 def strings(row: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ from safetensors.numpy import save_file
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents, save_tokenizer, train_tokenizer
 from protos.documents.runs import RunSpec
+from protos.formats.texts import text_rows
 from trust.errors import Invalid
 from trust.files import write_atomic
 
@@ -49,9 +50,7 @@ def _all_texts(shards: dict[str, list[Path]]) -> Iterator[str]:
 
 def _texts(paths: list[Path]) -> Iterator[str]:
     for path in paths:
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)["text"]
+        yield from (row["text"] for _, row in text_rows(path, path.name))
 
 
 if __name__ == "__main__":

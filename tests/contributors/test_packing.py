@@ -93,13 +93,13 @@ def test_metadata_describes_the_shards(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("not json", "bad.jsonl, line 2: not JSON"),
+        ("not json", "bad.jsonl, line 2: the line is not JSON"),
         ("[1]", "bad.jsonl, line 2: not a JSON object"),
         ('{"title": "x"}', "bad.jsonl, line 2: the row has no `text`"),
         ('{"text": " "}', "bad.jsonl, line 2: the row has no `text`"),
         ('{"text": 5}', "bad.jsonl, line 2: the row has no `text`"),
-        ("", "bad.jsonl, line 2: not JSON"),
-        ("[" * 100_000, "bad.jsonl, line 2: not JSON"),
+        ("", "bad.jsonl, line 2: the line is not JSON"),
+        ("[" * 100_000, "bad.jsonl, line 2: the line is nested deeper"),
         ('{"text": "' + "x" * packing.MAX_LINE + '"}', "bad.jsonl, line 2: longer than"),
         ('{"text": "\\ud800"}', "half of a surrogate pair"),
     ],
@@ -116,7 +116,7 @@ def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match=r"latin\.txt is not UTF-8 at byte 3"):
         pack(tmp_path / "latin.txt", tmp_path / "packed")
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 nonsense")
-    with pytest.raises(Invalid, match="not readable as Parquet"):
+    with pytest.raises(Invalid, match=r"broken\.parquet begins like a Parquet file and is cut off"):
         pack(tmp_path / "broken.parquet", tmp_path / "packed")
 
 
@@ -126,8 +126,8 @@ def test_a_source_without_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(Invalid, match="holds no text"):
         pack(tmp_path / "empty", tmp_path / "packed")
-    (tmp_path / "image.png").write_bytes(b"x")
-    with pytest.raises(Invalid, match="of no kind"):
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    with pytest.raises(Invalid, match=r"image\.png is neither text nor"):
         pack(tmp_path / "image.png", tmp_path / "packed")
 
 

@@ -10,6 +10,7 @@ import pytest
 from tests.contributors.cli.conftest import Coalition
 from tests.contributors.served import Hub, flip
 from trust.digests import Digest, hex_of
+from trust.errors import Invalid
 
 
 @pytest.fixture
@@ -83,13 +84,15 @@ def test_a_token_is_spent_once_and_a_home_enrolled_once(
 
 
 def test_names_of_others_do_not_command_the_terminal(hub: Hub, coalition: Coalition, law: Path, tmp_path: Path) -> None:
-    token = hub.invite("Evil [bold]Corp[/nothing] \x1b[2J\u202e")
+    for name in ("Evil \x1b[2J", "Evil \u202e"):
+        with pytest.raises(Invalid, match="no printable character"):
+            hub.invite(name)
+    token = hub.invite("Evil [bold]Corp[/nothing]")
     said = coalition("enrol", "--hub", f"127.0.0.1:{hub.port}", "--token", token, home=tmp_path / "evil")
     assert said.code == 0
     assert "[bold]Corp[/nothing]" in said.out
     shown = coalition("whoami", home=tmp_path / "evil").out
     assert "[bold]Corp[/nothing]" in shown
-    assert not {"\x1b", "\u202e"} & set(shown + said.out)
 
 
 def test_the_hubs_refusal_is_passed_on(hub: Hub, coalition: Coalition, law: Path) -> None:

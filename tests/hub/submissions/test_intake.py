@@ -127,7 +127,7 @@ def test_a_draft_is_its_owners_alone(intake: Intake, base: Base) -> None:
     ("shard", "changes", "reason"),
     [
         (SHARD, {"licence": "Do what you want"}, "SPDX"),
-        (SHARD + b"not json\n", {"rows": 6}, "line 6: not JSON"),
+        (SHARD + b"not json\n", {"rows": 6}, "line 6: the line is not JSON"),
         (SHARD + b'{"title": "no text"}\n', {"rows": 6}, "line 6: the row has no `text`"),
         (SHARD, {"rows": 4}, "has 5 rows"),
         (SHARD * 3, {"rows": 15}, "10 of 15 rows repeat"),

@@ -1,0 +1,38 @@
+"""The texts of a dataset's file, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from protos.formats import jsonl, parquet, plaintext
+from protos.formats.jsonl import Row
+from protos.formats.recognition import Format, recognise
+from trust.errors import Invalid
+
+
+def text_rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
+    """(place, row) of every row; each has a `text` that is not blank. One text after the other is in memory.
+
+    Raises `Invalid`, naming the place, for a file of another format or with a row that is not as it must be.
+    """
+    return _texts_only(rows_of(path, name, recognise(path, name)))
+
+
+def rows_of(path: Path, name: str, kind: Format) -> Iterator[tuple[str, Row]]:
+    """(place, row) of every row of a file whose format is known. Raises `Invalid` for one that holds no text."""
+    if kind == "jsonl":
+        return jsonl.rows(path, name)
+    if kind == "parquet":
+        return parquet.rows(path, name)
+    if kind == "text":
+        return iter([(name, {"text": plaintext.document(path, name)})])
+    raise Invalid(f"{name} holds tensors, not text.", "A dataset is JSON Lines, Parquet or plain text.")
+
+
+def _texts_only(rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
+    for place, row in rows:
+        text = row.get("text")
+        if not isinstance(text, str) or not text.strip():
+            raise Invalid(f"{place}: the row has no `text`.")
+        yield place, row
