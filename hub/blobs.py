@@ -1,6 +1,7 @@
 """The content-addressed store: a blob is its SHA-256, is there whole or not at all, and never changes.
 
-Layout: `sha256/ab/<64 hex digits>` for blobs, `partial/` for what is still coming in.
+Layout: `sha256/ab/<64 hex digits>` for blobs, `partial/` for what is still coming in, `settling/` for small blobs whose
+files are not flushed yet. A disk that is full is a refusal; a flush that failed stops the hub (`hub.fuse`).
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from hub.durable import raise_if_full
+from hub.fuse import Fuse
+from hub.settling import Settling
 from trust.digests import CHUNK, Digest, Hasher, digest_bytes, digest_file, hex_of
 from trust.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
+from trust.files import sync_folder
 
 MAX_READ = 256 << 20
 
@@ -24,11 +29,13 @@ MAX_READ = 256 << 20
 class BlobStore:
     """Blobs in a local directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, fuse: Fuse | None = None) -> None:
+        self.fuse = fuse or Fuse()
         self._blobs = directory / "sha256"
         self._partial = directory / "partial"
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._partial.mkdir(exist_ok=True)
+        self._settling = Settling(directory / "settling", self.fuse)
 
     def has(self, digest: Digest) -> bool:
         return self._target(digest).is_file()
@@ -70,9 +77,17 @@ class BlobStore:
         if not self.has(digest):
             with self._temporary() as (path, file):
                 file.write(data)
-                _settle(file)
+                self._settle(file)
                 self._publish(path, digest)
         return digest
+
+    def put_group(self, blobs: Iterable[bytes]) -> None:
+        """Store many small blobs, durable together by one flush (`hub.settling`). One thread at a time. Raises as `put`."""
+        fresh = {digest: data for data in blobs if not self.has(digest := digest_bytes(data))}
+        if fresh:
+            self._settling.add(list(fresh.values()))
+            for digest, data in fresh.items():
+                self._place(digest, data)
 
     def put_file(self, source: Path) -> Digest:
         """Copy a file in, hashed while it is copied, and make it durable. Raises as `put`."""
@@ -81,7 +96,7 @@ class BlobStore:
             while chunk := incoming.read(CHUNK):
                 hasher.update(chunk)
                 file.write(chunk)
-            _settle(file)
+            self._settle(file)
             self._publish(path, hasher.digest())
         return hasher.digest()
 
@@ -102,9 +117,14 @@ class BlobStore:
         return Incoming(self, self._partial / f"{secrets.token_hex(16)}.tmp", digest, size, 0, keep=False)
 
     def sweep(self) -> None:
-        """At start-up: drop what an interrupted `put` left behind; uploads may still be resumed."""
+        """At start-up: complete the groups that a crash cut, drop what an interrupted `put` left; uploads may be resumed."""
         for path in self._partial.glob("*.tmp"):
             path.unlink(missing_ok=True)
+        self._settling.recover(self._place_again)
+
+    def close(self) -> None:
+        """Settle the groups that were put."""
+        self._settling.close()
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._blobs).free
@@ -116,9 +136,12 @@ class BlobStore:
         try:
             with path.open("xb") as file:
                 yield path, file
-        except OSError as error:
+        except BaseException as error:
             path.unlink(missing_ok=True)
-            raise Unavailable(f"The hub's disk does not take the data: {error.strerror}.", "Free some space.") from None
+            if not isinstance(error, OSError):
+                raise
+            raise_if_full(error)
+            raise self.fuse.blow(f"writing a blob failed: {error.strerror or error}") from None
 
     def _partial_path(self, owner: str, digest: Digest) -> Path:
         return self._partial / f"{owner}-{hex_of(digest)}"
@@ -127,14 +150,35 @@ class BlobStore:
         name = hex_of(digest)
         return self._blobs / name[:2] / name
 
+    def _place_again(self, data: bytes) -> None:
+        digest = digest_bytes(data)
+        if not (self.has(digest) and self.check(digest)):
+            self._place(digest, data)
+
+    def _place(self, digest: Digest, data: bytes) -> None:
+        """Write the file of a blob that is durable elsewhere."""
+        target = self._target(digest)
+        with self._temporary() as (path, file):
+            file.write(data)
+            file.flush()
+            target.parent.mkdir(exist_ok=True)
+            path.rename(target)
+
+    def _settle(self, file: IO[bytes]) -> None:
+        """Write what is buffered (a full disk refuses that), then flush it."""
+        file.flush()
+        with self.fuse.guard("flushing a blob"):
+            os.fsync(file.fileno())
+
     def _publish(self, temporary: Path, digest: Digest) -> None:
         target = self._target(digest)
-        fresh = not target.parent.is_dir()
-        target.parent.mkdir(exist_ok=True)
-        temporary.rename(target)
-        _sync(target.parent)
-        if fresh:
-            _sync(self._blobs)
+        with self.fuse.guard("storing a blob"):
+            fresh = not target.parent.is_dir()
+            target.parent.mkdir(exist_ok=True)
+            temporary.rename(target)
+            sync_folder(target.parent)
+            if fresh:
+                sync_folder(self._blobs)
 
 
 class Incoming:
@@ -158,9 +202,8 @@ class Incoming:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(OSError):
-            self._file.flush()
-            os.fsync(self._file.fileno())
+        with suppress(Unavailable, OSError):
+            self._store._settle(self._file)
         self._file.close()
         if not self._keep:
             self._path.unlink(missing_ok=True)
@@ -177,8 +220,7 @@ class Incoming:
         """Publish when complete; False when bytes are still to come. Raises `Corrupt` and forgets a wrong upload."""
         if self.offset < self._size:
             return False
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._store._settle(self._file)
         if self._hasher.digest() != self._digest:
             self._path.unlink(missing_ok=True)
             raise Corrupt(f"The bytes sent are not those of {self._digest}.", "Check the file and send it again.")
@@ -200,16 +242,3 @@ class Incoming:
             raise Conflict(f"The upload of {self._digest} stands at byte {here}, not {offset}.", "Resume from there.")
         while chunk := self._file.read(CHUNK):
             self._hasher.update(chunk)
-
-
-def _settle(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

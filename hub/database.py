@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,15 +11,20 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, create_engine
 
+from hub.fuse import Fuse
+
+_FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOTADB}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 class Database:
-    """One engine; `session()` is a transaction."""
+    """One engine; `session()` is a transaction. A disk that fails under SQLite blows the fuse."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, fuse: Fuse | None = None) -> None:
+        self._fuse = fuse or Fuse()
         self.url = _with_driver(url)
         sqlite = self.url.startswith("sqlite")
         arguments: dict[str, Any] = {"connect_args": {"timeout": 30}} if sqlite else {"pool_pre_ping": True}
@@ -31,11 +37,16 @@ class Database:
         """A transaction: committed at the end of the block, rolled back when it raises.
 
         `writing` takes SQLite's write lock at once: needed by a transaction that reads before it writes, which otherwise
-        fails when somebody else wrote in between.
+        fails when somebody else wrote in between. Raises `Unavailable` when the disk under SQLite failed.
         """
         engine = self.engine.execution_options(writing=writing)
-        with Session(engine, expire_on_commit=False) as session, session.begin():
-            yield session
+        try:
+            with Session(engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _FATAL:
+                raise self._fuse.blow(f"the database: {error.orig}") from None
+            raise
 
     def migrate(self) -> None:
         """Bring the schema to the newest revision."""

@@ -12,7 +12,8 @@ from sqlalchemy import make_url, text
 from sqlmodel import SQLModel
 
 from hub.database import Database
-from hub.ledger.log import CHECKPOINT
+from hub.holding import held
+from hub.ledger.heads import CHECKPOINT
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
 from trust.audit import verify_log
@@ -28,8 +29,13 @@ def rebuild(settings: Settings) -> int:
     """Replace the database by what the ledger says; answers with the number of entries. The hub must not be running.
 
     The ledger is audited first. Raises `NotFound` where there is none, `Corrupt` when it or a blob that it names is
-    damaged; the old database is then as it was.
+    damaged; the old database is then as it was. Raises `Conflict` when the hub is running.
     """
+    with held(settings.directory):
+        return _rebuild(settings)
+
+
+def _rebuild(settings: Settings) -> int:
     entries = _audited_size(settings)
     place = _place(settings.database_url)
     url = place.prepare()
@@ -75,6 +81,7 @@ def _replay(settings: Settings, url: str) -> int:
         return base.journal.size
     finally:
         base.database.close()
+        base.blobs.close()
 
 
 class _Place(Protocol):

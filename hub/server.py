@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from hub.evaluation import projection as evaluation_projection
 from hub.evaluation.evaluator import Evaluator
 from hub.evaluation.leaderboard import scores_of
 from hub.evaluation.service import EvaluationsService
+from hub.fuse import Fuse
+from hub.holding import held
 from hub.ledger.journal import Entry, Journal
 from hub.ledger.log import Log
 from hub.ledger.service import BlobsService, LedgerService
@@ -55,6 +58,9 @@ from trust.errors import Unavailable
 from trust.keys import ArtifactKey, LogKey
 
 GRACE = 3.0
+THREADS = 64
+"""Calls that may wait for the disk at the same time; the ledger answers them in groups."""
+
 _log = logging.getLogger(__name__)
 _OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_receive_message_length", 8 << 20),
@@ -71,6 +77,7 @@ class Foundation:
     """What every room stands on, opened once from a hub's directory."""
 
     settings: Settings
+    fuse: Fuse
     database: Database
     blobs: BlobStore
     log: Log
@@ -82,15 +89,17 @@ class Foundation:
     @classmethod
     def open(cls, settings: Settings) -> Foundation:
         """Migrate the database and open the stores; nothing runs yet."""
-        database = Database(settings.database_url)
+        fuse = Fuse()
+        database = Database(settings.database_url, fuse)
         database.migrate()
-        blobs = BlobStore(settings.blobs_dir)
+        blobs = BlobStore(settings.blobs_dir, fuse)
         blobs.sweep()
-        log = Log(settings.ledger_dir, LogKey.load(settings.log_key))
+        log = Log(settings.ledger_dir, LogKey.load(settings.log_key), fuse)
+        log.sweep()
         key = ArtifactKey.load(settings.statement_key)
         journal = Journal(database, blobs, log, key, key_of)
         authority = Authority.load(settings.authority_dir)
-        return cls(settings, database, blobs, log, journal, Progress(database), authority, key)
+        return cls(settings, fuse, database, blobs, log, journal, Progress(database), authority, key)
 
 
 def register_projections(journal: Journal) -> None:
@@ -107,8 +116,17 @@ def register_projections(journal: Journal) -> None:
 
 
 async def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM. Raises `Conflict` when another has the directory, `Unavailable` when the disk failed."""
+    with held(settings.directory):
+        await _serve(settings)
+
+
+async def _serve(settings: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(THREADS, "hub"))
     base = Foundation.open(settings)
+    failed = asyncio.Event()
+    base.fuse.listen(lambda reason: _set(loop, failed))
     roles = Roles(base.database)
     base.journal.listen(lambda entry: _forget_role(roles, entry))
     register_projections(base.journal)
@@ -124,11 +142,17 @@ async def serve(settings: Settings) -> None:
     await enrolment.start()
     _log.info("hub %s serves on %s:%d", settings.name, settings.bind, settings.port)
     try:
-        await _until_stopped([scheduler.run(), supervisor.run(), evaluator.run()])
+        await _until_stopped([scheduler.run(), supervisor.run(), evaluator.run()], failed)
     finally:
         await asyncio.gather(main.stop(GRACE), enrolment.stop(GRACE))
         await asyncio.to_thread(base.journal.stop)
         base.database.close()
+        base.blobs.close()
+    base.fuse.check()
+
+
+def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    loop.call_soon_threadsafe(event.set)
 
 
 def _forget_role(roles: Roles, entry: Entry) -> None:
@@ -136,19 +160,22 @@ def _forget_role(roles: Roles, entry: Entry) -> None:
         roles.forget(entry.id)
 
 
-async def _until_stopped(loops: Sequence[Any]) -> None:
-    """Run the background loops until a signal comes. One that dies takes the hub with it: a supervisor restarts it whole."""
+async def _until_stopped(loops: Sequence[Any], failed: asyncio.Event) -> None:
+    """Run the background loops until a signal comes or the disk failed. One that dies takes the hub with it.
+
+    A supervisor (systemd, say) restarts the hub whole.
+    """
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
     tasks = [asyncio.create_task(coroutine) for coroutine in loops]
-    waiting = asyncio.create_task(stopped.wait())
-    done, _ = await asyncio.wait([*tasks, waiting], return_when=asyncio.FIRST_COMPLETED)
-    for task in [*tasks, waiting]:
+    waiting = [asyncio.create_task(event.wait()) for event in (stopped, failed)]
+    done, _ = await asyncio.wait([*tasks, *waiting], return_when=asyncio.FIRST_COMPLETED)
+    for task in [*tasks, *waiting]:
         task.cancel()
-    await asyncio.gather(*tasks, waiting, return_exceptions=True)
-    for task in done - {waiting}:
+    await asyncio.gather(*tasks, *waiting, return_exceptions=True)
+    for task in done.difference(waiting):
         task.result()
 
 

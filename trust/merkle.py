@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -12,6 +12,9 @@ EMPTY_ROOT = sha256(b"").digest()
 
 GetNode = Callable[[int, int], bytes]
 """(level, index) -> hash of the complete subtree of 2^level leaves that starts at leaf index * 2^level."""
+
+Ranges = MutableMapping[tuple[int, int], bytes]
+"""(start, stop) -> hash over these leaves: at most one for each level of a tree, all at its right edge."""
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -24,10 +27,18 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 def root(leaf_hashes: Iterable[bytes]) -> bytes:
     """The root over leaf hashes in order."""
-    compact = CompactRange()
-    for value in leaf_hashes:
-        compact = compact.append(value)
-    return compact.root()
+    return CompactRange().extend(leaf_hashes).root()
+
+
+def subtree_rows(hashes: Sequence[bytes]) -> tuple[bytes, ...]:
+    """Row k holds, one after the other, the hashes of the complete subtrees of 2^k of the given hashes."""
+    rows = [b"".join(hashes)]
+    while len(hashes) > 1:
+        hashes = [
+            sha256(b"\x01" + hashes[i] + hashes[i + 1]).digest() for i in range(0, len(hashes) - len(hashes) % 2, 2)
+        ]
+        rows.append(b"".join(hashes))
+    return tuple(rows)
 
 
 @dataclass(frozen=True)
@@ -39,11 +50,24 @@ class CompactRange:
 
     def append(self, value: bytes) -> CompactRange:
         """The range with one more leaf hash."""
-        hashes, index = list(self.hashes), self.size
-        while index & 1:
-            value = node_hash(hashes.pop(), value)
-            index >>= 1
-        return CompactRange(self.size + 1, (*hashes, value))
+        return self.extend((value,))
+
+    def extend(self, values: Iterable[bytes], complete: Callable[[int, bytes], None] | None = None) -> CompactRange:
+        """The range with more leaf hashes; `complete(level, hash)` hears of every subtree of 2^level leaves that fills."""
+        hashes, size = list(self.hashes), self.size
+        for value in values:
+            index, level = size, 0
+            if complete is not None:
+                complete(0, value)
+            while index & 1:
+                value = sha256(b"\x01" + hashes.pop() + value).digest()  # node_hash, inlined: the loop of every append
+                index >>= 1
+                level += 1
+                if complete is not None:
+                    complete(level, value)
+            hashes.append(value)
+            size += 1
+        return CompactRange(size, tuple(hashes))
 
     def root(self) -> bytes:
         if not self.hashes:
@@ -54,21 +78,29 @@ class CompactRange:
         return value
 
 
-def range_hash(start: int, stop: int, get_node: GetNode) -> bytes:
-    """The hash of the subtree over leaves [start, stop), as RFC 6962 splits it; `start` is a multiple of its size's split."""
+def range_hash(start: int, stop: int, get_node: GetNode, known: Ranges | None = None) -> bytes:
+    """The hash of the subtree over leaves [start, stop), as RFC 6962 splits it; `start` is a multiple of its size's split.
+
+    What had to be put together from several nodes is looked up in `known`, and kept there.
+    """
     size = stop - start
     if size & (size - 1) == 0:
         level = size.bit_length() - 1
         return get_node(level, start >> level)
+    if known is not None and (start, stop) in known:
+        return known[start, stop]
     middle = start + _split(size)
-    return node_hash(range_hash(start, middle, get_node), range_hash(middle, stop, get_node))
+    value = node_hash(range_hash(start, middle, get_node), range_hash(middle, stop, get_node, known))
+    if known is not None:
+        known[start, stop] = value
+    return value
 
 
 def tree_root(size: int, get_node: GetNode) -> bytes:
     return range_hash(0, size, get_node) if size else EMPTY_ROOT
 
 
-def inclusion_proof(index: int, size: int, get_node: GetNode) -> list[bytes]:
+def inclusion_proof(index: int, size: int, get_node: GetNode, known: Ranges | None = None) -> list[bytes]:
     """The audit path of leaf `index` in a tree of `size` leaves (RFC 6962, 2.1.1), from the leaf upwards."""
     if not 0 <= index < size:
         raise Invalid(f"A tree of {size} entries has no entry {index}.")
@@ -77,7 +109,7 @@ def inclusion_proof(index: int, size: int, get_node: GetNode) -> list[bytes]:
     while stop - start > 1:
         middle = start + _split(stop - start)
         if index < middle:
-            proof.append(range_hash(middle, stop, get_node))
+            proof.append(range_hash(middle, stop, get_node, known))
             stop = middle
         else:
             proof.append(range_hash(start, middle, get_node))
@@ -85,7 +117,7 @@ def inclusion_proof(index: int, size: int, get_node: GetNode) -> list[bytes]:
     return proof[::-1]
 
 
-def consistency_proof(old: int, new: int, get_node: GetNode) -> list[bytes]:
+def consistency_proof(old: int, new: int, get_node: GetNode, known: Ranges | None = None) -> list[bytes]:
     """That the tree of `old` leaves is a prefix of the one of `new` (RFC 6962, 2.1.2); empty for none or all of it."""
     if not 0 <= old <= new:
         raise Invalid(f"A tree of {new} entries does not extend one of {old}.")
@@ -96,13 +128,13 @@ def consistency_proof(old: int, new: int, get_node: GetNode) -> list[bytes]:
     while old != stop:
         middle = start + _split(stop - start)
         if old <= middle:
-            proof.append(range_hash(middle, stop, get_node))
+            proof.append(range_hash(middle, stop, get_node, known))
             stop = middle
         else:
             proof.append(range_hash(start, middle, get_node))
             start, whole = middle, False
     if not whole:
-        proof.append(range_hash(start, stop, get_node))
+        proof.append(range_hash(start, stop, get_node, known))
     return proof[::-1]
 
 

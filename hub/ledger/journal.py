@@ -1,14 +1,12 @@
 """The one way facts enter: a signed statement is checked, appended to the log, then projected into the rooms' tables.
 
-A single writer takes all that waits as one group: checks and projections run in one database transaction, the leaves go to
-the log in one durable append, then the transaction commits. If the process dies in between, the log is ahead of the
-database, and the next start replays what is missing. Nobody is told before both are durable.
+A single writer takes all that waits as one group: checks and projections run in one database transaction, the envelopes are
+made durable together, the leaves go to the log in one durable append, then the transaction commits. If the process dies in
+between, the log is ahead of the database, and the next start replays what is missing. Nobody is told before all is durable.
 """
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -19,6 +17,7 @@ from sqlmodel import Session, func, select
 from hub.blobs import BlobStore
 from hub.database import Database
 from hub.ledger.grants import EVERYONE, grant
+from hub.ledger.groups import Groups
 from hub.ledger.log import Log
 from hub.ledger.tables import LedgerEntry
 from protos.coalition.v1 import common_pb2
@@ -32,7 +31,6 @@ from trust.keys import ArtifactKey, ArtifactPublicKey
 from trust.receipts import Receipt
 from trust.statements import payload_digest, verify_statement
 
-GROUP = 256
 MAX_ENVELOPE = 4 << 20
 
 
@@ -58,8 +56,15 @@ KeyOf: TypeAlias = Callable[[Session, str], ArtifactPublicKey]
 @dataclass
 class _Waiting:
     claimed: Claimed
-    envelope: Digest
+    envelope: bytes
     done: Future[Entry] = field(default_factory=Future)
+
+
+@dataclass(frozen=True)
+class _Answer:
+    waiting: _Waiting
+    entry: Entry
+    fresh: bool
 
 
 class Journal:
@@ -71,8 +76,7 @@ class Journal:
         self._projections: dict[str, list[Project]] = {}
         self._checks: dict[str, list[Check]] = {}
         self._listeners: list[Callable[[Entry], None]] = []
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue()
-        self._writer = threading.Thread(target=self._write, name="journal", daemon=True)
+        self._groups = Groups(self._commit, "journal")
 
     @property
     def size(self) -> int:
@@ -94,13 +98,11 @@ class Journal:
         """Replay what the log has and the database lacks, then accept statements."""
         with self._database.session(writing=True) as session:
             self._catch_up(session)
-        self._writer.start()
+        self._groups.start()
 
     def stop(self) -> None:
         """Finish what is queued."""
-        if self._writer.is_alive():
-            self._queue.put(None)
-            self._writer.join()
+        self._groups.stop()
 
     def record(self, envelope: bytes, caller: str) -> Entry:
         """Record a member's statement; the same payload again answers with the first entry.
@@ -149,62 +151,51 @@ class Journal:
             if row := _by_payload(session, claimed.payload):
                 return self._entry(row)
             self._check(session, claimed)
-        waiting = _Waiting(claimed, self._blobs.put(envelope))
-        self._queue.put(waiting)
+        waiting = _Waiting(claimed, envelope)
+        self._groups.add(waiting)
         return waiting.done.result()
 
-    def _write(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group = [first]
-            while len(group) < GROUP:
-                try:
-                    following = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if following is None:
-                    self._queue.put(None)
-                    break
-                group.append(following)
-            self._commit(group)
-
     def _commit(self, group: list[_Waiting]) -> None:
-        answers: list[tuple[_Waiting, Entry, bool]] = []
+        answers: list[_Answer] = []
         try:
             with self._database.session(writing=True) as session:
                 self._catch_up(session)
-                leaves: list[bytes] = []
+                fresh: list[_Answer] = []
                 for waiting in group:
-                    self._admit(session, waiting, leaves, answers)
-                if leaves:
-                    self._log.append(leaves)
+                    if answer := self._admit(session, waiting, self._log.size + len(fresh)):
+                        answers.append(answer)
+                        fresh += [answer] if answer.fresh else []
+                self._keep(fresh)
         except Exception as error:
             refusal = error if isinstance(error, Problem) else Unavailable(f"The ledger could not be written: {error}.")
             for waiting in group:
                 if not waiting.done.done():
                     waiting.done.set_exception(refusal)
             return
-        for waiting, entry, fresh in answers:
-            for listener in self._listeners if fresh else ():
-                listener(entry)
-            waiting.done.set_result(entry)
+        for answer in answers:
+            for listener in self._listeners if answer.fresh else ():
+                listener(answer.entry)
+            answer.waiting.done.set_result(answer.entry)
 
-    def _admit(
-        self, session: Session, waiting: _Waiting, leaves: list[bytes], answers: list[tuple[_Waiting, Entry, bool]]
-    ) -> None:
-        """Check and project one statement; a refusal undoes its own writes and nobody else's."""
+    def _keep(self, answers: list[_Answer]) -> None:
+        """Envelopes first: the log names nothing that is not there."""
+        if answers:
+            self._blobs.put_group(answer.waiting.envelope for answer in answers)
+            self._log.append([_leaf(answer.entry).encode() for answer in answers])
+
+    def _admit(self, session: Session, waiting: _Waiting, index: int) -> _Answer | None:
+        """Check and project one statement as entry `index`; a refusal undoes its own writes and nobody else's."""
         try:
             if row := _by_payload(session, waiting.claimed.payload):
-                answers.append((waiting, self._entry(row), False))
-                return
-            entry = _new_entry(self._log.size + len(leaves), waiting)
+                return _Answer(waiting, self._entry(row), fresh=False)
+            entry = _new_entry(index, waiting)
             with session.begin_nested():
                 self._check(session, waiting.claimed)
                 self._project(session, entry)
         except Problem as problem:
             waiting.done.set_exception(problem)
-            return
-        leaves.append(_leaf(entry).encode())
-        answers.append((waiting, entry, True))
+            return None
+        return _Answer(waiting, entry, fresh=True)
 
     def _check(self, session: Session, claimed: Claimed) -> None:
         for check in self._checks.get(claimed.kind, ()):
@@ -218,7 +209,8 @@ class Journal:
         session.flush()
 
     def _catch_up(self, session: Session) -> None:
-        count = session.exec(select(func.count()).select_from(LedgerEntry)).one()
+        newest = session.exec(select(func.max(LedgerEntry.index))).one()
+        count = 0 if newest is None else newest + 1
         if count > self._log.size:
             raise Corrupt(
                 f"The database knows {count} entries and the ledger holds {self._log.size}.",
@@ -261,7 +253,14 @@ def _by_payload(session: Session, payload: Digest) -> LedgerEntry | None:
 def _new_entry(index: int, waiting: _Waiting) -> Entry:
     claimed = waiting.claimed
     return Entry(
-        index, claimed.kind, claimed.claim.signer, claimed.id, now(), waiting.envelope, claimed.payload, claimed.claim
+        index,
+        claimed.kind,
+        claimed.claim.signer,
+        claimed.id,
+        now(),
+        digest_bytes(waiting.envelope),
+        claimed.payload,
+        claimed.claim,
     )
 
 

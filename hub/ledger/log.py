@@ -1,39 +1,60 @@
 """The append-only log on disk: C2SP tlog-tiles files and a signed checkpoint, which alone says how much of them counts.
 
-Every append writes the entry bundle and hash tiles at the right edge, makes them durable, then replaces the checkpoint.
-Files beyond the checkpoint's size (a crash came in between) are overwritten by the next append.
+An append writes the new bundles and tiles, makes them durable, then publishes the new head. Files beyond the head's
+size (a crash came in between) are removed at the next start. Every file is checked against the signed head
+when it is read; the right edge, which appends build on, when the log is opened.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from trust.errors import NotFound
-from trust.files import write_atomic
+from hub.durable import write_files
+from hub.fuse import Fuse
+from hub.ledger.heads import Heads
+from hub.ledger.leftovers import remove_beyond
+from trust.edge import Edge
+from trust.errors import Corrupt, NotFound
 from trust.keys import LogKey
-from trust.merkle import EMPTY_ROOT, leaf_hash
-from trust.notes import TreeHead, sign_tree_head, verify_tree_head
-from trust.tiles import WIDTH, TileReader, encode_bundle, entries_path, hash_tile, tile_path
+from trust.merkle import EMPTY_ROOT
+from trust.notes import TreeHead, sign_tree_head
+from trust.tiles import RESTORE, Rows, TileReader, encode_bundle, parse_path
 
-CHECKPOINT = "checkpoint"
+REMEMBERED = 4096
+"""Full tiles kept in memory: 64 MiB, enough for the proofs of a million entries."""
+
+HeadListener = Callable[[bytes, TreeHead], None]
+
+
+@dataclass(frozen=True)
+class _State:
+    """A signed head with all that belongs to it."""
+
+    note: bytes
+    head: TreeHead
+    edge: Edge
+    reader: TileReader
 
 
 class Log:
-    """One writer; any number of readers of the files."""
+    """One writer; any number of readers, each with the head that it started from."""
 
-    def __init__(self, directory: Path, key: LogKey) -> None:
+    def __init__(self, directory: Path, key: LogKey, fuse: Fuse | None = None) -> None:
         self.directory = directory
         self._key = key
-        self._bundles = 0  # full entry bundles
-        self._bundle: list[bytes] = []  # entries of the bundle at the edge
-        self._edge: list[list[bytes]] = []  # by level: hashes of the tile at the edge
-        self._tiles: list[int] = []  # by level: full tiles
+        self._fuse = fuse or Fuse()
+        self._full = _Remembered(REMEMBERED)
+        self._listeners: list[HeadListener] = []
         directory.mkdir(parents=True, exist_ok=True)
-        if not (directory / CHECKPOINT).exists():
-            self._publish(TreeHead(key.name, 0, EMPTY_ROOT))
-        self.reload()
+        self._heads = Heads(directory, key.public)
+        if not self._heads.exists():
+            self._begin()
+        self._state = self._stored()
 
     @property
     def vkey(self) -> str:
@@ -41,101 +62,107 @@ class Log:
         return self._key.public.encode()
 
     @property
+    def head(self) -> TreeHead:
+        return self._state.head
+
+    @property
     def size(self) -> int:
-        return self.head.size
+        return self._state.head.size
 
     def note(self) -> bytes:
         """The signed tree head, as everyone may have it."""
-        return (self.directory / CHECKPOINT).read_bytes()
+        return self._state.note
+
+    def signed_head(self) -> tuple[bytes, TreeHead]:
+        """The newest signed note and what it says, which belong together."""
+        return self._state.note, self._state.head
+
+    def listen(self, callback: HeadListener) -> None:
+        """Call `callback` with every new signed head once it is durable, in the appending thread."""
+        self._listeners.append(callback)
 
     def read(self, path: str) -> bytes:
-        """A file of the layout. Raises `NotFound`."""
+        """A file of the layout, verified. Raises `NotFound`, `Invalid` for no tile's path, `Corrupt`."""
+        level, number, width = parse_path(path)
+        reader = self._state.reader
+        if level is None:
+            return encode_bundle(reader.bundle(number, width))
+        return reader.tile(level, number, width)
+
+    def reader(self, head: TreeHead | None = None) -> TileReader:
+        """Proofs and entries of the tree under `head`, by default the newest; verified against its root."""
+        state = self._state
+        if head is None or head == state.head:
+            return state.reader
+        return TileReader(self._file, head.size, head.root, self._full)
+
+    def append(self, entries: Sequence[bytes]) -> TreeHead:
+        """Add entries; durable, and covered by the new signed head, when this returns.
+
+        Raises `Invalid` for an entry that is too long, and nothing is added. Raises `Unavailable` when the disk failed:
+        nothing more is added until the log is opened again.
+        """
+        self._fuse.check()
+        edge, files = self._state.edge.grow(entries)
+        head = TreeHead(self._key.name, edge.size, edge.tree.root())
+        with self._fuse.guard("writing the ledger"):
+            write_files(self.directory, files)
+            note = self._publish(head)
+        reader = TileReader(self._file, head.size, head.root, self._full, edge.tiles)
+        self._state = _State(note, head, edge, reader)
+        self._drop_partials(files)
+        for listener in self._listeners:
+            listener(note, head)
+        return head
+
+    def reload(self) -> None:
+        """Go by the files again, as at the opening. Raises `Corrupt` where they do not fit together."""
+        self._state = self._stored()
+
+    def _stored(self) -> _State:
+        """The checkpoint, and the tree that it names."""
+        note, head = self._heads.newest()
+        reader = TileReader(self._file, head.size, head.root, self._full)
+        return _State(note, head, Edge.read(reader), reader)
+
+    def sweep(self) -> None:
+        """At start-up: show the head that counts, and drop what an append that was cut short left beyond it."""
+        self._heads.publish(self.note())
+        remove_beyond(self.directory, self.size)
+
+    def _begin(self) -> None:
+        """Sign the empty tree, once: over a log that has entries that would be a fork."""
+        if (self.directory / "tile").exists():
+            raise Corrupt(f"The ledger in {self.directory} has lost its checkpoint.", RESTORE)
+        self._publish(TreeHead(self._key.name, 0, EMPTY_ROOT))
+
+    def _file(self, path: str) -> bytes:
         try:
             return (self.directory / path).read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"The ledger has no tile {path}.") from None
 
-    def reader(self, head: TreeHead | None = None) -> TileReader:
-        """Proofs and entries of the tree under `head`, by default the newest."""
-        return TileReader(self.read, (head or self.head).size)
+    def _publish(self, head: TreeHead) -> bytes:
+        note = sign_tree_head(head, self._key)
+        self._heads.publish(note)
+        return note
 
-    def signed_head(self) -> tuple[bytes, TreeHead]:
-        """The newest signed note and what it says, which belong together."""
-        note = self.note()
-        return note, verify_tree_head(note, self._key.public, self._key.name)
+    def _drop_partials(self, files: Iterable[str]) -> None:
+        """Of tiles that are full now, and durably so; a smaller tree is read from the full ones."""
+        for path in files:
+            if ".p/" not in path:
+                shutil.rmtree(self.directory / f"{path}.p", ignore_errors=True)
 
-    def append(self, entries: Sequence[bytes]) -> TreeHead:
-        """Add entries; durable, and covered by the new signed head, when this returns. After a failure nothing is added."""
-        try:
-            return self._append(entries)
-        except BaseException:
-            self.reload()
-            raise
 
-    def _append(self, entries: Sequence[bytes]) -> TreeHead:
-        for entry in entries:
-            self._bundle.append(entry)
-            self._push(0, leaf_hash(entry))
-            if len(self._bundle) == WIDTH:
-                self._write_bundle()
-                self._bundles += 1
-                self._bundle = []
-        if self._bundle:
-            self._write_bundle()
-        for level, hashes in enumerate(self._edge):
-            if hashes:
-                self._write_tile(level, self._tiles[level], hashes)
-        size = self._bundles * WIDTH + len(self._bundle)
-        head = TreeHead(self._key.name, size, TileReader(self.read, size).root())
-        self._publish(head)
-        self.head = head
-        return head
+class _Remembered(OrderedDict[tuple[int, int], Rows]):
+    """What full tiles hold; the oldest is forgotten first."""
 
-    def _push(self, level: int, value: bytes) -> None:
-        """Add a hash at a level; a full tile is written and its root goes one level up."""
-        if level == len(self._edge):
-            self._edge.append([])
-            self._tiles.append(0)
-        hashes = self._edge[level]
-        hashes.append(value)
-        if len(hashes) == WIDTH:
-            self._write_tile(level, self._tiles[level], hashes)
-            self._tiles[level] += 1
-            self._edge[level] = []
-            self._push(level + 1, hash_tile(hashes))
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit, self._lock = limit, threading.Lock()
 
-    def _write_tile(self, level: int, number: int, hashes: list[bytes]) -> None:
-        self._write(tile_path(level, number, len(hashes)), b"".join(hashes))
-        if len(hashes) == WIDTH:
-            self._drop_partials(tile_path(level, number, WIDTH))
-
-    def _write_bundle(self) -> None:
-        self._write(entries_path(self._bundles, len(self._bundle)), encode_bundle(self._bundle))
-        if len(self._bundle) == WIDTH:
-            self._drop_partials(entries_path(self._bundles, WIDTH))
-
-    def _write(self, path: str, data: bytes) -> None:
-        target = self.directory / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(target, data)
-
-    def _drop_partials(self, full: str) -> None:
-        shutil.rmtree(self.directory / f"{full}.p", ignore_errors=True)
-
-    def _publish(self, head: TreeHead) -> None:
-        write_atomic(self.directory / CHECKPOINT, sign_tree_head(head, self._key))
-
-    def reload(self) -> None:
-        """Go by the files: the checkpoint, and the incomplete tiles at the right edge of the tree that it names."""
-        self.head = verify_tree_head(self.note(), self._key.public, self._key.name)
-        self._bundles, rest = divmod(self.head.size, WIDTH)
-        reader = self.reader()
-        start = self._bundles * WIDTH
-        self._bundle = list(reader.entries(start, start + rest)) if rest else []
-        self._edge, self._tiles = [], []
-        count, level = self.head.size, 0
-        while count:
-            full, rest = divmod(count, WIDTH)
-            self._tiles.append(full)
-            self._edge.append([reader.node(8 * level, full * WIDTH + i) for i in range(rest)])
-            count, level = full, level + 1
+    def __setitem__(self, key: tuple[int, int], rows: Rows) -> None:
+        with self._lock:
+            super().__setitem__(key, rows)
+            if len(self) > self._limit:
+                self.popitem(last=False)

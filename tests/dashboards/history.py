@@ -40,6 +40,7 @@ class History:
     def close(self) -> None:
         self.base.journal.stop()
         self.base.database.close()
+        self.base.blobs.close()
 
     def record(self, claim: Claim) -> str:
         """Signed by whom it names; the identifier of what it records."""

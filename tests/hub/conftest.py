@@ -13,6 +13,7 @@ import pytest
 
 from hub.blobs import BlobStore
 from hub.database import Database
+from hub.fuse import Fuse
 from hub.ledger.journal import Entry, Journal
 from hub.ledger.log import Log
 from hub.members import projection as members_projection
@@ -61,6 +62,7 @@ class Base:
     journal: Journal
     hub_key: ArtifactKey
     log_key: LogKey
+    fuse: Fuse
     keys: dict[str, ArtifactKey] = field(default_factory=dict)
 
     def enrol(self, member: str, role: str = "contributor") -> ArtifactKey:
@@ -88,12 +90,13 @@ class Base:
 
 def open_base(directory: Path, database: Database, log_key: LogKey, hub_key: ArtifactKey) -> Base:
     """Open (again) what lies in a directory; the journal is registered and not started."""
-    blobs = BlobStore(directory / "blobs")
-    log = Log(directory / "ledger", log_key)
+    fuse = Fuse()
+    blobs = BlobStore(directory / "blobs", fuse)
+    log = Log(directory / "ledger", log_key, fuse)
     journal = Journal(database, blobs, log, hub_key, key_of)
     for room in (members_projection, submissions_projection, models_projection):
         room.register(journal)
-    return Base(directory, database, blobs, log, journal, hub_key, log_key)
+    return Base(directory, database, blobs, log, journal, hub_key, log_key, fuse)
 
 
 @pytest.fixture

@@ -136,6 +136,7 @@ def test_a_ledger_that_lost_entries_is_noticed_at_start(base: Base, reopen: Call
     note = (base.directory / "ledger" / "checkpoint").read_bytes()
     base.record(dataset("law-institute"))
     (base.directory / "ledger" / "checkpoint").write_bytes(note)
+    (base.directory / "ledger" / ".head").unlink()
     other = reopen(base.database)
     with pytest.raises(Corrupt, match="knows 2 entries"):
         other.journal.start()
