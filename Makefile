@@ -25,7 +25,7 @@ find_links = $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(bin)/python -m pi
 torch_from = $(if $(wildcard $(addsuffix /torch-*.whl,$(find_links))),$(addprefix --find-links ,$(find_links)),--torch-backend cpu)
 endif
 
-.PHONY: help install demo test test-fast lint format types contracts protos check-protos bench lock clean
+.PHONY: help install demo test test-fast faults lint format types contracts protos check-protos bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -60,6 +60,9 @@ test: install ## All tests
 
 test-fast: install ## The tests that start no processes and train nothing
 	$(bin)/python -m pytest -m "not system"
+
+faults: install ## Every file system call of a submission, an append and a release: killed, failing, disk full (needs strace)
+	$(bin)/python -m tests.faults
 
 lint: install ## Style of the code
 	$(bin)/ruff check .

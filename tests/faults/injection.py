@@ -1,0 +1,109 @@
+"""strace as the instrument: counts a thread's file system calls, and makes one of them fail or kill the process."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+Fault = Literal["KILL", "EIO", "ENOSPC"]
+
+SPACE = frozenset({"write", "pwrite64", "writev", "mkdir", "link", "linkat", "rename", "renameat", "renameat2"})
+"""Calls that a full disk can refuse; beside opening with O_CREAT, fsync and ftruncate."""
+CHANGING = SPACE | {"fsync", "fdatasync", "ftruncate", "fallocate", "unlink", "unlinkat", "rmdir", "fchmod", "close"}
+READING = frozenset({"read", "pread64", "flock"})
+"""Calls that change nothing: they fail, but a kill there is the kill at the next change."""
+CALLS = (*sorted(CHANGING | READING), "openat")
+_LINE = re.compile(r"(?P<thread>\d+) +(?P<call>\w+)\((?P<arguments>.*)")
+
+
+@dataclass(frozen=True)
+class Point:
+    """The `number`-th call (from 1) of its kind in the `thread`-th thread, and what happens there."""
+
+    scenario: str
+    thread: int
+    call: str
+    number: int
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.scenario}: thread {self.thread}, {self.call} {self.number}, {self.fault}"
+
+
+def unavailable() -> str:
+    """Why nothing can be injected here; empty when it can."""
+    if shutil.which("strace") is None:
+        return "strace is not installed"
+    done = subprocess.run(["strace", "-f", "true"], capture_output=True, text=True, check=False)
+    return f"strace cannot trace here: {done.stderr.strip()[-200:]}" if done.returncode else ""
+
+
+@contextmanager
+def attached(options: Sequence[str], thread: int, out: Path) -> Iterator[None]:
+    """Trace a thread of a running process (with `-f`, all of them); from when the block begins until it ends."""
+    command = ["strace", *options, "-o", str(out), "-p", str(thread)]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            _await_attachment(process.stderr)
+            yield
+        finally:
+            process.stderr.read()
+            process.wait()
+
+
+def _await_attachment(said: IO[str]) -> None:
+    line = said.readline()
+    if " attached" not in line:
+        raise RuntimeError(f"strace did not attach: {line}{said.read()}")
+
+
+def counting() -> list[str]:
+    return ["-f", "-y", "-s", "0", "-e", f"trace={','.join(CALLS)}", "-e", "signal=none"]
+
+
+def injecting(point: Point) -> list[str]:
+    what = "signal=KILL" if point.fault == "KILL" else f"error={point.fault}"
+    return ["-y", "-s", "0", "-e", f"trace={point.call}", "-e", f"inject={point.call}:{what}:when={point.number}"]
+
+
+def happened(out: Path) -> bool:
+    """Whether the fault was injected: a thread may have made fewer calls than when they were counted."""
+    text = out.read_text(errors="replace")
+    return "(INJECTED)" in text or "killed by SIGKILL" in text
+
+
+def points(trace: Path, scenario: str, threads: Sequence[int], directory: Path) -> list[Point]:
+    """Every fault for every call that touched the hub's directory. Raises when a thread came that nobody watches."""
+    counts: Counter[tuple[int, str]] = Counter()
+    found: list[Point] = []
+    for line in trace.read_text(errors="replace").splitlines():
+        match = _LINE.match(line)
+        if match is None:
+            continue  # the end of a call that another thread interrupted
+        thread, call, arguments = int(match["thread"]), match["call"], match["arguments"]
+        counts[thread, call] += 1
+        if str(directory) not in arguments:
+            continue
+        if thread not in threads:
+            raise RuntimeError(f"a thread that started later touched the disk: {line}")
+        number = counts[thread, call]
+        for fault in _faults(call, arguments):
+            found.append(Point(scenario, threads.index(thread), call, number, fault))
+    return found
+
+
+def _faults(call: str, arguments: str) -> Sequence[Fault]:
+    creating = call == "openat" and "O_CREAT" in arguments
+    if call in READING or (call == "openat" and not creating):
+        return ("EIO",)
+    if call in SPACE or creating or call in ("fsync", "fdatasync", "ftruncate", "fallocate"):
+        return ("KILL", "EIO", "ENOSPC")
+    return ("KILL", "EIO")
