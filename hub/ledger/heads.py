@@ -31,6 +31,11 @@ class Heads:
     def exists(self) -> bool:
         return self._first.exists() or (self._directory / CHECKPOINT).exists()
 
+    def sweep(self) -> None:
+        """Drop the note of a publication that was cut short."""
+        for path in self._directory.glob(f".{CHECKPOINT}.*.tmp"):
+            path.unlink(missing_ok=True)
+
     def newest(self) -> tuple[bytes, TreeHead]:
         """The note that counts, and what it says. Raises `Corrupt` when neither file holds a head of this log."""
         found = [note for name in (CHECKPOINT, FIRST) if (note := self._read(self._directory / name))]

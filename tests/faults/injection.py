@@ -74,10 +74,10 @@ def injecting(point: Point) -> list[str]:
     return ["-y", "-s", "0", "-e", f"trace={point.call}", "-e", f"inject={point.call}:{what}:when={point.number}"]
 
 
-def happened(out: Path) -> bool:
-    """Whether the fault was injected: a thread may have made fewer calls than when they were counted."""
-    text = out.read_text(errors="replace")
-    return "(INJECTED)" in text or "killed by SIGKILL" in text
+def happened(out: Path) -> str:
+    """The call that failed, or a note of the kill; empty when a thread made fewer calls than when they were counted."""
+    marks = ("(INJECTED)", "killed by SIGKILL")
+    return next((line for line in out.read_text(errors="replace").splitlines() if any(m in line for m in marks)), "")
 
 
 def points(trace: Path, scenario: str, threads: Sequence[int], directory: Path) -> list[Point]:

@@ -1,4 +1,4 @@
-"""What is interrupted: one submission, one ledger append, one release; each as the hub's own code does it, on a prepared directory.
+"""What is interrupted: one submission, one ledger append, one release; as the hub's own code does them, on a prepared hub.
 
 Everything that a member signs is signed while preparing, so that a retry sends the same bytes.
 """
