@@ -71,6 +71,8 @@ _OPEN_TO_ENROLLED = (
     "/grpc.reflection.v1.ServerReflection/",
 )
 _PREFIX = "/coalition.v1."
+CALLER = "coalition-caller-bin"
+"""The metadata in which one process of the hub passes the caller's certificate on to another (`hub.forwarding`)."""
 
 
 @dataclass(frozen=True)
@@ -122,16 +124,29 @@ class Access(grpc.aio.ServerInterceptor):
         _caller.set(who)
 
     def _identify(self, context: Any) -> Caller:
-        certificates = context.auth_context().get("x509_pem_cert", [])
-        if len(certificates) != 1:
-            raise Denied("The call carries no client certificate.", "Enrol first.")
-        expiry = x509.load_pem_x509_certificate(certificates[0]).not_valid_after_utc
+        certificate = _certificate(context)
+        expiry = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
         if expiry < dt.datetime.now(dt.UTC):
             raise Denied(f"Your certificate expired at {expiry:%Y-%m-%d %H:%M} UTC.", "Enrol again.")
-        party = party_of(certificates[0])
+        party = party_of(certificate)
         if party.hub != self._hub:
             raise Denied(f"The certificate was issued by the hub {party.hub!r}, and this is {self._hub!r}.")
+        if party.kind == "hub":
+            raise Denied("A process of the hub calls for others only.")
         return Caller(party.kind, party.name, self._role_of(party.kind, party.name))
+
+
+def _certificate(context: Any) -> bytes:
+    """The caller's: of the connection, or what another process of the hub, which verified it, passes on."""
+    certificates = context.auth_context().get("x509_pem_cert", [])
+    if len(certificates) != 1:
+        raise Denied("The call carries no client certificate.", "Enrol first.")
+    if party_of(certificates[0]).kind != "hub":
+        return bytes(certificates[0])
+    passed = [value for key, value in context.invocation_metadata() or () if key == CALLER]
+    if len(passed) != 1:
+        raise Denied("A process of the hub passed on a call without its caller.")
+    return bytes(passed[0])
 
 
 class Answers(grpc.aio.ServerInterceptor):

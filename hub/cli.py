@@ -45,12 +45,19 @@ def init(
 
 
 @app.command(epilog="Example: coalition-hub serve /srv/coalition")
-def serve(directory: Directory) -> None:
-    """Serve members, nodes and the dashboard until Ctrl-C."""
+def serve(
+    directory: Directory,
+    at: Annotated[str, typer.Option(help="HOST:PORT of this process, where several serve one hub.")] = "",
+) -> None:
+    """Serve members, nodes and the dashboard until Ctrl-C.
+
+    On PostgreSQL several processes may serve one hub: they elect a leader, and the others take over when it dies.
+    """
     from hub.server import serve as run
 
     logs.configure(_err)
-    asyncio.run(run(Settings.load(directory)))
+    settings = Settings.load(directory)
+    asyncio.run(run(settings.at(at) if at else settings))
 
 
 @app.command(epilog="Example: coalition-hub rebuild /srv/coalition")

@@ -17,6 +17,7 @@ from sqlmodel import Session, create_engine
 from hub.fuse import Fuse
 
 _FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOTADB}
+_MIGRATING = 0x6D696772  # an advisory lock of PostgreSQL: any number that nobody else uses in this database
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -49,11 +50,13 @@ class Database:
             raise
 
     def migrate(self) -> None:
-        """Bring the schema to the newest revision."""
+        """Bring the schema to the newest revision; of several processes that start at once, one does it."""
         configuration = Config()
         configuration.set_main_option("script_location", str(_MIGRATIONS))
         with self.engine.connect() as connection:
             configuration.attributes["connection"] = connection
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")
             command.upgrade(configuration, "head")
 
     def close(self) -> None:

@@ -15,6 +15,8 @@ from hub.database import Database
 
 NOT_FACTS = {
     "blob_loan": "what nodes read of an attempt that goes on; it is lent again",
+    "ledger_head": "the newest head that a leader committed; it begins again with the log's own",
+    "ledger_leader": "which process writes now",
     "member_invitation": "a secret that is open; members are invited again",
     "progress_record": "the course of runs and campaigns, for watchers",
     "rounds_site": "sites register their keys whenever they start",

@@ -55,6 +55,6 @@ class Fuse:
 
     def _refusal(self) -> Unavailable:
         return Unavailable(
-            f"The hub stops, because its disk failed ({self.reason}); nothing was acknowledged.",
-            "Check the disk and its space, start the hub again, then send the same again.",
+            f"The hub stops ({self.reason}); nothing was acknowledged.",
+            "If it was the disk, check it and its space. Start the hub again, then send the same again.",
         )

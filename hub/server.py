@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,10 @@ from hub.evaluation import projection as evaluation_projection
 from hub.evaluation.evaluator import Evaluator
 from hub.evaluation.leaderboard import scores_of
 from hub.evaluation.service import EvaluationsService
+from hub.forwarding import Dial, Forwarding, dial_enrolment, dial_main
 from hub.fuse import Fuse
 from hub.holding import held
+from hub.ledger.election import Candidate, Election
 from hub.ledger.journal import Entry, Journal
 from hub.ledger.log import Log
 from hub.ledger.service import BlobsService, LedgerService
@@ -58,6 +61,8 @@ from trust.errors import Unavailable
 from trust.keys import ArtifactKey, LogKey
 
 GRACE = 3.0
+LOOK_AGAIN = 0.2
+"""Seconds between two looks of a process that follows: at the ledger, and whether the lead is free."""
 THREADS = 64
 """Calls that may wait for the disk at the same time; the ledger answers them in groups."""
 
@@ -85,21 +90,29 @@ class Foundation:
     progress: Progress
     authority: Authority
     statement_key: ArtifactKey
+    election: Election | None
 
     @classmethod
-    def open(cls, settings: Settings) -> Foundation:
-        """Migrate the database and open the stores; nothing runs yet."""
+    def open(cls, settings: Settings, *, together: bool = False) -> Foundation:
+        """Migrate the database and open the stores; nothing runs yet. `together` with other processes: as a candidate."""
         fuse = Fuse()
-        database = Database(settings.database_url, fuse)
+        election = _candidate(settings, fuse) if together else None
+        database = Database(election.url if election else settings.database_url, fuse)
         database.migrate()
         blobs = BlobStore(settings.blobs_dir, fuse)
-        blobs.sweep()
         log = Log(settings.ledger_dir, LogKey.load(settings.log_key), fuse)
-        log.sweep()
+        if election is None:
+            blobs.sweep()
+            log.sweep()
         key = ArtifactKey.load(settings.statement_key)
-        journal = Journal(database, blobs, log, key, key_of)
+        journal = Journal(database, blobs, log, key, key_of, election)
         authority = Authority.load(settings.authority_dir)
-        return cls(settings, fuse, database, blobs, log, journal, Progress(database), authority, key)
+        return cls(settings, fuse, database, blobs, log, journal, Progress(database), authority, key, election)
+
+
+def _candidate(settings: Settings, fuse: Fuse) -> Election:
+    name = f"coalition-hub {secrets.token_hex(8)}"
+    return Election(settings.database_url, Candidate(name, settings.address, settings.enrolment_address), fuse)
 
 
 def register_projections(journal: Journal) -> None:
@@ -117,20 +130,21 @@ def register_projections(journal: Journal) -> None:
 
 async def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises `Conflict` when another has the directory, `Unavailable` when the disk failed."""
-    with held(settings.directory):
+    with held(settings.directory, together=settings.several):
         await _serve(settings)
 
 
 async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(THREADS, "hub"))
-    base = Foundation.open(settings)
+    base = await asyncio.to_thread(Foundation.open, settings, together=settings.several)
     failed = asyncio.Event()
     base.fuse.listen(lambda reason: _set(loop, failed))
     roles = Roles(base.database)
     base.journal.listen(lambda entry: _forget_role(roles, entry))
     register_projections(base.journal)
-    await asyncio.to_thread(base.journal.start)
+    if base.election is None:
+        await asyncio.to_thread(base.journal.start)
     scheduler = Scheduler(database=base.database, blobs=base.blobs, journal=base.journal, progress=base.progress)
     supervisor = Supervisor(
         settings=settings, database=base.database, blobs=base.blobs, journal=base.journal, progress=base.progress
@@ -142,13 +156,34 @@ async def _serve(settings: Settings) -> None:
     await enrolment.start()
     _log.info("hub %s serves on %s:%d", settings.name, settings.bind, settings.port)
     try:
-        await _until_stopped([scheduler.run(), supervisor.run(), evaluator.run()], failed)
+        await _until_stopped([_work(base, [scheduler.run, supervisor.run, evaluator.run])], failed)
     finally:
         await asyncio.gather(main.stop(GRACE), enrolment.stop(GRACE))
         await asyncio.to_thread(base.journal.stop)
         base.database.close()
         base.blobs.close()
+        if base.election:
+            await asyncio.to_thread(base.election.resign)
     base.fuse.check()
+
+
+async def _work(base: Foundation, loops: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+    """Run the loops: at once when alone, else from the day on that this process leads. Until then, follow."""
+    if base.election is not None:
+        while not await asyncio.to_thread(_stand, base.election):
+            await asyncio.to_thread(base.journal.follow)
+            await asyncio.sleep(LOOK_AGAIN)
+        await asyncio.to_thread(base.journal.start)
+    await asyncio.gather(*(loop() for loop in loops))
+
+
+def _stand(election: Election) -> bool:
+    """A database that is away is tried again: it is what the others wait for as well."""
+    try:
+        return election.stand()
+    except Unavailable as problem:
+        _log.warning("%s", problem)
+        return False
 
 
 def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
@@ -182,7 +217,8 @@ async def _until_stopped(loops: Sequence[Any], failed: asyncio.Event) -> None:
 def _main_server(
     base: Foundation, roles: Roles, scheduler: Scheduler, supervisor: Supervisor, evaluator: Evaluator
 ) -> grpc.aio.Server:
-    server = grpc.aio.server(interceptors=[Access(base.settings.name, roles)], options=_OPTIONS)
+    interceptors = [*_forwarding(base, dial_main), Access(base.settings.name, roles)]
+    server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
     _add_rooms(server, base, scheduler, supervisor, evaluator)
     names = [f"coalition.v1.{service}" for service in ALLOWED]
     checks = health.aio.HealthServicer()
@@ -227,7 +263,7 @@ def _add_rooms(
 
 def _enrolment_server(base: Foundation) -> grpc.aio.Server:
     """TLS without client certificates, for the one service that strangers may call."""
-    server = grpc.aio.server(interceptors=[Answers()], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[*_forwarding(base, dial_enrolment), Answers()], options=_OPTIONS)
     service = EnrolmentService(
         base.database, base.journal, base.authority, base.log.vkey, base.statement_key.public.pem()
     )
@@ -237,6 +273,13 @@ def _enrolment_server(base: Foundation) -> grpc.aio.Server:
     )
     _listen(server, base.settings.bind, base.settings.enrol_port, credentials)
     return server
+
+
+def _forwarding(base: Foundation, dial: Callable[[Authority, str], Dial]) -> list[grpc.aio.ServerInterceptor]:
+    """For one of several processes: what carries calls to the leader."""
+    if base.election is None:
+        return []
+    return [Forwarding(base.election, dial(base.authority, base.settings.host), base.journal.follow)]
 
 
 def _listen(server: grpc.aio.Server, bind: str, port: int, credentials: grpc.ServerCredentials) -> None:

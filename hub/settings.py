@@ -11,6 +11,7 @@ from typing import Self
 from pydantic import Field
 
 from protos.documents.base import Document, Name
+from protos.transport.channel import split_address
 from trust.errors import Conflict, Invalid, NotFound
 from trust.files import write_atomic
 
@@ -33,6 +34,7 @@ class Settings(Listening):
     """`host` is what clients dial and the server certificate names; `bind` is the interface that is listened on."""
 
     directory: Path
+    reached_at: str = ""
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -53,13 +55,33 @@ class Settings(Listening):
         path = self.directory / FILE
         if path.exists():
             raise Conflict(f"{self.directory} holds a hub already.", "Serve it, or choose another directory.")
-        values = self.model_dump(exclude={"directory"})
+        values = self.model_dump(exclude={"directory", "reached_at"})
         text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
         write_atomic(path, text.encode())
 
     @property
     def database_url(self) -> str:
         return self.database or f"sqlite:///{self.directory / 'database.sqlite'}"
+
+    @property
+    def several(self) -> bool:
+        """Whether several processes may serve this hub: they elect a leader in PostgreSQL."""
+        return self.database.startswith("postgresql")
+
+    def at(self, address: str) -> Self:
+        """The settings of a process of this hub that is reached at another `HOST:PORT`; its other ports follow."""
+        host, port = split_address(address)
+        ports = {"port": port, "enrol_port": port + 1, "superlink_port": port + 2}
+        return self.read({**self.model_dump(), **ports, "reached_at": host})
+
+    @property
+    def address(self) -> str:
+        """Where other processes of this hub reach this one."""
+        return f"{self.reached_at or self.host}:{self.port}"
+
+    @property
+    def enrolment_address(self) -> str:
+        return f"{self.reached_at or self.host}:{self.enrol_port}"
 
     @property
     def authority_dir(self) -> Path:

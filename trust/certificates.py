@@ -31,10 +31,10 @@ CLIENT_DAYS = 30
 SKEW = dt.timedelta(minutes=5)
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
-_URI = re.compile(r"coalition://([a-z0-9-]{1,63})/(member|node)/([a-z0-9-]{1,63})")
+_URI = re.compile(r"coalition://([a-z0-9-]{1,63})/(member|node|hub)/([a-z0-9-]{1,63})")
 _DNS = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?)*")
 
-Kind = Literal["member", "node"]
+Kind = Literal["member", "node", "hub"]
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,18 @@ between, the log is ahead of the database, and the next start replays what is mi
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from sqlmodel import Session, func, select
+from sqlmodel import Session
 
 from hub.blobs import BlobStore
 from hub.database import Database
+from hub.ledger import rows
+from hub.ledger.election import Election
 from hub.ledger.grants import EVERYONE, grant
 from hub.ledger.groups import Groups
 from hub.ledger.log import Log
@@ -68,10 +71,25 @@ class _Answer:
 
 
 class Journal:
-    """`key_of` finds the artifact key of a member; rooms register their checks and projections before `start`."""
+    """`key_of` finds the artifact key of a member; rooms register their checks and projections before `start`.
 
-    def __init__(self, database: Database, blobs: BlobStore, log: Log, key: ArtifactKey, key_of: KeyOf) -> None:
+    With an `election` there are several processes: all read, `follow` sees what the leader recorded, and `start` is for the
+    one that was elected.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        log: Log,
+        key: ArtifactKey,
+        key_of: KeyOf,
+        election: Election | None = None,
+    ) -> None:
         self.origin = log.head.origin
+        self._election = election
+        self._seen = log.size
+        self._following = threading.Lock()
         self._database, self._blobs, self._log, self._key, self._key_of = database, blobs, log, key, key_of
         self._projections: dict[str, list[Project]] = {}
         self._checks: dict[str, list[Check]] = {}
@@ -96,9 +114,23 @@ class Journal:
 
     def start(self) -> None:
         """Replay what the log has and the database lacks, then accept statements."""
+        if self._election:
+            self._publish_committed(self._election)
         with self._database.session(writing=True) as session:
             self._catch_up(session)
+            if self._election:
+                self._election.seal(session, self._log.head)
         self._groups.start()
+
+    def follow(self) -> None:
+        """As one of several processes: see what the leader published since, and tell the listeners."""
+        with self._following:
+            if self._election and not self._election.leading and self._log.refresh():
+                with self._database.session() as session:
+                    found = rows.between(session, self._seen, self.size)
+                self._seen = self.size
+                for row in found:
+                    self._tell(self._entry(row))
 
     def stop(self) -> None:
         """Finish what is queued."""
@@ -132,11 +164,13 @@ class Journal:
     def find(self, payload: Digest) -> Entry | None:
         """The entry that recorded this payload, if any."""
         with self._database.session() as session:
-            row = _by_payload(session, payload)
-            return self._entry(row) if row else None
+            row = rows.by_payload(session, payload)
+            return self._entry(row) if row and row.index < self.size else None
 
     def receipt(self, index: int) -> common_pb2.Receipt:
         """Proof that entry `index` is under the current signed tree head. Raises `NotFound`."""
+        if index >= self.size:
+            self.follow()
         note, head = self._log.signed_head()
         reader = self._log.reader(head)
         if not 0 <= index < reader.size:
@@ -147,10 +181,14 @@ class Journal:
     # --- the writer --------------------------------------------------------------------------------------------------
 
     def _enqueue(self, claimed: Claimed, envelope: bytes) -> Entry:
+        if self._election:
+            self._election.check()
         with self._database.session() as session:  # refuse early, so that a refused statement leaves no blob
-            if row := _by_payload(session, claimed.payload):
+            row = rows.by_payload(session, claimed.payload)
+            if row and row.index < self.size:
                 return self._entry(row)
-            self._check(session, claimed)
+            if row is None:
+                self._check(session, claimed)
         waiting = _Waiting(claimed, envelope)
         self._groups.add(waiting)
         return waiting.done.result()
@@ -165,28 +203,67 @@ class Journal:
                     if answer := self._admit(session, waiting, self._log.size + len(fresh)):
                         answers.append(answer)
                         fresh += [answer] if answer.fresh else []
-                self._keep(fresh)
+                leaves = [rows.leaf(answer.entry) for answer in fresh]
+                self._keep(session, fresh, leaves)
+            if self._election and leaves:
+                self._election.check()
+                self._log.append(leaves)
         except Exception as error:
-            refusal = error if isinstance(error, Problem) else Unavailable(f"The ledger could not be written: {error}.")
+            refusal = error if isinstance(error, Problem) else self._failed(error)
             for waiting in group:
                 if not waiting.done.done():
                     waiting.done.set_exception(refusal)
             return
         for answer in answers:
-            for listener in self._listeners if answer.fresh else ():
-                listener(answer.entry)
+            if answer.fresh:
+                self._tell(answer.entry)
             answer.waiting.done.set_result(answer.entry)
 
-    def _keep(self, answers: list[_Answer]) -> None:
-        """Envelopes first: the log names nothing that is not there."""
-        if answers:
-            self._blobs.put_group(answer.waiting.envelope for answer in answers)
-            self._log.append([_leaf(answer.entry).encode() for answer in answers])
+    def _keep(self, session: Session, answers: list[_Answer], leaves: list[bytes]) -> None:
+        """Envelopes first: the log names nothing that is not there.
+
+        Alone, the log comes before the database's commit, and is the source. One of several processes commits first, because
+        the commit is what only the leader can do, and what a later leader publishes if this one dies.
+        """
+        if not leaves:
+            return
+        self._blobs.put_group(answer.waiting.envelope for answer in answers)
+        if self._election:
+            self._election.advance(session, self._log.head, self._log.ahead(leaves))
+        else:
+            self._log.append(leaves)
+
+    def _failed(self, error: Exception) -> Problem:
+        """Whether a commit that failed took place is unknown: one of several processes then leaves the lead."""
+        reason = f"the ledger could not be written: {error}"
+        return self._election.give_up(reason) if self._election else Unavailable(f"{reason[0].upper()}{reason[1:]}.")
+
+    def _publish_committed(self, election: Election) -> None:
+        """What the leader before us committed and did not publish: the same entries, and so the same head."""
+        self._log.reload()
+        self._log.sweep()
+        self._blobs.sweep()
+        with self._database.session() as session:
+            size, root = election.committed(session)
+            leaves = [rows.leaf(row) for row in rows.between(session, self.size)]
+        if size < self.size or not root:
+            return  # the database is an older copy, or new: it catches up
+        if size - self.size != len(leaves) or self._log.ahead(leaves).root.hex() != root:
+            raise Corrupt(
+                f"The database committed a head of {size} entries that the ledger's {self.size} do not lead to.",
+                "Restore the ledger directory; if it is right, run `coalition-hub rebuild`.",
+            )
+        if leaves:
+            self._log.append(leaves)
+
+    def _tell(self, entry: Entry) -> None:
+        for listener in self._listeners:
+            listener(entry)
 
     def _admit(self, session: Session, waiting: _Waiting, index: int) -> _Answer | None:
         """Check and project one statement as entry `index`; a refusal undoes its own writes and nobody else's."""
         try:
-            if row := _by_payload(session, waiting.claimed.payload):
+            if row := rows.by_payload(session, waiting.claimed.payload):
                 return _Answer(waiting, self._entry(row), fresh=False)
             entry = _new_entry(index, waiting)
             with session.begin_nested():
@@ -209,8 +286,7 @@ class Journal:
         session.flush()
 
     def _catch_up(self, session: Session) -> None:
-        newest = session.exec(select(func.max(LedgerEntry.index))).one()
-        count = 0 if newest is None else newest + 1
+        count = rows.count(session)
         if count > self._log.size:
             raise Corrupt(
                 f"The database knows {count} entries and the ledger holds {self._log.size}.",
@@ -246,10 +322,6 @@ def _entries(log: Log, start: int) -> Iterable[bytes]:
     return log.reader().entries(start, log.size) if start < log.size else ()
 
 
-def _by_payload(session: Session, payload: Digest) -> LedgerEntry | None:
-    return session.exec(select(LedgerEntry).where(LedgerEntry.payload == payload)).first()
-
-
 def _new_entry(index: int, waiting: _Waiting) -> Entry:
     claimed = waiting.claimed
     return Entry(
@@ -261,15 +333,4 @@ def _new_entry(index: int, waiting: _Waiting) -> Entry:
         digest_bytes(waiting.envelope),
         claimed.payload,
         claimed.claim,
-    )
-
-
-def _leaf(entry: Entry) -> Leaf:
-    return Leaf(
-        envelope=entry.envelope,
-        id=entry.id,
-        kind=entry.kind,
-        payload=entry.payload,
-        signer=entry.signer,
-        time=entry.time,
     )

@@ -96,6 +96,11 @@ class Log:
             return state.reader
         return TileReader(self._file, head.size, head.root, self._full)
 
+    def ahead(self, entries: Sequence[bytes]) -> TreeHead:
+        """The head that appending these would make; nothing is written. Raises `Invalid` for an entry that is too long."""
+        edge, _ = self._state.edge.grow(entries)
+        return TreeHead(self._key.name, edge.size, edge.tree.root())
+
     def append(self, entries: Sequence[bytes]) -> TreeHead:
         """Add entries; durable, and covered by the new signed head, when this returns.
 
@@ -115,6 +120,13 @@ class Log:
             listener(note, head)
         return head
 
+    def refresh(self) -> bool:
+        """See what another process published; whether that is anything new. Raises `Corrupt`."""
+        if self._heads.newest()[1].size <= self.size:
+            return False
+        self.reload()
+        return True
+
     def reload(self) -> None:
         """Go by the files again, as at the opening. Raises `Corrupt` where they do not fit together."""
         self._state = self._stored()
@@ -127,6 +139,7 @@ class Log:
 
     def sweep(self) -> None:
         """At start-up: show the head that counts, and drop what an append that was cut short left beyond it."""
+        self._heads.sweep()
         self._heads.publish(self.note())
         remove_beyond(self.directory, self.size)
 

@@ -1,7 +1,8 @@
-"""The ledger's projection: one row per entry, one per grant. Loans are not facts."""
+"""The ledger's projection: one row per entry, one per grant. Loans, and who leads, are not facts."""
 
 from __future__ import annotations
 
+from sqlalchemy import BigInteger
 from sqlmodel import Field, SQLModel
 
 
@@ -35,3 +36,27 @@ class BlobLoan(SQLModel, table=True):
 
     digest: str = Field(primary_key=True)
     audience: str = Field(primary_key=True)
+
+
+class LeaderRow(SQLModel, table=True):
+    """Of several hub processes, the one that writes; `beat` is when it last said so, by the database's clock. One row."""
+
+    __tablename__ = "ledger_leader"
+
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    epoch: int
+    name: str
+    address: str
+    enrolment: str
+    beat: float
+
+
+class HeadRow(SQLModel, table=True):
+    """The newest head that a leader committed: its size and root (hexadecimal). One row."""
+
+    __tablename__ = "ledger_head"
+
+    id: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    epoch: int
+    size: int = Field(sa_type=BigInteger)
+    root: str

@@ -41,15 +41,20 @@ class Credentials:
 
 
 def connect(address: str, credentials: Credentials) -> grpc.Channel:
-    """A channel for blocking calls to `HOST:PORT`; it connects when first used."""
-    split_address(address)
-    return grpc.secure_channel(address, credentials.for_grpc(), options=_OPTIONS)
+    """A channel for blocking calls to `HOST:PORT`, or to the first of several with commas between them that answers.
+
+    It connects when first used, and again to whichever answers when the connection is lost.
+    """
+    target, options = _target(address)
+    return grpc.secure_channel(target, credentials.for_grpc(), options=options)
 
 
-def connect_aio(address: str, credentials: Credentials) -> grpc.aio.Channel:
-    """A channel for asyncio."""
-    split_address(address)
-    return grpc.aio.secure_channel(address, credentials.for_grpc(), options=_OPTIONS)
+def connect_aio(address: str, credentials: Credentials, name: str = "") -> grpc.aio.Channel:
+    """A channel for asyncio; the other side's certificate must carry `name`, if given, in place of the address."""
+    target, options = _target(address)
+    if name:
+        options = [*options, ("grpc.ssl_target_name_override", name)]
+    return grpc.aio.secure_channel(target, credentials.for_grpc(), options=options)
 
 
 def connect_as_stranger(host: str, port: int, authority: bytes) -> grpc.Channel:
@@ -57,8 +62,28 @@ def connect_as_stranger(host: str, port: int, authority: bytes) -> grpc.Channel:
     return grpc.secure_channel(f"{host}:{port}", grpc.ssl_channel_credentials(authority), options=_OPTIONS)
 
 
+def _target(address: str) -> tuple[str, Sequence[tuple[str, Any]]]:
+    """What gRPC dials. The processes of one hub share one certificate: all are verified under the first one's name."""
+    parts = address.split(",")
+    (host, _), *others = [split_address(part) for part in parts]
+    if not others:
+        return address, _OPTIONS
+    found = [_resolved(*split_address(part)) for part in parts]
+    return f"ipv4:{','.join(found)}", [*_OPTIONS, ("grpc.ssl_target_name_override", host)]
+
+
+def _resolved(host: str, port: int) -> str:
+    """gRPC takes several addresses only as numbers. Raises `Unavailable` for a name that nobody knows."""
+    try:
+        number = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
+    except OSError as error:
+        raise Unavailable(f"{host} has no address ({error.strerror}).", "Check the hub's name.") from None
+    return f"{number}:{port}"
+
+
 def split_address(address: str) -> tuple[str, int]:
-    """HOST and PORT. Raises `Invalid`."""
+    """HOST and PORT; of several addresses with commas between them, the first one's. Raises `Invalid`."""
+    address = address.partition(",")[0]
     host, colon, port = address.rpartition(":")
     if not (host and colon and port.isdigit() and 0 < int(port) < 65536):
         raise Invalid(f"{address[:80]!r} is not an address.", "Write HOST:PORT.")

@@ -83,3 +83,17 @@ def test_what_is_no_address_is_refused(text: str) -> None:
 
 def test_an_ipv6_address_keeps_its_brackets() -> None:
     assert split_address("[::1]:9090") == ("[::1]", 9090)
+
+
+def test_of_several_addresses_the_one_that_answers_is_used(wire: Wire) -> None:
+    with socket.socket() as dead:  # bound, never listening
+        dead.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{dead.getsockname()[1]},localhost:{wire.port}"
+        with connect(address, wire.credentials()) as channel:
+            assert ledger_pb2_grpc.BlobsStub(channel).Check(REQUEST, timeout=10).intact
+
+
+def test_a_wrong_one_among_several_addresses_is_refused(wire: Wire) -> None:
+    with pytest.raises(Invalid, match="not an address"):
+        connect(f"127.0.0.1:{wire.port},hub", wire.credentials())
+    assert split_address("hub.example:9090,hub2:9090") == ("hub.example", 9090)
