@@ -111,7 +111,7 @@ class Foundation:
 
 
 def _candidate(settings: Settings, fuse: Fuse) -> Election:
-    name = f"coalition-hub {secrets.token_hex(8)}"
+    name = f"coalition-hub-{secrets.token_hex(8)}"
     return Election(settings.database_url, Candidate(name, settings.address, settings.enrolment_address), fuse)
 
 

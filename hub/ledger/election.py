@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidate:
-    """A hub process: its name in PostgreSQL's list of sessions, and where others reach it (HOST:PORT)."""
+    """A hub process: its name in PostgreSQL's list of sessions (no spaces), and where others reach it (HOST:PORT)."""
 
     name: str
     address: str
