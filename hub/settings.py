@@ -77,11 +77,16 @@ class Settings(Listening):
     @property
     def address(self) -> str:
         """Where other processes of this hub reach this one."""
-        return f"{self.reached_at or self.host}:{self.port}"
+        return f"{self.own_host}:{self.port}"
 
     @property
     def enrolment_address(self) -> str:
-        return f"{self.reached_at or self.host}:{self.enrol_port}"
+        return f"{self.own_host}:{self.enrol_port}"
+
+    @property
+    def own_host(self) -> str:
+        """The machine of this process; `host` is the name of the hub as a whole."""
+        return self.reached_at or self.host
 
     @property
     def authority_dir(self) -> Path:

@@ -13,7 +13,7 @@ from trust.errors import Conflict
 
 
 def enrol(
-    hub: Annotated[str, typer.Option(help="HOST:PORT of the hub.")],
+    hub: Annotated[str, typer.Option(help="HOST:PORT of the hub; several with commas between them.")],
     token: Annotated[str, typer.Option(envvar="COALITION_TOKEN", help="The invitation that you were given.")],
     directory: Annotated[
         Path | None, typer.Option("--home", help="Your home, if not COALITION_HOME or ~/.coalition.")

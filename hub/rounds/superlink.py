@@ -31,7 +31,7 @@ class SuperLink:
         self._authority = Authority.load(settings.authority_dir)
         self._ready = asyncio.Event()
         self._died = asyncio.Event()
-        self.address = f"{settings.host}:{settings.superlink_port}"
+        self.address = f"{settings.own_host}:{settings.superlink_port}"
         self.deaths = 0
 
     @property
@@ -117,7 +117,7 @@ class SuperLink:
         while True:
             with suppress(OSError, TimeoutError):
                 opening = asyncio.open_connection(
-                    self._settings.host, self._settings.superlink_port, ssl=context, ssl_handshake_timeout=5
+                    self._settings.own_host, self._settings.superlink_port, ssl=context, ssl_handshake_timeout=5
                 )
                 async with asyncio.timeout(5):
                     _, writer = await opening
@@ -130,7 +130,9 @@ class SuperLink:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not (self._directory / "secret").exists():
             write_private(self._directory / "secret", secrets.token_hex(32).encode())
-        key, chain = self._authority.issue_server(list(dict.fromkeys([self._settings.host, "127.0.0.1", "localhost"])))
+        key, chain = self._authority.issue_server(
+            list(dict.fromkeys([self._settings.own_host, "127.0.0.1", "localhost"]))
+        )
         write_private(self._directory / "server.key", key)
         write_atomic(self._directory / "server.crt", chain)
 

@@ -12,7 +12,7 @@ import grpc
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 
-from hub.access import ALLOWED, Access, Answers, roles_for
+from hub.access import ALLOWED, CALLER, Access, Answers, roles_for
 from hub.ledger.service import BlobsService, LedgerService
 from hub.members import invitations
 from hub.members.directory import Roles
@@ -199,3 +199,34 @@ def test_a_problem_arrives_with_its_field_and_remedy(hub: Hub) -> None:
         missing = problem_of(stub.GetReceipt, ledger_pb2.GetReceiptRequest(id="run-000000000000"))
         assert isinstance(missing, NotFound)
         assert missing.todo == "See `coalition ledger entries`."
+
+
+def whoami(hub: Hub, kind: str, name: str, passed: list[bytes]) -> Any:
+    """Ask as a party of this kind who passes certificates on."""
+    key, request = new_client_request(name)
+    certificate = hub.authority.issue_client(request, party_uri(ORIGIN, kind, name))
+    with hub.connect(Credentials(hub.authority.cert_pem, certificate, key)) as channel:
+        stub = members_pb2_grpc.MembersStub(channel)
+        metadata = [(CALLER, certificate) for certificate in passed]
+        try:
+            return stub.WhoAmI(members_pb2.WhoAmIRequest(), timeout=10, metadata=metadata).id
+        except grpc.RpcError as error:
+            return from_rpc_error(error)
+
+
+def test_a_process_of_the_hub_calls_for_the_party_whose_certificate_it_passes_on(hub: Hub) -> None:
+    law, other = hub.enrol("Law Institute"), hub.enrol("University")
+    assert whoami(hub, "hub", "process-1", [law.credentials.certificate]) == "law-institute"
+    for wrong in ([], [law.credentials.certificate, other.credentials.certificate]):
+        problem = whoami(hub, "hub", "process-1", wrong)
+        assert isinstance(problem, Denied)
+        assert "without its caller" in problem.what
+    assert whoami(hub, "member", "university", [law.credentials.certificate]) == "university"
+
+
+def test_a_process_of_the_hub_is_nobody_itself(hub: Hub) -> None:
+    _, request = new_client_request("process-1")
+    itself = hub.authority.issue_client(request, party_uri(ORIGIN, "hub", "process-1"))
+    problem = whoami(hub, "hub", "process-1", [itself])
+    assert isinstance(problem, Denied)
+    assert "for others only" in problem.what
