@@ -87,6 +87,26 @@ def dump(directory: Directory) -> None:
             sys.stdout.buffer.write(line)
 
 
+@app.command(epilog="Example: coalition-hub sandbox /srv/coalition")
+def sandbox(directory: Directory, as_json: Json = False) -> None:
+    """Try the sandbox that suites are evaluated in: which layers stand, and whether that is enough; exit code 1 if not."""
+    from hub.evaluation.process import trial
+
+    settings = Settings.load(directory)
+    layers, missing = asyncio.run(trial(settings))
+    if as_json:
+        _out.print_json(json.dumps({"standing": layers, "demanded": settings.sandbox, "lacking": missing}))
+    else:
+        _out.print(f"Standing: {', '.join(layers) or 'nothing'}.")
+        _out.print(
+            f"Lacking: {', '.join(missing)}: no suite will be evaluated."
+            if missing
+            else "That is what hub.toml demands."
+        )
+    if missing:
+        raise typer.Exit(1)
+
+
 @app.command(epilog="Example: coalition-hub invite /srv/coalition --organisation 'Law Institute' --role contributor")
 def invite(
     directory: Directory,

@@ -6,9 +6,9 @@ import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from protos.documents.base import Document, Name
 from protos.transport.channel import split_address
@@ -16,10 +16,17 @@ from trust.errors import Conflict, Invalid, NotFound
 from trust.files import write_atomic
 
 FILE = "hub.toml"
+_LAYER = "(namespaces|network|landlock|seccomp|limits|cgroup)"
+Demand = Annotated[str, StringConstraints(pattern=rf"^{_LAYER}(\|{_LAYER})*$")]
+"""A layer of the sandbox that must stand, or several of which one must; see hub/evaluation/sandbox/layers.py."""
+SANDBOX: tuple[Demand, ...] = ("namespaces|landlock", "network|seccomp", "seccomp", "limits")
 
 
 class Listening(Document):
-    """The part of the settings that stands in `hub.toml`; `COALITION_DATABASE` in the environment overrides `database`."""
+    """The part of the settings that stands in `hub.toml`; `COALITION_DATABASE` in the environment overrides `database`.
+
+    `sandbox` is what must stand around the evaluation of a suite; `sandbox_memory` is in bytes, 0 for three quarters of all.
+    """
 
     name: Name
     host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
@@ -28,6 +35,8 @@ class Listening(Document):
     enrol_port: int = Field(default=9091, ge=1, le=65535)
     superlink_port: int = Field(default=9092, ge=1, le=65535)
     database: str = ""
+    sandbox: tuple[Demand, ...] = SANDBOX
+    sandbox_memory: int = Field(default=0, ge=0)
 
 
 class Settings(Listening):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
-from collections import Counter
-from collections.abc import Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.evaluation import store
-from hub.evaluation.messages import Answer, Job, SuiteFolder
-from hub.evaluation.process import WorkerLost, WorkerProcess
+from hub.evaluation import outputs, store
+from hub.evaluation.outputs import Evaluated
+from hub.evaluation.process import Unsafe, WorkerLost, WorkerProcess, sandbox_of
 from hub.ledger.journal import Entry, Journal
 from hub.models import registry
 from hub.models.registry import ModelRow
@@ -23,11 +22,12 @@ from hub.submissions.catalogue import Accepted
 from protos.documents.base import FileEntry
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import HUB
-from trust.digests import Digest, digest_file
-from trust.errors import Conflict, Corrupt, Problem
+from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
+from trust.digests import Digest, digest_file, hex_of
+from trust.errors import Conflict, Corrupt, Invalid, Problem
 
 TRIES = 3
-SUITE_SECONDS = 3600.0
+SUITE_SECONDS = 3600
 IDLE = 60.0
 _log = logging.getLogger(__name__)
 
@@ -39,8 +39,9 @@ class Evaluator:
 
     def __init__(self, *, settings: Settings, database: Database, blobs: BlobStore, journal: Journal) -> None:
         self._database, self._blobs, self._journal = database, blobs, journal
-        self._cache = settings.directory / "evaluation"
-        self._worker = WorkerProcess(self._cache)
+        self._sandbox = sandbox_of(settings)
+        self._worker = WorkerProcess(self._sandbox)
+        self._seconds = SUITE_SECONDS
         self._news = asyncio.Event()
         self.current: tuple[str, str] | None = None
         self.troubles: dict[tuple[str, str], str] = {}
@@ -53,14 +54,21 @@ class Evaluator:
         try:
             while True:
                 self._news.clear()
-                for model, suites in await asyncio.to_thread(self._waiting):
-                    await self._evaluate(model, suites)
-                    if self._news.is_set():
-                        break
-                else:
+                if not await self._pass():
                     await self._wait()
         finally:
             await self._worker.stop()
+
+    async def _pass(self) -> bool:
+        """Work on what waits; True when there are news before it is done."""
+        for model, suites in await asyncio.to_thread(self._waiting):
+            try:
+                await self._evaluate(model, suites)
+            except Unsafe:
+                return False
+            if self._news.is_set():
+                return True
+        return False
 
     def _heard(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
         if entry.kind in ("model", "suite") and not loop.is_closed():
@@ -77,52 +85,47 @@ class Evaluator:
 
     async def _evaluate(self, model: ModelRow, suites: Sequence[Suite]) -> None:
         """One model by the suites that it lacks. What is the hub's own trouble is left for later, and not recorded."""
-        left = {suite.id: suite for suite in suites}
         try:
-            folder = await asyncio.to_thread(self._lay_out, registry.files(model), self._cache / "models" / model.id)
-            jobs = await asyncio.to_thread(self._suite_folders, model, suites)
-            left = {suite: left[suite] for suite in jobs}
-            await self._ask(model, folder, left, jobs)
+            folder = await asyncio.to_thread(self._lay_out, registry.files(model), self._sandbox.models / model.id)
+            for suite in suites:
+                await self._pair(model, folder, suite)
         except (Problem, OSError) as error:
-            for suite in left:
-                self._held_up(model, suite, error)
+            for suite in suites:
+                self._held_up(model, suite.id, error)
+            if isinstance(error, Unsafe):
+                raise
         finally:
             self.current = None
             self._clear()
 
-    async def _ask(
-        self, model: ModelRow, folder: Path, left: dict[str, Suite], folders: dict[str, SuiteFolder]
-    ) -> None:
-        """Let the worker answer until nothing is left. What it dies of `TRIES` times (the model, or one suite) has failed."""
-        deaths: Counter[str] = Counter()
-        while left:
-            blamed = ""  # the model, until it is loaded
-            job = Job(model=model.id, folder=str(folder), suites=tuple(folders[suite] for suite in left))
+    async def _pair(self, model: ModelRow, folder: Path, suite: Suite) -> None:
+        """One model by one suite. Raises what holds up every suite of the model."""
+        try:
+            files = await asyncio.to_thread(self._read, suite)
+        except (Problem, OSError) as error:
+            self._held_up(model, suite.id, error)
+            return
+        self.current = (model.id, suite.id)
+        evaluated = await self._ask(model, folder, suite, files)
+        self.current = None
+        await asyncio.to_thread(self._record, model, suite, evaluated)
+
+    async def _ask(self, model: ModelRow, folder: Path, suite: Suite, files: Mapping[str, bytes]) -> Evaluated:
+        """What the sandbox makes of it, in up to `TRIES` tries where it is cut short."""
+        name = f"{suite.member}/{suite.name}@{hex_of(suite.payload)[:12]}"
+        why = ""
+        for attempt in range(1, TRIES + 1):
             try:
-                async with aclosing(self._worker.ask(job, SUITE_SECONDS)) as words:
-                    async for word in words:
-                        if isinstance(word, Answer):
-                            await self._take(model, left, word)
-                        blamed = next(iter(left), "")
-                        self.current = (model.id, blamed)
-                if left:
-                    raise WorkerLost("The evaluation worker left a suite out.")
-            except WorkerLost as lost:
-                self.current = None
-                deaths[blamed] += 1
-                _log.warning("evaluating %s by %s, try %d: %s", model.id, blamed or "any suite", deaths[blamed], lost)
-                if deaths[blamed] == TRIES:
-                    for suite in [blamed] if blamed else list(left):
-                        await self._take(model, left, Answer(suite=suite, failure=str(lost), seconds=0))
+                output = await self._worker.ask(model.id, folder, suite.id, name, files, self._seconds)
+                if not output.why:
+                    return await asyncio.to_thread(_believe, output.lines, files)
+                why = f"The evaluation was cut short: {output.why}."
+            except (WorkerLost, Corrupt) as lost:
+                why = str(lost)
+            _log.warning("evaluating %s by %s, try %d: %s", model.id, suite.id, attempt, why)
+        return Evaluated((), b"", why, 0)
 
-    async def _take(self, model: ModelRow, left: dict[str, Suite], answer: Answer) -> None:
-        if answer.suite not in left:
-            raise WorkerLost("The evaluation worker answered what it was not asked.")
-        await asyncio.to_thread(self._record, model, left[answer.suite], answer)
-        del left[answer.suite]
-
-    def _record(self, model: ModelRow, suite: Suite, answer: Answer) -> None:
-        samples = self._samples_path(suite)
+    def _record(self, model: ModelRow, suite: Suite, evaluated: Evaluated) -> None:
         claim = Evaluation(
             hub=self._journal.origin,
             signer=HUB,
@@ -131,12 +134,11 @@ class Evaluator:
             suite=suite.id,
             suite_payload=suite.payload,
             harness=self._worker.harness,
-            scores=answer.scores,
-            failure=answer.failure,
-            samples=self._blobs.put_file(samples) if answer.scores else None,
-            seconds=round(answer.seconds, 3),
+            scores=evaluated.scores,
+            failure=evaluated.failure,
+            samples=self._blobs.put(evaluated.log) if evaluated.scores else None,
+            seconds=round(evaluated.seconds, 3),
         )
-        samples.unlink(missing_ok=True)
         try:
             self._journal.sign_and_record(claim)
         except Conflict:
@@ -144,28 +146,20 @@ class Evaluator:
         self.troubles.pop((model.id, suite.id), None)
         _log.info("%s by %s: %s", model.id, suite.name, claim.failure or f"{len(claim.scores)} scores")
 
-    def _suite_folders(self, model: ModelRow, suites: Sequence[Suite]) -> dict[str, SuiteFolder]:
-        """Every suite whose files are whole."""
-        found: dict[str, SuiteFolder] = {}
-        for suite in suites:
-            try:
-                folder = self._lay_out(suite.files, self._cache / "suites" / suite.id)
-            except (Problem, OSError) as error:
-                self._held_up(model, suite.id, error)
-            else:
-                found[suite.id] = SuiteFolder(id=suite.id, folder=str(folder), samples=str(self._samples_path(suite)))
-        return found
+    def _read(self, suite: Suite) -> dict[str, bytes]:
+        """A suite's files, verified. Raises `Invalid` for more than can be evaluated, `Corrupt`, `NotFound`."""
+        if sum(file.size for file in suite.files) > MAX_SUITE:
+            raise Invalid(f"The suite has more than {MAX_SUITE} bytes.")
+        return {file.path: self._blobs.read(Digest(file.digest), MAX_SUITE) for file in suite.files}
 
     def _clear(self) -> None:
         """Drop the copies of models: they are large, and each is needed once."""
-        shutil.rmtree(self._cache / "models", ignore_errors=True)
+        for folder in self._sandbox.models.glob("*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _held_up(self, model: ModelRow, suite: str, error: Exception) -> None:
         self.troubles[model.id, suite] = error.what if isinstance(error, Problem) else str(error)
         _log.error("%s by %s has to wait: %s", model.id, suite, error)
-
-    def _samples_path(self, suite: Suite) -> Path:
-        return self._cache / f"{suite.id}.samples.jsonl"
 
     def _lay_out(self, files: Sequence[FileEntry], folder: Path) -> Path:
         """Copies of the blobs under their names. Raises `Corrupt` when one was changed on disk."""
@@ -176,3 +170,13 @@ class Evaluator:
             if digest_file(target) != file.digest:
                 raise Corrupt(f"The hub's blob {file.digest} ({file.path}) was changed.")
         return folder
+
+
+def _believe(lines: bytes, files: Mapping[str, bytes]) -> Evaluated:
+    """Raises `Corrupt` for an output that is not of these files. A suite that breaks its own rules has failed."""
+    try:
+        suite = read_suite(files)
+        items = {task.name: len(task_rows(task, files[task.data])) for task in suite.tasks}
+    except Invalid as problem:
+        return Evaluated((), b"", problem.what, 0)
+    return outputs.read(lines, suite, items)

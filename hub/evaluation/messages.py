@@ -2,40 +2,65 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from protos.documents.base import Document, Identifier
-from protos.documents.evaluations import TaskScore
+
+TaskPrefix = Annotated[str, StringConstraints(pattern=r"^[a-z0-9-]{1,80}/[a-z0-9-]{1,80}@[0-9a-f]{12}$")]
 
 
-class SuiteFolder(Document):
-    """A suite to evaluate with: where its files lie, and where the per-item log goes."""
+class Part(Document):
+    """One file of a suite: its name, and how many bytes of what was handed over are its own."""
 
-    id: Identifier
-    folder: str
-    samples: str
+    path: str
+    size: int = Field(ge=0)
 
 
 class Job(Document):
-    """A model, loaded once, under suites in this order."""
+    """A model under a suite. The suite's bytes come as an open file beside this line, one part after the other."""
 
     model: Identifier
     folder: str
-    suites: tuple[SuiteFolder, ...] = Field(min_length=1)
+    suite: Identifier
+    name: TaskPrefix
+    parts: tuple[Part, ...] = Field(min_length=1, max_length=100)
+    seconds: int = Field(ge=0)
+    demands: tuple[str, ...]
 
 
-class Answer(Document):
-    """One suite's scores, or why there are none."""
+class Start(Document):
+    """What the worker is told when it is started."""
+
+    marker: str
+    network: str
+    memory: int = Field(ge=1)
+
+
+class Standing(Document):
+    """The layers of the sandbox that stood when the worker tried them, before it imports anything large."""
+
+    layers: tuple[str, ...]
+
+
+class Ready(Document):
+    """What the worker computes with."""
+
+    harness: str
+    cuda: bool = False
+
+
+class Ended(Document):
+    """A job is over: `size` bytes of its output follow. `why` says how it was cut short."""
 
     suite: Identifier
-    scores: tuple[TaskScore, ...] = ()
+    size: int = Field(ge=0)
+    why: str = ""
+
+
+class Conclusion(Document):
+    """The last line of a job's output, after its samples."""
+
     failure: str = Field(default="", max_length=2000)
     seconds: float = Field(ge=0)
-
-
-class Word(Document):
-    """What the worker says between answers: `ready` once, with what it computes with; for each job `loaded` and `done`."""
-
-    ready: str = ""
-    loaded: str = ""
-    done: str = ""

@@ -1,62 +1,127 @@
-"""The evaluation worker as the hub sees it: a child process that is asked and answers, and is replaced when it dies."""
+"""The evaluation worker as the hub sees it: a confined process that is asked and answers, and is replaced when it dies."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
+import socket
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from hub.evaluation.messages import Answer, Job, Word
+from hub.evaluation.messages import Ended, Job, Part, Ready, Standing, Start
+from hub.evaluation.sandbox import bubblewrap, enter
+from hub.evaluation.sandbox.cgroups import Cgroups
+from hub.evaluation.sandbox.layers import lacking, refusal
+from hub.evaluation.worker import MAX_LINE, MAX_OUTPUT
 from hub.guard import guarded
-from trust.errors import Problem, Unavailable
+from hub.settings import Settings
+from protos.documents.base import Document
+from trust.errors import Unavailable
 
 START_SECONDS = 180.0
-MAX_LINE = 16 << 20
+GRACE = 30.0
 MAX_LOG = 1 << 20
+MEMORY_SHARE = 0.75
 
 
 class WorkerLost(Exception):
     """The worker died, or had to be stopped; the message says how."""
 
 
+class Unsafe(Unavailable):
+    """The sandbox lacks a layer that the settings demand: nothing is evaluated."""
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """`hidden` is the hub's folder, of which the worker sees `models` alone; `demands` are the layers that must stand."""
+
+    hidden: Path
+    cache: Path
+    demands: tuple[str, ...]
+    memory: int = 0
+
+    @property
+    def models(self) -> Path:
+        return self.cache / "models"
+
+    @property
+    def log(self) -> Path:
+        return self.cache / "worker.log"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a child said (`lines`), or how it was cut short."""
+
+    lines: bytes
+    why: str
+
+
 class WorkerProcess:
     """At most one child. `ask` starts it when it is not running; `harness` is what it said that it computes with."""
 
-    def __init__(self, cache: Path) -> None:
-        self._cache = cache
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox = sandbox
         self._process: asyncio.subprocess.Process | None = None
+        self._socket: socket.socket | None = None
+        self._reader = asyncio.StreamReader()
+        self._writer: asyncio.StreamWriter | None = None  # keeps the connection that is read from
+        self._cgroups: Cgroups | None = None
         self.harness = ""
+        self.layers: frozenset[str] = frozenset()
 
-    async def ask(self, job: Job, seconds: float) -> AsyncGenerator[Word | Answer, None]:
-        """`loaded`, then an answer per suite.
+    async def ask(
+        self, model: str, folder: Path, suite: str, name: str, files: Mapping[str, bytes], seconds: int
+    ) -> Output:
+        """One model under one suite. The suite's bytes are handed over in memory, and lie on no disk.
 
-        Raises `WorkerLost` when it dies or takes longer than `seconds` for one, and
-        `Unavailable` when it cannot even be started.
-
-        Whoever stops listening early (close the iterator) takes the worker with it: its answers would go to the next job.
+        Raises `WorkerLost` when the worker dies, `Unsafe` when a demanded layer does not stand, `Unavailable` when it cannot
+        be started.
         """
-        process = await self._running()
-        done = False
+        await self.start()
+        parts = tuple(Part(path=path, size=len(body)) for path, body in files.items())
+        job = Job(
+            model=model,
+            folder=str(folder),
+            suite=suite,
+            name=name,
+            parts=parts,
+            seconds=seconds,
+            demands=tuple(demand for demand in self._sandbox.demands if "cgroup" not in demand.split("|")),
+        )
         try:
-            if process.stdin is not None:
-                process.stdin.write(job.model_dump_json().encode() + b"\n")
-                await process.stdin.drain()
-            while not done:
-                word = await self._hear(process, seconds)
-                done = isinstance(word, Word) and bool(word.done)
-                if not done:
-                    yield word
-        except (ConnectionError, ValueError):
-            raise WorkerLost(await self._end(process)) from None
+            await asyncio.to_thread(self._send, job, b"".join(files.values()))
+            async with asyncio.timeout(seconds + GRACE):
+                ended = Ended.model_validate_json(await self._reader.readuntil(b"\n"))
+                if ended.suite != suite or ended.size > MAX_OUTPUT:
+                    raise ValueError
+                return Output(await self._reader.readexactly(ended.size), ended.why)
+        except (ConnectionError, EOFError, ValueError, asyncio.LimitOverrunError):
+            raise WorkerLost(await self._end()) from None
         except TimeoutError:
-            raise WorkerLost(f"The evaluation took longer than {seconds:.0f} seconds.") from None
-        finally:
-            if not done:
-                await self.stop()
+            raise WorkerLost(f"The evaluation took longer than {seconds} seconds.") from None
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def start(self) -> None:
+        """Have it running, with every layer that is demanded. Raises `Unsafe`, `Unavailable`."""
+        if self._process is not None and self._process.returncode is None:
+            return
+        await self.stop()
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self._start()
+        except (OSError, EOFError, ValueError, TimeoutError):
+            await self.stop()
+            raise Unavailable(f"The evaluation worker did not start; see {self._sandbox.log}.") from None
+        except BaseException:
+            await self.stop()
+            raise
 
     async def stop(self) -> None:
         if self._process is not None:
@@ -64,70 +129,115 @@ class WorkerProcess:
                 self._process.kill()
             await self._process.wait()
             self._process = None
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        if self._cgroups is not None:
+            self._cgroups.remove()
+            self._cgroups = None
 
-    async def _running(self) -> asyncio.subprocess.Process:
-        if self._process is not None and self._process.returncode is None:
-            return self._process
-        process = self._process = await self._start()
-        try:
-            word = await self._hear(process, START_SECONDS)
-        except (ConnectionError, ValueError, TimeoutError):
-            await self.stop()
-            raise Unavailable(f"The evaluation worker did not start; see {self._log}.") from None
-        self.harness = word.ready if isinstance(word, Word) else ""
-        return process
-
-    async def _start(self) -> asyncio.subprocess.Process:
-        self._cache.mkdir(parents=True, exist_ok=True)
-        keep = self._log.exists() and self._log.stat().st_size < MAX_LOG
-        with self._log.open("ab" if keep else "wb") as log:
-            return await asyncio.create_subprocess_exec(
-                *guarded([sys.executable, "-m", "hub.evaluation.worker"]),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-                env=self._environment(),
-                limit=MAX_LINE,
+    async def _start(self) -> None:
+        self._sandbox.models.mkdir(parents=True, exist_ok=True)
+        memory = self._sandbox.memory or int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * MEMORY_SHARE)
+        self._cgroups = Cgroups(memory)
+        ours, theirs = socket.socketpair()
+        self._socket = ours
+        log = self._sandbox.log
+        keep = log.exists() and log.stat().st_size < MAX_LOG
+        with theirs, log.open("ab" if keep else "wb") as file:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command(self._cgroups),
+                stdin=theirs.fileno(),
+                stdout=file,
+                stderr=file,
+                env=_environment(),
+                cwd="/",
             )
+        self._reader, self._writer = await asyncio.open_connection(sock=ours.dup(), limit=MAX_LINE)
+        self._say(Start(marker=str(log), network=os.readlink("/proc/self/ns/net"), memory=memory))
+        standing = Standing.model_validate_json(await self._reader.readuntil(b"\n"))
+        self.layers = frozenset(standing.layers) | ({"cgroup"} if self._cgroups.hold() else set())
+        if missing := lacking(self._sandbox.demands, self.layers):
+            raise Unsafe(refusal(missing), "Install bubblewrap, or see `coalition-hub sandbox`.")
+        self.harness = Ready.model_validate_json(await self._reader.readuntil(b"\n")).harness
 
-    async def _hear(self, process: asyncio.subprocess.Process, seconds: float) -> Word | Answer:
-        async with asyncio.timeout(seconds):  # wait_for of Python 3.11 loses a cancellation that comes with the answer
-            line = await process.stdout.readline() if process.stdout is not None else b""
-        if not line:
+    def _command(self, cgroups: Cgroups) -> list[str]:
+        """The worker in all that wraps it."""
+        sandbox = self._sandbox
+        worker = [sys.executable, "-m", "hub.evaluation.worker"]
+        bwrap = bubblewrap.program()
+        if bwrap is not None:
+            worker = bubblewrap.wrapped(bwrap, worker, hidden=sandbox.hidden, shown=[sandbox.models])
+        first = [sys.executable, "-I", "-S", enter.__file__, str(os.getpid()), "stay" if bwrap else "unshare"]
+        return guarded([*first, ",".join(map(str, cgroups.folders)), *worker])
+
+    def _say(self, word: Document) -> None:
+        if self._socket is not None:
+            self._socket.sendall(word.model_dump_json().encode() + b"\n")
+
+    def _send(self, job: Job, suite: bytes) -> None:
+        """The job, and the suite in a file that has no name."""
+        if self._socket is None:
             raise ConnectionError
+        file = os.memfd_create("suite", os.MFD_CLOEXEC)
         try:
-            value = json.loads(line)
-            return Answer.read(value) if "suite" in value else Word.read(value)
-        except (TypeError, Problem):
-            raise ValueError from None
+            with os.fdopen(os.dup(file), "wb") as body:
+                body.write(suite)
+            os.lseek(file, 0, os.SEEK_SET)
+            socket.send_fds(self._socket, [job.model_dump_json().encode() + b"\n"], [file])
+        finally:
+            os.close(file)
 
-    async def _end(self, process: asyncio.subprocess.Process) -> str:
+    async def _end(self) -> str:
         """How the worker ended, as a sentence."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(5):
-                code = await process.wait()
-            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-            return f"The evaluation worker {how}."
-        return "The evaluation worker answered what it should not."
+        process = self._process
+        try:
+            if process is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(5):
+                        code = await process.wait()
+                    how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+                    return f"The evaluation worker {how}."
+            return "The evaluation worker answered what it should not."
+        finally:
+            await self.stop()
 
-    @property
-    def _log(self) -> Path:
-        return self._cache / "worker.log"
 
-    def _environment(self) -> dict[str, str]:
-        """No credentials, no network for libraries that would like to call home, their caches in our own folder."""
-        kept = {key: os.environ[key] for key in ("PATH", "LANG", "LD_LIBRARY_PATH", "TMPDIR") if key in os.environ}
-        return {
-            **kept,
-            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "HOME": str(self._cache),
-            "HF_HOME": str(self._cache / "hf"),
-            "HF_HUB_OFFLINE": "1",
-            "HF_DATASETS_OFFLINE": "1",
-            "HF_EVALUATE_OFFLINE": "1",
-            "TRANSFORMERS_OFFLINE": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            "TQDM_DISABLE": "1",
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)),
-            "PYTHONUNBUFFERED": "1",
-        }
+async def trial(settings: Settings) -> tuple[list[str], list[str]]:
+    """The layers that stand on this machine, and the demands that are not met. Beside a hub that serves, it disturbs nothing."""
+    worker = WorkerProcess(sandbox_of(settings))
+    with suppress(Unsafe):
+        await worker.start()
+    await worker.stop()
+    return sorted(worker.layers), lacking(settings.sandbox, worker.layers)
+
+
+def sandbox_of(settings: Settings) -> Sandbox:
+    """What a hub's settings say of it."""
+    return Sandbox(settings.directory, settings.directory / "evaluation", settings.sandbox, settings.sandbox_memory)
+
+
+def _environment() -> dict[str, str]:
+    """No credentials, no network for libraries that would like to call home; a child clears even this."""
+    kept = {key: os.environ[key] for key in ("LANG", "LD_LIBRARY_PATH") if key in os.environ}
+    return {
+        **kept,
+        "PATH": "/usr/bin:/bin",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking must not start CUDA, which no fork survives
+        "OPENBLAS_NUM_THREADS": "1",  # its threads would not survive the fork either
+        "HOME": "/nonexistent",
+        "HF_HOME": "/nonexistent",
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_OFFLINE": "1",
+        "HF_EVALUATE_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TQDM_DISABLE": "1",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count() or 1)),
+        "PYTHONUNBUFFERED": "1",
+    }

@@ -1,4 +1,4 @@
-"""One model under suites, in the worker's process: lm-eval asks for likelihoods, `learning.scoring` makes the scores."""
+"""One model under suites, in the worker's process: lm-eval asks for likelihoods and answers."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from lm_eval import evaluator
 
 from hub.evaluation.likelihoods import SharedPromptLM, precision
 from hub.evaluation.tasks import compile_task
-from hub.submissions.screening import read_suite, suite_rows
 from learning.export import load_model
 from learning.grading import MAX_OUTPUT, credit
 from learning.scoring import score
-from protos.documents.evaluations import Sample, TaskScore
+from protos.documents.evaluations import Sample
 from protos.documents.fields import Row
 from protos.documents.suite import Generation, LogLikelihood, MultipleChoice, Task
+from protos.documents.suite_files import read_suite, task_rows
 from trust.errors import Invalid
-
-MAX_SUITE = 256 << 20
 
 
 def harness() -> str:
@@ -38,23 +36,23 @@ class Scorer:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._lm = SharedPromptLM(pretrained=model.to(device), tokenizer=tokenizer, batch_size=32, device=device)
 
-    def evaluate(self, folder: Path) -> tuple[list[TaskScore], list[Sample]]:
-        """A suite's scores and per-item log, in its order of tasks. Raises `Invalid` for what cannot be scored."""
-        files = {path.name: path for path in folder.iterdir()}
-        if sum(path.stat().st_size for path in files.values()) > MAX_SUITE:
-            raise Invalid(f"The suite has more than {MAX_SUITE} bytes.", "Make it smaller.")
+    def evaluate(self, files: Mapping[str, bytes], name: str) -> list[Sample]:
+        """The per-item log of a suite (`name` is its `member/suite@digest`), in its order of tasks and items.
+
+        Raises `Invalid` for what cannot be scored.
+        """
         suite = read_suite(files)
-        rows = {task.name: list(suite_rows(task, files[task.data])) for task in suite.tasks}
-        if empty := [name for name, found in rows.items() if not found]:
-            raise Invalid(f"The task {empty[0]} has no items.")
-        results = self._run({task.name: compile_task(task, rows[task.name], task.name) for task in suite.tasks})
-        scores: list[TaskScore] = []
+        rows = {task.name: task_rows(task, files[task.data]) for task in suite.tasks}
+        full = {task.name: f"{name}:{task.name}" for task in suite.tasks}
+        results = self._run(
+            {full[task.name]: compile_task(task, rows[task.name], full[task.name]) for task in suite.tasks}
+        )
         samples: list[Sample] = []
         for task in suite.tasks:
-            found = _samples(task, rows[task.name], results["samples"][task.name])
-            scores.append(_score(task, found, results["results"][task.name][f"{task.metric},none"]))
+            found = _samples(task, rows[task.name], results["samples"][full[task.name]])
+            _agree(task, found, results["results"][full[task.name]][f"{task.metric},none"])
             samples += found
-        return scores, samples
+        return samples
 
     def _run(self, tasks: Mapping[str, Any]) -> Mapping[str, Any]:
         results: Mapping[str, Any] | None = evaluator.evaluate(
@@ -98,16 +96,8 @@ def _sample(task: Task, number: int, row: Row, responses: Sequence[Any]) -> Samp
     return Sample(**found, log_likelihoods=tuple(likelihoods))
 
 
-def _score(task: Task, samples: Sequence[Sample], theirs: float) -> TaskScore:
-    """Our score, which anyone can recompute from the log; it must be lm-eval's (`theirs`)."""
+def _agree(task: Task, samples: Sequence[Sample], theirs: float) -> None:
+    """The score that anyone can recompute from the log must be lm-eval's."""
     ours = score(task.metric, samples)
     if not math.isclose(ours.value, theirs, abs_tol=1e-9):
         raise RuntimeError(f"our {task.metric} {ours.value} of {task.name} is not lm-eval's {theirs}")
-    return TaskScore(
-        task=task.name,
-        metric=task.metric,
-        value=ours.value,
-        standard_error=ours.standard_error,
-        items=ours.items,
-        baseline=ours.baseline,
-    )

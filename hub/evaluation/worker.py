@@ -1,91 +1,179 @@
-"""The process that evaluates: long-lived, offline, fed with JSON lines on stdin, answering on stdout.
+"""The process that evaluates: long-lived, imports once, and forks a confined child for every model and suite.
 
-`python -m hub.evaluation.worker`. A job names a model's folder and suites' folders; each suite is answered by one line as
-soon as it is scored. lm-eval runs through its Python API; its caches, YAML and task index are never touched.
+`python -m hub.evaluation.worker`, with a socket to the hub as standard input. The child gives up all it does not need
+(`sandbox.confine`), then reads the suite from the file that came with the job, and says what it found through a pipe of its
+own; this process never looks at a suite, and passes on at most `MAX_OUTPUT` bytes. lm-eval runs through its Python API; its
+caches, YAML and task index are never touched.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import resource
-import sys
+import select
+import signal
+import socket
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
 
-from hub.evaluation.messages import Answer, Job, SuiteFolder, Word
+from hub.evaluation.messages import Conclusion, Ended, Job, Ready, Standing, Start
+from hub.evaluation.sandbox.confine import Bounds, confine
+from hub.evaluation.sandbox.layers import lacking, refusal
+from hub.guard import die_with_parent
 from protos.documents.base import Document
-from protos.documents.evaluations import Sample
 
-if TYPE_CHECKING:
-    from hub.evaluation.scorer import Scorer
-
-MEMORY_SHARE = 0.75
+MAX_OUTPUT = 64 << 20
+MAX_LINE = 1 << 20
+REHEARSAL_SECONDS = 120
+_CHUNK = 1 << 16
 
 
 def main() -> None:
-    answers = protect_stdout()
-    bound_memory()
-    from hub.evaluation.scorer import harness
+    die_with_parent()
+    os.dup2(2, 1)  # whatever libraries print goes to the log
+    hub = socket.socket(fileno=os.dup(0))
+    start = Start.model_validate_json(_line(hub)[0])
+    _say(hub, Standing.model_validate_json(_fork(lambda: [_rehearse(start)], REHEARSAL_SECONDS).output))
+    _import()
+    ready = Ready.model_validate_json(_fork(lambda: [_tools()], REHEARSAL_SECONDS).output)
+    _say(hub, ready)
+    while True:
+        line, files = _line(hub)
+        if not line:
+            return
+        job = Job.model_validate_json(line)
+        child = _fork(lambda job=job, files=files: _do(job, files, start, ready), job.seconds)  # type: ignore[misc]
+        for file in files:
+            os.close(file)
+        _say(hub, Ended(suite=job.suite, size=len(child.output), why=child.why))
+        hub.sendall(child.output)
+
+
+def _import() -> None:
+    """All that a child needs: what is imported before the fork is imported once."""
+    import transformers.models.llama.modeling_llama
+
+    import hub.evaluation.scorer
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    _say(answers, Word(ready=harness()))
-    for line in sys.stdin:
-        job = Job.model_validate_json(line)
-        for word in _do(job):
-            _say(answers, word)
+    _ = (transformers.LlamaForCausalLM, transformers.PreTrainedTokenizerFast, hub.evaluation.scorer)
 
 
-def protect_stdout() -> TextIO:
-    """Our answers keep the real stdout; whatever libraries print goes to stderr."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    return answers
+class Child:
+    """A forked process: what it said, and how it was cut short if it was."""
+
+    def __init__(self, output: bytes, why: str) -> None:
+        self.output, self.why = output, why
 
 
-def bound_memory() -> None:
-    """A suite that wants too much fails in here with a MemoryError; if memory runs out all the same, we die and not the hub."""
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_DATA, (int(physical * MEMORY_SHARE), hard))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
+def _fork(work: Callable[[], Iterator[Document] | list[Document]], seconds: float) -> Child:
+    """Run `work` in a child of its own, whose lines are collected until it ends or has had `seconds`."""
+    reading, writing = os.pipe()
+    process = os.fork()
+    if not process:
+        _be_child(work, reading, writing)
+    os.close(writing)
+    output, why = _collect(reading, time.monotonic() + seconds)
+    os.close(reading)
+    os.kill(process, signal.SIGKILL)  # it has ended, or has to
+    _, status = os.waitpid(process, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if not why and not output.endswith(b"\n"):
+        why = f"it was killed by signal {-code}" if code < 0 else f"it ended with code {code}"
+    return Child(b"" if why else output, why.replace("{seconds}", f"{seconds:.0f}"))
 
 
-def _say(answers: TextIO, word: Document) -> None:
-    answers.write(word.model_dump_json(exclude_defaults=True) + "\n")
+def _be_child(work: Callable[[], Iterator[Document] | list[Document]], reading: int, writing: int) -> None:
+    code = 1
+    try:
+        die_with_parent()
+        os.close(reading)
+        for standard in (0, 1, 2):
+            os.dup2(os.open(os.devnull, os.O_RDWR), standard)
+        os.environ.clear()
+        with os.fdopen(writing, "wb") as pipe:
+            for word in work():
+                pipe.write(word.model_dump_json(exclude_none=True).encode() + b"\n")
+        code = 0
+    finally:
+        os._exit(code)
 
 
-def _do(job: Job) -> Iterator[Document]:
+def _collect(reading: int, deadline: float) -> tuple[bytes, str]:
+    """What comes before the pipe is closed, and why no more was waited for."""
+    output = bytearray()
+    while True:
+        ready, _, _ = select.select([reading], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return b"", "it took longer than {seconds} seconds"
+        chunk = os.read(reading, _CHUNK)
+        if not chunk:
+            return bytes(output), ""
+        output += chunk
+        if len(output) > MAX_OUTPUT:
+            return b"", f"it said more than {MAX_OUTPUT} bytes"
+
+
+def _rehearse(start: Start) -> Standing:
+    """What a child is confined by."""
+    return Standing(layers=tuple(sorted(confine(_bounds(start, (), 600, cuda=False)))))
+
+
+def _tools() -> Ready:
+    """What a child computes with. Asked in a child: CUDA, once started, survives no fork."""
+    import torch
+
+    from hub.evaluation.scorer import harness
+
+    return Ready(harness=harness(), cuda=torch.cuda.is_available())
+
+
+def _do(job: Job, files: list[int], start: Start, ready: Ready) -> Iterator[Document]:
+    """Confined: load the model, read the suite, score."""
     from hub.evaluation.scorer import Scorer
 
+    began = time.monotonic()
+    standing = confine(_bounds(start, (Path(job.folder),), job.seconds, cuda=ready.cuda))
+    failure = ""
     try:
-        scorer = Scorer(Path(job.folder))
+        if missing := lacking(job.demands, standing):
+            raise RuntimeError(refusal(missing))
+        with os.fdopen(files[0], "rb") as file:
+            suite = {part.path: file.read(part.size) for part in job.parts}
+        try:
+            scorer = Scorer(Path(job.folder))
+        except Exception as error:
+            raise RuntimeError(f"The model could not be loaded: {_sentence(error)}") from None
+        yield from scorer.evaluate(suite, job.name)
+    except RuntimeError as error:
+        failure = str(error)[:1500] if type(error) is RuntimeError else _sentence(error)
     except Exception as error:
-        reason = f"The model could not be loaded: {_sentence(error)}"
-        yield from (Answer(suite=suite.id, failure=reason, seconds=0) for suite in job.suites)
-    else:
-        yield Word(loaded=job.model)
-        yield from (_evaluate(scorer, suite) for suite in job.suites)
-    yield Word(done=job.model)
+        failure = _sentence(error)
+    yield Conclusion(failure=failure, seconds=time.monotonic() - began)
 
 
-def _evaluate(scorer: Scorer, suite: SuiteFolder) -> Answer:
-    started = time.monotonic()
-    try:
-        scores, samples = scorer.evaluate(Path(suite.folder))
-        _write(Path(suite.samples), samples)
-        return Answer(suite=suite.id, scores=tuple(scores), seconds=time.monotonic() - started)
-    except Exception as error:
-        return Answer(suite=suite.id, failure=_sentence(error), seconds=time.monotonic() - started)
+def _bounds(start: Start, readable: tuple[Path, ...], seconds: int, *, cuda: bool) -> Bounds:
+    processors = os.cpu_count() or 1
+    return Bounds(
+        Path(start.marker), start.network, readable, start.memory, max(1, seconds) * processors, addresses=not cuda
+    )
 
 
-def _write(path: Path, samples: list[Sample]) -> None:
-    path.write_text("".join(sample.model_dump_json(exclude_none=True) + "\n" for sample in samples))
+def _line(hub: socket.socket) -> tuple[bytes, list[int]]:
+    """The next line and the files that came with it; no line when the hub has gone."""
+    line, files = bytearray(), []
+    while not line.endswith(b"\n"):
+        data, came, _, _ = socket.recv_fds(hub, MAX_LINE, 8)
+        files += came
+        if not data or len(line) + len(data) > MAX_LINE:
+            return b"", files
+        line += data
+    return bytes(line), files
+
+
+def _say(hub: socket.socket, word: Document) -> None:
+    hub.sendall(word.model_dump_json().encode() + b"\n")
 
 
 def _sentence(error: Exception) -> str:

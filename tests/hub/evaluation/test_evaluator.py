@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,17 +14,20 @@ import pytest
 
 from hub.evaluation import store
 from hub.evaluation.evaluator import Evaluator
-from hub.evaluation.process import WorkerLost, WorkerProcess
+from hub.evaluation.outputs import scores_of
+from hub.evaluation.process import Output, WorkerProcess
+from hub.evaluation.sandbox import cgroups
 from hub.evaluation.scorer import Scorer
 from hub.evaluation.service import EvaluationsService
 from hub.evaluation.tables import EvaluationRow
 from hub.ledger.journal import Entry
-from hub.settings import Settings
+from hub.settings import SANDBOX, Settings
 from learning.scoring import score
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents.evaluations import Evaluation, Sample
+from protos.documents.suite_files import read_suite
 from tests.hub.conftest import ORIGIN, Base
-from tests.hub.evaluation.conftest import CHOICE, record_suite, suite_files, write
+from tests.hub.evaluation.conftest import CHOICE, record_suite, suite_files
 from tests.hub.models.conftest import record_model
 from trust.digests import Digest, digest_bytes
 
@@ -37,8 +38,8 @@ PATIENCE = 60.0
 class Watched:
     """An evaluator, and what it recorded as it happened."""
 
-    def __init__(self, hub: Base, directory: Path) -> None:
-        settings = Settings(name=ORIGIN, directory=directory)
+    def __init__(self, hub: Base, sandbox: tuple[str, ...]) -> None:
+        settings = Settings(name=ORIGIN, directory=hub.directory, sandbox=sandbox)
         self.hub = hub
         self.evaluator = Evaluator(settings=settings, database=hub.database, blobs=hub.blobs, journal=hub.journal)
         self.recorded: asyncio.Queue[Entry] = asyncio.Queue()
@@ -52,14 +53,21 @@ class Watched:
             if isinstance(entry.claim, Evaluation):
                 return entry.claim
 
+    @property
+    def worker(self) -> int:
+        """The worker's process."""
+        process = self.evaluator._worker._process
+        assert process is not None
+        return process.pid
+
     def rows(self) -> dict[tuple[str, str], EvaluationRow]:
         with self.hub.database.session() as session:
             return {(row.model, row.suite): row for row in store.recorded(session)}
 
 
 @asynccontextmanager
-async def running(hub: Base) -> AsyncIterator[Watched]:
-    watched = Watched(hub, hub.directory)
+async def running(hub: Base, sandbox: tuple[str, ...] = SANDBOX) -> AsyncIterator[Watched]:
+    watched = Watched(hub, sandbox)
     task = asyncio.create_task(watched.evaluator.run())
     try:
         yield watched
@@ -70,31 +78,8 @@ async def running(hub: Base) -> AsyncIterator[Watched]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-def workers(hub: Base) -> list[int]:
-    """The process numbers of this hub's evaluation workers."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_bytes() if entry.name.isdigit() else b""
-            environment = (entry / "environ").read_bytes() if b"hub.evaluation.worker" in command else b""
-        except OSError:
-            continue
-        if f"HOME={hub.directory}/evaluation".encode() in environment:
-            found.append(int(entry.name))
-    return found
-
-
-async def kill_while(hub: Base, busy: Callable[[], bool]) -> None:
-    """Kill every worker that is found at it."""
-    while True:
-        if busy():
-            for worker in workers(hub):
-                os.kill(worker, signal.SIGKILL)
-        await asyncio.sleep(0.05)
-
-
 async def test_every_pair_is_scored_signed_and_recomputable(
-    hub: Base, files: dict[str, bytes], model_folder: Path, tmp_path: Path
+    hub: Base, files: dict[str, bytes], model_folder: Path
 ) -> None:
     hub.enrol("law-institute")
     suite = record_suite(hub, "law-institute", suite_files())
@@ -111,10 +96,10 @@ async def test_every_pair_is_scored_signed_and_recomputable(
     for found in claim.scores:
         again = score(found.metric, [sample for sample in samples if sample.task == found.task])
         assert again.value == found.value
-    here, _ = Scorer(model_folder).evaluate(write(tmp_path / "suite", suite_files()))
+    here = scores_of(read_suite(suite_files()), Scorer(model_folder).evaluate(suite_files(), "law/exam@0123456789ab"))
     assert [found.value for found in claim.scores] == pytest.approx([found.value for found in here], rel=1e-6)
     assert watched.evaluator.current is None
-    assert not (hub.directory / "evaluation" / "models").exists()
+    assert {path.name for path in (hub.directory / "evaluation").rglob("*")} == {"models", "worker.log"}
 
 
 async def test_a_worker_killed_in_the_middle_is_replaced(hub: Base, files: dict[str, bytes]) -> None:
@@ -123,41 +108,36 @@ async def test_a_worker_killed_in_the_middle_is_replaced(hub: Base, files: dict[
     async with running(hub) as watched:
         record_model(hub, "tiny-1", files)
         first = await watched.next()
-        (worker,) = workers(hub)
+        worker = watched.worker
         os.kill(worker, signal.SIGKILL)
         claims = [first, await watched.next(), await watched.next()]
-        assert worker not in workers(hub)
+        assert worker != watched.worker
     assert [claim.suite for claim in claims] == [suite.id for suite in suites]
     assert not any(claim.failure for claim in claims)
     assert len(watched.rows()) == 3
 
 
-async def test_a_suite_that_kills_the_worker_fails_alone(
+async def test_a_suite_that_takes_too_long_fails_alone(
     hub: Base, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every worker is killed while the suite is being worked on: its file is a pipe that nobody writes to."""
     hub.enrol("law-institute")
     names = ("one-exam", "bad-exam", "six-exam")
     one, bad, six = [record_suite(hub, "law-institute", suite_files(name)) for name in names]
-    lay_out = Evaluator._lay_out
+    ask = WorkerProcess.ask
 
-    def with_pipe(self: Evaluator, entries: Any, folder: Path) -> Path:
-        lay_out(self, entries, folder)
-        if folder.name == bad.id:
-            (folder / "terms.jsonl").unlink()
-            os.mkfifo(folder / "terms.jsonl")
-        return folder
+    async def impatient(self: WorkerProcess, *words: Any) -> Output:
+        return await ask(self, *words[:-1], 0 if words[2] == bad.id else words[-1])
 
-    monkeypatch.setattr(Evaluator, "_lay_out", with_pipe)
+    monkeypatch.setattr(WorkerProcess, "ask", impatient)
     async with running(hub) as watched:
         record_model(hub, "tiny-1", files)
         claims = [await watched.next()]
-        killer = asyncio.create_task(kill_while(hub, lambda: watched.evaluator.current == ("tiny-1", bad.id)))
+        worker = watched.worker
         claims += [await watched.next(), await watched.next()]
-        killer.cancel()
+        assert watched.worker == worker, "only the child of the suite had to go"
     assert [claim.suite for claim in claims] == [one.id, bad.id, six.id]
     assert [bool(claim.failure) for claim in claims] == [False, True, False]
-    assert "signal 9" in claims[1].failure
+    assert "longer than 0 seconds" in claims[1].failure
 
 
 async def test_a_model_that_cannot_be_loaded_fails_with_its_reason(hub: Base, files: dict[str, bytes]) -> None:
@@ -200,49 +180,25 @@ async def test_a_restarted_hub_goes_on_where_it_was(hub: Base, files: dict[str, 
     record_model(hub, "tiny-1", files)
     async with running(hub) as watched:
         first = await watched.next()
-    assert workers(hub) == []
     async with running(hub) as again:
         while len(again.rows()) < 2:
             await again.next()
     assert first.suite in {suite for _, suite in again.rows()}
 
 
-async def test_answers_that_nobody_asked_for_end_the_worker(hub: Base, tmp_path: Path) -> None:
-    from hub.evaluation.messages import Job, SuiteFolder
-
-    worker = WorkerProcess(tmp_path / "cache")
-    folder = SuiteFolder(id="suite-1", folder=str(tmp_path), samples=str(tmp_path / "samples"))
-    job = Job(model="tiny-1", folder=str(tmp_path), suites=(folder, folder))
-    words = worker.ask(job, 60)
-    assert "could not be loaded" in (await anext(words)).failure  # type: ignore[union-attr]
-    await words.aclose()
-    assert worker._process is None
-    with pytest.raises(WorkerLost, match="longer than 0 seconds"):
-        await anext(worker.ask(job, 0))
-
-
-async def test_the_worker_never_looks_a_name_up(hub: Base, files: dict[str, bytes], tmp_path: Path) -> None:
-    """A `sitecustomize` in the worker's path writes down every address lookup."""
-    asked = tmp_path / "asked"
-    (tmp_path / "sitecustomize.py").write_text(
-        "import socket\n"
-        "def getaddrinfo(*words, **more):\n"
-        f"    open({str(asked)!r}, 'a').write(repr(words))\n"
-        "    raise OSError('no network')\n"
-        "socket.getaddrinfo = getaddrinfo\n"
-    )
+async def test_without_a_demanded_layer_nothing_is_evaluated_or_recorded(
+    hub: Base, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     hub.enrol("law-institute")
-    record_suite(hub, "law-institute", suite_files())
-    import sys
-
-    sys.path.insert(0, str(tmp_path))
-    try:
-        async with running(hub) as watched:
-            record_model(hub, "tiny-1", files)
-            claim = await watched.next()
-    finally:
-        sys.path.remove(str(tmp_path))
-    assert not claim.failure
-    assert not asked.exists(), asked.read_text()
-    assert socket.getaddrinfo is not None
-    assert json.loads(claim.model_dump_json())["suite"]
+    suite = record_suite(hub, "law-institute", suite_files())
+    record_model(hub, "tiny-1", files)
+    monkeypatch.setattr(cgroups, "_ROOT", hub.directory / "no-cgroups")
+    async with running(hub, sandbox=("cgroup", "seccomp")) as watched:
+        while ("tiny-1", suite.id) not in watched.evaluator.troubles:
+            await asyncio.sleep(0.05)
+        service = EvaluationsService(database=hub.database, journal=hub.journal, evaluator=watched.evaluator)
+        listed = await service.ListEvaluations(evaluation_pb2.ListEvaluationsRequest(), None)
+    assert [(row.state, row.reason) for row in listed.evaluations] == [
+        ("waiting", "No suite is evaluated: the sandbox lacks cgroup.")
+    ]
+    assert not watched.rows()

@@ -1,0 +1,190 @@
+"""The worker in its sandbox: it scores behind every layer, and where a layer is taken away it refuses."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from hub.evaluation import outputs
+from hub.evaluation.process import Output, Sandbox, Unsafe, WorkerProcess
+from hub.evaluation.sandbox import bubblewrap, cgroups
+from hub.settings import SANDBOX
+from protos.documents.suite_files import read_suite, task_rows
+from tests.hub.evaluation.conftest import CHOICE, suite_files
+from tests.hub.evaluation.sandbox.probing import needs_bubblewrap, needs_landlock
+from trust.errors import Corrupt, Unavailable
+
+pytestmark = pytest.mark.system
+NAME = "law-institute/law-exam@0123456789ab"
+
+REFUSE = (
+    "import hub.evaluation.sandbox.{0} as layer\ndef no(*words, **more): raise OSError('none here')\nlayer.{1} = no\n"
+)
+SABOTAGE = {
+    "landlock": REFUSE.format("landlock", "restrict"),
+    "seccomp": REFUSE.format("seccomp", "install"),
+    "limits": REFUSE.format("limits", "apply"),
+    "quietly": "import hub.evaluation.sandbox.seccomp as layer\ndef install(): pass\nlayer.install = install\n",
+}
+"""Code that stands in a worker's way before it starts, as a kernel without the layer would."""
+
+
+@asynccontextmanager
+async def worker(folder: Path, model: Path, demands: tuple[str, ...] = SANDBOX) -> AsyncIterator[WorkerProcess]:
+    sandbox = Sandbox(folder, folder / "evaluation", demands)
+    shutil.copytree(model, sandbox.models / "tiny-1", dirs_exist_ok=True)
+    found = WorkerProcess(sandbox)
+    try:
+        yield found
+    finally:
+        await found.stop()
+
+
+async def ask(worker: WorkerProcess, folder: Path, files: dict[str, bytes] | None = None, seconds: int = 60) -> Output:
+    models = folder / "evaluation" / "models"
+    return await worker.ask("tiny-1", models / "tiny-1", "suite-1", NAME, files or suite_files(), seconds)
+
+
+def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, *layers: str) -> None:
+    """Take layers away from the worker that will be started."""
+    models = folder / "evaluation" / "models"
+    models.mkdir(parents=True)
+    for layer in layers:
+        if layer == "namespaces":
+            monkeypatch.setattr(bubblewrap, "program", lambda: None)
+    code = "".join(SABOTAGE[layer] for layer in layers if layer != "namespaces")
+    (models / "sitecustomize.py").write_text(code)
+    monkeypatch.syspath_prepend(str(models))
+
+
+def believed(output: Output) -> outputs.Evaluated:
+    suite = read_suite(suite_files())
+    items = {task.name: len(task_rows(task, suite_files()[task.data])) for task in suite.tasks}
+    return outputs.read(output.lines, suite, items)
+
+
+@needs_landlock
+@needs_bubblewrap
+async def test_it_scores_behind_every_layer_and_stays_warm(tmp_path: Path, model_folder: Path) -> None:
+    async with worker(tmp_path, model_folder) as one:
+        first = await ask(one, tmp_path)
+        process = one._process
+        second = await ask(one, tmp_path)
+        assert one._process is process
+        assert one.layers >= {"namespaces", "network", "landlock", "seccomp", "limits"}
+    assert believed(first).scores == believed(second).scores
+    assert believed(first).scores[0].task == "terms"
+
+
+@pytest.mark.parametrize("layer", ["seccomp", "limits"])
+async def test_without_a_demanded_layer_it_refuses(
+    layer: str, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sabotage(tmp_path, monkeypatch, layer)
+    async with worker(tmp_path, model_folder) as one:
+        with pytest.raises(Unsafe, match=f"sandbox lacks .*{layer}"):
+            await ask(one, tmp_path)
+        assert one._process is None
+
+
+async def test_a_layer_that_says_it_stands_and_does_not_is_found_out(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sabotage(tmp_path, monkeypatch, "quietly")
+    async with worker(tmp_path, model_folder) as one:
+        with pytest.raises(Unsafe, match="seccomp"):
+            await ask(one, tmp_path)
+
+
+async def test_files_are_kept_by_namespaces_or_landlock_and_without_both_it_refuses(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sabotage(tmp_path, monkeypatch, "namespaces")
+    async with worker(tmp_path, model_folder) as one:
+        assert believed(await ask(one, tmp_path)).scores
+        assert "namespaces" not in one.layers
+    (tmp_path / "evaluation" / "models" / "sitecustomize.py").write_text(SABOTAGE["landlock"])
+    async with worker(tmp_path, model_folder) as one:
+        with pytest.raises(Unsafe, match="namespaces or landlock"):
+            await ask(one, tmp_path)
+
+
+async def test_an_operator_may_demand_more(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "_ROOT", tmp_path / "nothing")
+    async with worker(tmp_path, model_folder, ("cgroup",)) as one:
+        with pytest.raises(Unsafe, match="cgroup"):
+            await ask(one, tmp_path)
+
+
+async def test_a_child_that_is_not_confined_as_demanded_does_not_read_the_suite(
+    tmp_path: Path, model_folder: Path
+) -> None:
+    """The hub asks once when the worker starts; every child asks again."""
+    async with worker(tmp_path, model_folder, ()) as one:
+        await one.start()
+        one._sandbox = Sandbox(tmp_path, tmp_path / "evaluation", ("namespaces", "nothing-like-it"))
+        one.layers = frozenset({"namespaces", "nothing-like-it"})
+        output = await ask(one, tmp_path)
+    assert "sandbox lacks nothing-like-it" in believed(output).failure
+
+
+async def test_what_goes_wrong_is_said_and_the_worker_lives_on(tmp_path: Path, model_folder: Path) -> None:
+    async with worker(tmp_path, model_folder) as one:
+        assert "longer than 0 seconds" in (await ask(one, tmp_path, seconds=0)).why
+        process = one._process
+        broken = await ask(one, tmp_path, {**suite_files(), "terms.jsonl": b"[]\n"})
+        assert "line 1" in believed(broken).failure
+        shutil.rmtree(tmp_path / "evaluation" / "models" / "tiny-1")
+        gone = await ask(one, tmp_path)
+        assert "could not be loaded" in believed(gone).failure
+        assert one._process is process
+
+
+async def test_a_worker_that_cannot_start_says_where_to_look(
+    tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WorkerProcess, "_command", lambda self, cgroups: ["/bin/false"])
+    async with worker(tmp_path, model_folder) as one:
+        with pytest.raises(Unavailable, match=r"worker\.log"):
+            await ask(one, tmp_path)
+
+
+def sample(item: int, **more: object) -> bytes:
+    import json
+
+    values = {"task": "terms", "item": item, "log_likelihoods": [-1.0, -2.0], "lengths": [1, 1], "answer": 0}
+    return json.dumps({**values, **more}).encode() + b"\n"
+
+
+END = b'{"failure": "", "seconds": 1}\n'
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"",
+        b"not json\n",
+        sample(0) + sample(1),
+        sample(0) + END,
+        sample(0) + sample(0) + END,
+        sample(1) + sample(0) + END,
+        sample(0) + sample(1) + sample(2) + END,
+        sample(0) + sample(1, task="other") + END,
+        sample(0) + sample(1, secret="the rows of another suite") + END,
+        sample(0) + sample(1, answer=7) + END,
+        sample(0) + sample(1, log_likelihoods=[]) + END,
+        sample(0)
+        + b'{"task": "terms", "item": 1, "log_likelihoods": [NaN, 1], "lengths": [1, 1], "answer": 0}\n'
+        + END,
+        sample(0) + sample(1) + b'{"failure": "", "seconds": 1, "more": 1}\n',
+    ],
+)
+def test_only_a_log_of_just_the_suites_items_is_believed(lines: bytes) -> None:
+    suite = read_suite(suite_files(tasks=[{"name": "terms", "data": "terms.jsonl", **CHOICE}]))
+    assert outputs.read(sample(0) + sample(1) + END, suite, {"terms": 2}).scores
+    with pytest.raises(Corrupt):
+        outputs.read(lines, suite, {"terms": 2})
