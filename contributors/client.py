@@ -32,6 +32,7 @@ from protos.documents.base import Claim, FileEntry
 from protos.transport import blobs
 from protos.transport.channel import connect
 from protos.transport.errors import from_rpc_error
+from protos.transport.renewal import is_due
 from trust.digests import CHUNK, Digest
 from trust.errors import Unavailable
 
@@ -52,7 +53,17 @@ class Coalition:
     def __init__(self, home: Home) -> None:
         self.home = home
         self.identity = home.identity()
-        self.channel = connect(self.identity.address, home.credentials())
+        self._credentials = home.fresh_credentials()
+        self._open()
+
+    def keep_fresh(self) -> None:
+        """For who stays connected for days: renews the certificate when its time comes, and connects anew under it."""
+        if is_due(self._credentials):
+            self._credentials = self.home.fresh_credentials()
+            self._open()  # calls that go on keep the old channel until they end
+
+    def _open(self) -> None:
+        self.channel = connect(self.identity.address, self._credentials)
         self._members = members_pb2_grpc.MembersStub(self.channel)
         self._ledger = ledger_pb2_grpc.LedgerStub(self.channel)
         self._blobs = ledger_pb2_grpc.BlobsStub(self.channel)
@@ -82,6 +93,17 @@ class Coalition:
 
     def members(self) -> list[members_pb2.Member]:
         return list(_call(self._members.ListMembers, members_pb2.ListMembersRequest()).members)
+
+    def keys(self, member: str = "") -> members_pb2.MemberKeys:
+        """All keys that speak or spoke for a member; ours by default."""
+        return _call(self._members.GetKeys, common_pb2.ById(id=member))
+
+    def change_keys(self, envelope: bytes) -> common_pb2.Recorded:
+        return _call(self._members.ChangeKeys, common_pb2.SignedStatement(envelope=envelope))
+
+    def delegate(self, envelope: bytes, certificate_request: bytes) -> members_pb2.Certified:
+        request = members_pb2.DelegateRequest(envelope=envelope, certificate_request=certificate_request)
+        return _call(self._members.Delegate, request)
 
     def head(self) -> ledger_pb2.TreeHead:
         return _call(self._ledger.GetHead, ledger_pb2.GetHeadRequest())

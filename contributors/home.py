@@ -17,11 +17,13 @@ from protos.documents import statements
 from protos.documents.base import Claim, Document, Identifier, Name, Text
 from protos.transport.channel import Credentials
 from protos.transport.enrolment import Enrolled
+from protos.transport.keeping import read_credentials, write_credentials
+from protos.transport.renewal import is_due, renew
 from trust.canonical import emit
 from trust.digests import digest_bytes, hex_of
-from trust.errors import Conflict, Invalid, NotFound
-from trust.files import write_atomic, write_private
-from trust.keys import ArtifactKey, ArtifactPublicKey, LogPublicKey, read_secret_file
+from trust.errors import Conflict, Denied, Invalid, NotFound, Unavailable
+from trust.files import write_atomic
+from trust.keys import ArtifactKey, ArtifactPublicKey, LogPublicKey
 from trust.notes import TreeHead, verify_tree_head
 
 FILE = "coalition.toml"
@@ -37,6 +39,7 @@ class Identity(Document):
     organisation: Text
     role: str
     ledger_key: str
+    delegation: Identifier | None = None
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,26 @@ class Home:
     def credentials(self) -> Credentials:
         """For mutual TLS. Raises `NotFound` before enrolment."""
         self.identity()
-        tls = self.directory / "tls"
-        return Credentials(
-            (tls / "ca.crt").read_bytes(), (tls / "client.crt").read_bytes(), read_secret_file(tls / "client.key")
-        )
+        return read_credentials(self.directory / "tls")
+
+    def fresh_credentials(self) -> Credentials:
+        """For mutual TLS, renewed if it is time. A hub that is away, or refuses, is met with what is there."""
+        credentials = self.credentials()
+        if not is_due(credentials):
+            return credentials
+        with suppress(Unavailable, Denied):
+            return self.renew()
+        return credentials
+
+    def renew(self) -> Credentials:
+        """A new certificate for a new TLS key, kept in the place of the old one. Raises as `protos.transport.renewal.renew`."""
+        credentials = renew(self.identity().address, self.credentials(), self.statement_key())
+        self.save_credentials(credentials)
+        return credentials
+
+    def save_credentials(self, credentials: Credentials) -> None:
+        """Put a renewed certificate in the place of the old one, whole or not at all."""
+        write_credentials(self.directory / "tls", credentials)
 
     def ledger_key(self) -> LogPublicKey:
         return LogPublicKey.decode(self.identity().ledger_key)
@@ -94,10 +113,7 @@ class Home:
             raise Conflict(f"{self.directory} is enrolled already.", "Use another home: --home or COALITION_HOME.")
         for folder in ("tls", "keys", "receipts"):
             (self.directory / folder).mkdir(parents=True, exist_ok=True, mode=0o700)
-        tls = self.directory / "tls"
-        write_atomic(tls / "ca.crt", enrolled.credentials.authority)
-        write_atomic(tls / "client.crt", enrolled.credentials.certificate)
-        write_private(tls / "client.key", enrolled.credentials.key)
+        self.save_credentials(enrolled.credentials)
         write_atomic(self.directory / "keys" / "hub.pem", enrolled.statement_key)
         identity = Identity.read(
             {
@@ -107,22 +123,27 @@ class Home:
                 "organisation": enrolled.organisation,
                 "role": enrolled.role,
                 "ledger_key": enrolled.ledger_key,
+                "delegation": enrolled.delegation or None,
             }
         )
-        lines = [f"{key} = {_toml(value)}\n" for key, value in identity.model_dump().items()]
+        lines = [f"{key} = {_toml(value)}\n" for key, value in identity.model_dump(exclude_none=True).items()]
         write_atomic(self.directory / FILE, "".join(lines).encode())
 
     def statement(self, claim: Claim) -> bytes:
         """Our signed statement (DSSE envelope). Saying the same again gives the same bytes, whatever the time: a command that
         is repeated, after a cut or by mistake, has no second effect. The envelope is kept before anybody sees it.
         """
-        path = self._statement_path(claim)
+        claim = claim.model_copy(update={"delegation": self.identity().delegation}) if self.enrolled else claim
+        path, key = self._statement_path(claim), self.artifact_key()
+        envelope = b""
         if path.exists():
             with suppress(Invalid):  # a damaged file is replaced
                 kept = path.read_bytes()
                 if _content(statements.read(kept).claim) == _content(claim):
-                    return kept
-        envelope = statements.sign(claim, self.artifact_key())
+                    envelope = statements.resign(kept, key)
+                    if envelope == kept:
+                        return kept
+        envelope = envelope or statements.sign(claim, key)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomic(path, envelope)
         return envelope

@@ -10,16 +10,15 @@ from protos.documents import statements
 from protos.documents.base import Claim
 from protos.documents.evaluations import Evaluation
 from protos.documents.leaf import Leaf
-from protos.documents.members import Member
 from protos.documents.models import Model, Release
+from protos.documents.roll import Roll
 from protos.documents.runs import Checkpoint
-from protos.documents.statements import BY_CORE, BY_HUB, HUB
 from trust.audit import Audit, verify_log
 from trust.digests import Digest
 from trust.errors import Corrupt, Problem
 from trust.keys import ArtifactPublicKey, LogPublicKey
 from trust.notes import TreeHead
-from trust.statements import payload_digest, verify_statement
+from trust.statements import payload_digest
 
 
 @dataclass
@@ -32,6 +31,8 @@ class Verdict:
     verified_blobs: int = 0
     vouched_blobs: int = 0
     problems: list[str] = field(default_factory=list)
+    quarantined: list[str] = field(default_factory=list)
+    """Entries that were rightly recorded, and are not to be believed by what a member or the core team revoked later."""
 
 
 Advance = Callable[[str], None]
@@ -48,13 +49,13 @@ def verify_ledger(
     """Check all of it. A tree that does not hold raises `Corrupt` or `Denied`; further findings are collected."""
     audit: Audit = verify_log(source, ledger_key, known)
     verdict = Verdict(audit.head, audit.note)
-    parties = _Parties(hub_key)
+    roll = Roll(hub_key)
     blobs: dict[Digest, str] = {}
     seen: set[str] = set()
     for index, data in enumerate(audit.entries):
         advance(f"entry {index}")
         try:
-            claim = _check_entry(source, data, audit.head.origin, parties, seen)
+            claim = _check_entry(source, data, index, audit.head.origin, roll, seen)
         except Problem as problem:
             verdict.problems.append(f"Entry {index}: {problem.what}")
             continue
@@ -64,36 +65,14 @@ def verify_ledger(
         advance(digest)
         _check_blob(source, digest, where, verdict)
     verdict.problems.extend(source.leftovers())
+    verdict.quarantined = [
+        f"Entry {index}: {identifier} of {member} was signed after its key was compromised."
+        for index, identifier, member in roll.quarantined()
+    ]
     return verdict
 
 
-class _Parties:
-    """Who may sign what, as the ledger itself introduces them: the hub its own kinds, members theirs, the core its own."""
-
-    def __init__(self, hub_key: ArtifactPublicKey) -> None:
-        self._hub_key = hub_key
-        self._members: dict[str, Member] = {}
-
-    def key(self, kind: str, signer: str) -> ArtifactPublicKey:
-        """Raises `Corrupt` when `signer` may not say such a thing."""
-        if (kind in BY_HUB) != (signer == HUB):
-            raise Corrupt(f"{signer} signed a {kind}, which is not for it to say.")
-        if signer == HUB:
-            return self._hub_key
-        if signer not in self._members:
-            raise Corrupt(f"{signer} signed before being a member.")
-        member = self._members[signer]
-        if member.role == "viewer" or (kind in BY_CORE and member.role != "core"):
-            raise Corrupt(f"{signer}, a {member.role}, signed a {kind}.")
-        return ArtifactPublicKey.from_pem(member.artifact_key.encode())
-
-    def introduce(self, member: Member) -> None:
-        if member.member in self._members or member.member == HUB:
-            raise Corrupt(f"{member.member} is introduced a second time.")
-        self._members[member.member] = member
-
-
-def _check_entry(source: Source, data: bytes, origin: str, parties: _Parties, seen: set[str]) -> Claim:
+def _check_entry(source: Source, data: bytes, index: int, origin: str, roll: Roll, seen: set[str]) -> Claim:
     """The leaf, its envelope and its signature say the same, by somebody who may, for the first time."""
     leaf = Leaf.decode(data)
     envelope = source.read_envelope(Digest(leaf.envelope))
@@ -101,12 +80,10 @@ def _check_entry(source: Source, data: bytes, origin: str, parties: _Parties, se
     stated = (payload_digest(envelope), claimed.kind, claimed.id, claimed.claim.signer)
     if stated != (leaf.payload, leaf.kind, leaf.id, leaf.signer) or claimed.claim.hub != origin:
         raise Corrupt(f"the ledger's leaf does not match its statement {leaf.envelope}.")
-    verify_statement(envelope, parties.key(leaf.kind, leaf.signer))
     if leaf.payload in seen:
         raise Corrupt(f"{leaf.id} is recorded a second time.")
     seen.add(leaf.payload)
-    if isinstance(claimed.claim, Member):
-        parties.introduce(claimed.claim)
+    roll.admit(claimed, envelope, index, leaf.time)
     return claimed.claim
 
 

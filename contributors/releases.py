@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.receipts import check_receipt, keep_receipt
+from contributors.signers import key_statements, signing_key, standing_from
 from protos.coalition.v1 import models_pb2
 from protos.documents import statements
 from protos.documents.base import FileEntry
 from protos.documents.leaf import Leaf
-from protos.documents.members import Member
 from protos.documents.models import Model, Release
-from protos.documents.statements import HUB
+from protos.documents.standing import Standing
 from trust.bundles import sign_files, verify_folder
 from trust.canonical import emit, parse
 from trust.digests import Digest, digest_bytes, hex_of
+from trust.dsse import open_envelope, pae
 from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound
 from trust.files import write_atomic
 from trust.keys import ArtifactPublicKey, LogPublicKey
@@ -135,12 +135,14 @@ def download(hub: Coalition, version: str, folder: Path, advance: Callable[[int]
     _write(folder / STATEMENT, statement)
     _write(folder / LEAF, release.receipt.leaf)
     _write(folder / PROOF, release.receipt.proof)
-    member = hub.blob(_member_envelope(hub, release.member), MAX_SMALL)
-    signer = cast(Member, statements.read(member).claim).artifact_key
+    chain = key_statements(hub, release.member)
+    standing = standing_from(chain, hub.home.statement_key())
+    signer = signing_key(standing, statement, statements.read(statement).claim)
     _write(folder / KEYS / "ledger.vkey", f"{hub.identity.ledger_key}\n".encode())
     _write(folder / KEYS / "hub.pem", hub.home.statement_key().pem())
-    _write(folder / KEYS / "signer.dsse.json", member)
-    _write(folder / KEYS / "signer.pem", signer.encode())
+    for number, envelope in enumerate(chain):
+        _write(folder / KEYS / _chained(number), envelope)
+    _write(folder / KEYS / "signer.pem", signer.pem())
     _write(folder / SIGNATURE, hub.blob(release.bundle, MAX_SMALL))
     return release
 
@@ -155,9 +157,7 @@ def verify(folder: Path, home: Home) -> Verified:
     release = claimed.claim
     if release.hub != trusted.ledger_key.name:
         raise Denied(f"The release is of the hub {release.hub}, and the ledger of {trusted.ledger_key.name}.")
-    member = _signer(folder, trusted, release)
-    key = ArtifactPublicKey.from_pem(member.artifact_key.encode())
-    verify_statement(envelope, key)
+    standing, key = _signer(folder, trusted, release, envelope)
     index = _check_receipt(folder, trusted, envelope)
     bundle = _read(folder / SIGNATURE)
     if digest_bytes(bundle) != release.bundle:
@@ -166,7 +166,7 @@ def verify(folder: Path, home: Home) -> Verified:
     _check_same(signed.files, release)
     _check_extras(folder)
     size = sum(file.size for file in release.files)
-    return Verified(release, member.organisation, len(release.files), size, index, trusted)
+    return Verified(release, standing.organisation, len(release.files), size, index, trusted)
 
 
 def _trusted(folder: Path, home: Home) -> Trusted:
@@ -188,19 +188,32 @@ def _trusted(folder: Path, home: Home) -> Trusted:
     return trusted
 
 
-def _signer(folder: Path, trusted: Trusted, release: Release) -> Member:
-    """The member that signed, as the hub's own statement introduces it."""
-    envelope = _read(folder / KEYS / "signer.dsse.json")
-    verify_statement(envelope, trusted.hub_key)
-    _exact(folder / KEYS / "signer.dsse.json", envelope, _plain_envelope(envelope, trusted.hub_key))
-    member = statements.read(envelope).claim
-    if not isinstance(member, Member) or member.signer != HUB:
-        raise Corrupt("keys/signer.dsse.json does not introduce a member.")
-    if member.member != release.signer or member.role != "core":
+def _signer(folder: Path, trusted: Trusted, release: Release, statement: bytes) -> tuple[Standing, ArtifactPublicKey]:
+    """The member that signed, as the hub's own statement introduces it, and its key, as its later ones replaced it."""
+    paths = _chain(folder)
+    chain = [_read(path) for path in paths]
+    standing = standing_from(chain, trusted.hub_key)
+    keys = (trusted.hub_key, *(key.public for key in standing.keys))
+    for path, envelope in zip(paths, chain, strict=True):
+        _check_plain(path, envelope, {key.keyid: key for key in keys})
+    if standing.member != release.signer or standing.role != "core":
         raise Denied(f"The release is signed by {release.signer}, whom keys/signer.dsse.json does not show to be core.")
-    if _read(folder / KEYS / "signer.pem") != member.artifact_key.encode():
+    key = signing_key(standing, statement, release)
+    if _read(folder / KEYS / "signer.pem") != key.pem():
         raise Corrupt("keys/signer.pem is not the signer's key.")
-    return member
+    return standing, key
+
+
+def _chain(folder: Path) -> list[Path]:
+    paths = [folder / KEYS / _chained(0)]
+    while (following := folder / KEYS / _chained(len(paths))).exists():
+        paths.append(following)
+    return paths
+
+
+def _chained(number: int) -> str:
+    """The signer's introduction, then each statement that changed its keys."""
+    return f"signer-{number}.dsse.json" if number else "signer.dsse.json"
 
 
 def _check_receipt(folder: Path, trusted: Trusted, envelope: bytes) -> int:
@@ -222,7 +235,7 @@ def _check_same(signed: Mapping[str, Digest], release: Release) -> None:
 
 def _check_extras(folder: Path) -> None:
     """The unsigned part holds what we know and nothing else."""
-    known = {"ledger.vkey", "hub.pem", "signer.dsse.json", "signer.pem"}
+    known = {"ledger.vkey", "hub.pem", "signer.pem"} | {path.name for path in _chain(folder)}
     for path in (folder / KEYS).iterdir():
         if path.name not in known or path.is_symlink() or not path.is_file():
             raise Corrupt(f"{path} was added to the release.")
@@ -234,21 +247,14 @@ def _exact(path: Path, data: bytes, expected: bytes) -> None:
         raise Corrupt(f"{path} was changed.")
 
 
-def _plain_envelope(envelope: bytes, key: ArtifactPublicKey) -> bytes:
-    """An envelope with one signature and nothing beside it, as the hub writes it."""
-    value = parse(envelope, max_bytes=MAX_SMALL)
-    signature = {"keyid": key.keyid, "sig": value["signatures"][0]["sig"]}
-    return emit({"payload": value["payload"], "payloadType": value["payloadType"], "signatures": [signature]})
-
-
-def _member_envelope(hub: Coalition, member: str) -> str:
-    start = 0
-    while entries := hub.entries(start):
-        for entry in entries:
-            if entry.kind == "member" and entry.id == member:
-                return entry.envelope
-        start += len(entries)
-    raise NotFound(f"The ledger does not introduce the member {member}.")
+def _check_plain(path: Path, data: bytes, keys: Mapping[str, ArtifactPublicKey]) -> None:
+    """An envelope as its signers write it: canonical, and every signature is of the key that it names. Raises `Corrupt`."""
+    _exact(path, data, emit(parse(data, max_bytes=MAX_SMALL)))
+    opened = open_envelope(data)
+    for signature in opened.signatures:
+        if signature.keyid not in keys:
+            raise Corrupt(f"{path} was changed.")
+        keys[signature.keyid].verify(signature.sig, pae(opened.payload_type, opened.payload))
 
 
 def _signable(path: str) -> None:

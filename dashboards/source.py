@@ -38,9 +38,15 @@ def _once(function: F) -> F:
 
 
 @_once
+def _connection() -> Coalition:
+    return Coalition(Home.default())
+
+
 def coalition() -> Coalition:
     """The connection of the home that `coalition dashboard` runs for. Raises `NotFound` before enrolment."""
-    return Coalition(Home.default())
+    connection = _connection()
+    connection.keep_fresh()
+    return connection
 
 
 def identity() -> Identity:

@@ -6,22 +6,18 @@ import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 import grpc
-from cryptography import x509
 from grpc_status import rpc_status
 
 from protos.transport.errors import to_status
-from trust.certificates import party_of
 from trust.errors import Denied, Problem, Unavailable
+from trust.presented import read_client_certificate
 
 Role = Literal["core", "contributor", "viewer", "node"]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
-RoleOf = Callable[[str, str], Role]
-"""(kind, identifier) -> role, from the members room. Raises `Denied` for a party that is not, or no longer, enrolled."""
-
 _log = logging.getLogger(__name__)
 
 ALL: frozenset[Role] = frozenset({"core", "contributor", "viewer", "node"})
@@ -31,7 +27,14 @@ CORE: frozenset[Role] = frozenset({"core"})
 NODE: frozenset[Role] = frozenset({"node"})
 
 ALLOWED: dict[str, dict[str, frozenset[Role]]] = {
-    "Members": {"WhoAmI": ALL, "ListMembers": PEOPLE},
+    "Members": {
+        "WhoAmI": ALL,
+        "ListMembers": PEOPLE,
+        "GetKeys": PEOPLE,
+        "ChangeKeys": PEOPLE,
+        "Delegate": BUILDERS,
+        "Renew": ALL,
+    },
     "Ledger": {"GetHead": ALL, "ReadTile": ALL, "ListEntries": ALL, "GetReceipt": ALL},
     "Blobs": {"Read": ALL, "Check": PEOPLE, "Write": NODE},
     "Submissions": {
@@ -65,6 +68,43 @@ ALLOWED: dict[str, dict[str, frozenset[Role]]] = {
 }
 """Every call of `coalition.v1` on the main listener and the roles that may make it."""
 
+ANY: frozenset[str] = frozenset()
+_SUBMITTING = frozenset({"dataset", "suite"})
+
+DELEGATED: dict[str, dict[str, frozenset[str]]] = {
+    "Members": {"WhoAmI": ANY, "ListMembers": ANY, "GetKeys": ANY, "Renew": ANY},
+    "Ledger": {"GetHead": ANY, "ReadTile": ANY, "ListEntries": ANY, "GetReceipt": ANY},
+    "Blobs": {"Read": ANY, "Check": ANY},
+    "Submissions": {
+        "Open": _SUBMITTING,
+        "Upload": _SUBMITTING,
+        "Commit": _SUBMITTING,
+        "ListSubmissions": ANY,
+        "GetSubmission": ANY,
+    },
+    "Training": {
+        "LaunchRun": frozenset({"run"}),
+        "ListRuns": ANY,
+        "GetRun": ANY,
+        "WatchRun": ANY,
+        "CancelRun": frozenset({"stop"}),
+        "ListNodes": ANY,
+    },
+    "Campaigns": {
+        "OpenCampaign": frozenset({"campaign"}),
+        "ListCampaigns": ANY,
+        "GetCampaign": ANY,
+        "WatchCampaign": ANY,
+        "JoinCampaign": frozenset({"consent"}),
+        "StopCampaign": frozenset({"stop"}),
+        "RegisterSite": frozenset({"consent"}),
+    },
+    "Evaluations": {"ListEvaluations": ANY, "GetEvaluation": ANY, "GetLeaderboard": ANY},
+    "Models": {"ListModels": ANY, "GetModel": ANY, "GetLineage": ANY},
+    "Releases": {"ListReleases": ANY, "GetRelease": ANY},
+}
+"""Of the calls that a member may make, those that its delegates may: with any of these kinds delegated, or with whichever."""
+
 _OPEN_TO_ENROLLED = (
     "/grpc.health.v1.Health/",
     "/grpc.reflection.v1alpha.ServerReflection/",
@@ -76,12 +116,28 @@ CALLER = "coalition-caller-bin"
 
 
 @dataclass(frozen=True)
+class Presented:
+    """What the verified certificate shows: a party (`delegate` names a delegation), the key's keyid, when it was issued."""
+
+    kind: Literal["member", "node", "delegate"]
+    name: str
+    keyid: str
+    issued: dt.datetime
+
+
+@dataclass(frozen=True)
 class Caller:
-    """The party at the other end of the call."""
+    """The party at the other end of the call; `kinds` are a delegate's, who calls in the member's name."""
 
     kind: Literal["member", "node"]
     id: str
     role: Role
+    kinds: frozenset[str] | None = None
+    certificate: Presented | None = None
+
+
+RoleOf = Callable[[Presented], Caller]
+"""From the members room. Raises `Denied` for a party that is not, or no longer, enrolled."""
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")
@@ -98,6 +154,17 @@ def roles_for(method: str) -> frozenset[Role]:
         return ALL
     service, _, name = method.removeprefix(_PREFIX).partition("/")
     return ALLOWED.get(service, {}).get(name, frozenset())
+
+
+def may_call(who: Caller, method: str) -> bool:
+    """Whether the table opens this full method name to the caller; to a delegate only what its kinds need."""
+    if who.role not in roles_for(method):
+        return False
+    if who.kinds is None or method.startswith(_OPEN_TO_ENROLLED):
+        return True
+    service, _, name = method.removeprefix(_PREFIX).partition("/")
+    needed = DELEGATED.get(service, {}).get(name)
+    return needed is not None and (not needed or bool(needed & who.kinds))
 
 
 class Access(grpc.aio.ServerInterceptor):
@@ -119,21 +186,22 @@ class Access(grpc.aio.ServerInterceptor):
     def _authorise(self, method: str, context: Any) -> None:
         """Raises `Denied`; sets `caller()`."""
         who = self._identify(context)
-        if who.role not in roles_for(method):
-            raise Denied(f"A {who.role} may not call {method.rpartition('/')[2]}.", "Ask the core team.")
+        if not may_call(who, method):
+            what = f"A {who.role}" if who.kinds is None else f"A delegate for {', '.join(sorted(who.kinds))}"
+            raise Denied(f"{what} may not call {method.rpartition('/')[2]}.", "Ask the core team.")
         _caller.set(who)
 
     def _identify(self, context: Any) -> Caller:
-        certificate = _certificate(context)
-        expiry = x509.load_pem_x509_certificate(certificate).not_valid_after_utc
-        if expiry < dt.datetime.now(dt.UTC):
-            raise Denied(f"Your certificate expired at {expiry:%Y-%m-%d %H:%M} UTC.", "Enrol again.")
-        party = party_of(certificate)
+        shown = read_client_certificate(_certificate(context))
+        if shown.expires < dt.datetime.now(dt.UTC):
+            raise Denied(f"Your certificate expired at {shown.expires:%Y-%m-%d %H:%M} UTC.", "Ask for an invitation.")
+        party = shown.party
         if party.hub != self._hub:
             raise Denied(f"The certificate was issued by the hub {party.hub!r}, and this is {self._hub!r}.")
         if party.kind == "hub":
             raise Denied("A process of the hub calls for others only.")
-        return Caller(party.kind, party.name, self._role_of(party.kind, party.name))
+        presented = Presented(party.kind, party.name, shown.keyid, shown.issued)
+        return replace(self._role_of(presented), certificate=presented)
 
 
 def _certificate(context: Any) -> bytes:
@@ -141,7 +209,7 @@ def _certificate(context: Any) -> bytes:
     certificates = context.auth_context().get("x509_pem_cert", [])
     if len(certificates) != 1:
         raise Denied("The call carries no client certificate.", "Enrol first.")
-    if party_of(certificates[0]).kind != "hub":
+    if read_client_certificate(certificates[0]).party.kind != "hub":
         return bytes(certificates[0])
     passed = [value for key, value in context.invocation_metadata() or () if key == CALLER]
     if len(passed) != 1:

@@ -18,6 +18,7 @@ NOT_FACTS = {
     "ledger_head": "the newest head that a leader committed; it begins again with the log's own",
     "ledger_leader": "which process writes now",
     "member_invitation": "a secret that is open; members are invited again",
+    "member_tls_key": "certificates that run out within days; they are issued anew",
     "progress_record": "the course of runs and campaigns, for watchers",
     "rounds_site": "sites register their keys whenever they start",
     "submission_draft": "a submission that was not accepted; it is opened again",

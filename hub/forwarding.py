@@ -16,10 +16,11 @@ import grpc
 from grpc_status import rpc_status
 
 from hub.access import CALLER, Handler
+from hub.authorities import Authorities
 from hub.ledger.election import Candidate, Election
 from protos.transport.channel import Credentials, connect_aio
 from protos.transport.errors import to_status
-from trust.certificates import Authority, new_client_request, party_uri
+from trust.certificates import new_client_request, party_uri
 from trust.errors import Unavailable
 
 LOCAL: dict[str, frozenset[str]] = {
@@ -33,6 +34,9 @@ LOCAL: dict[str, frozenset[str]] = {
 }
 """Calls that every process answers from the database and the stores. All others need the ledger's writer or what only the
 leader has in memory: nodes, runs, campaigns."""
+
+PROCESS_DAYS = 825.0
+"""How long a process may stay connected to its leader: as long as the listeners' own certificate holds."""
 
 Dial = Callable[[Candidate], grpc.aio.Channel]
 
@@ -94,16 +98,25 @@ class Forwarding(grpc.aio.ServerInterceptor):
         return self._channel
 
 
-def dial_main(authority: Authority, host: str) -> Dial:
+def dial_main(authorities: Authorities, host: str) -> Dial:
     """To the leader's main listener, as a process of the hub. `host` is the name in the certificate that all of them share."""
-    key, request = new_client_request("hub")
-    uri = party_uri(authority.hub, "hub", f"process-{secrets.token_hex(4)}")
-    credentials = Credentials(authority.cert_pem, authority.issue_client(request, uri), key)
-    return lambda leader: connect_aio(leader.address, credentials, name=host)
+
+    def dial(leader: Candidate) -> grpc.aio.Channel:
+        authority = authorities.issuing
+        key, request = new_client_request("hub")
+        uri = party_uri(authority.hub, "hub", f"process-{secrets.token_hex(4)}")
+        certificate = authority.issue_client(request, uri, PROCESS_DAYS)
+        return connect_aio(leader.address, Credentials(authorities.roots, certificate, key), name=host)
+
+    return dial
 
 
-def dial_enrolment(authority: Authority, host: str) -> Dial:
+def dial_enrolment(authorities: Authorities, host: str) -> Dial:
     """To the leader's listener for strangers, as one of them."""
-    credentials = grpc.ssl_channel_credentials(authority.cert_pem)
     options = [("grpc.ssl_target_name_override", host)]
-    return lambda leader: grpc.aio.secure_channel(leader.enrolment, credentials, options=options)
+
+    def dial(leader: Candidate) -> grpc.aio.Channel:
+        credentials = grpc.ssl_channel_credentials(authorities.roots)
+        return grpc.aio.secure_channel(leader.enrolment, credentials, options=options)
+
+    return dial

@@ -16,6 +16,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from hub.access import ALLOWED, Access, Answers
+from hub.authorities import Authorities
 from hub.blobs import BlobStore
 from hub.database import Database
 from hub.evaluation import projection as evaluation_projection
@@ -26,12 +27,15 @@ from hub.forwarding import Dial, Forwarding, dial_enrolment, dial_main
 from hub.fuse import Fuse
 from hub.holding import held
 from hub.ledger.election import Candidate, Election
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.journal import Journal
 from hub.ledger.log import Log
 from hub.ledger.service import BlobsService, LedgerService
 from hub.members import projection as members_projection
-from hub.members.directory import Roles, key_of
-from hub.members.service import EnrolmentService, MembersService
+from hub.members.certification import Certification
+from hub.members.directory import prove
+from hub.members.enrolment import EnrolmentService
+from hub.members.roles import Roles
+from hub.members.service import MembersService
 from hub.models import projection as models_projection
 from hub.models import registry
 from hub.models.releases import Releases
@@ -56,7 +60,6 @@ from protos.coalition.v1 import (
     submissions_pb2_grpc,
     training_pb2_grpc,
 )
-from trust.certificates import Authority
 from trust.errors import Unavailable
 from trust.keys import ArtifactKey, LogKey
 
@@ -88,7 +91,7 @@ class Foundation:
     log: Log
     journal: Journal
     progress: Progress
-    authority: Authority
+    authorities: Authorities
     statement_key: ArtifactKey
     election: Election | None
 
@@ -105,9 +108,9 @@ class Foundation:
             blobs.sweep()
             log.sweep()
         key = ArtifactKey.load(settings.statement_key)
-        journal = Journal(database, blobs, log, key, key_of, election)
-        authority = Authority.load(settings.authority_dir)
-        return cls(settings, fuse, database, blobs, log, journal, Progress(database), authority, key, election)
+        journal = Journal(database, blobs, log, key, prove, election)
+        authorities = Authorities(settings)
+        return cls(settings, fuse, database, blobs, log, journal, Progress(database), authorities, key, election)
 
 
 def _candidate(settings: Settings, fuse: Fuse) -> Election:
@@ -141,7 +144,7 @@ async def _serve(settings: Settings) -> None:
     failed = asyncio.Event()
     base.fuse.listen(lambda reason: _set(loop, failed))
     roles = Roles(base.database)
-    base.journal.listen(lambda entry: _forget_role(roles, entry))
+    base.journal.listen(roles.heard)
     register_projections(base.journal)
     if base.election is None:
         await asyncio.to_thread(base.journal.start)
@@ -190,11 +193,6 @@ def _set(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
     loop.call_soon_threadsafe(event.set)
 
 
-def _forget_role(roles: Roles, entry: Entry) -> None:
-    if entry.kind in ("member", "node"):
-        roles.forget(entry.id)
-
-
 async def _until_stopped(loops: Sequence[Any], failed: asyncio.Event) -> None:
     """Run the background loops until a signal comes or the disk failed. One that dies takes the hub with it.
 
@@ -226,12 +224,7 @@ def _main_server(
     reflection.enable_server_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
     for name in ["", *names]:
         checks._server_status[name] = health_pb2.HealthCheckResponse.SERVING
-    credentials = grpc.ssl_server_credentials(
-        [(base.settings.tls_key.read_bytes(), base.settings.tls_chain.read_bytes())],
-        root_certificates=base.authority.cert_pem,
-        require_client_auth=True,
-    )
-    _listen(server, base.settings.bind, base.settings.port, credentials)
+    _listen(server, base.settings.bind, base.settings.port, base.authorities.credentials(mutual=True))
     return server
 
 
@@ -240,7 +233,8 @@ def _add_rooms(
 ) -> None:
     database, blobs, journal, progress = base.database, base.blobs, base.journal, base.progress
     tallies = (catalogue.tally, registry.tally)
-    members_pb2_grpc.add_MembersServicer_to_server(MembersService(database, tallies), server)
+    members = MembersService(database, tallies, journal, _certification(base))
+    members_pb2_grpc.add_MembersServicer_to_server(members, server)
     ledger_pb2_grpc.add_LedgerServicer_to_server(LedgerService(database, base.log, journal), server)
     ledger_pb2_grpc.add_BlobsServicer_to_server(BlobsService(database, blobs), server)
     submissions_pb2_grpc.add_SubmissionsServicer_to_server(SubmissionsService(database, blobs, journal), server)
@@ -265,21 +259,22 @@ def _enrolment_server(base: Foundation) -> grpc.aio.Server:
     """TLS without client certificates, for the one service that strangers may call."""
     server = grpc.aio.server(interceptors=[*_forwarding(base, dial_enrolment), Answers()], options=_OPTIONS)
     service = EnrolmentService(
-        base.database, base.journal, base.authority, base.log.vkey, base.statement_key.public.pem()
+        base.database, base.journal, _certification(base), base.log.vkey, base.statement_key.public.pem()
     )
     members_pb2_grpc.add_EnrolmentServicer_to_server(service, server)
-    credentials = grpc.ssl_server_credentials(
-        [(base.settings.tls_key.read_bytes(), base.settings.tls_chain.read_bytes())]
-    )
-    _listen(server, base.settings.bind, base.settings.enrol_port, credentials)
+    _listen(server, base.settings.bind, base.settings.enrol_port, base.authorities.credentials(mutual=False))
     return server
 
 
-def _forwarding(base: Foundation, dial: Callable[[Authority, str], Dial]) -> list[grpc.aio.ServerInterceptor]:
+def _forwarding(base: Foundation, dial: Callable[[Authorities, str], Dial]) -> list[grpc.aio.ServerInterceptor]:
     """For one of several processes: what carries calls to the leader."""
     if base.election is None:
         return []
-    return [Forwarding(base.election, dial(base.authority, base.settings.host), base.journal.follow)]
+    return [Forwarding(base.election, dial(base.authorities, base.settings.host), base.journal.follow)]
+
+
+def _certification(base: Foundation) -> Certification:
+    return Certification(base.database, base.authorities, base.statement_key, base.settings.certificate_days)
 
 
 def _listen(server: grpc.aio.Server, bind: str, port: int, credentials: grpc.ServerCredentials) -> None:

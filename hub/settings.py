@@ -26,6 +26,7 @@ class Listening(Document):
     """The part of the settings that stands in `hub.toml`; `COALITION_DATABASE` in the environment overrides `database`.
 
     `sandbox` is what must stand around the evaluation of a suite; `sandbox_memory` is in bytes, 0 for three quarters of all.
+    `certificate_days` is how long a party's certificate holds; parties renew theirs by themselves.
     """
 
     name: Name
@@ -37,6 +38,7 @@ class Listening(Document):
     database: str = ""
     sandbox: tuple[Demand, ...] = SANDBOX
     sandbox_memory: int = Field(default=0, ge=0)
+    certificate_days: float = Field(default=7.0, gt=0, le=90)
 
 
 class Settings(Listening):
@@ -100,6 +102,10 @@ class Settings(Listening):
     @property
     def authority_dir(self) -> Path:
         return self.directory / "ca"
+
+    @property
+    def next_authority_dir(self) -> Path:
+        return self.directory / "ca-next"
 
     @property
     def tls_key(self) -> Path:

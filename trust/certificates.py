@@ -1,7 +1,7 @@
 """The hub's own certificate authority (X.509, RFC 5280) and the names it gives to parties.
 
-A party's name is the SAN URI `coalition://HUB/member/ID` or `coalition://HUB/node/NAME`. It is what the hub decided,
-never what a request asked for. TLS keys are ECDSA P-256: gRPC completes no handshake with an Ed25519 client certificate.
+A party's name is the SAN URI `coalition://HUB/member/ID`, `.../node/NAME` or `.../delegate/DELEGATION`. It is what the hub
+decided, never what a request asked for. TLS keys are ECDSA P-256: gRPC completes no handshake with an Ed25519 client certificate.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from trust.keys import ArtifactKey, ArtifactPublicKey
 
 CA_YEARS = 10
 SERVER_DAYS = 825
-CLIENT_DAYS = 30
+CLIENT_DAYS = 7
 SKEW = dt.timedelta(minutes=5)
 
 _NAME = re.compile(r"[a-z0-9-]{1,63}")
-_URI = re.compile(r"coalition://([a-z0-9-]{1,63})/(member|node|hub)/([a-z0-9-]{1,63})")
+_URI = re.compile(r"coalition://([a-z0-9-]{1,63})/(member|node|delegate|hub)/([a-z0-9-]{1,63})")
 _DNS = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?)*")
 
-Kind = Literal["member", "node", "hub"]
+Kind = Literal["member", "node", "delegate", "hub"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def party_from_uri(uri: str) -> Party:
     match = _URI.fullmatch(uri)
     if not match:
         raise Invalid(
-            f"{uri[:200]!r} names no party: it must read coalition://HUB/member/ID or coalition://HUB/node/NAME.",
+            f"{uri[:200]!r} names no party: it must read coalition://HUB/member/ID (or node, or delegate).",
             "Names have up to 63 lower-case letters, digits and hyphens.",
         )
     return Party(match[1], cast(Kind, match[2]), match[3])
@@ -140,14 +140,19 @@ class Authority:
 
     def issue_server(self, hosts: list[str], *, now: dt.datetime | None = None) -> tuple[bytes, bytes]:
         """(key PEM, chain PEM) for a listener; the CA ends the chain, so that a client can pin it."""
+        key = ArtifactKey.generate().private_pem()
+        return key, self.issue_server_chain(hosts, key, now=now)
+
+    def issue_server_chain(self, hosts: list[str], key_pem: bytes, *, now: dt.datetime | None = None) -> bytes:
+        """The chain alone, for a listener's key that is there already."""
         names = [_host(host) for host in hosts]
         if not names:
             raise Invalid("A server certificate needs at least one host name or address.")
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = cast(ec.EllipticCurvePrivateKey, serialization.load_pem_private_key(key_pem, None))
         certificate = self._issue(
             hosts[0][:64], key.public_key(), names, ExtendedKeyUsageOID.SERVER_AUTH, SERVER_DAYS, now
         )
-        return _key_pem(key), certificate + self.cert_pem
+        return certificate + self.cert_pem
 
     def issue_client(
         self, csr_pem: bytes, uri: str, days: float = CLIENT_DAYS, *, now: dt.datetime | None = None
@@ -190,13 +195,30 @@ class Authority:
         return certificate.public_bytes(serialization.Encoding.PEM)
 
 
+def public_key_of_request(csr_pem: bytes) -> ArtifactPublicKey:
+    """The key that a signing request is for. Raises `Invalid`, or `Denied` when it is not signed by that key."""
+    return ArtifactPublicKey.from_key(_requested_key(csr_pem))
+
+
+def issued_at(cert_pem: bytes) -> dt.datetime:
+    """When our authority issued a certificate."""
+    return _load(cert_pem).not_valid_before_utc + SKEW
+
+
+def server_hosts(chain_pem: bytes) -> list[str]:
+    """The names and addresses of a listener's certificate."""
+    names = _load(chain_pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(name.value) for name in names]
+
+
 def _requested_key(csr_pem: bytes) -> ec.EllipticCurvePublicKey:
     try:
         request = x509.load_pem_x509_csr(csr_pem)
         key = request.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
         raise Invalid("The text is not a certificate signing request in PEM form.") from error
-    ArtifactPublicKey.from_key(key)  # refuses whatever is not on P-256
+    if ArtifactPublicKey.from_key(key).spki not in request.tbs_certrequest_bytes:  # from_key refuses other curves
+        raise Invalid("The certificate signing request spells its key in an unusual way.", "Use an uncompressed point.")
     try:
         valid = request.is_signature_valid
     except (ValueError, UnsupportedAlgorithm, InvalidSignature):

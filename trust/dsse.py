@@ -53,17 +53,23 @@ def pae(payload_type: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload)
 
 
-def seal(payload: bytes, key: ArtifactKey, payload_type: str = PAYLOAD_TYPE) -> bytes:
-    """Sign a payload and return the envelope's JSON."""
-    return emit(envelope_json(payload, key, payload_type, keyid=key.public.keyid))
+def seal(payload: bytes, key: ArtifactKey, *others: ArtifactKey, payload_type: str = PAYLOAD_TYPE) -> bytes:
+    """Sign a payload with one key or several and return the envelope's JSON."""
+    envelope = envelope_json(payload, key, payload_type, keyid=key.public.keyid)
+    envelope["signatures"] += [_signed(payload, other, payload_type, other.public.keyid) for other in others]
+    return emit(envelope)
 
 
 def envelope_json(payload: bytes, key: ArtifactKey, payload_type: str, *, keyid: str) -> dict[str, Any]:
     return {
         "payload": to_base64(payload),
         "payloadType": payload_type,
-        "signatures": [{"keyid": keyid, "sig": to_base64(key.sign(pae(payload_type, payload)))}],
+        "signatures": [_signed(payload, key, payload_type, keyid)],
     }
+
+
+def _signed(payload: bytes, key: ArtifactKey, payload_type: str, keyid: str) -> dict[str, str]:
+    return {"keyid": keyid, "sig": to_base64(key.sign(pae(payload_type, payload)))}
 
 
 def open_envelope(data: bytes, *, max_bytes: int = MAX_ENVELOPE) -> Envelope:

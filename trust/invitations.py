@@ -7,6 +7,7 @@ import binascii
 import secrets
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Literal
 
 from trust.digests import Digest, digest_bytes, hex_of, parse_digest
 from trust.errors import Invalid
@@ -62,7 +63,20 @@ class Invitation:
         return digest_bytes(self.secret)
 
 
-def enrolment_challenge(hub: str, secret_hash: Digest, csr_pem: bytes) -> bytes:
-    """What an artifact key signs at enrolment: possession, for this hub, this invitation and this TLS key only."""
-    parts = [b"coalition enrolment v1", hub.encode(), secret_hash.encode(), sha256(csr_pem).hexdigest().encode()]
+NONCE = 32
+"""Bytes of the nonce that the hub gives for one attempt to enrol."""
+
+
+def enrolment_challenge(
+    use: Literal["artifact", "tls"], hub: str, nonce: bytes, secret: Digest, csr_pem: bytes
+) -> bytes:
+    """What each key signs at enrolment: possession now, as this kind of key, for this hub, invitation and TLS key only."""
+    parts = [
+        b"coalition enrolment v2",
+        use.encode(),
+        hub.encode(),
+        nonce.hex().encode(),
+        secret.encode(),
+        sha256(csr_pem).hexdigest().encode(),
+    ]
     return b"\n".join(parts)

@@ -7,6 +7,7 @@ signed notes (c2sp.org/signed-note): `name+hash+base64` for the public half.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 import re
@@ -24,9 +25,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from trust.encoding import from_base64, to_base64
 from trust.errors import Denied, Invalid, NotFound
 from trust.files import write_private
+from trust.points import check_ed25519
 
 _ECDSA = ec.ECDSA(hashes.SHA256())
 _MAX_KEY_FILE = 16 * 1024
+_SPKI_PEM = re.compile(rb"-----BEGIN PUBLIC KEY-----\n([A-Za-z0-9+/=\n]+)-----END PUBLIC KEY-----\n?")
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,21 @@ class ArtifactPublicKey:
 
     @classmethod
     def from_pem(cls, pem: bytes) -> ArtifactPublicKey:
+        """Read the one usual spelling of a key: a lone SubjectPublicKeyInfo (RFC 5480), named curve, uncompressed point.
+
+        Whatever else parsers understand (compressed points, explicit curve parameters, certificates, text around it) is
+        refused, so that one key is one text. Raises `Invalid`.
+        """
+        match = _SPKI_PEM.fullmatch(pem) if len(pem) <= _MAX_KEY_FILE else None
+        if match is None:
+            raise Invalid("The text is not a public key in PEM form.")
         try:
-            key = serialization.load_pem_public_key(pem[:_MAX_KEY_FILE])
+            found = cls.from_key(serialization.load_pem_public_key(pem))
         except (ValueError, UnsupportedAlgorithm) as error:
             raise Invalid("The text is not a public key in PEM form.") from error
-        return cls.from_key(key)
+        if b"".join(match[1].split()) != base64.b64encode(found.spki):
+            raise Invalid("The public key is encoded in an unusual way.", "Write it as OpenSSL does: uncompressed.")
+        return found
 
     @classmethod
     def from_key(cls, key: object) -> ArtifactPublicKey:
@@ -56,8 +69,12 @@ class ArtifactPublicKey:
     @property
     def keyid(self) -> str:
         """SHA-256 of the SubjectPublicKeyInfo in DER, in hex. A hint for look-ups, never a proof of anything."""
-        spki = self._key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
-        return hashlib.sha256(spki).hexdigest()
+        return hashlib.sha256(self.spki).hexdigest()
+
+    @property
+    def spki(self) -> bytes:
+        """The SubjectPublicKeyInfo in DER."""
+        return self._key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
     def verify(self, signature: bytes, message: bytes) -> None:
         try:
@@ -82,12 +99,17 @@ class ArtifactKey:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> ArtifactKey:
+        return cls.from_pem(read_secret_file(path), str(path))
+
+    @classmethod
+    def from_pem(cls, pem: bytes, where: str = "The text") -> ArtifactKey:
+        """Raises `Invalid`, naming `where` it stands and never what it is."""
         try:
-            key = serialization.load_pem_private_key(read_secret_file(path), password=None)
+            key = serialization.load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise Invalid(f"{path} is not an unencrypted private key in PKCS#8 PEM form.") from error
+            raise Invalid(f"{where} is not an unencrypted private key in PKCS#8 PEM form.") from error
         if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise Invalid(f"{path} does not hold an ECDSA key on the curve P-256.")
+            raise Invalid(f"{where} does not hold an ECDSA key on the curve P-256.")
         return cls(key)
 
     def save(self, path: str | PathLike[str]) -> None:
@@ -122,10 +144,6 @@ def read_secret_file(path: str | PathLike[str]) -> bytes:
 # --- Ed25519 keys of signed notes ---------------------------------------------------------------------------------------
 
 _NAME = re.compile(r"[^\s+\x00-\x1f\x7f]{1,255}")
-_P = 2**255 - 19
-_D = -121665 * pow(121666, -1, _P) % _P
-_ORDER_8 = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
-_LOW_ORDER = {0, 1, _P - 1, _ORDER_8, _P - _ORDER_8}
 
 
 @dataclass(frozen=True)
@@ -144,7 +162,7 @@ class NotePublicKey:
             raise Invalid(
                 f"{self.name[:60]!r} cannot name a {self.KIND}: it is empty, or holds white space or a plus sign."
             )
-        _check_point(self.raw)
+        check_ed25519(self.raw)
 
     @classmethod
     def decode(cls, vkey: str) -> Self:
@@ -241,17 +259,3 @@ class WitnessKey(NoteKey[WitnessPublicKey]):
     """A member's, for cosignatures."""
 
     PUBLIC = WitnessPublicKey
-
-
-def _check_point(raw: bytes) -> None:
-    """Refuse encodings under which one signature verifies for many messages, or two spellings name one key."""
-    if len(raw) != 32:
-        raise Invalid(f"An Ed25519 public key has 32 bytes; this one has {len(raw)}.")
-    y = int.from_bytes(raw, "little") & (2**255 - 1)
-    if y >= _P:
-        raise Invalid("The Ed25519 public key is encoded in a non-canonical way.")
-    if y in _LOW_ORDER:
-        raise Invalid("The Ed25519 public key is a point of low order, under which signatures prove nothing.")
-    x_squared = (y * y - 1) * pow(_D * y * y + 1, -1, _P) % _P
-    if pow(x_squared, (_P - 1) // 2, _P) != 1:
-        raise Invalid("The Ed25519 public key is not a point of the curve.")

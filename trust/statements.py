@@ -50,12 +50,12 @@ def emit_statement(statement: Statement) -> bytes:
     return payload
 
 
-def sign_statement(statement: Statement, key: ArtifactKey) -> bytes:
+def sign_statement(statement: Statement, key: ArtifactKey, *others: ArtifactKey) -> bytes:
     """The envelope's bytes. Signing twice gives two envelopes of one payload: ECDSA is randomised."""
     payload = emit_statement(statement)
     if len(payload) > MAX_BYTES:
         raise Invalid(f"The statement has {len(payload)} bytes; {MAX_BYTES} are allowed.")
-    return dsse.seal(payload, key)
+    return dsse.seal(payload, key, *others)
 
 
 def verify_statement(envelope: bytes, key: ArtifactPublicKey) -> Statement:

@@ -80,6 +80,7 @@ def verify(
                 "blobs_verified": verdict.verified_blobs,
                 "blobs_vouched": verdict.vouched_blobs,
                 "problems": verdict.problems,
+                "quarantined": verdict.quarantined,
             }
         )
     else:
@@ -121,6 +122,8 @@ def _verify(home: Home, source: Source, progress: object) -> Verdict:
 
 
 def _tell(verdict: Verdict) -> None:
+    for entry in verdict.quarantined:
+        say((entry, "yellow"))
     for problem in verdict.problems:
         say((problem, "red"))
     if verdict.problems:

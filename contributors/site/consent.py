@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contributors.client import Coalition
+from contributors.signers import key_statements, signing_key, standing_from
 from contributors.site.keys import site_key
 from contributors.site.policy import (
     FILE,
@@ -21,10 +22,7 @@ from protos.coalition.v1 import common_pb2
 from protos.documents import statements
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
 from protos.documents.leaf import Leaf
-from protos.documents.members import Member
 from trust.errors import Denied
-from trust.keys import ArtifactPublicKey
-from trust.statements import verify_statement
 
 MAX_STATEMENT = 4 << 20
 
@@ -52,12 +50,11 @@ def signed_spec(hub: Coalition, campaign: str) -> CampaignSpec:
     claimed = statements.read(envelope)
     if claimed.id != campaign or not isinstance(claimed.claim, Campaign):
         raise Denied(f"The hub gave another statement for {campaign}.")
-    signer = _envelope(hub, claimed.claim.signer)
-    verify_statement(signer, hub.home.statement_key())
-    member = statements.read(signer).claim
-    if not isinstance(member, Member) or member.member != claimed.claim.signer or member.role != "core":
+    chain = key_statements(hub, claimed.claim.signer, delegations=True)
+    standing = standing_from(chain, hub.home.statement_key())
+    if standing.member != claimed.claim.signer or standing.role != "core":
         raise Denied(f"{campaign} was not opened by the core team.")
-    verify_statement(envelope, ArtifactPublicKey.from_pem(member.artifact_key.encode()))
+    signing_key(standing, envelope, claimed.claim)
     return claimed.claim.spec
 
 

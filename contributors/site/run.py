@@ -111,6 +111,7 @@ class Site:
 
     def _look(self) -> None:
         try:
+            self._hub.keep_fresh()
             for campaign in self._hub.campaigns():
                 self._consider(campaign)
         except Unavailable as problem:

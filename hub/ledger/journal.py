@@ -30,9 +30,9 @@ from protos.documents.leaf import Leaf
 from protos.documents.statements import Claimed
 from trust.digests import Digest, digest_bytes
 from trust.errors import Corrupt, Denied, NotFound, Problem, Unavailable
-from trust.keys import ArtifactKey, ArtifactPublicKey
+from trust.keys import ArtifactKey
 from trust.receipts import Receipt
-from trust.statements import payload_digest, verify_statement
+from trust.statements import payload_digest
 
 MAX_ENVELOPE = 4 << 20
 
@@ -53,7 +53,7 @@ class Entry:
 
 Project: TypeAlias = Callable[[Session, Entry], None]
 Check: TypeAlias = Callable[[Session, Claimed], None]
-KeyOf: TypeAlias = Callable[[Session, str], ArtifactPublicKey]
+Prove: TypeAlias = Callable[[Session, Claimed, bytes], Claimed]
 
 
 @dataclass
@@ -71,7 +71,7 @@ class _Answer:
 
 
 class Journal:
-    """`key_of` finds the artifact key of a member; rooms register their checks and projections before `start`.
+    """`prove` finds the keys of a member that signed an envelope; rooms register their checks and projections before `start`.
 
     With an `election` there are several processes: all read, `follow` sees what the leader recorded, and `start` is for the
     one that was elected.
@@ -83,14 +83,14 @@ class Journal:
         blobs: BlobStore,
         log: Log,
         key: ArtifactKey,
-        key_of: KeyOf,
+        prove: Prove,
         election: Election | None = None,
     ) -> None:
         self.origin = log.head.origin
         self._election = election
         self._seen = log.size
         self._following = threading.Lock()
-        self._database, self._blobs, self._log, self._key, self._key_of = database, blobs, log, key, key_of
+        self._database, self._blobs, self._log, self._key, self._prove = database, blobs, log, key, prove
         self._projections: dict[str, list[Project]] = {}
         self._checks: dict[str, list[Check]] = {}
         self._listeners: list[Callable[[Entry], None]] = []
@@ -145,16 +145,19 @@ class Journal:
         return self._enqueue(claimed, envelope)
 
     def read(self, envelope: bytes, caller: str) -> Claimed:
-        """Verify a member's statement without recording it. Raises as `record`."""
+        """Verify a member's statement without recording it. Raises as `record`.
+
+        What the ledger holds already was signed by a key of its time; said again, it only answers.
+        """
         claimed = statements.read(envelope)
         if claimed.claim.hub != self.origin:
             raise Denied(f"The statement was signed for the hub {claimed.claim.hub!r}, and this is {self.origin!r}.")
         if claimed.claim.signer != caller:
             raise Denied(f"The statement is {claimed.claim.signer!r}'s, and you are {caller!r}.")
         with self._database.session() as session:
-            key = self._key_of(session, caller)
-        verify_statement(envelope, key)
-        return claimed
+            if rows.by_payload(session, claimed.payload):
+                return claimed
+            return self._prove(session, claimed, envelope)
 
     def sign_and_record(self, claim: Claim) -> Entry:
         """Sign a fact of the hub's own and record it."""

@@ -1,24 +1,36 @@
-"""Who is enrolled, in which role, with which key."""
+"""Who is enrolled, in which role, with which keys."""
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
 
 from sqlmodel import Session, col, select
 
-from hub.access import Role
-from hub.database import Database
-from hub.members.tables import MemberRow, NodeRow
+from hub.members.tables import KeyRow, MemberRow, NodeRow
+from protos.documents.standing import Standing
+from protos.documents.statements import Claimed
 from trust.errors import Denied, NotFound
 from trust.keys import ArtifactPublicKey
 
 
-def key_of(session: Session, member: str) -> ArtifactPublicKey:
-    """The artifact key that a member's statements verify with. Raises `Denied` for a stranger."""
+def standing_of(session: Session, member: str) -> Standing:
+    """Raises `Denied` for a stranger."""
     row = session.get(MemberRow, member)
     if row is None:
-        raise Denied(f"{member!r} is not a member of this hub.")
-    return ArtifactPublicKey.from_pem(row.artifact_key.encode())
+        raise Denied(f"The member {member!r} is not enrolled here.", "Ask the core team for an invitation.")
+    return Standing.model_validate_json(row.standing)
+
+
+def prove(session: Session, claimed: Claimed, envelope: bytes) -> Claimed:
+    """The statement with the keys of its signer that signed it. Raises `Denied` for a stranger or a wrong signature."""
+    return replace(claimed, proved=standing_of(session, claimed.claim.signer).prove(envelope, claimed.claim))
+
+
+def key_of(session: Session, member: str) -> ArtifactPublicKey:
+    """The key that a member signs with now. Raises `Denied` for a stranger and for who has none any more."""
+    for key in standing_of(session, member).valid_keys:
+        return key.public
+    raise Denied(f"{member} was revoked and has no key.")
 
 
 def get(session: Session, member: str) -> MemberRow:
@@ -38,28 +50,9 @@ def node_names(session: Session) -> list[str]:
     return list(session.exec(select(NodeRow.name).order_by(col(NodeRow.name))))
 
 
-class Roles:
-    """The role of a party, asked for on every call; remembered, because roles only ever come from the ledger."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        self._known: dict[tuple[str, str], Role] = {}
-
-    def __call__(self, kind: str, name: str) -> Role:
-        """Raises `Denied` for a party that is not enrolled."""
-        if (kind, name) not in self._known:
-            self._known[kind, name] = self._look_up(kind, name)
-        return self._known[kind, name]
-
-    def forget(self, name: str) -> None:
-        """Look again: the ledger said something about this party."""
-        self._known = {key: role for key, role in self._known.items() if key[1] != name}
-
-    def _look_up(self, kind: str, name: str) -> Role:
-        with self._database.session() as session:
-            if kind == "node":
-                if session.get(NodeRow, name):
-                    return "node"
-            elif row := session.get(MemberRow, name):
-                return cast(Role, row.role)
-        raise Denied(f"The {kind} {name!r} is not enrolled here.", "Ask the core team for an invitation.")
+def member_of_delegation(session: Session, delegation: str) -> str:
+    """Who made a delegation. Raises `Denied`."""
+    member = session.exec(select(KeyRow.member).where(KeyRow.delegation == delegation)).first()
+    if not delegation or member is None:
+        raise Denied(f"Nobody made {delegation[:80]!r}.")
+    return member

@@ -7,6 +7,7 @@ import re
 
 from sqlmodel import Session
 
+from hub.members.directory import standing_of
 from hub.members.tables import InvitationRow, MemberRow, NodeRow
 from protos.documents.base import printable
 from trust.digests import Digest
@@ -33,18 +34,18 @@ def slug(organisation: str) -> str:
 def invite_member(session: Session, invitation: Invitation, organisation: str, role: str, days: float = DAYS) -> str:
     """Remember an invitation for an organisation; answers the member's identifier to be."""
     member = slug(organisation)
-    if session.get(MemberRow, member):
+    if session.get(MemberRow, member) and not standing_of(session, member).revoked:
         raise Conflict(f"{member} is a member already.")
     _remember(session, invitation, "member", member, organisation, role, days)
     return member
 
 
 def invite_node(session: Session, invitation: Invitation, organisation: str, name: str, days: float = DAYS) -> str:
-    """Remember an invitation for a node of an organisation."""
+    """Remember an invitation for a node of an organisation; a node whose certificate ran out is invited again."""
     if slug(name) != name:
         raise Invalid(f"{name!r} cannot name a node.", "Use lower-case letters, digits and hyphens.")
-    if session.get(NodeRow, name):
-        raise Conflict(f"{name} is a node already.")
+    if (node := session.get(NodeRow, name)) and node.organisation != organisation:
+        raise Conflict(f"{name} is a node of {node.organisation} already.")
     _remember(session, invitation, "node", name, organisation, "node", days)
     return name
 
@@ -67,8 +68,16 @@ def _remember(
 
 def find(session: Session, secret_hash: Digest, key: Digest) -> InvitationRow:
     """An invitation that `key` may use: unspent and in time, or spent by this very key, whose first answer got lost."""
+    row = known(session, secret_hash)
+    if row.spent_by not in ("", key):
+        raise Denied("The invitation is unknown or was used already.", "Ask the core team for a new one.")
+    return row
+
+
+def known(session: Session, secret_hash: Digest) -> InvitationRow:
+    """An invitation in time, spent or not. Raises `Denied`."""
     row = session.get(InvitationRow, secret_hash)
-    if row is None or row.spent_by not in ("", key):
+    if row is None:
         raise Denied("The invitation is unknown or was used already.", "Ask the core team for a new one.")
     if dt.datetime.fromisoformat(row.expires_at) < dt.datetime.now(dt.UTC):
         raise Denied(f"The invitation expired at {row.expires_at}.", "Ask the core team for a new one.")

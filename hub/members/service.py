@@ -1,128 +1,36 @@
-"""gRPC: enrolment on its own listener, and the list of members."""
+"""gRPC: who takes part, their keys, their certificates."""
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sqlmodel import Session
 
-from hub.access import caller
+from hub.access import Caller, caller
 from hub.database import Database
 from hub.ledger.journal import Entry, Journal
-from hub.members import directory, invitations
-from hub.members.tables import InvitationRow, MemberRow, NodeRow
-from protos.coalition.v1 import members_pb2, members_pb2_grpc
-from protos.documents.members import Member, Node
-from protos.documents.statements import HUB
-from trust.certificates import Authority, party_uri
-from trust.digests import Digest, digest_bytes
-from trust.errors import Conflict, Invalid
-from trust.invitations import enrolment_challenge
-from trust.keys import ArtifactPublicKey
+from hub.members import directory
+from hub.members.certification import Certification
+from hub.members.tables import MemberRow
+from protos.coalition.v1 import common_pb2, members_pb2, members_pb2_grpc
+from protos.documents.members import Delegation, Keys, Revocation
+from protos.documents.standing import Key, Standing, moment
+from trust.errors import Denied, Invalid
 
-MAX_REQUEST = 16_384
 Tally = Callable[[Session], dict[str, dict[str, int]]]
 """Member identifier -> fields of the `Member` message that a room counts."""
 
 
-class EnrolmentService(members_pb2_grpc.EnrolmentServicer):
-    """Spends invitations: the one thing a stranger may do."""
+class MembersService(members_pb2_grpc.MembersServicer):
+    """Members, with what each room counts for them, and what they do with their keys."""
 
     def __init__(
-        self, database: Database, journal: Journal, authority: Authority, ledger_key: str, statement_key: bytes
+        self, database: Database, tallies: Sequence[Tally], journal: Journal, certification: Certification
     ) -> None:
-        self._database, self._journal, self._authority = database, journal, authority
-        self._ledger_key, self._statement_key = ledger_key, statement_key
-        self._one_at_a_time = asyncio.Lock()
-
-    async def Enrol(self, request: members_pb2.EnrolRequest, context: Any) -> members_pb2.EnrolResponse:
-        if len(request.certificate_request) > MAX_REQUEST or len(request.artifact_key) > MAX_REQUEST:
-            raise Invalid("The enrolment request is too large.")
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(self._enrol, request)
-
-    def _enrol(self, request: members_pb2.EnrolRequest) -> members_pb2.EnrolResponse:
-        secret_hash = digest_bytes(request.token_secret)
-        key = _enrolling_key(request)
-        with self._database.session() as session:
-            invitation = invitations.find(session, secret_hash, key)
-        if invitation.kind == "member":
-            self._prove(request, secret_hash)
-        uri = party_uri(self._journal.origin, invitation.kind, invitation.id)
-        certificate = self._authority.issue_client(request.certificate_request, uri)
-        with self._database.session(writing=True) as session:
-            invitations.spend(session, secret_hash, key)
-        entry = self._welcome(invitation, request)
-        return members_pb2.EnrolResponse(
-            hub=self._journal.origin,
-            id=invitation.id,
-            organisation=invitation.organisation,
-            role=invitation.role,
-            certificate=certificate,
-            authority=self._authority.cert_pem,
-            ledger_key=self._ledger_key,
-            statement_key=self._statement_key,
-            receipt=self._journal.receipt(entry.index) if entry else None,
-        )
-
-    def _prove(self, request: members_pb2.EnrolRequest, secret_hash: Digest) -> None:
-        """The artifact key must have signed for this hub, this invitation and this TLS key."""
-        challenge = enrolment_challenge(self._journal.origin, secret_hash, request.certificate_request)
-        ArtifactPublicKey.from_pem(request.artifact_key).verify(request.artifact_proof, challenge)
-
-    def _welcome(self, invitation: InvitationRow, request: members_pb2.EnrolRequest) -> Entry | None:
-        """Record the newcomer, unless an earlier attempt already did; None then."""
-        with self._database.session() as session:
-            table = MemberRow if invitation.kind == "member" else NodeRow
-            known = session.get(table, invitation.id)
-        if known is None:
-            return self._journal.sign_and_record(self._claim(invitation, request))
-        if isinstance(known, MemberRow) and known.artifact_key.encode() != _pem(request):
-            raise Conflict(f"{invitation.id} is enrolled with another key.")
-        return None
-
-    def _claim(self, invitation: InvitationRow, request: members_pb2.EnrolRequest) -> Member | Node:
-        origin = self._journal.origin
-        if invitation.kind == "node":
-            return Node(hub=origin, signer=HUB, node=invitation.id, organisation=invitation.organisation)
-        return Member.read(
-            {
-                "hub": origin,
-                "signer": HUB,
-                "member": invitation.id,
-                "organisation": invitation.organisation,
-                "role": invitation.role,
-                "artifact_key": _pem(request).decode(),
-            }
-        )
-
-
-def _pem(request: members_pb2.EnrolRequest) -> bytes:
-    return ArtifactPublicKey.from_pem(request.artifact_key).pem()
-
-
-def _enrolling_key(request: members_pb2.EnrolRequest) -> Digest:
-    """What identifies the newcomer across retries: a member's artifact key, a node's TLS key."""
-    if request.artifact_key:
-        return digest_bytes(_pem(request))
-    try:
-        public = x509.load_pem_x509_csr(request.certificate_request).public_key()
-    except ValueError:
-        raise Invalid("The text is not a certificate signing request in PEM form.") from None
-    spki = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return Digest(f"sha256:{hashlib.sha256(spki).hexdigest()}")
-
-
-class MembersService(members_pb2_grpc.MembersServicer):
-    """Who takes part, with what each room counts for them."""
-
-    def __init__(self, database: Database, tallies: Sequence[Tally]) -> None:
         self._database, self._tallies = database, tallies
+        self._journal, self._certification = journal, certification
 
     async def WhoAmI(self, request: members_pb2.WhoAmIRequest, context: Any) -> members_pb2.Member:
         who = caller()
@@ -136,6 +44,18 @@ class MembersService(members_pb2_grpc.MembersServicer):
     ) -> members_pb2.ListMembersResponse:
         return members_pb2.ListMembersResponse(members=await asyncio.to_thread(self._members))
 
+    async def GetKeys(self, request: common_pb2.ById, context: Any) -> members_pb2.MemberKeys:
+        return await asyncio.to_thread(self._keys, request.id or caller().id)
+
+    async def ChangeKeys(self, request: common_pb2.SignedStatement, context: Any) -> common_pb2.Recorded:
+        return await asyncio.to_thread(self._change_keys, request.envelope, caller().id)
+
+    async def Delegate(self, request: members_pb2.DelegateRequest, context: Any) -> members_pb2.Certified:
+        return await asyncio.to_thread(self._delegate, request, caller().id)
+
+    async def Renew(self, request: members_pb2.RenewRequest, context: Any) -> members_pb2.Certified:
+        return await asyncio.to_thread(self._renew, request.certificate_request, caller())
+
     def _members(self) -> list[members_pb2.Member]:
         with self._database.session() as session:
             counts: dict[str, dict[str, int]] = {}
@@ -144,13 +64,83 @@ class MembersService(members_pb2_grpc.MembersServicer):
                     counts.setdefault(member, {}).update(numbers)
             return [_message(row, counts.get(row.id, {})) for row in directory.everyone(session)]
 
+    def _keys(self, member: str) -> members_pb2.MemberKeys:
+        with self._database.session() as session:
+            directory.get(session, member)
+            return _member_keys(directory.standing_of(session, member))
+
+    def _change_keys(self, envelope: bytes, member: str) -> common_pb2.Recorded:
+        if not isinstance(self._journal.read(envelope, member).claim, Keys | Revocation):
+            raise Invalid("This call takes signed keys or a signed revocation.")
+        return self._recorded(self._journal.record(envelope, member))
+
+    def _delegate(self, request: members_pb2.DelegateRequest, member: str) -> members_pb2.Certified:
+        claim = self._journal.read(request.envelope, member).claim
+        if not isinstance(claim, Delegation):
+            raise Invalid("This call takes a signed delegation.")
+        if not self._certification.in_time(claim.expires_at):
+            raise Denied(f"The delegation expired at {claim.expires_at} already.", "Check this machine's clock.")
+        self._certification.check(request.certificate_request, "delegate", "")
+        entry = self._journal.record(request.envelope, member)
+        certified = self._certification.issue(
+            request.certificate_request, "delegate", entry.id, until=moment(claim.expires_at)
+        )
+        certified.recorded.CopyFrom(self._recorded(entry))
+        return certified
+
+    def _renew(self, request: bytes, who: Caller) -> members_pb2.Certified:
+        shown = who.certificate
+        if shown is None:
+            raise Denied("The call carries no client certificate.")
+        until = None
+        if shown.kind == "delegate":
+            with self._database.session() as session:
+                until = moment(directory.standing_of(session, who.id).delegate(shown.name).expires_at)
+        return self._certification.issue(request, shown.kind, shown.name, until=until)
+
+    def _recorded(self, entry: Entry) -> common_pb2.Recorded:
+        return common_pb2.Recorded(id=entry.id, receipt=self._journal.receipt(entry.index))
+
 
 def _message(row: MemberRow, counts: dict[str, int]) -> members_pb2.Member:
+    standing = Standing.model_validate_json(row.standing)
+    newest = (standing.valid_keys or standing.keys)[-1]
     return members_pb2.Member(
         id=row.id,
         organisation=row.organisation,
         role=row.role,
-        key_id=ArtifactPublicKey.from_pem(row.artifact_key.encode()).keyid,
+        key_id=newest.keyid,
         enrolled_at=row.enrolled_at,
         **counts,
+    )
+
+
+def _member_keys(standing: Standing) -> members_pb2.MemberKeys:
+    return members_pb2.MemberKeys(
+        member=standing.member,
+        version=standing.version,
+        revoked=standing.revoked,
+        keys=[_key(key) for key in standing.keys],
+        delegations=[
+            members_pb2.MemberDelegation(
+                id=each.id,
+                name=each.name,
+                key=_key(each.key),
+                kinds=each.kinds,
+                budget=each.budget,
+                used=each.used,
+                expires_at=each.expires_at,
+            )
+            for each in standing.delegates
+        ],
+    )
+
+
+def _key(key: Key) -> members_pb2.MemberKey:
+    return members_pb2.MemberKey(
+        key_id=key.keyid,
+        since=key.since,
+        until=-1 if key.until is None else key.until,
+        compromised_since=-1 if key.compromised_since is None else key.compromised_since,
+        valid=key.valid,
     )

@@ -1,4 +1,4 @@
-"""Members and nodes (projections of the ledger), and the invitations that wait (the hub's own secret)."""
+"""Members, nodes and their keys (projections of the ledger); invitations and TLS keys (the hub's own knowledge)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,25 @@ from sqlmodel import Field, SQLModel
 
 
 class MemberRow(SQLModel, table=True):
-    """An organisation. `artifact_key` is SPKI PEM."""
+    """An organisation. `standing` is a `protos.documents.standing.Standing` as JSON: its role, keys and delegates."""
 
     __tablename__ = "member"
 
     id: str = Field(primary_key=True)
     organisation: str
     role: str
-    artifact_key: str
     enrolled_at: str
+    standing: str
+
+
+class KeyRow(SQLModel, table=True):
+    """A key that speaks or spoke for a member; `delegation` is empty for the member's own."""
+
+    __tablename__ = "member_key"
+
+    keyid: str = Field(primary_key=True)
+    member: str = Field(index=True)
+    delegation: str = Field(default="", index=True)
 
 
 class NodeRow(SQLModel, table=True):
@@ -25,6 +35,17 @@ class NodeRow(SQLModel, table=True):
     name: str = Field(primary_key=True)
     organisation: str
     enrolled_at: str
+
+
+class TlsKeyRow(SQLModel, table=True):
+    """A TLS key that a certificate was issued for: it is nobody else's for ever."""
+
+    __tablename__ = "member_tls_key"
+
+    keyid: str = Field(primary_key=True)
+    kind: str
+    party: str
+    expires_at: str
 
 
 class InvitationRow(SQLModel, table=True):

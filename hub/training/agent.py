@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import fcntl
 import json
 import logging
@@ -24,13 +25,17 @@ from protos.coalition.v1 import training_pb2, training_pb2_grpc
 from protos.transport.channel import Credentials, connect, connect_aio, split_address
 from protos.transport.enrolment import enrol
 from protos.transport.errors import from_rpc_error
+from protos.transport.keeping import read_credentials, write_credentials
+from protos.transport.renewal import due_at, is_due, renew
 from trust.errors import Conflict, Denied, Invalid, NotFound, Problem
-from trust.files import write_atomic, write_private
+from trust.files import write_atomic
 from trust.invitations import Invitation
-from trust.keys import read_secret_file
+from trust.keys import ArtifactPublicKey
 
 HEARTBEAT = 3.0
 SHORTEST_PAUSE = 0.5
+RENEWAL_PAUSE = 60.0  # seconds after which a renewal that failed is tried again
+HUB_KEY = "hub.pem"
 LONGEST_PAUSE = 5.0  # seconds between attempts to reach the hub
 _log = logging.getLogger(__name__)
 
@@ -54,6 +59,7 @@ class Agent:
         self, directory: Path, hub: str, name: str, credentials: Credentials, labels: Mapping[str, str]
     ) -> None:
         self._hub, self._name, self._credentials, self._labels = hub, name, credentials, labels
+        self._directory = directory
         self._place = Workplace(directory, connect(hub, credentials))
         self._outbox = Outbox()
         self._run, self._attempt = "", 0
@@ -78,11 +84,14 @@ class Agent:
         while True:
             began = time.monotonic()
             try:
+                await asyncio.to_thread(self._keep_fresh)
                 offer = await asyncio.to_thread(self._offer)
-                async with connect_aio(self._hub, self._credentials) as channel:
+                async with connect_aio(self._hub, self._credentials) as channel, self._until_due():
                     async for message in training_pb2_grpc.NodesStub(channel).Attach(self._speak(offer)):
                         await self._obey(message)
                 _log.info("the hub ended the conversation")
+            except TimeoutError:
+                _log.info("the certificate is due for renewal")
             except grpc.RpcError as error:
                 problem = from_rpc_error(error)
                 _log.warning("%s", problem.diagnostics())
@@ -92,6 +101,24 @@ class Agent:
                 _log.warning("%s", error)
             pause = SHORTEST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause)
+
+    def _keep_fresh(self) -> None:
+        """Renew the certificate if it is time; a hub that does not do it now is asked again at the next connection."""
+        if not is_due(self._credentials):
+            return
+        key = ArtifactPublicKey.from_pem((self._directory / "tls" / HUB_KEY).read_bytes())
+        try:
+            self._credentials = renew(self._hub, self._credentials, key)
+        except Problem as problem:
+            _log.warning("%s", problem.diagnostics())
+            return
+        write_credentials(self._directory / "tls", self._credentials)
+        self._place.reconnect(connect(self._hub, self._credentials))
+
+    def _until_due(self) -> asyncio.Timeout:
+        """The conversation ends when the certificate is to be renewed, and goes on under the new one."""
+        left = (due_at(self._credentials) - dt.datetime.now(dt.UTC)).total_seconds()
+        return asyncio.timeout(left if left > 0 else RENEWAL_PAUSE)
 
     def _offer(self) -> training_pb2.Inventory:
         host, _ = split_address(self._hub)
@@ -149,10 +176,7 @@ def _credentials(directory: Path, hub: str, name: str, token: str) -> Credential
         _enrol(directory, hub, name, token)
     else:
         raise NotFound(f"{directory} is not enrolled.", "Give the invitation: --token, or COALITION_TOKEN.")
-    tls = directory / "tls"
-    return Credentials(
-        (tls / "ca.crt").read_bytes(), (tls / "client.crt").read_bytes(), read_secret_file(tls / "client.key")
-    )
+    return read_credentials(directory / "tls")
 
 
 def _enrol(directory: Path, hub: str, name: str, token: str) -> None:
@@ -160,11 +184,8 @@ def _enrol(directory: Path, hub: str, name: str, token: str) -> None:
     enrolled = enrol(host, Invitation.decode(token), name, None)
     if enrolled.role != "node" or enrolled.id != name:
         raise Problem(f"The invitation is for {enrolled.id}, a {enrolled.role}, not for the node {name}.")
-    tls = directory / "tls"
-    tls.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomic(tls / "ca.crt", enrolled.credentials.authority)
-    write_atomic(tls / "client.crt", enrolled.credentials.certificate)
-    write_private(tls / "client.key", enrolled.credentials.key)
+    write_credentials(directory / "tls", enrolled.credentials)
+    write_atomic(directory / "tls" / HUB_KEY, enrolled.statement_key)
     identity = {"hub": enrolled.hub, "name": enrolled.id, "organisation": enrolled.organisation}
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in identity.items())
     write_atomic(directory / "node.toml", text.encode())

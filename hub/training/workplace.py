@@ -29,6 +29,10 @@ class Workplace:
     def __init__(self, directory: Path, channel: grpc.Channel) -> None:
         self._directory, self._channel = directory, channel
 
+    def reconnect(self, channel: grpc.Channel) -> None:
+        """Transfers from now on take this channel; those that go on end on theirs."""
+        self._channel = channel
+
     def attempt_folder(self, run: str, attempt: int) -> Path:
         """An empty folder for an attempt; earlier attempts' are removed."""
         for old in (self._directory / "runs" / run).glob("attempt-*"):

@@ -63,8 +63,12 @@ class FileEntry(Document):
 
 
 class Claim(Document):
-    """The predicate of every statement: `hub` (log origin) binds it to one coalition, `signer` to one party."""
+    """The predicate of every statement: `hub` (log origin) binds it to one coalition, `signer` to one party.
+
+    `delegation` names the delegation under which another key signs in the signer's name.
+    """
 
     hub: Text
     signer: Identifier
     issued_at: str = Field(default_factory=now)
+    delegation: Identifier | None = None

@@ -8,19 +8,23 @@ from typing import Any
 from protos.documents.base import Claim
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent
 from protos.documents.evaluations import Evaluation
-from protos.documents.members import Member, Node
+from protos.documents.members import Delegation, Keys, Member, Node, Revocation
 from protos.documents.models import Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
 from protos.documents.submissions import Dataset, Suite
 from trust.canonical import emit
 from trust.digests import Digest, digest_bytes, hex_of
-from trust.errors import Invalid
+from trust.dsse import open_envelope, seal
+from trust.errors import Denied, Invalid
 from trust.keys import ArtifactKey
 from trust.statements import Statement, Subject, payload_digest, sign_statement, unverified_statement
 
 KINDS: dict[str, type[Claim]] = {
     "member": Member,
     "node": Node,
+    "keys": Keys,
+    "revocation": Revocation,
+    "delegation": Delegation,
     "dataset": Dataset,
     "suite": Suite,
     "run": Run,
@@ -45,17 +49,15 @@ HUB = "hub"
 BY_HUB = frozenset({"member", "node", "checkpoint", "run-end", "model", "evaluation", "campaign-end"})
 """Kinds that only the hub may sign. All others are members' own."""
 
-BY_CORE = frozenset({"run", "stop", "campaign", "release"})
-"""Kinds that only members of the core team may sign."""
-
 
 @dataclass(frozen=True)
 class Claimed:
-    """What an envelope says, before anybody checked who signed it."""
+    """What an envelope says; `proved` are the keys (by keyid) whose signatures were verified, none before anybody looked."""
 
     kind: str
     claim: Claim
     payload: Digest
+    proved: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -88,11 +90,21 @@ def _subjects(kind: str, claim: Claim, predicate: dict[str, Any]) -> tuple[Subje
     return (Subject(kind, digest_bytes(emit(predicate))),)
 
 
-def sign(claim: Claim, key: ArtifactKey) -> bytes:
-    """The DSSE envelope of a claim's in-toto statement."""
+def sign(claim: Claim, key: ArtifactKey, *others: ArtifactKey) -> bytes:
+    """The DSSE envelope of a claim's in-toto statement, signed by one key or several."""
     kind = _KIND_OF[type(claim)]
     predicate = claim.model_dump(mode="json")
-    return sign_statement(Statement(predicate_type(kind), _subjects(kind, claim, predicate), predicate), key)
+    return sign_statement(Statement(predicate_type(kind), _subjects(kind, claim, predicate), predicate), key, *others)
+
+
+def resign(envelope: bytes, key: ArtifactKey) -> bytes:
+    """The same payload under this key; the envelope itself when the key signed it already. Raises `Invalid`."""
+    opened = open_envelope(envelope)
+    try:
+        opened.verify(key.public)
+    except Denied:
+        return seal(opened.payload, key)
+    return envelope
 
 
 def read(envelope: bytes) -> Claimed:

@@ -14,8 +14,9 @@ from contributors.home import Home
 from hub.access import Access, Answers
 from hub.ledger.service import BlobsService, LedgerService
 from hub.members import invitations
-from hub.members.directory import Roles
-from hub.members.service import EnrolmentService, MembersService
+from hub.members.enrolment import EnrolmentService
+from hub.members.roles import Roles
+from hub.members.service import MembersService
 from hub.models.releases import Releases
 from hub.models.service import ModelsService, ReleasesService
 from hub.submissions import catalogue
@@ -23,8 +24,7 @@ from hub.submissions.service import SubmissionsService
 from protos.coalition.v1 import ledger_pb2_grpc, members_pb2_grpc, models_pb2_grpc, submissions_pb2_grpc
 from protos.documents.submissions import Dataset
 from protos.transport.enrolment import enrol
-from tests.hub.conftest import ORIGIN, Base
-from trust.certificates import Authority
+from tests.hub.conftest import ORIGIN, Base, make_authorities
 from trust.invitations import Invitation
 
 
@@ -33,9 +33,9 @@ class Hub:
 
     def __init__(self, base: Base, directory: Path) -> None:
         self.base, self._directory = base, directory
-        self.authority = Authority.create(ORIGIN)
-        self._pair = self.authority.issue_server(["127.0.0.1"])
+        self.authorities = make_authorities(base.directory)
         self.port = self.enrol_port = 0
+        self.days = 7.0
 
     def start(self) -> None:
         self._ready = threading.Event()
@@ -50,17 +50,22 @@ class Hub:
         self._thread.join()
 
     async def _serve(self) -> None:
-        main = grpc.aio.server(interceptors=[Access(ORIGIN, Roles(self.base.database))])
+        roles = Roles(self.base.database)
+        self.base.journal.listen(roles.heard)
+        main = grpc.aio.server(interceptors=[Access(ORIGIN, roles)])
         self._add_rooms(main)
-        mutual = grpc.ssl_server_credentials([self._pair], self.authority.cert_pem, require_client_auth=True)
-        self.port = main.add_secure_port(f"127.0.0.1:{self.port}", mutual)
+        self.port = main.add_secure_port(f"127.0.0.1:{self.port}", self.authorities.credentials(mutual=True))
         door = grpc.aio.server(interceptors=[Answers()])
         service = EnrolmentService(
-            self.base.database, self.base.journal, self.authority, self.base.log.vkey, self.base.hub_key.public.pem()
+            self.base.database,
+            self.base.journal,
+            self.base.certification(self.authorities, self.days),
+            self.base.log.vkey,
+            self.base.hub_key.public.pem(),
         )
         members_pb2_grpc.add_EnrolmentServicer_to_server(service, door)
         self.enrol_port = door.add_secure_port(
-            f"127.0.0.1:{self.enrol_port}", grpc.ssl_server_credentials([self._pair])
+            f"127.0.0.1:{self.enrol_port}", self.authorities.credentials(mutual=False)
         )
         await main.start()
         await door.start()
@@ -71,7 +76,8 @@ class Hub:
     def _add_rooms(self, server: grpc.aio.Server) -> None:
         database, blobs, journal = self.base.database, self.base.blobs, self.base.journal
         tallies = (catalogue.tally,)
-        members_pb2_grpc.add_MembersServicer_to_server(MembersService(database, tallies), server)
+        members = MembersService(database, tallies, journal, self.base.certification(self.authorities, self.days))
+        members_pb2_grpc.add_MembersServicer_to_server(members, server)
         ledger_pb2_grpc.add_LedgerServicer_to_server(LedgerService(database, self.base.log, journal), server)
         ledger_pb2_grpc.add_BlobsServicer_to_server(BlobsService(database, blobs), server)
         submissions_pb2_grpc.add_SubmissionsServicer_to_server(SubmissionsService(database, blobs, journal), server)
@@ -82,7 +88,7 @@ class Hub:
         )
 
     def invite(self, organisation: str, role: str = "contributor") -> str:
-        token = Invitation.create(self.authority.fingerprint, self.enrol_port)
+        token = Invitation.create(self.authorities.issuing.fingerprint, self.enrol_port)
         with self.base.database.session(writing=True) as session:
             invitations.invite_member(session, token, organisation, role, 1)
         return token.encode()

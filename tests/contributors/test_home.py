@@ -58,7 +58,7 @@ def test_what_enrolment_gave_is_read_back_whatever_the_organisation_is_called(ho
 def test_private_keys_are_for_their_owner_alone(home: Home) -> None:
     home.artifact_key()
     assert mode(home.directory / "keys" / "artifact.key") == 0o600
-    assert mode(home.directory / "tls" / "client.key") == 0o600
+    assert mode(home.directory / "tls" / "client.pem") == 0o600
     assert mode(home.directory / "keys") == 0o700
 
 

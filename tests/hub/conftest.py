@@ -11,18 +11,23 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from hub.authorities import Authorities
 from hub.blobs import BlobStore
 from hub.database import Database
 from hub.fuse import Fuse
 from hub.ledger.journal import Entry, Journal
 from hub.ledger.log import Log
 from hub.members import projection as members_projection
-from hub.members.directory import key_of
+from hub.members.certification import Certification
+from hub.members.directory import prove
 from hub.models import projection as models_projection
+from hub.settings import Settings
 from hub.submissions import projection as submissions_projection
 from protos.documents.base import Claim
 from protos.documents.members import Member
 from protos.documents.statements import HUB, sign
+from trust.certificates import Authority
+from trust.files import write_private
 from trust.keys import ArtifactKey, LogKey
 
 ORIGIN = "test-hub"
@@ -83,9 +88,24 @@ class Base:
         )
         return key
 
+    def certification(self, authorities: Authorities, days: float = 7) -> Certification:
+        return Certification(self.database, authorities, self.hub_key, days)
+
     def record(self, claim: Claim) -> Entry:
         """A member's statement, signed with its key and recorded."""
         return self.journal.record(sign(claim, self.keys[claim.signer]), claim.signer)
+
+
+def make_authorities(directory: Path) -> Authorities:
+    """A hub's authority and the certificate of its listeners, in files as `coalition-hub init` leaves them."""
+    settings = Settings.read({"directory": directory, "name": ORIGIN})
+    authority = Authority.create(ORIGIN)
+    authority.save(settings.authority_dir)
+    key, chain = authority.issue_server(["127.0.0.1", "localhost"])
+    settings.tls_key.parent.mkdir()
+    write_private(settings.tls_key, key)
+    settings.tls_chain.write_bytes(chain)
+    return Authorities(settings)
 
 
 def open_base(directory: Path, database: Database, log_key: LogKey, hub_key: ArtifactKey) -> Base:
@@ -93,7 +113,7 @@ def open_base(directory: Path, database: Database, log_key: LogKey, hub_key: Art
     fuse = Fuse()
     blobs = BlobStore(directory / "blobs", fuse)
     log = Log(directory / "ledger", log_key, fuse)
-    journal = Journal(database, blobs, log, hub_key, key_of)
+    journal = Journal(database, blobs, log, hub_key, prove)
     for room in (members_projection, submissions_projection, models_projection):
         room.register(journal)
     return Base(directory, database, blobs, log, journal, hub_key, log_key, fuse)

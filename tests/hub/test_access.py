@@ -15,13 +15,14 @@ from google.protobuf.descriptor import FileDescriptor
 from hub.access import ALLOWED, CALLER, Access, Answers, roles_for
 from hub.ledger.service import BlobsService, LedgerService
 from hub.members import invitations
-from hub.members.directory import Roles
-from hub.members.service import EnrolmentService, MembersService
+from hub.members.enrolment import EnrolmentService
+from hub.members.roles import Roles
+from hub.members.service import MembersService
 from protos.coalition.v1 import ledger_pb2, ledger_pb2_grpc, members_pb2, members_pb2_grpc
 from protos.transport.channel import Credentials, connect
 from protos.transport.enrolment import Enrolled, enrol
 from protos.transport.errors import from_rpc_error
-from tests.hub.conftest import ORIGIN, Base
+from tests.hub.conftest import ORIGIN, Base, make_authorities
 from trust.certificates import Authority, new_client_request, party_uri
 from trust.digests import Digest
 from trust.errors import Denied, Invalid, NotFound, Problem, Unavailable
@@ -43,7 +44,7 @@ def calls() -> set[tuple[str, str]]:
 
 def test_the_table_knows_every_call_and_no_other() -> None:
     table = {(service, method) for service, methods in ALLOWED.items() for method in methods}
-    assert table == calls() - {("Enrolment", "Enrol")}
+    assert table == calls() - {("Enrolment", "Begin"), ("Enrolment", "Enrol")}
 
 
 def test_what_is_not_in_the_table_is_for_nobody() -> None:
@@ -56,7 +57,8 @@ class Hub:
 
     def __init__(self, base: Base) -> None:
         self.base = base
-        self.authority = Authority.create(ORIGIN)
+        self.authorities = make_authorities(base.directory)
+        self.authority = self.authorities.issuing
         self.port = self.enrol_port = 0
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
@@ -73,19 +75,18 @@ class Hub:
         self._thread.join()
 
     async def _serve(self) -> None:
-        base, key = self.base, self.authority.issue_server(["127.0.0.1"])
+        base = self.base
+        certification = base.certification(self.authorities)
         main = grpc.aio.server(interceptors=[Access(ORIGIN, Roles(base.database))])
-        members_pb2_grpc.add_MembersServicer_to_server(MembersService(base.database, ()), main)
+        members = MembersService(base.database, (), base.journal, certification)
+        members_pb2_grpc.add_MembersServicer_to_server(members, main)
         ledger_pb2_grpc.add_LedgerServicer_to_server(LedgerService(base.database, base.log, base.journal), main)
         ledger_pb2_grpc.add_BlobsServicer_to_server(BlobsService(base.database, base.blobs), main)
-        mutual = grpc.ssl_server_credentials([key], self.authority.cert_pem, require_client_auth=True)
-        self.port = main.add_secure_port("127.0.0.1:0", mutual)
+        self.port = main.add_secure_port("127.0.0.1:0", self.authorities.credentials(mutual=True))
         door = grpc.aio.server(interceptors=[Answers()])
-        service = EnrolmentService(
-            base.database, base.journal, self.authority, base.log.vkey, base.hub_key.public.pem()
-        )
+        service = EnrolmentService(base.database, base.journal, certification, base.log.vkey, base.hub_key.public.pem())
         members_pb2_grpc.add_EnrolmentServicer_to_server(service, door)
-        self.enrol_port = door.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([key]))
+        self.enrol_port = door.add_secure_port("127.0.0.1:0", self.authorities.credentials(mutual=False))
         await main.start()
         await door.start()
         self._ready.set()

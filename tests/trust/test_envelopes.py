@@ -127,7 +127,7 @@ def test_a_statement_outside_its_schema_is_refused(change: dict[str, object]) ->
 
 
 def test_a_payload_of_another_type_is_refused() -> None:
-    envelope = dsse.seal(emit_statement(STATEMENT), KEY, "text/plain")
+    envelope = dsse.seal(emit_statement(STATEMENT), KEY, payload_type="text/plain")
     with pytest.raises(Invalid):
         unverified_statement(envelope)
     with pytest.raises(Denied, match="type"):

@@ -49,11 +49,13 @@ def test_the_secret_does_not_show() -> None:
     assert repr(invitation.secret) not in repr(invitation)
 
 
-def test_a_proof_of_possession_is_for_one_hub_one_invitation_and_one_tls_key() -> None:
+def test_a_proof_of_possession_is_for_one_use_hub_attempt_invitation_and_tls_key() -> None:
     challenges = {
-        enrolment_challenge("europe", PIN, b"csr"),
-        enrolment_challenge("asia", PIN, b"csr"),
-        enrolment_challenge("europe", digest_bytes(b"x"), b"csr"),
-        enrolment_challenge("europe", PIN, b"other csr"),
+        enrolment_challenge("artifact", "europe", b"nonce", PIN, b"csr"),
+        enrolment_challenge("tls", "europe", b"nonce", PIN, b"csr"),
+        enrolment_challenge("artifact", "asia", b"nonce", PIN, b"csr"),
+        enrolment_challenge("artifact", "europe", b"other nonce", PIN, b"csr"),
+        enrolment_challenge("artifact", "europe", b"nonce", digest_bytes(b"x"), b"csr"),
+        enrolment_challenge("artifact", "europe", b"nonce", PIN, b"other csr"),
     }
-    assert len(challenges) == 4
+    assert len(challenges) == 6

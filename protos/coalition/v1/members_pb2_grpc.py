@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from protos.coalition.v1 import common_pb2 as protos_dot_coalition_dot_v1_dot_common__pb2
 from protos.coalition.v1 import members_pb2 as protos_dot_coalition_dot_v1_dot_members__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
@@ -35,6 +36,11 @@ class EnrolmentStub:
         Args:
             channel: A grpc.Channel.
         """
+        self.Begin = channel.unary_unary(
+                '/coalition.v1.Enrolment/Begin',
+                request_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.BeginRequest.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.BeginResponse.FromString,
+                _registered_method=True)
         self.Enrol = channel.unary_unary(
                 '/coalition.v1.Enrolment/Enrol',
                 request_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.EnrolRequest.SerializeToString,
@@ -46,6 +52,13 @@ class EnrolmentServicer:
     """The only service on the enrolment listener; the only one that needs no client certificate.
     """
 
+    def Begin(self, request, context):
+        """A fresh nonce for one attempt with this token. PERMISSION_DENIED for an unknown, spent or expired token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Enrol(self, request, context):
         """Spends an invitation. INVALID_ARGUMENT for a malformed request, PERMISSION_DENIED for an unknown, spent or expired token.
         """
@@ -56,6 +69,11 @@ class EnrolmentServicer:
 
 def add_EnrolmentServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'Begin': grpc.unary_unary_rpc_method_handler(
+                    servicer.Begin,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.BeginRequest.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.BeginResponse.SerializeToString,
+            ),
             'Enrol': grpc.unary_unary_rpc_method_handler(
                     servicer.Enrol,
                     request_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.EnrolRequest.FromString,
@@ -72,6 +90,33 @@ def add_EnrolmentServicer_to_server(servicer, server):
 class Enrolment:
     """The only service on the enrolment listener; the only one that needs no client certificate.
     """
+
+    @staticmethod
+    def Begin(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Enrolment/Begin',
+            protos_dot_coalition_dot_v1_dot_members__pb2.BeginRequest.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_members__pb2.BeginResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def Enrol(request,
@@ -120,6 +165,26 @@ class MembersStub:
                 request_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.ListMembersRequest.SerializeToString,
                 response_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.ListMembersResponse.FromString,
                 _registered_method=True)
+        self.GetKeys = channel.unary_unary(
+                '/coalition.v1.Members/GetKeys',
+                request_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.ById.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.MemberKeys.FromString,
+                _registered_method=True)
+        self.ChangeKeys = channel.unary_unary(
+                '/coalition.v1.Members/ChangeKeys',
+                request_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
+                _registered_method=True)
+        self.Delegate = channel.unary_unary(
+                '/coalition.v1.Members/Delegate',
+                request_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.DelegateRequest.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.Certified.FromString,
+                _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/coalition.v1.Members/Renew',
+                request_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.RenewRequest.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.Certified.FromString,
+                _registered_method=True)
 
 
 class MembersServicer:
@@ -137,6 +202,34 @@ class MembersServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetKeys(self, request, context):
+        """Every key that speaks or spoke for a member, and its delegations.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeKeys(self, request, context):
+        """Records a signed statement of kind `keys` or `revocation`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Delegate(self, request, context):
+        """Records a signed delegation and certifies the delegate's TLS key. Repeating it certifies another TLS key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Renew(self, request, context):
+        """A new certificate for the caller, for a new TLS key; also how the hub's authorities are learnt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MembersServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -149,6 +242,26 @@ def add_MembersServicer_to_server(servicer, server):
                     servicer.ListMembers,
                     request_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.ListMembersRequest.FromString,
                     response_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.ListMembersResponse.SerializeToString,
+            ),
+            'GetKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetKeys,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.ById.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.MemberKeys.SerializeToString,
+            ),
+            'ChangeKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeKeys,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.SerializeToString,
+            ),
+            'Delegate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Delegate,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.DelegateRequest.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.Certified.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.RenewRequest.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.Certified.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -205,6 +318,114 @@ class Members:
             '/coalition.v1.Members/ListMembers',
             protos_dot_coalition_dot_v1_dot_members__pb2.ListMembersRequest.SerializeToString,
             protos_dot_coalition_dot_v1_dot_members__pb2.ListMembersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Members/GetKeys',
+            protos_dot_coalition_dot_v1_dot_common__pb2.ById.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_members__pb2.MemberKeys.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Members/ChangeKeys',
+            protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Delegate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Members/Delegate',
+            protos_dot_coalition_dot_v1_dot_members__pb2.DelegateRequest.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_members__pb2.Certified.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Members/Renew',
+            protos_dot_coalition_dot_v1_dot_members__pb2.RenewRequest.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_members__pb2.Certified.FromString,
             options,
             channel_credentials,
             insecure,

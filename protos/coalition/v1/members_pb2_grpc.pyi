@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from protos.coalition.v1 import common_pb2 as _common_pb2
 from protos.coalition.v1 import members_pb2 as _members_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -33,6 +34,8 @@ class EnrolmentStub:
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EnrolmentAsyncStub: ...
+    Begin: _grpc.UnaryUnaryMultiCallable[_members_pb2.BeginRequest, _members_pb2.BeginResponse]
+    """A fresh nonce for one attempt with this token. PERMISSION_DENIED for an unknown, spent or expired token."""
     Enrol: _grpc.UnaryUnaryMultiCallable[_members_pb2.EnrolRequest, _members_pb2.EnrolResponse]
     """Spends an invitation. INVALID_ARGUMENT for a malformed request, PERMISSION_DENIED for an unknown, spent or expired token."""
 
@@ -41,11 +44,21 @@ class EnrolmentAsyncStub(EnrolmentStub):
     """The only service on the enrolment listener; the only one that needs no client certificate."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
+    Begin: _aio.UnaryUnaryMultiCallable[_members_pb2.BeginRequest, _members_pb2.BeginResponse]  # type: ignore[assignment]
+    """A fresh nonce for one attempt with this token. PERMISSION_DENIED for an unknown, spent or expired token."""
     Enrol: _aio.UnaryUnaryMultiCallable[_members_pb2.EnrolRequest, _members_pb2.EnrolResponse]  # type: ignore[assignment]
     """Spends an invitation. INVALID_ARGUMENT for a malformed request, PERMISSION_DENIED for an unknown, spent or expired token."""
 
 class EnrolmentServicer(metaclass=_abc_1.ABCMeta):
     """The only service on the enrolment listener; the only one that needs no client certificate."""
+
+    @_abc_1.abstractmethod
+    def Begin(
+        self,
+        request: _members_pb2.BeginRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.BeginResponse, _abc.Awaitable[_members_pb2.BeginResponse]]:
+        """A fresh nonce for one attempt with this token. PERMISSION_DENIED for an unknown, spent or expired token."""
 
     @_abc_1.abstractmethod
     def Enrol(
@@ -64,12 +77,28 @@ class MembersStub:
     def __new__(cls, channel: _aio.Channel) -> MembersAsyncStub: ...
     WhoAmI: _grpc.UnaryUnaryMultiCallable[_members_pb2.WhoAmIRequest, _members_pb2.Member]
     ListMembers: _grpc.UnaryUnaryMultiCallable[_members_pb2.ListMembersRequest, _members_pb2.ListMembersResponse]
+    GetKeys: _grpc.UnaryUnaryMultiCallable[_common_pb2.ById, _members_pb2.MemberKeys]
+    """Every key that speaks or spoke for a member, and its delegations."""
+    ChangeKeys: _grpc.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]
+    """Records a signed statement of kind `keys` or `revocation`."""
+    Delegate: _grpc.UnaryUnaryMultiCallable[_members_pb2.DelegateRequest, _members_pb2.Certified]
+    """Records a signed delegation and certifies the delegate's TLS key. Repeating it certifies another TLS key."""
+    Renew: _grpc.UnaryUnaryMultiCallable[_members_pb2.RenewRequest, _members_pb2.Certified]
+    """A new certificate for the caller, for a new TLS key; also how the hub's authorities are learnt."""
 
 @_typing.type_check_only
 class MembersAsyncStub(MembersStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     WhoAmI: _aio.UnaryUnaryMultiCallable[_members_pb2.WhoAmIRequest, _members_pb2.Member]  # type: ignore[assignment]
     ListMembers: _aio.UnaryUnaryMultiCallable[_members_pb2.ListMembersRequest, _members_pb2.ListMembersResponse]  # type: ignore[assignment]
+    GetKeys: _aio.UnaryUnaryMultiCallable[_common_pb2.ById, _members_pb2.MemberKeys]  # type: ignore[assignment]
+    """Every key that speaks or spoke for a member, and its delegations."""
+    ChangeKeys: _aio.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]  # type: ignore[assignment]
+    """Records a signed statement of kind `keys` or `revocation`."""
+    Delegate: _aio.UnaryUnaryMultiCallable[_members_pb2.DelegateRequest, _members_pb2.Certified]  # type: ignore[assignment]
+    """Records a signed delegation and certifies the delegate's TLS key. Repeating it certifies another TLS key."""
+    Renew: _aio.UnaryUnaryMultiCallable[_members_pb2.RenewRequest, _members_pb2.Certified]  # type: ignore[assignment]
+    """A new certificate for the caller, for a new TLS key; also how the hub's authorities are learnt."""
 
 class MembersServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -85,5 +114,37 @@ class MembersServicer(metaclass=_abc_1.ABCMeta):
         request: _members_pb2.ListMembersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_members_pb2.ListMembersResponse, _abc.Awaitable[_members_pb2.ListMembersResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetKeys(
+        self,
+        request: _common_pb2.ById,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.MemberKeys, _abc.Awaitable[_members_pb2.MemberKeys]]:
+        """Every key that speaks or spoke for a member, and its delegations."""
+
+    @_abc_1.abstractmethod
+    def ChangeKeys(
+        self,
+        request: _common_pb2.SignedStatement,
+        context: _ServicerContext,
+    ) -> _typing.Union[_common_pb2.Recorded, _abc.Awaitable[_common_pb2.Recorded]]:
+        """Records a signed statement of kind `keys` or `revocation`."""
+
+    @_abc_1.abstractmethod
+    def Delegate(
+        self,
+        request: _members_pb2.DelegateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.Certified, _abc.Awaitable[_members_pb2.Certified]]:
+        """Records a signed delegation and certifies the delegate's TLS key. Repeating it certifies another TLS key."""
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _members_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_members_pb2.Certified, _abc.Awaitable[_members_pb2.Certified]]:
+        """A new certificate for the caller, for a new TLS key; also how the hub's authorities are learnt."""
 
 def add_MembersServicer_to_server(servicer: MembersServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

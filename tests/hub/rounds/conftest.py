@@ -104,7 +104,7 @@ class World:
     def member(self, name: str, role: str = "contributor") -> None:
         """Invite and enrol."""
         base = Foundation.open(self.settings)
-        token = Invitation.create(base.authority.fingerprint, self.settings.enrol_port)
+        token = Invitation.create(base.authorities.issuing.fingerprint, self.settings.enrol_port)
         with base.database.session(writing=True) as session:
             invitations.invite_member(session, token, name, role)
         base.database.close()
