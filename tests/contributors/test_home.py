@@ -22,12 +22,12 @@ LOG = LogKey.generate("test-hub")
 ENROLLED = Enrolled(
     id="law-institute",
     hub="test-hub",
-    organisation='Law "Institute" \\ 😀\x7f\n',
+    organisation='Law "Institute" \\ 😀\n',
     role="contributor",
     ledger_key=LOG.public.encode(),
     statement_key=ArtifactKey.generate().public.pem(),
     receipt=common_pb2.Receipt(),
-    credentials=Credentials(b"ca", b"certificate", b"key"),
+    credentials=Credentials(b"ca", b"-----BEGIN CERTIFICATE-----\n", b"key\n"),
 )
 STOP = Stop(hub="test-hub", signer="law-institute", target="run-0123456789ab")
 

@@ -10,7 +10,7 @@ from hub.database import Database
 from hub.dump import dump
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Journal
-from hub.members.directory import key_of
+from hub.members.directory import prove
 from hub.server import register_projections
 from protos.documents.leaf import Leaf
 from tests.faults.scenarios import CORE, SCENARIOS, Ack, Hub, open_hub
@@ -113,7 +113,7 @@ def _check_projection(hub: Hub, directory: Path) -> None:
     database = Database(f"sqlite:///{directory / 'replayed.sqlite'}")
     database.migrate()
     base = hub.base
-    journal = Journal(database, base.blobs, base.log, base.statement_key, key_of)
+    journal = Journal(database, base.blobs, base.log, base.statement_key, prove)
     register_projections(journal)
     journal.start()
     journal.stop()

@@ -16,7 +16,7 @@ from hub.ledger.election import Candidate, Election
 from hub.ledger.journal import Journal
 from hub.ledger.log import Log
 from hub.members import projection as members_projection
-from hub.members.directory import key_of
+from hub.members.directory import prove
 from hub.models import projection as models_projection
 from hub.submissions import projection as submissions_projection
 from tests import postgres
@@ -66,7 +66,7 @@ def start(tmp_path: Path, empty: str) -> Iterator[Start]:
         database = Database(election.url, fuse)
         database.migrate()
         blobs, log = BlobStore(tmp_path / "blobs", fuse), Log(tmp_path / "ledger", log_key, fuse)
-        journal = Journal(database, blobs, log, hub_key, key_of, election)
+        journal = Journal(database, blobs, log, hub_key, prove, election)
         for room in (members_projection, submissions_projection, models_projection):
             room.register(journal)
         made = Process(tmp_path, database, blobs, log, journal, hub_key, log_key, fuse, keys)
