@@ -87,6 +87,10 @@ class StoreSource:
         return data
 
     def check_blob(self, digest: Digest) -> str:
+        """What is sealed has to be there; only the hub can open it."""
+        name = hex_of(digest)
+        if (self.directory / "blobs" / "sealed" / name[:2] / name).is_file():
+            return "vouched"
         if digest_file(self._path(digest)) != digest:
             raise Corrupt(f"The blob {digest} was changed.")
         return "verified"

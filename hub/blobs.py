@@ -1,7 +1,8 @@
 """The content-addressed store: a blob is its SHA-256, is there whole or not at all, and never changes.
 
-Layout: `sha256/ab/<64 hex digits>` for blobs, `partial/` for what is still coming in, `settling/` for small blobs whose
-files are not flushed yet. A disk that is full is a refusal; a flush that failed stops the hub (`hub.fuse`).
+Layout: `sha256/ab/<64 hex digits>` for blobs, `sealed/` for encrypted ones (`hub.vault`), `partial/` for what is still coming
+in, `settling/` for small blobs whose files are not flushed yet. A disk that is full is a refusal; a flush that failed stops
+the hub (`hub.fuse`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import IO, Self
 from hub.durable import raise_if_full
 from hub.fuse import Fuse
 from hub.settling import Settling
+from hub.vault import Vault
 from trust.digests import CHUNK, Digest, Hasher, digest_bytes, digest_file, hex_of
 from trust.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
 from trust.files import sync_folder
@@ -29,8 +31,9 @@ MAX_READ = 256 << 20
 class BlobStore:
     """Blobs in a local directory."""
 
-    def __init__(self, directory: Path, fuse: Fuse | None = None) -> None:
+    def __init__(self, directory: Path, fuse: Fuse | None = None, seal_key: Path | None = None) -> None:
         self.fuse = fuse or Fuse()
+        self.vault = Vault(directory / "sealed", seal_key or directory / "seal.key", self.fuse)
         self._blobs = directory / "sha256"
         self._partial = directory / "partial"
         self._blobs.mkdir(parents=True, exist_ok=True)
@@ -38,30 +41,42 @@ class BlobStore:
         self._settling = Settling(directory / "settling", self.fuse)
 
     def has(self, digest: Digest) -> bool:
-        return self._target(digest).is_file()
+        return self._target(digest).is_file() or self.vault.has(digest)
+
+    def sealed(self, digest: Digest) -> bool:
+        """Whether it is here in the vault alone."""
+        return not self._target(digest).is_file() and self.vault.has(digest)
 
     def size(self, digest: Digest) -> int:
-        return self.path(digest).stat().st_size
+        return self.vault.size(digest) if self.sealed(digest) else self.path(digest).stat().st_size
 
     def path(self, digest: Digest) -> Path:
-        """Where the blob lies; do not change it. Raises `NotFound`."""
+        """Where the blob lies; do not change it. A sealed one is opened in memory: use the path soon. Raises `NotFound`."""
         path = self._target(digest)
         if not path.is_file():
+            if self.vault.has(digest):
+                return self.vault.path(digest)
             raise NotFound(f"There is no blob {digest}.")
         return path
 
+    def open_plain(self, digest: Digest) -> IO[bytes]:
+        """The blob's plain bytes to read, sealed or not. Raises `NotFound`, `Corrupt`, `Unavailable`."""
+        return self.path(digest).open("rb")
+
     def read(self, digest: Digest, max_bytes: int = MAX_READ) -> bytes:
         """The whole blob, verified. Raises `NotFound`, `Invalid` when larger than `max_bytes`, `Corrupt`."""
-        path = self.path(digest)
-        if path.stat().st_size > max_bytes:
+        if self.size(digest) > max_bytes:
             raise Invalid(f"Blob {digest} has more than {max_bytes} bytes.")
-        data = path.read_bytes()
+        data = b"".join(self.vault.chunks(digest)) if self.sealed(digest) else self.path(digest).read_bytes()
         if digest_bytes(data) != digest:
             raise Corrupt(f"Blob {digest} was changed on the hub's disk.")
         return data
 
     def chunks(self, digest: Digest, offset: int = 0) -> Iterator[bytes]:
         """The blob from `offset` on, in pieces of at most 1 MiB."""
+        if self.sealed(digest):
+            yield from self.vault.chunks(digest, offset)
+            return
         with self.path(digest).open("rb") as file:
             file.seek(offset)
             while chunk := file.read(CHUNK):
@@ -69,12 +84,23 @@ class BlobStore:
 
     def check(self, digest: Digest) -> bool:
         """Hash the stored bytes again. Raises `NotFound`."""
+        if self.sealed(digest):
+            return self._opens(digest)
         return digest_file(self.path(digest)) == digest
+
+    def _opens(self, digest: Digest) -> bool:
+        hasher = Hasher()
+        try:
+            for chunk in self.vault.chunks(digest):
+                hasher.update(chunk)
+        except Corrupt:
+            return False
+        return hasher.digest() == digest
 
     def put(self, data: bytes) -> Digest:
         """Store and make durable. Raises `Unavailable` when the disk is full or fails."""
         digest = digest_bytes(data)
-        if not self.has(digest):
+        if not self._target(digest).is_file():
             with self._temporary() as (path, file):
                 file.write(data)
                 self._settle(file)
@@ -83,7 +109,7 @@ class BlobStore:
 
     def put_group(self, blobs: Iterable[bytes]) -> None:
         """Store many small blobs, durable together by one flush (`hub.settling`). One thread at a time. Raises as `put`."""
-        fresh = {digest: data for data in blobs if not self.has(digest := digest_bytes(data))}
+        fresh = {digest: data for data in blobs if not self._target(digest := digest_bytes(data)).is_file()}
         if fresh:
             self._settling.add(list(fresh.values()))
             for digest, data in fresh.items():
@@ -121,10 +147,12 @@ class BlobStore:
         for path in self._partial.glob("*.tmp"):
             path.unlink(missing_ok=True)
         self._settling.recover(self._place_again)
+        self.vault.sweep()
 
     def close(self) -> None:
         """Settle the groups that were put."""
         self._settling.close()
+        self.vault.close()
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._blobs).free
@@ -152,7 +180,7 @@ class BlobStore:
 
     def _place_again(self, data: bytes) -> None:
         digest = digest_bytes(data)
-        if not (self.has(digest) and self.check(digest)):
+        if not (self._target(digest).is_file() and self.check(digest)):
             self._place(digest, data)
 
     def _place(self, digest: Digest, data: bytes) -> None:

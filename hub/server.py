@@ -102,7 +102,7 @@ class Foundation:
         election = _candidate(settings, fuse) if together else None
         database = Database(election.url if election else settings.database_url, fuse)
         database.migrate()
-        blobs = BlobStore(settings.blobs_dir, fuse)
+        blobs = BlobStore(settings.blobs_dir, fuse, settings.seal_key)
         log = Log(settings.ledger_dir, LogKey.load(settings.log_key), fuse)
         if election is None:
             blobs.sweep()

@@ -124,6 +124,10 @@ class Settings(Listening):
         return self.directory / "keys" / "statement.key"
 
     @property
+    def seal_key(self) -> Path:
+        return self.directory / "keys" / "seal.key"
+
+    @property
     def blobs_dir(self) -> Path:
         return self.directory / "blobs"
 

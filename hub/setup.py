@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from pathlib import Path
 
@@ -40,5 +41,6 @@ def create(directory: Path, name: str, *, host: str, bind: str, port: int) -> Se
     write_atomic(settings.tls_chain, chain)
     LogKey.generate(name).save(settings.log_key)
     ArtifactKey.generate().save(settings.statement_key)
+    write_private(settings.seal_key, secrets.token_bytes(32))
     settings.save()
     return settings

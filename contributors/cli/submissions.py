@@ -76,8 +76,13 @@ def submit_data(
         _submit(hub, manifest, packed, as_json)
 
 
-@suite.command("submit", epilog="Example: coalition suite submit my-suite/")
-def submit_suite(path: Source, visibility: Visibility = "members", as_json: Json = False) -> None:
+@suite.command("submit", epilog="Example: coalition suite submit my-suite/ --sealed")
+def submit_suite(
+    path: Source,
+    visibility: Visibility = "members",
+    sealed: Annotated[bool, typer.Option("--sealed", help="Encrypted at the hub; others see scores only.")] = False,
+    as_json: Json = False,
+) -> None:
     """Check, sign and submit a suite: a folder with suite.json and the JSONL files that it names."""
     from contributors.packing import pack_suite
     from protos.documents.submissions import Suite
@@ -92,7 +97,7 @@ def submit_suite(path: Source, visibility: Visibility = "members", as_json: Json
                 "version": found.version,
                 "domain": found.domain,
                 "licence": found.licence,
-                "visibility": visibility,
+                "visibility": "sealed" if sealed else visibility,
                 "files": [file.model_dump() for file in packed.files],
             }
         )

@@ -7,6 +7,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from hub.blobs import BlobStore
@@ -118,7 +119,7 @@ class Evaluator:
             try:
                 output = await self._worker.ask(model.id, folder, suite.id, name, files, self._seconds)
                 if not output.why:
-                    return await asyncio.to_thread(_believe, output.lines, files)
+                    return await asyncio.to_thread(_believe, output.lines, files, suite.visibility)
                 why = f"The evaluation was cut short: {output.why}."
             except (WorkerLost, Corrupt) as lost:
                 why = str(lost)
@@ -172,11 +173,18 @@ class Evaluator:
         return folder
 
 
-def _believe(lines: bytes, files: Mapping[str, bytes]) -> Evaluated:
-    """Raises `Corrupt` for an output that is not of these files. A suite that breaks its own rules has failed."""
+def _believe(lines: bytes, files: Mapping[str, bytes], visibility: str) -> Evaluated:
+    """Raises `Corrupt` for an output that is not of these files. A suite that breaks its own rules has failed.
+
+    The log of a suite that only its owner may read is public where it holds no text. A failure is in the ledger for everyone
+    to read, so of a sealed suite it says no more than its kind.
+    """
     try:
         suite = read_suite(files)
         items = {task.name: len(task_rows(task, files[task.data])) for task in suite.tasks}
     except Invalid as problem:
         return Evaluated((), b"", problem.what, 0)
-    return outputs.read(lines, suite, items)
+    evaluated = outputs.read(lines, suite, items, texts=visibility != "hub")
+    if evaluated.failure and visibility == "sealed":
+        return replace(evaluated, failure=f"{evaluated.failure.partition(':')[0][:100]} (the suite is sealed)")
+    return evaluated

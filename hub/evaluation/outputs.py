@@ -26,8 +26,11 @@ class Evaluated:
     seconds: float
 
 
-def read(lines: bytes, suite: SuiteFormat, items: Mapping[str, int]) -> Evaluated:
-    """`items` is how many each task has. Raises `Corrupt` for anything but a log of just these, in order."""
+def read(lines: bytes, suite: SuiteFormat, items: Mapping[str, int], *, texts: bool = True) -> Evaluated:
+    """`items` is how many each task has; without `texts`, what the model said is left out of the log.
+
+    Raises `Corrupt` for anything but a log of just these items, in order.
+    """
     *logged, last = lines.splitlines(keepends=True) or [b""]
     try:
         end = Conclusion.read(parse(last, max_bytes=MAX_LINE))
@@ -40,7 +43,10 @@ def read(lines: bytes, suite: SuiteFormat, items: Mapping[str, int]) -> Evaluate
     expected = [(task.name, item) for task in suite.tasks for item in range(items[task.name])]
     if [(sample.task, sample.item) for sample in samples] != expected:
         raise Corrupt("The sandbox answered what it should not: its log is not of the suite's items.")
-    log = "".join(sample.model_dump_json(exclude_none=True, exclude_defaults=True) + "\n" for sample in samples)
+    left_out = None if texts else {"output"}
+    log = "".join(
+        sample.model_dump_json(exclude_none=True, exclude_defaults=True, exclude=left_out) + "\n" for sample in samples
+    )
     return Evaluated(scores, log.encode(), "", end.seconds)
 
 

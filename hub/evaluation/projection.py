@@ -1,4 +1,4 @@
-"""Ledger entries of kind `evaluation` as rows. Per-item logs hold likelihoods and no text, so everyone may read them."""
+"""Ledger entries of kind `evaluation` as rows, and who may read their per-item logs: everyone, but for sealed suites'."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from sqlmodel import Session
 
 from hub.evaluation.store import find
 from hub.evaluation.tables import EvaluationRow
-from hub.ledger.grants import EVERYONE, grant
+from hub.ledger.grants import EVERYONE, grant, member_audience
 from hub.ledger.journal import Entry, Journal
+from hub.submissions import catalogue
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import Claimed
 from trust.errors import Conflict
@@ -41,4 +42,5 @@ def _project(session: Session, entry: Entry) -> None:
         )
     )
     if claim.samples:
-        grant(session, claim.samples, EVERYONE)
+        suite = catalogue.get(session, claim.suite)
+        grant(session, claim.samples, member_audience(suite.member) if suite.visibility == "sealed" else EVERYONE)

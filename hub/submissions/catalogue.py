@@ -29,6 +29,7 @@ class Accepted(Generic[File]):
     licence: str
     member: str
     files: tuple[File, ...]
+    visibility: str = ""
 
 
 def datasets(session: Session, ids: Sequence[str] = ()) -> list[Accepted[DatasetFile]]:
@@ -70,4 +71,7 @@ def _rows(session: Session, kind: str) -> Sequence[SubmissionRow]:
 
 def _accepted(row: SubmissionRow, schema: type[File]) -> Accepted[File]:
     files = tuple(schema.read(file) for file in row.files)
-    return Accepted(row.id, Digest(row.payload), row.name, row.version, row.domain, row.licence, row.member, files)
+    return Accepted(
+        *(row.id, Digest(row.payload), row.name, row.version, row.domain, row.licence, row.member, files),
+        visibility=row.visibility,
+    )

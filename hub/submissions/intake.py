@@ -15,6 +15,7 @@ from hub.ledger.journal import Entry, Journal
 from hub.submissions import catalogue, screening
 from hub.submissions.screening import Finding
 from hub.submissions.tables import DraftRow, FindingRow, UploadedRow
+from hub.vault import Sealing
 from protos.documents import statements
 from protos.documents.base import FileEntry, now
 from protos.documents.statements import Claimed
@@ -38,6 +39,10 @@ class Draft:
     @property
     def claim(self) -> Dataset | Suite:
         return cast(Dataset | Suite, self.claimed.claim)
+
+    @property
+    def sealed(self) -> bool:
+        return isinstance(self.claim, Suite) and self.claim.visibility == "sealed"
 
     def file(self, digest: Digest) -> FileEntry:
         for entry in self.claim.files:
@@ -81,12 +86,18 @@ class Intake:
             lacking = [
                 digest
                 for digest in digests
-                if not (self._blobs.has(digest) and (digest in shown or may_read(session, digest, member=member)))
+                if not (self._has(draft, digest) and (digest in shown or may_read(session, digest, member=member)))
             ]
         return [(digest, self._blobs.partial_size(draft.id, digest)) for digest in lacking]
 
-    def receive(self, draft: Draft, digest: Digest, offset: int) -> Incoming:
+    def _has(self, draft: Draft, digest: Digest) -> bool:
+        """Whether the hub holds it as the submission asks: what is to be sealed must be sent to be."""
+        return self._blobs.vault.has(digest) if draft.sealed else self._blobs.has(digest)
+
+    def receive(self, draft: Draft, digest: Digest, offset: int) -> Incoming | Sealing:
         """Where a file's bytes go. Raises `NotFound` for one that the manifest does not name, `Conflict` for a wrong offset."""
+        if draft.sealed:
+            return self._blobs.vault.incoming(digest, draft.file(digest).size, offset)
         return self._blobs.resumable(draft.id, digest, draft.file(digest).size, offset)
 
     def shown(self, draft: Draft, digest: Digest) -> None:

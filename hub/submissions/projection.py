@@ -58,4 +58,5 @@ def _project(session: Session, entry: Entry) -> None:
     )
     for file in claim.files:
         grant(session, file.digest, EVERYONE if claim.visibility == "members" else member_audience(claim.signer))
-        grant(session, file.digest, NODES)
+        if not (isinstance(claim, Suite) and claim.visibility == "sealed"):
+            grant(session, file.digest, NODES)

@@ -9,6 +9,7 @@ from pydantic import Field
 from protos.documents.base import Claim, FileEntry, Licence, Name, Text
 
 Visibility = Literal["hub", "members"]
+SuiteVisibility = Literal["hub", "members", "sealed"]
 
 
 class DatasetFile(FileEntry):
@@ -30,11 +31,12 @@ class Dataset(Claim):
 
 
 class Suite(Claim):
-    """An evaluation suite: `suite.json` and the JSONL it names. With visibility `hub` other members see scores only."""
+    """An evaluation suite: `suite.json` and the JSONL it names. With visibility `hub` other members see scores only; with
+    `sealed` the hub, too, keeps it encrypted, and the per-item logs are its owner's."""
 
     name: Name
     version: str = Field(pattern=r"^[0-9A-Za-z.-]{1,20}$")
     domain: Name
     licence: Licence
-    visibility: Visibility = "members"
+    visibility: SuiteVisibility = "members"
     files: tuple[FileEntry, ...] = Field(min_length=2, max_length=100)

@@ -125,6 +125,7 @@ def base(tmp_path: Path, database: Database) -> Iterator[Base]:
     base.journal.start()
     yield base
     base.journal.stop()
+    base.blobs.vault.close()
 
 
 @pytest.fixture

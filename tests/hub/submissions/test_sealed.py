@@ -1,0 +1,112 @@
+"""A sealed suite: encrypted on its way to the disk, for its owner's and the hub's eyes only, and screened like any other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from hub.ledger.grants import may_read
+from hub.ledger.service import BlobsService
+from hub.submissions.intake import Intake
+from protos.documents.base import FileEntry
+from protos.documents.submissions import Suite
+from tests.hub.conftest import ORIGIN, Base
+from tests.hub.evaluation.conftest import CHOICE, suite_files
+from tests.hub.submissions.test_intake import intake, manifest, opened, upload
+from trust.digests import digest_bytes
+from trust.errors import Conflict
+
+__all__ = ["intake"]
+FILES = suite_files(tasks=[{"name": "terms", "data": "terms.jsonl", **CHOICE}])
+
+
+def claim(visibility: str = "sealed") -> Suite:
+    entries = [FileEntry(path=path, digest=digest_bytes(body), size=len(body)) for path, body in FILES.items()]
+    return Suite.read(
+        {
+            "hub": ORIGIN,
+            "signer": "law-institute",
+            "name": "law-exam",
+            "version": "1",
+            "domain": "law",
+            "licence": "CC-BY-4.0",
+            "visibility": visibility,
+            "files": [entry.model_dump() for entry in entries],
+        }
+    )
+
+
+def submit(intake: Intake, base: Base, visibility: str = "sealed") -> None:
+    draft = opened(intake, base, claim(visibility))
+    for digest, _ in intake.missing(draft):
+        upload(intake, draft, next(body for body in FILES.values() if digest_bytes(body) == digest))
+    intake.commit(draft)
+
+
+def test_it_is_accepted_and_no_word_of_it_lies_on_the_disk(intake: Intake, base: Base, tmp_path: Path) -> None:
+    submit(intake, base)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not any(b"arteries" in path.read_bytes() for path in files)
+    for body in FILES.values():
+        assert base.blobs.sealed(digest_bytes(body))
+        assert base.blobs.read(digest_bytes(body)) == body
+
+
+def test_only_its_owner_may_read_it(intake: Intake, base: Base) -> None:
+    submit(intake, base)
+    digest = digest_bytes(FILES["terms.jsonl"])
+    with base.database.session() as session:
+        assert may_read(session, digest, member="law-institute")
+        assert not may_read(session, digest, member="university")
+        assert not may_read(session, digest, node=True)
+
+
+async def test_others_hear_the_same_as_of_a_blob_that_is_not_there(intake: Intake, base: Base) -> None:
+    from hub.access import Caller
+
+    submit(intake, base)
+    service = BlobsService(base.database, base.blobs)
+    answers = []
+    for digest in (digest_bytes(FILES["terms.jsonl"]), digest_bytes(b"never sent")):
+        with pytest.raises(Exception, match="that you may read") as found:
+            service._readable_size(digest, Caller("member", "university", "contributor"))
+        answers.append((type(found.value), str(found.value).replace(digest, "")))
+    assert answers[0] == answers[1]
+
+
+def test_an_upload_that_was_cut_begins_anew(intake: Intake, base: Base) -> None:
+    draft = opened(intake, base, claim())
+    body = FILES["terms.jsonl"]
+    digest = digest_bytes(body)
+    with intake.receive(draft, digest, 0) as incoming:
+        incoming.write(body[:100])
+        assert not incoming.finish()
+    assert dict(intake.missing(draft))[digest] == 0
+    assert upload(intake, draft, body)
+
+
+def test_what_was_sent_before_unsealed_is_sent_again_to_be_sealed(intake: Intake, base: Base) -> None:
+    submit(intake, base, "hub")
+    later = claim().model_copy(update={"version": "2"})
+    assert len(intake.missing(opened(intake, base, later))) == len(FILES)
+
+
+def test_a_broken_one_is_refused_like_any_other(intake: Intake, base: Base) -> None:
+    good = dict(FILES)
+    FILES["terms.jsonl"] = b"[]\n"
+    try:
+        with pytest.raises(Conflict, match="rejected"):
+            submit(intake, base)
+    finally:
+        FILES.update(good)
+
+
+def test_datasets_are_compared_with_it(intake: Intake, base: Base) -> None:
+    """Screening reads sealed suites through the same paths as others."""
+    submit(intake, base)
+    draft = opened(intake, base, manifest("university"))
+    from tests.hub.submissions.test_intake import SHARD
+
+    upload(intake, draft, SHARD)
+    assert intake.commit(draft).kind == "dataset"
