@@ -62,6 +62,11 @@ class Coalition:
             self._credentials = self.home.fresh_credentials()
             self._open()  # calls that go on keep the old channel until they end
 
+    def renew(self) -> None:
+        """A new certificate now, and a connection under it."""
+        self._credentials = self.home.renew()
+        self._open()
+
     def _open(self) -> None:
         self.channel = connect(self.identity.address, self._credentials)
         self._members = members_pb2_grpc.MembersStub(self.channel)

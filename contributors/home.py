@@ -68,9 +68,18 @@ class Home:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{path} is damaged: {error}.") from None
 
+    @property
+    def key_path(self) -> Path:
+        return self.directory / "keys" / "artifact.key"
+
+    @property
+    def next_key_path(self) -> Path:
+        """The key that is about to replace the present one; it lies here only while that is under way."""
+        return self.directory / "keys" / "next.key"
+
     def artifact_key(self) -> ArtifactKey:
         """The key that our statements are signed with; made on first use, before enrolment."""
-        path = self.directory / "keys" / "artifact.key"
+        path = self.key_path
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             ArtifactKey.generate().save(path)

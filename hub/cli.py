@@ -159,6 +159,42 @@ def node(
     agent.main(directory, hub, name, token, dict(_label(text) for text in label or []))
 
 
+authority = typer.Typer(no_args_is_help=True, help="The certificate authority: show, rotate, retire.")
+app.add_typer(authority, name="authority")
+
+
+@authority.command("show", epilog="Example: coalition-hub authority show /srv/coalition")
+def authority_show(directory: Directory) -> None:
+    """Fingerprints of the present authority and, while it changes over, of the next one, as JSON."""
+    from hub import authorities
+
+    _out.print_json(json.dumps(authorities.status(Settings.load(directory))))
+
+
+@authority.command("rotate", epilog="Example: coalition-hub authority rotate /srv/coalition")
+def authority_rotate(directory: Directory) -> None:
+    """Make the next authority, trusted beside the present one. A running hub takes it up; parties learn it as they renew."""
+    from hub import authorities
+
+    authorities.rotate(Settings.load(directory))
+    _out.print("The next authority is made. Retire the old one when every certificate was renewed:")
+    _out.print(f"coalition-hub authority retire {directory}", soft_wrap=True, highlight=False)
+
+
+@authority.command("retire", epilog="Example: coalition-hub authority retire /srv/coalition")
+def authority_retire(
+    directory: Directory,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="Though some parties may not know the next one yet.")
+    ] = False,
+) -> None:
+    """Put the next authority in the place of the present one, and destroy the old key. Invitations of before end."""
+    from hub import authorities
+
+    found = authorities.retire(Settings.load(directory), at_once=at_once)
+    _out.print(f"The authority is now {found.fingerprint}.", soft_wrap=True, highlight=False)
+
+
 def _label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key and equals):

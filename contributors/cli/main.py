@@ -7,7 +7,19 @@ import sys
 
 import typer
 
-from contributors.cli import campaign, dashboard, enrolment, evaluation, ledger, models, release, run, site, submissions
+from contributors.cli import (
+    campaign,
+    dashboard,
+    enrolment,
+    evaluation,
+    keys,
+    ledger,
+    models,
+    release,
+    run,
+    site,
+    submissions,
+)
 from contributors.cli.terminal import err, say
 from trust.errors import Problem
 
@@ -19,6 +31,7 @@ app = typer.Typer(
 app.command("enrol", epilog="Example: coalition enrol --hub hub.example.org:9090 --token coalition-...")(
     enrolment.enrol
 )
+app.add_typer(keys.app, name="keys")
 app.command("whoami", epilog="Example: coalition whoami --json")(enrolment.whoami)
 app.add_typer(submissions.data, name="data")
 app.add_typer(submissions.suite, name="suite")

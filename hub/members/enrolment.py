@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import time
 from typing import Any
 
 from hub.database import Database
@@ -14,6 +16,7 @@ from hub.members.projection import refuse_known
 from hub.members.tables import InvitationRow, MemberRow, NodeRow
 from protos.coalition.v1 import members_pb2, members_pb2_grpc
 from protos.documents.members import Member, Node
+from protos.documents.standing import moment
 from protos.documents.statements import HUB
 from trust.certificates import public_key_of_request
 from trust.digests import Digest, digest_bytes
@@ -118,6 +121,7 @@ class EnrolmentService(members_pb2_grpc.EnrolmentServicer):
             elif row := session.get(MemberRow, invitation.id):
                 standing = directory.standing_of(session, row.id)
                 known = not standing.revoked
+                _outlast(standing.revoked_at)
                 keyid = ArtifactPublicKey.from_pem(request.artifact_key).keyid
                 if known and keyid not in {key.keyid for key in standing.valid_keys}:
                     raise Conflict(f"{invitation.id} is enrolled with another key.")
@@ -139,3 +143,9 @@ class EnrolmentService(members_pb2_grpc.EnrolmentServicer):
                 "artifact_key": ArtifactPublicKey.from_pem(request.artifact_key).pem().decode(),
             }
         )
+
+
+def _outlast(revoked_at: str) -> None:
+    """Certificates tell the time in whole seconds: one that is to count again comes from a later second than the revocation."""
+    while revoked_at and dt.datetime.now(dt.UTC).replace(microsecond=0) <= moment(revoked_at):
+        time.sleep(0.05)

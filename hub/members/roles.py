@@ -71,5 +71,5 @@ def _check_certificate(standing: Standing, who: Presented) -> None:
     if standing.revoked:
         raise Denied(f"The member {standing.member} was revoked.", "Ask the core team.")
     before = moment(standing.revoked_at).replace(microsecond=0) if standing.revoked_at else None
-    if who.keyid in standing.disowned or (before is not None and who.issued < before):
+    if who.keyid in standing.disowned or (before is not None and who.issued <= before):
         raise Denied("The key of this certificate was revoked.", "Use the certificate of your present key.")

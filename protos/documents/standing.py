@@ -140,7 +140,7 @@ class Standing(Document):
         if not any(key.keyid in proved for key in self.valid_keys):
             raise Denied(
                 f"No key that {self.member} has now signed this {kind}: it was replaced or revoked.",
-                "Sign it again with the present key.",
+                "If `coalition keys rotate` was cut short, run it again.",
             )
         if isinstance(claim, Keys):
             self._allow_keys(claim, proved)

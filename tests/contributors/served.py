@@ -93,9 +93,9 @@ class Hub:
             invitations.invite_member(session, token, organisation, role, 1)
         return token.encode()
 
-    def home(self, organisation: str, role: str = "contributor") -> Home:
+    def home(self, organisation: str, role: str = "contributor", directory: str = "") -> Home:
         """A new member's home, enrolled."""
-        home = Home(self._directory / organisation.replace(" ", "-"))
+        home = Home(self._directory / (directory or organisation.replace(" ", "-")))
         token = Invitation.decode(self.invite(organisation, role))
         home.save_enrolment(enrol("127.0.0.1", token, "member", home.artifact_key()), f"127.0.0.1:{self.port}")
         return home
