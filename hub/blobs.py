@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from hub.durable import raise_if_full
+from hub.durable import raise_if_full, remove_left_behind
 from hub.fuse import Fuse
 from hub.settling import Settling
 from hub.vault import Vault
@@ -142,12 +142,14 @@ class BlobStore:
         """Receive `size` bytes in one go; what came of a cut is dropped."""
         return Incoming(self, self._partial / f"{secrets.token_hex(16)}.tmp", digest, size, 0, keep=False)
 
-    def sweep(self) -> None:
-        """At start-up: complete the groups that a crash cut, drop what an interrupted `put` left; uploads may be resumed."""
-        for path in self._partial.glob("*.tmp"):
-            path.unlink(missing_ok=True)
+    def sweep(self, older: float = 0) -> None:
+        """At start-up: complete the groups that a crash cut, drop what an interrupted `put` left; uploads may be resumed.
+
+        Where several processes share the directory, what others write now must stay: only what is `older` (in seconds) goes.
+        """
+        remove_left_behind(self._partial, older)
         self._settling.recover(self._place_again)
-        self.vault.sweep()
+        self.vault.sweep(older)
 
     def close(self) -> None:
         """Settle the groups that were put."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -48,6 +50,14 @@ def write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def remove_left_behind(folder: Path, older: float) -> None:
+    """Remove the temporary files that a crash left; where others write too, only those `older` than so many seconds."""
+    for path in folder.glob("*.tmp"):
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime >= older:
+                path.unlink()
 
 
 def raise_if_full(error: OSError) -> None:

@@ -40,6 +40,7 @@ from hub.models import projection as models_projection
 from hub.models import registry
 from hub.models.releases import Releases
 from hub.models.service import ModelsService, ReleasesService
+from hub.object_blobs import open_blobs
 from hub.progress.log import Progress
 from hub.rounds import projection as rounds_projection
 from hub.rounds.service import CampaignsService
@@ -102,7 +103,7 @@ class Foundation:
         election = _candidate(settings, fuse) if together else None
         database = Database(election.url if election else settings.database_url, fuse)
         database.migrate()
-        blobs = BlobStore(settings.blobs_dir, fuse, settings.seal_key)
+        blobs = open_blobs(settings.blobs, settings.blobs_dir, fuse, settings.seal_key)
         log = Log(settings.ledger_dir, LogKey.load(settings.log_key), fuse)
         if election is None:
             blobs.sweep()

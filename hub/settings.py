@@ -23,8 +23,9 @@ SANDBOX: tuple[Demand, ...] = ("namespaces|landlock", "network|seccomp", "seccom
 
 
 class Listening(Document):
-    """The part of the settings that stands in `hub.toml`; `COALITION_DATABASE` in the environment overrides `database`.
+    """What stands in `hub.toml`; `COALITION_DATABASE` and `COALITION_BLOBS` in the environment override it.
 
+    `blobs` is the URL of an object store; empty for a local directory.
     `sandbox` is what must stand around the evaluation of a suite; `sandbox_memory` is in bytes, 0 for three quarters of all.
     `certificate_days` is how long a party's certificate holds; parties renew theirs by themselves.
     """
@@ -36,6 +37,7 @@ class Listening(Document):
     enrol_port: int = Field(default=9091, ge=1, le=65535)
     superlink_port: int = Field(default=9092, ge=1, le=65535)
     database: str = ""
+    blobs: str = ""
     sandbox: tuple[Demand, ...] = SANDBOX
     sandbox_memory: int = Field(default=0, ge=0)
     certificate_days: float = Field(default=7.0, gt=0, le=90)
@@ -57,8 +59,9 @@ class Settings(Listening):
             raise NotFound(f"There is no hub in {directory}.", "Make one with `coalition-hub init`.") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{path} is not valid TOML: {error}.") from None
-        if url := os.environ.get("COALITION_DATABASE"):
-            values["database"] = url
+        for name in ("database", "blobs"):
+            if url := os.environ.get(f"COALITION_{name.upper()}"):
+                values[name] = url
         return cls.read({**values, "directory": directory.absolute()})
 
     def save(self) -> None:

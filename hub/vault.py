@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from hub.durable import raise_if_full
+from hub.durable import raise_if_full, remove_left_behind
 from hub.fuse import Fuse
 from trust.digests import Digest, Hasher, digest_bytes, hex_of
 from trust.errors import Conflict, Corrupt, Invalid, NotFound, Problem, Unavailable
@@ -109,10 +109,9 @@ class Vault:
         salt = secrets.token_bytes(SALT)
         return Sealing(self, self._cipher(digest, salt, fresh=True), salt, digest, size)
 
-    def sweep(self) -> None:
-        """At start-up: drop what was cut short, and what processes that are gone had opened."""
-        for path in self._directory.glob("*.tmp"):
-            path.unlink(missing_ok=True)
+    def sweep(self, older: float = 0) -> None:
+        """At start-up: drop what was cut short (and is `older`, in seconds), and what processes that are gone had opened."""
+        remove_left_behind(self._directory, older)
         for folder in _MEMORY.glob(self._plain("*")):
             if not Path("/proc", folder.name.rpartition("-")[2]).exists():
                 shutil.rmtree(folder, ignore_errors=True)

@@ -35,6 +35,8 @@ from trust.receipts import Receipt
 from trust.statements import payload_digest
 
 MAX_ENVELOPE = 4 << 20
+SHARED_SECONDS = 3600.0
+"""What another process writes into the store is at rest for less than this."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +247,7 @@ class Journal:
         """What the leader before us committed and did not publish: the same entries, and so the same head."""
         self._log.reload()
         self._log.sweep()
-        self._blobs.sweep()
+        self._blobs.sweep(older=SHARED_SECONDS)
         with self._database.session() as session:
             size, root = election.committed(session)
             leaves = [rows.leaf(row) for row in rows.between(session, self.size)]

@@ -1,4 +1,4 @@
-"""Two real hub processes on one real PostgreSQL and one directory: the leader is killed, stopped and woken, and nothing is lost.
+"""Two real hub processes on one PostgreSQL and one bucket: the leader is killed, stopped and woken, and nothing is lost.
 
 The tests build on one another.
 """
@@ -23,7 +23,7 @@ from contributors.demo.parties import BIN, answers, free_ports, run
 from contributors.home import Home, Identity
 from contributors.packing import Packed, pack_dataset
 from protos.transport.enrolment import enrol
-from tests import postgres
+from tests import postgres, s3
 from tests.contributors.served import dataset
 from trust.audit import Audit, verify_log
 from trust.errors import NotFound, Problem, Unavailable
@@ -66,6 +66,8 @@ class Cluster:
 
     directory: Path
     database: str
+    blobs: str
+    s3: dict[str, str]
     ports: dict[str, int]
     home: Home = field(init=False)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
@@ -84,7 +86,8 @@ class Cluster:
         self.wait(f"{name} serves", lambda: answers(self.ports[name]) and answers(self.ports[name] + 1))
 
     def environment(self) -> dict[str, str]:
-        return {**os.environ, "COALITION_DATABASE": self.database, "OMP_NUM_THREADS": "1"}
+        stores = {"COALITION_DATABASE": self.database, "COALITION_BLOBS": self.blobs, **self.s3}
+        return {**os.environ, **stores, "OMP_NUM_THREADS": "1"}
 
     def kill(self, name: str) -> None:
         process = self.running.pop(name)
@@ -138,9 +141,10 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     directory = tmp_path_factory.mktemp("cluster")
-    with postgres.server() as url:
+    with postgres.server() as url, s3.server() as buckets:
         first = free_ports(6)
-        made = Cluster(directory, url, {"first": first, "second": first + 3})
+        ports = {"first": first, "second": first + 3}
+        made = Cluster(directory, url, buckets.bucket(), buckets.environment, ports)
         run([BIN / "coalition-hub", "init", made.hub, "--name", "replicated", "--port", first])
         try:
             made.start("first")
