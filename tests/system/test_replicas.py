@@ -12,6 +12,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,12 +20,13 @@ import psycopg
 import pytest
 
 from contributors.client import Coalition
-from contributors.demo.parties import BIN, answers, free_ports, run
+from contributors.demo.parties import BIN, answers, run
 from contributors.home import Home, Identity
 from contributors.packing import Packed, pack_dataset
 from protos.transport.enrolment import enrol
 from tests import postgres, s3
 from tests.contributors.served import dataset
+from tests.dashboards.conftest import free_ports
 from trust.audit import Audit, verify_log
 from trust.errors import NotFound, Problem, Unavailable
 from trust.invitations import Invitation
@@ -113,9 +115,10 @@ class Cluster:
 
     def leader(self) -> str:
         """The name of the process that leads, by its address; empty while there is none."""
-        with psycopg.connect(self.database) as connection:
+        with psycopg.connect(self.database) as connection, suppress(psycopg.errors.UndefinedTable):
             row = connection.execute("SELECT address FROM ledger_leader").fetchone()
-        return next((name for name, port in self.ports.items() if row and row[0] == f"127.0.0.1:{port}"), "")
+            return next((name for name, port in self.ports.items() if row and row[0] == f"127.0.0.1:{port}"), "")
+        return ""
 
     def client(self, *names: str) -> Coalition:
         """Connected to one process, or to whichever of several answers."""
