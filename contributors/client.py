@@ -34,10 +34,11 @@ from protos.transport.channel import connect
 from protos.transport.errors import from_rpc_error
 from protos.transport.renewal import is_due
 from trust.digests import CHUNK, Digest
-from trust.errors import Unavailable
+from trust.errors import Conflict, Unavailable
 
 DEADLINE = 60.0
-COMMIT_DEADLINE = 600.0  # screening reads the whole submission
+COMMIT_DEADLINE = 600.0
+SCREENING_PAUSE = 1.0  # seconds between two questions how far it is
 UPLOAD_DEADLINE = 3600.0
 WATCH_DEADLINE = 900.0  # a watch that is longer is taken up again
 PAUSES = (0.5, 1, 2, 4, 8, 8, 8)  # seconds between attempts: a hub that restarts is away for half a minute or less
@@ -45,6 +46,8 @@ PAUSES = (0.5, 1, 2, 4, 8, 8, 8)  # seconds between attempts: a hub that restart
 Answer = TypeVar("Answer")
 Advance = Callable[[int], None]
 """Called with the number of bytes that just went by."""
+Watch = Callable[[int, int], None]
+"""Called with the rows that were screened, and how many there are."""
 
 
 class Coalition:
@@ -152,18 +155,22 @@ class Coalition:
     # --- submissions -------------------------------------------------------------------------------------------------
 
     def submit(
-        self, statement: common_pb2.SignedStatement, files: Mapping[str, Path], advance: Advance
+        self,
+        statement: common_pb2.SignedStatement,
+        files: Mapping[str, Path],
+        advance: Advance,
+        watch: Watch = lambda rows, total: None,
     ) -> submissions_pb2.Submission:
-        """Open, upload what the hub lacks (resuming after cuts), commit. `files` maps digests to paths."""
+        """Open, upload what the hub lacks (resuming after cuts), commit, wait for screening. `files` maps digests to paths."""
         if "," in self.identity.address:  # one of the hub's processes is away, another answers
             _persist(lambda: _call(self._submissions.Open, statement))
         else:
             _call(self._submissions.Open, statement)  # what cannot be opened, or reached at all, is said at once
         meter = _Meter(advance)
-        return _persist(lambda: self._submit(statement, files, meter.restart()))
+        return _persist(lambda: self._submit(statement, files, meter.restart(), watch))
 
     def _submit(
-        self, statement: common_pb2.SignedStatement, files: Mapping[str, Path], advance: Advance
+        self, statement: common_pb2.SignedStatement, files: Mapping[str, Path], advance: Advance, watch: Watch
     ) -> submissions_pb2.Submission:
         opened = _call(self._submissions.Open, statement)
         if opened.HasField("existing"):
@@ -174,7 +181,20 @@ class Coalition:
                 self._upload(opened.id, digest, missing[digest], path, advance)
             else:
                 advance(path.stat().st_size)
-        return _call(self._submissions.Commit, common_pb2.ById(id=opened.id), COMMIT_DEADLINE)
+        return self._screened(_call(self._submissions.Commit, common_pb2.ById(id=opened.id), COMMIT_DEADLINE), watch)
+
+    def _screened(self, found: submissions_pb2.Submission, watch: Watch) -> submissions_pb2.Submission:
+        """Wait until the hub has screened it. Raises `Conflict` with the reasons when it was rejected."""
+        while found.state == "screening":
+            watch(found.screened_rows, found.rows)
+            time.sleep(SCREENING_PAUSE)
+            found = self.submission(found.id)
+        if found.state == "accepted":
+            return found
+        reasons = [finding.message for finding in found.findings if finding.severity == "reject"]
+        if found.state == "rejected":
+            raise Conflict(f"{found.id} was rejected: " + " ".join(reasons))
+        raise Unavailable(f"The screening of {found.id} was interrupted.", "Submit it again; nothing is sent twice.")
 
     def submissions(self, kind: str) -> list[submissions_pb2.Submission]:
         request = submissions_pb2.ListSubmissionsRequest(kind=kind)

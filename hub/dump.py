@@ -23,6 +23,7 @@ NOT_FACTS = {
     "rounds_site": "sites register their keys whenever they start",
     "submission_draft": "a submission that was not accepted; it is opened again",
     "submission_finding": "what screening said to the submitter",
+    "submission_screening": "how often a member had something screened today",
     "submission_uploaded": "files shown for an open submission",
     "training_attempt": "where the work on a run stands; it is taken up again from the last checkpoint",
 }

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -48,6 +49,9 @@ from hub.rounds.supervisor import Supervisor
 from hub.settings import Settings
 from hub.submissions import catalogue
 from hub.submissions import projection as submissions_projection
+from hub.submissions.examination import Examination
+from hub.submissions.intake import Intake
+from hub.submissions.screening.screener import Screener
 from hub.submissions.service import SubmissionsService
 from hub.training import projection as training_projection
 from hub.training.scheduler import Scheduler
@@ -154,15 +158,22 @@ async def _serve(settings: Settings) -> None:
         settings=settings, database=base.database, blobs=base.blobs, journal=base.journal, progress=base.progress
     )
     evaluator = Evaluator(settings=settings, database=base.database, blobs=base.blobs, journal=base.journal)
-    main = _main_server(base, roles, scheduler, supervisor, evaluator)
+    screener = Screener(settings.screening_dir)
+    examination = Examination(base.database, base.blobs, screener, settings.screening)
+    intake = Intake(base.database, base.blobs, base.journal, examination)
+    main = _main_server(base, roles, intake, scheduler, supervisor, evaluator)
     enrolment = _enrolment_server(base)
     await main.start()
     await enrolment.start()
     _log.info("hub %s serves on %s:%d", settings.name, settings.bind, settings.port)
     try:
-        await _until_stopped([_work(base, [scheduler.run, supervisor.run, evaluator.run])], failed)
+        await _until_stopped(
+            [_work(base, [partial(asyncio.to_thread, intake.resume), scheduler.run, supervisor.run, evaluator.run])],
+            failed,
+        )
     finally:
         await asyncio.gather(main.stop(GRACE), enrolment.stop(GRACE))
+        screener.stop()
         await asyncio.to_thread(base.journal.stop)
         base.database.close()
         base.blobs.close()
@@ -171,7 +182,7 @@ async def _serve(settings: Settings) -> None:
     base.fuse.check()
 
 
-async def _work(base: Foundation, loops: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
+async def _work(base: Foundation, loops: Sequence[Callable[[], Coroutine[Any, Any, Any]]]) -> None:
     """Run the loops: at once when alone, else from the day on that this process leads. Until then, follow."""
     if base.election is not None:
         while not await asyncio.to_thread(_stand, base.election):
@@ -214,11 +225,11 @@ async def _until_stopped(loops: Sequence[Any], failed: asyncio.Event) -> None:
 
 
 def _main_server(
-    base: Foundation, roles: Roles, scheduler: Scheduler, supervisor: Supervisor, evaluator: Evaluator
+    base: Foundation, roles: Roles, intake: Intake, scheduler: Scheduler, supervisor: Supervisor, evaluator: Evaluator
 ) -> grpc.aio.Server:
     interceptors = [*_forwarding(base, dial_main), Access(base.settings.name, roles)]
     server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
-    _add_rooms(server, base, scheduler, supervisor, evaluator)
+    _add_rooms(server, base, intake, scheduler, supervisor, evaluator)
     names = [f"coalition.v1.{service}" for service in ALLOWED]
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
@@ -230,7 +241,12 @@ def _main_server(
 
 
 def _add_rooms(
-    server: grpc.aio.Server, base: Foundation, scheduler: Scheduler, supervisor: Supervisor, evaluator: Evaluator
+    server: grpc.aio.Server,
+    base: Foundation,
+    intake: Intake,
+    scheduler: Scheduler,
+    supervisor: Supervisor,
+    evaluator: Evaluator,
 ) -> None:
     database, blobs, journal, progress = base.database, base.blobs, base.journal, base.progress
     tallies = (catalogue.tally, registry.tally)
@@ -238,7 +254,7 @@ def _add_rooms(
     members_pb2_grpc.add_MembersServicer_to_server(members, server)
     ledger_pb2_grpc.add_LedgerServicer_to_server(LedgerService(database, base.log, journal), server)
     ledger_pb2_grpc.add_BlobsServicer_to_server(BlobsService(database, blobs), server)
-    submissions_pb2_grpc.add_SubmissionsServicer_to_server(SubmissionsService(database, blobs, journal), server)
+    submissions_pb2_grpc.add_SubmissionsServicer_to_server(SubmissionsService(database, journal, intake), server)
     training_pb2_grpc.add_TrainingServicer_to_server(
         TrainingService(database=database, journal=journal, progress=progress, scheduler=scheduler), server
     )

@@ -6,7 +6,7 @@ import json
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints
 
@@ -20,6 +20,15 @@ _LAYER = "(namespaces|network|landlock|seccomp|limits|cgroup)"
 Demand = Annotated[str, StringConstraints(pattern=rf"^{_LAYER}(\|{_LAYER})*$")]
 """A layer of the sandbox that must stand, or several of which one must; see hub/evaluation/sandbox/layers.py."""
 SANDBOX: tuple[Demand, ...] = ("namespaces|landlock", "network|seccomp", "seccomp", "limits")
+
+
+class ScreeningPolicy(Document):
+    """`[screening]` of `hub.toml`: how bad a finding is. Personal data and overlaps warn unless the coalition says otherwise."""
+
+    personal_data: Literal["warning", "reject"] = "warning"
+    secrets: Literal["warning", "reject"] = "reject"
+    contamination: Literal["warning", "reject"] = "warning"
+    tries_per_day: int = Field(default=200, ge=1)
 
 
 class Listening(Document):
@@ -41,6 +50,7 @@ class Listening(Document):
     sandbox: tuple[Demand, ...] = SANDBOX
     sandbox_memory: int = Field(default=0, ge=0)
     certificate_days: float = Field(default=7.0, gt=0, le=90)
+    screening: ScreeningPolicy = ScreeningPolicy()
 
 
 class Settings(Listening):
@@ -69,7 +79,7 @@ class Settings(Listening):
         path = self.directory / FILE
         if path.exists():
             raise Conflict(f"{self.directory} holds a hub already.", "Serve it, or choose another directory.")
-        values = self.model_dump(exclude={"directory", "reached_at"})
+        values = self.model_dump(exclude={"directory", "reached_at", "screening"})
         text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
         write_atomic(path, text.encode())
 
@@ -137,6 +147,10 @@ class Settings(Listening):
     @property
     def ledger_dir(self) -> Path:
         return self.directory / "ledger"
+
+    @property
+    def screening_dir(self) -> Path:
+        return self.directory / "screening"
 
     @property
     def campaigns_dir(self) -> Path:

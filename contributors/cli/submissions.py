@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 data = typer.Typer(no_args_is_help=True, help="Domain datasets: submit, list, show.")
 suite = typer.Typer(no_args_is_help=True, help="Evaluation suites: submit, list, show.")
 
+_STYLES = {"warning": "yellow", "reject": "bold red"}
 Source = Annotated[Path, typer.Argument(help="A file, or a folder of files.")]
 Identifier = Annotated[str, typer.Argument(help="As the list shows it, for example data-1a2b3c4d5e6f.")]
 Visibility = Annotated[str, typer.Option(help="Who may read it: hub (you, the hub and its nodes) or members.")]
@@ -133,7 +134,7 @@ def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> N
 
     statement = hub.sign(manifest)
     with transfer("sending", packed.size) as advance:
-        accepted = hub.submit(statement, packed.paths, advance)
+        accepted = hub.submit(statement, packed.paths, advance, _watch)
     receipt = keep_receipt(hub.home, accepted.id, accepted.receipt, statement.envelope)
     if as_json:
         print_json(as_dict(accepted))
@@ -143,6 +144,10 @@ def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> N
         if finding.severity != "info":
             say(f"{finding.severity}: {finding.message}")
     say(f"Receipt: {receipt}")
+
+
+def _watch(rows: int, total: int) -> None:
+    say(f"Screening: {rows} of {total} rows", to=err)
 
 
 def _list(kind: str, as_json: bool) -> None:
@@ -183,8 +188,20 @@ def _show(kind: str, identifier: str, as_json: bool) -> None:
         ]
     )
     print_table(["file", ">size", "digest"], [(f.path, size(f.size), f.digest) for f in found.files], "")
+    _report(found)
+
+
+def _report(found: submissions_pb2.Submission) -> None:
+    """What screening found; for the submission's owner and the core team."""
+    if found.state == "screening":
+        _watch(found.screened_rows, found.rows)
+    if found.findings:
+        say("")
+        say(("Screening", "bold"))
     for finding in found.findings:
-        say(f"{finding.rule} ({finding.severity}): {finding.message}")
+        say((f"{finding.severity:8}", _STYLES.get(finding.severity, "")), f"{finding.rule}: {finding.message}")
+        for example in finding.examples:
+            say(f"         {example}")
 
 
 def _content(found: submissions_pb2.Submission) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
-from typing import cast
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 from sqlmodel import col, delete, select
 
@@ -12,19 +15,22 @@ from hub.blobs import BlobStore, Incoming
 from hub.database import Database
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Entry, Journal
-from hub.submissions import catalogue, screening
-from hub.submissions.screening import Finding
-from hub.submissions.tables import DraftRow, FindingRow, UploadedRow
+from hub.submissions.examination import Examination
+from hub.submissions.screening.findings import Finding, Severity, rejected
+from hub.submissions.tables import DraftRow, FindingRow, ScreeningRow, UploadedRow
 from hub.vault import Sealing
 from protos.documents import statements
 from protos.documents.base import FileEntry, now
 from protos.documents.statements import Claimed
 from protos.documents.submissions import Dataset, Suite
+from protos.documents.suite_files import read_suite
 from trust.digests import Digest
-from trust.errors import Conflict, Invalid, NotFound
+from trust.errors import Conflict, Invalid, NotFound, Problem, Unavailable
 
 MAX_FILE = 1 << 40
 MAX_DRAFTS = 20
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -54,8 +60,11 @@ class Draft:
 class Intake:
     """Blocking; the service calls it in threads."""
 
-    def __init__(self, database: Database, blobs: BlobStore, journal: Journal) -> None:
+    def __init__(self, database: Database, blobs: BlobStore, journal: Journal, examination: Examination) -> None:
         self._database, self._blobs, self._journal = database, blobs, journal
+        self._examination = examination
+        self._going: dict[str, Future[Entry]] = {}
+        self._lock = threading.Lock()
 
     def open(self, envelope: bytes, member: str) -> Draft | Entry:
         """Verify a manifest and remember it; the entry, if the very same submission was recorded before."""
@@ -114,19 +123,142 @@ class Intake:
         return Draft(row.id, row.state, statements.read(row.envelope), row.envelope)
 
     def commit(self, draft: Draft) -> Entry:
-        """Screen and record. Raises `Conflict` with the reasons of a rejection; idempotent."""
+        """Screen and record, and wait for it. Raises `Conflict` with the reasons of a rejection; idempotent."""
+        return self.start(draft).result()
+
+    def start(self, draft: Draft) -> Future[Entry]:
+        """Begin to screen; what is accepted is recorded. The entry to come, or what `commit` raises.
+
+        Raises `Conflict` at once while files are missing, and when the member has used up its tries for the day.
+        """
+        done: Future[Entry] = Future()
         if entry := self._journal.find(draft.claimed.payload):
-            return entry
+            done.set_result(entry)
+            return done
         if missing := self.missing(draft):
             raise Conflict(f"{len(missing)} files of {draft.id} are still missing.", "Upload them first.")
-        findings = self._screen(draft.claim)
-        refused = screening.rejected(findings)
-        self._keep(draft, findings, "rejected" if refused else "open")
-        if refused:
-            raise Conflict(f"{draft.id} was rejected: " + " ".join(finding.message for finding in refused))
-        entry = self._journal.record(draft.envelope, draft.claim.signer)
-        self._keep(draft, findings, "accepted")
-        return entry
+        with self._lock:
+            if going := self._going.get(draft.id):
+                return going
+            self._count_try(draft)
+            self._going[draft.id] = done
+        self._begin(draft, done)
+        return done
+
+    def resume(self) -> list[Future[Any]]:
+        """Go on with what was being screened when the hub stopped; screen again what the index of duplicates lacks.
+
+        Answers at once, with what is then under way.
+        """
+        under_way: list[Future[Any]] = []
+        with self._database.session() as session:
+            rows = session.exec(select(DraftRow).where(DraftRow.state == "screening")).all()
+        for row in rows:
+            draft, done = Draft(row.id, row.state, statements.read(row.envelope), row.envelope), Future[Entry]()
+            with self._lock:
+                self._going[draft.id] = done
+            self._begin(draft, done)
+            under_way.append(done)
+        for dataset in self._examination.unknown():
+            entry = self._journal.find(dataset.payload)
+            if entry is not None:
+                under_way.append(self._rescreen(entry.id, cast(Dataset, entry.claim)))
+        return under_way
+
+    def screened_rows(self, draft: Draft) -> int:
+        """How far the screening of a draft is."""
+        return self._examination.rows(draft.id)
+
+    def _begin(self, draft: Draft, done: Future[Entry]) -> None:
+        try:
+            found = self._examination.begin(draft.id, draft.claim)
+        except Problem as problem:
+            self._end(draft, done, problem)
+            return
+        found.add_done_callback(lambda future: self._conclude(draft, future, done))
+
+    def _conclude(self, draft: Draft, found: Future[list[Finding]], done: Future[Entry]) -> None:
+        """Record or refuse what was screened, in the screener's thread: nothing may be raised here."""
+        try:
+            findings = found.result()
+            if refused := rejected(findings):
+                self._keep(draft, findings, "rejected")
+                self._examination.forget(draft.id)
+                raise Conflict(f"{draft.id} was rejected: " + " ".join(finding.message for finding in refused))
+            self._keep(draft, findings, "screening")
+            entry = self._record(draft, findings)
+            self._keep(draft, findings, "accepted")
+        except Exception as error:
+            self._end(draft, done, error)
+            return
+        try:
+            self._examination.remember(draft.id)
+        except (Problem, OSError) as error:  # a cache: made again at the next start
+            _log.warning("the screening index was not written: %s", error)
+        self._end(draft, done, entry)
+
+    def _record(self, draft: Draft, findings: list[Finding]) -> Entry:
+        """What the ledger refuses (a name that is taken, say) is a reason like the others."""
+        try:
+            return self._journal.record(draft.envelope, draft.claim.signer)
+        except Unavailable:
+            raise
+        except Problem as problem:
+            reason = Finding(rule="ledger", severity="reject", message=problem.diagnostics())
+            self._keep(draft, [*findings, reason], "rejected")
+            self._examination.forget(draft.id)
+            raise
+
+    def _end(self, draft: Draft, done: Future[Entry], outcome: Entry | Exception) -> None:
+        with self._lock:
+            self._going.pop(draft.id, None)
+        if isinstance(outcome, Entry):
+            done.set_result(outcome)
+            return
+        if not isinstance(outcome, Problem):
+            _log.error("the screening of %s failed", draft.id, exc_info=outcome)
+            outcome = Unavailable(f"The hub met an error of its own while it screened {draft.id}.", "Commit it again.")
+        self._reopen(draft)
+        done.set_exception(outcome)
+
+    def _reopen(self, draft: Draft) -> None:
+        """A draft that was neither accepted nor rejected can be committed again."""
+        with self._database.session(writing=True) as session:
+            row = session.get(DraftRow, draft.id)
+            if row is not None and row.state == "screening":
+                row.state = "open"
+                session.add(row)
+
+    def _rescreen(self, identifier: str, claim: Dataset) -> Future[list[Finding]]:
+        """Screen what was accepted before; nothing but its findings and the index change."""
+        done: Future[list[Finding]] = Future()
+
+        def conclude(found: Future[list[Finding]]) -> None:
+            try:
+                self._write_findings(identifier, found.result())
+                self._examination.remember(identifier)
+                done.set_result(found.result())
+            except Exception as error:
+                _log.warning("%s was not screened again: %s", identifier, error)
+                done.set_exception(error)
+
+        self._examination.begin(identifier, claim).add_done_callback(conclude)
+        return done
+
+    def _count_try(self, draft: Draft) -> None:
+        """Findings tell a little about what the hub holds: nobody may ask without end."""
+        since = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        member, allowed = draft.claim.signer, self._examination.policy.tries_per_day
+        with self._database.session(writing=True) as session:
+            session.exec(delete(ScreeningRow).where(col(ScreeningRow.started_at) < since))
+            tries = session.exec(select(ScreeningRow.id).where(ScreeningRow.member == member)).all()
+            if len(tries) >= allowed:
+                raise Conflict(f"You had {len(tries)} submissions screened within a day.", "Commit it tomorrow.")
+            session.add(ScreeningRow(member=member, started_at=now()))
+            row = session.get(DraftRow, draft.id)
+            if row is not None:
+                row.state = "screening"
+                session.add(row)
 
     def drafts(self, member: str) -> list[Draft]:
         """A member's open and rejected submissions."""
@@ -137,43 +269,24 @@ class Intake:
 
     def findings(self, identifier: str) -> list[Finding]:
         with self._database.session() as session:
-            rows = session.exec(select(FindingRow).where(FindingRow.submission == identifier)).all()
-        return [Finding(row.rule, _severity(row.severity), row.message) for row in rows]
+            rows = session.exec(
+                select(FindingRow).where(FindingRow.submission == identifier).order_by(col(FindingRow.id))
+            ).all()
+        return [
+            Finding(
+                rule=row.rule,
+                severity=_severity(row.severity),
+                message=row.message,
+                count=row.count,
+                total=row.total,
+                examples=tuple(row.examples),
+            )
+            for row in rows
+        ]
 
     def suite_tasks(self, files: tuple[FileEntry, ...]) -> list[str]:
         """The names of an accepted suite's tasks."""
-        return [task.name for task in screening.read_suite(self._paths(files)).tasks]
-
-    def _screen(self, claim: Dataset | Suite) -> list[Finding]:
-        paths = self._paths(claim.files)
-        if isinstance(claim, Dataset):
-            return screening.screen_dataset(claim, paths, self._suite_passages())
-        return screening.screen_suite(claim.licence, paths, self._dataset_passages())[0]
-
-    def _suite_passages(self) -> frozenset[bytes]:
-        found: set[bytes] = set()
-        with self._database.session() as session:
-            suites = catalogue.suites(session)
-        for suite in suites:
-            files = self._paths(suite.files)
-            for task in screening.read_suite(files).tasks:
-                for row in screening.suite_rows(task, files[task.data]):
-                    for text in screening.strings(row):
-                        found |= screening.passages(text)
-        return frozenset(found)
-
-    def _dataset_passages(self) -> frozenset[bytes]:
-        with self._database.session() as session:
-            datasets = catalogue.datasets(session)
-        found: set[bytes] = set()
-        for dataset in datasets:
-            shards = [(file, self._blobs.path(Digest(file.digest))) for file in dataset.files if file.rows]
-            for text in screening.dataset_texts(shards):
-                found |= screening.passages(text)
-        return frozenset(found)
-
-    def _paths(self, files: tuple[FileEntry, ...]) -> dict[str, Path]:
-        return {file.path: self._blobs.path(Digest(file.digest)) for file in files}
+        return [task.name for task in read_suite(self._examination.suite_files(files)).tasks]
 
     def _keep(self, draft: Draft, findings: list[Finding], state: str) -> None:
         with self._database.session(writing=True) as session:
@@ -181,10 +294,14 @@ class Intake:
             if row is not None:
                 row.state = state
                 session.add(row)
-            session.exec(delete(FindingRow).where(col(FindingRow.submission) == draft.id))
-            session.add_all(
-                FindingRow(submission=draft.id, rule=f.rule, severity=f.severity, message=f.message) for f in findings
-            )
+        self._write_findings(draft.id, findings)
+
+    def _write_findings(self, identifier: str, findings: list[Finding]) -> None:
+        with self._database.session(writing=True) as session:
+            session.exec(delete(FindingRow).where(col(FindingRow.submission) == identifier))
+            for finding in findings:
+                values = finding.model_dump(exclude={"examples"})
+                session.add(FindingRow(submission=identifier, examples=list(finding.examples), **values))
 
     def _check_space(self, claim: Dataset | Suite) -> None:
         size = sum(file.size for file in claim.files)
@@ -200,5 +317,5 @@ def _check_files(claim: Dataset | Suite) -> None:
         raise Invalid(f"{large[0]} is empty or larger than {MAX_FILE} bytes.", field="files")
 
 
-def _severity(text: str) -> screening.Severity:
+def _severity(text: str) -> Severity:
     return "reject" if text == "reject" else "warning" if text == "warning" else "info"

@@ -9,11 +9,10 @@ from typing import Any
 from sqlmodel import col, select
 
 from hub.access import Caller, caller
-from hub.blobs import BlobStore
 from hub.database import Database
 from hub.ledger.journal import Entry, Journal
 from hub.submissions.intake import Draft, Intake
-from hub.submissions.screening import Finding
+from hub.submissions.screening.findings import Finding
 from hub.submissions.tables import SubmissionRow
 from protos.coalition.v1 import common_pb2, submissions_pb2, submissions_pb2_grpc
 from protos.documents.base import FileEntry
@@ -22,14 +21,14 @@ from trust.digests import parse_digest
 from trust.errors import Invalid, NotFound
 
 MAX_CHUNK = 1 << 20
+PATIENCE = 8.0  # seconds that a commit waits for screening before it answers that it goes on
 
 
 class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
     """Open, upload, commit; list and show."""
 
-    def __init__(self, database: Database, blobs: BlobStore, journal: Journal) -> None:
-        self._database, self._journal = database, journal
-        self._intake = Intake(database, blobs, journal)
+    def __init__(self, database: Database, journal: Journal, intake: Intake) -> None:
+        self._database, self._journal, self._intake = database, journal, intake
 
     async def Open(self, request: common_pb2.SignedStatement, context: Any) -> submissions_pb2.OpenResponse:
         opened = await asyncio.to_thread(self._intake.open, request.envelope, caller().id)
@@ -60,8 +59,12 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
     async def Commit(self, request: common_pb2.ById, context: Any) -> submissions_pb2.Submission:
         who = caller()
         draft = await asyncio.to_thread(self._intake.draft, request.id, who.id)
-        entry = await asyncio.to_thread(self._intake.commit, draft)
-        return await asyncio.to_thread(self._stored, entry.id, who)
+        recorded = asyncio.wrap_future(await asyncio.to_thread(self._intake.start, draft))
+        await asyncio.wait({recorded}, timeout=PATIENCE)  # leaves it running
+        if not recorded.done():
+            recorded.add_done_callback(lambda future: future.exception())  # nobody waits for it any more
+            return await asyncio.to_thread(self._show, draft.id, who)
+        return await asyncio.to_thread(self._stored, recorded.result().id, who)
 
     async def ListSubmissions(
         self, request: submissions_pb2.ListSubmissionsRequest, context: Any
@@ -89,7 +92,9 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
         except NotFound:
             for draft in self._intake.drafts(who.id):
                 if draft.id == identifier:
-                    return _draft(draft, self._intake.findings(identifier))
+                    found = _draft(draft, self._intake.findings(identifier))
+                    found.screened_rows = self._intake.screened_rows(draft)
+                    return found
             raise
 
     def _stored(self, identifier: str, who: Caller) -> submissions_pb2.Submission:
@@ -114,7 +119,7 @@ def _data(chunk: submissions_pb2.UploadChunk) -> bytes:
 
 
 def _findings(findings: Sequence[Finding]) -> list[submissions_pb2.Finding]:
-    return [submissions_pb2.Finding(rule=f.rule, severity=f.severity, message=f.message) for f in findings]
+    return [submissions_pb2.Finding(**finding.model_dump()) for finding in findings]
 
 
 def _files(files: Sequence[FileEntry]) -> list[common_pb2.File]:

@@ -30,7 +30,7 @@ class SubmissionRow(SQLModel, table=True):
 
 
 class DraftRow(SQLModel, table=True):
-    """An opened submission: its signed manifest, and what screening found if it was rejected."""
+    """An opened submission: its signed manifest, and how far it came: open, screening, rejected or accepted."""
 
     __tablename__ = "submission_draft"
 
@@ -60,3 +60,16 @@ class FindingRow(SQLModel, table=True):
     rule: str
     severity: str
     message: str
+    count: int = Field(default=0, sa_type=BigInteger)
+    total: int = Field(default=0, sa_type=BigInteger)
+    examples: list[Any] = Field(default_factory=list, sa_column=Column(JSON, nullable=False))
+
+
+class ScreeningRow(SQLModel, table=True):
+    """One screening that a member asked for, so that nobody asks without end; rows older than a day go."""
+
+    __tablename__ = "submission_screening"
+
+    id: int | None = Field(default=None, primary_key=True)
+    member: str = Field(index=True)
+    started_at: str

@@ -20,6 +20,10 @@ from hub.members.service import MembersService
 from hub.models.releases import Releases
 from hub.models.service import ModelsService, ReleasesService
 from hub.submissions import catalogue
+from hub.submissions.examination import Examination
+from hub.submissions.intake import Intake
+from hub.submissions.screening.screener import Screener
+from hub.submissions.screening.worker import screen
 from hub.submissions.service import SubmissionsService
 from protos.coalition.v1 import ledger_pb2_grpc, members_pb2_grpc, models_pb2_grpc, submissions_pb2_grpc
 from protos.documents.submissions import Dataset
@@ -80,7 +84,9 @@ class Hub:
         members_pb2_grpc.add_MembersServicer_to_server(members, server)
         ledger_pb2_grpc.add_LedgerServicer_to_server(LedgerService(database, self.base.log, journal), server)
         ledger_pb2_grpc.add_BlobsServicer_to_server(BlobsService(database, blobs), server)
-        submissions_pb2_grpc.add_SubmissionsServicer_to_server(SubmissionsService(database, blobs, journal), server)
+        screener = Screener(self._directory / "screening", run=screen)
+        intake = Intake(database, blobs, journal, Examination(database, blobs, screener))
+        submissions_pb2_grpc.add_SubmissionsServicer_to_server(SubmissionsService(database, journal, intake), server)
         models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(database=database, journal=journal), server)
         releases = Releases(database=database, blobs=blobs, journal=journal, scores_of=lambda session, model: [])
         models_pb2_grpc.add_ReleasesServicer_to_server(

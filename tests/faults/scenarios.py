@@ -6,6 +6,7 @@ Everything that a member signs is signed while preparing, so that a retry sends 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,10 @@ from hub.ledger.journal import Entry
 from hub.models.releases import Releases
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
+from hub.submissions.examination import Examination
 from hub.submissions.intake import Draft, Intake
+from hub.submissions.screening.screener import Screener
+from hub.submissions.screening.worker import screen
 from protos.documents.base import Claim, FileEntry
 from protos.documents.members import Member
 from protos.documents.models import DataUsed, Model, Release
@@ -61,7 +65,12 @@ def open_hub(directory: Path) -> Hub:
 
 def submission(hub: Hub) -> Iterator[Ack]:
     """A dataset of two files, from the manifest to the receipt; what came already is not sent again."""
-    intake = Intake(hub.base.database, hub.base.blobs, hub.base.journal)
+    with tempfile.TemporaryDirectory() as folder:  # screening keeps nothing that must survive
+        examination = Examination(hub.base.database, hub.base.blobs, Screener(Path(folder), run=screen))
+        yield from _submission(hub, Intake(hub.base.database, hub.base.blobs, hub.base.journal, examination))
+
+
+def _submission(hub: Hub, intake: Intake) -> Iterator[Ack]:
     opened = intake.open((hub.prepared / "dataset").read_bytes(), MEMBER)
     if isinstance(opened, Draft):
         bodies = {digest_bytes(shard(number)): shard(number) for number in (1, 2)}

@@ -184,6 +184,7 @@ class Submission(_message.Message):
     VISIBILITY_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    SCREENED_ROWS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _builtins.str
     name: _builtins.str
@@ -191,12 +192,14 @@ class Submission(_message.Message):
     licence: _builtins.str
     member: _builtins.str
     state: _builtins.str
-    """"open", "accepted", "rejected" """
+    """"open", "screening", "accepted", "rejected" """
     rows: _builtins.int
     size: _builtins.int
     recorded_at: _builtins.str
     visibility: _builtins.str
     version: _builtins.str
+    screened_rows: _builtins.int
+    """While it is screened: rows that were looked at."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
@@ -224,10 +227,11 @@ class Submission(_message.Message):
         visibility: _builtins.str = ...,
         version: _builtins.str = ...,
         tasks: _abc.Iterable[_builtins.str] | None = ...,
+        screened_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "files", b"files", "findings", b"findings", "id", b"id", "kind", b"kind", "licence", b"licence", "member", b"member", "name", b"name", "receipt", b"receipt", "recorded_at", b"recorded_at", "rows", b"rows", "size", b"size", "state", b"state", "tasks", b"tasks", "version", b"version", "visibility", b"visibility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "files", b"files", "findings", b"findings", "id", b"id", "kind", b"kind", "licence", b"licence", "member", b"member", "name", b"name", "receipt", b"receipt", "recorded_at", b"recorded_at", "rows", b"rows", "screened_rows", b"screened_rows", "size", b"size", "state", b"state", "tasks", b"tasks", "version", b"version", "visibility", b"visibility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,20 +246,33 @@ class Finding(_message.Message):
     RULE_FIELD_NUMBER: _builtins.int
     SEVERITY_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    EXAMPLES_FIELD_NUMBER: _builtins.int
     rule: _builtins.str
     severity: _builtins.str
     """"info", "warning", "reject" """
     message: _builtins.str
+    count: _builtins.int
+    """Rows that it concerns, of so many; 0 where the rule does not count, or may not say."""
+    total: _builtins.int
+    @_builtins.property
+    def examples(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Places in the submitter's own data; of values only their shape."""
+
     def __init__(
         self,
         *,
         rule: _builtins.str = ...,
         severity: _builtins.str = ...,
         message: _builtins.str = ...,
+        count: _builtins.int = ...,
+        total: _builtins.int = ...,
+        examples: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "rule", b"rule", "severity", b"severity"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "examples", b"examples", "message", b"message", "rule", b"rule", "severity", b"severity", "total", b"total"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

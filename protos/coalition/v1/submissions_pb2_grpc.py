@@ -82,7 +82,8 @@ class SubmissionsServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Commit(self, request, context):
-        """Screens, then records. Idempotent. A rejected submission answers FAILED_PRECONDITION with its reasons.
+        """Screens, then records. Idempotent. A rejected submission answers FAILED_PRECONDITION with its reasons. One that takes longer
+        than a few seconds answers with the state "screening": ask GetSubmission until it is another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

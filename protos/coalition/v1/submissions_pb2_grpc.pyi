@@ -39,7 +39,9 @@ class SubmissionsStub:
     Upload: _grpc.StreamUnaryMultiCallable[_submissions_pb2.UploadChunk, _submissions_pb2.UploadResponse]
     """One file; hashed while written, appears atomically when complete. Cut connections resume at the offset that Open returns."""
     Commit: _grpc.UnaryUnaryMultiCallable[_common_pb2.ById, _submissions_pb2.Submission]
-    """Screens, then records. Idempotent. A rejected submission answers FAILED_PRECONDITION with its reasons."""
+    """Screens, then records. Idempotent. A rejected submission answers FAILED_PRECONDITION with its reasons. One that takes longer
+    than a few seconds answers with the state "screening": ask GetSubmission until it is another.
+    """
     ListSubmissions: _grpc.UnaryUnaryMultiCallable[_submissions_pb2.ListSubmissionsRequest, _submissions_pb2.ListSubmissionsResponse]
     GetSubmission: _grpc.UnaryUnaryMultiCallable[_common_pb2.ById, _submissions_pb2.Submission]
 
@@ -53,7 +55,9 @@ class SubmissionsAsyncStub(SubmissionsStub):
     Upload: _aio.StreamUnaryMultiCallable[_submissions_pb2.UploadChunk, _submissions_pb2.UploadResponse]  # type: ignore[assignment]
     """One file; hashed while written, appears atomically when complete. Cut connections resume at the offset that Open returns."""
     Commit: _aio.UnaryUnaryMultiCallable[_common_pb2.ById, _submissions_pb2.Submission]  # type: ignore[assignment]
-    """Screens, then records. Idempotent. A rejected submission answers FAILED_PRECONDITION with its reasons."""
+    """Screens, then records. Idempotent. A rejected submission answers FAILED_PRECONDITION with its reasons. One that takes longer
+    than a few seconds answers with the state "screening": ask GetSubmission until it is another.
+    """
     ListSubmissions: _aio.UnaryUnaryMultiCallable[_submissions_pb2.ListSubmissionsRequest, _submissions_pb2.ListSubmissionsResponse]  # type: ignore[assignment]
     GetSubmission: _aio.UnaryUnaryMultiCallable[_common_pb2.ById, _submissions_pb2.Submission]  # type: ignore[assignment]
 
@@ -82,7 +86,9 @@ class SubmissionsServicer(metaclass=_abc_1.ABCMeta):
         request: _common_pb2.ById,
         context: _ServicerContext,
     ) -> _typing.Union[_submissions_pb2.Submission, _abc.Awaitable[_submissions_pb2.Submission]]:
-        """Screens, then records. Idempotent. A rejected submission answers FAILED_PRECONDITION with its reasons."""
+        """Screens, then records. Idempotent. A rejected submission answers FAILED_PRECONDITION with its reasons. One that takes longer
+        than a few seconds answers with the state "screening": ask GetSubmission until it is another.
+        """
 
     @_abc_1.abstractmethod
     def ListSubmissions(

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlmodel import delete
 
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Entry
+from hub.settings import ScreeningPolicy
+from hub.submissions.examination import Examination
 from hub.submissions.intake import Draft, Intake
+from hub.submissions.screening.datasets import Advance
+from hub.submissions.screening.findings import Finding
+from hub.submissions.screening.jobs import Job
+from hub.submissions.screening.screener import Screener
+from hub.submissions.screening.worker import screen
+from hub.submissions.tables import FindingRow
 from protos.documents.base import FileEntry
 from protos.documents.statements import sign
 from protos.documents.submissions import Dataset, DatasetFile, Suite
@@ -40,10 +51,12 @@ def manifest(signer: str, shard: bytes = SHARD, rows: int = 5, **changes: object
 
 
 @pytest.fixture
-def intake(base: Base) -> Intake:
+def intake(base: Base, tmp_path: Path) -> Iterator[Intake]:
     base.enrol("law-institute")
     base.enrol("university")
-    return Intake(base.database, base.blobs, base.journal)
+    screener = Screener(tmp_path / "screening", run=screen)
+    yield Intake(base.database, base.blobs, base.journal, Examination(base.database, base.blobs, screener))
+    screener.stop()
 
 
 def opened(intake: Intake, base: Base, claim: Dataset | Suite) -> Draft:
@@ -77,7 +90,8 @@ def test_a_whole_submission_is_recorded_and_readable_by_its_owner_and_nodes(inta
         assert may_read(session, digest, node=True)
         assert not may_read(session, digest, member="university")
     assert entry.kind == "dataset"
-    assert [finding.severity for finding in intake.findings(entry.id)] == ["info", "info"]
+    found = {finding.rule: finding.severity for finding in intake.findings(entry.id)}
+    assert (found["schema"], found["contamination"]) == ("info", "info")
 
 
 def test_an_upload_that_was_cut_resumes_where_it_stopped(intake: Intake, base: Base) -> None:
@@ -175,7 +189,9 @@ def test_overlap_between_data_and_suites_is_told_in_both_directions(intake: Inta
     assert ("contamination", "warning") in {(f.rule, f.severity) for f in intake.findings(entry.id)}
     assert intake.suite_tasks(suite("university", files).files) == ["reading"]
     later = submit(intake, base, manifest("law-institute", name="contracts-2", provenance="again"), SHARD)
-    assert "1 of 5 rows hold a passage" in " ".join(f.message for f in intake.findings(later.id))
+    told = {f.rule: f.message for f in intake.findings(later.id)}
+    assert "Overlaps with the suite university/law-exam 1" in told["contamination"]
+    assert "5 of 5 rows stand, equal or nearly so, in your earlier datasets" in told["duplicates-accepted"]
 
 
 def test_a_suite_outside_its_schema_is_refused(intake: Intake, base: Base) -> None:
@@ -193,3 +209,99 @@ def test_submitting_the_same_again_is_the_same_submission(intake: Intake, base: 
     again = intake.open(sign(entry.claim, base.keys["law-institute"]), "law-institute")
     assert isinstance(again, Entry)
     assert again.index == entry.index
+
+
+def waiting_intake(base: Base, folder: Path, gate: threading.Event) -> Intake:
+    """One whose screening waits for a gate, as a large submission makes it wait."""
+
+    def run(job: Job, advance: Advance) -> list[Finding]:
+        gate.wait(30)
+        return screen(job, advance)
+
+    return Intake(
+        base.database, base.blobs, base.journal, Examination(base.database, base.blobs, Screener(folder, run=run))
+    )
+
+
+def test_a_hub_that_stopped_while_screening_goes_on_by_itself(intake: Intake, base: Base, tmp_path: Path) -> None:
+    never, draft = threading.Event(), opened(intake, base, manifest("law-institute"))
+    upload(intake, draft, SHARD)
+    stopped = waiting_intake(base, tmp_path / "stopped", never)
+    stopped.start(draft)
+    assert intake.draft(draft.id, "law-institute").state == "screening"
+    intake.resume()
+    assert intake.commit(draft).id == draft.id
+    assert not intake.drafts("law-institute")
+    never.set()
+
+
+def test_committing_again_while_it_is_screened_starts_nothing_anew(intake: Intake, base: Base, tmp_path: Path) -> None:
+    gate, draft = threading.Event(), opened(intake, base, manifest("law-institute"))
+    upload(intake, draft, SHARD)
+    slow = waiting_intake(base, tmp_path / "slow", gate)
+    one, two = slow.start(draft), slow.start(draft)
+    gate.set()
+    assert one is two
+    assert one.result(30).id == draft.id
+
+
+def test_the_index_is_made_anew_when_it_is_lost(intake: Intake, base: Base, tmp_path: Path) -> None:
+    """Findings come back as well: after `rebuild` the database has none."""
+    entry = submit(intake, base, manifest("law-institute"), SHARD)
+    fresh = Examination(base.database, base.blobs, Screener(tmp_path / "fresh", run=screen))
+    again = Intake(base.database, base.blobs, base.journal, fresh)
+    assert [dataset.id for dataset in fresh.unknown()] == [entry.id]
+    with base.database.session(writing=True) as session:
+        session.exec(delete(FindingRow))
+    for future in again.resume():
+        future.result(30)
+    later = submit(again, base, manifest("university", name="copied"), SHARD)
+    told = {f.rule: f.message for f in again.findings(later.id)}
+    assert "Fewer than 10 rows (over half) stand" in told["duplicates-accepted"]
+    assert again.findings(entry.id)
+
+
+def test_a_name_that_is_taken_meanwhile_is_a_reason_like_the_others(intake: Intake, base: Base) -> None:
+    other = SHARD.replace(b"contract", b"tenancy")
+    draft = opened(intake, base, manifest("law-institute", other))
+    upload(intake, draft, other)
+    submit(intake, base, manifest("law-institute"), SHARD)
+    with pytest.raises(Conflict, match="submitted the dataset contracts"):
+        intake.commit(draft)
+    assert intake.draft(draft.id, "law-institute").state == "rejected"
+    assert intake.findings(draft.id)[-1].rule == "ledger"
+
+
+def test_nobody_screens_without_end(base: Base, tmp_path: Path) -> None:
+    base.enrol("law-institute")
+    screener = Screener(tmp_path / "screening", run=screen)
+    policy = ScreeningPolicy(tries_per_day=2)
+    intake = Intake(base.database, base.blobs, base.journal, Examination(base.database, base.blobs, screener, policy))
+    for number in range(2):
+        submit(intake, base, manifest("law-institute", name=f"contracts-{number}"), SHARD)
+    with pytest.raises(Conflict, match="2 submissions screened within a day"):
+        submit(intake, base, manifest("law-institute", name="contracts-3"), SHARD)
+    screener.stop()
+
+
+def test_policy_decides_what_refuses(base: Base, tmp_path: Path) -> None:
+    base.enrol("law-institute")
+    screener = Screener(tmp_path / "screening", run=screen)
+    personal = SHARD.replace(b"in writing", b"to anna@uni-bonn.de")
+    lenient = Intake(base.database, base.blobs, base.journal, Examination(base.database, base.blobs, screener))
+    entry = submit(lenient, base, manifest("law-institute", personal), personal)
+    assert {f.rule: f.severity for f in lenient.findings(entry.id)}["personal-data"] == "warning"
+    policy = ScreeningPolicy(personal_data="reject")
+    strict = Intake(base.database, base.blobs, base.journal, Examination(base.database, base.blobs, screener, policy))
+    with pytest.raises(Conflict, match="5 of 5 rows hold what looks like: e-mail address"):
+        submit(strict, base, manifest("law-institute", personal, name="again"), personal)
+    screener.stop()
+
+
+def test_credentials_refuse_and_are_not_repeated(intake: Intake, base: Base) -> None:
+    token = "ghp_" + "a1B2" * 9
+    leaking = SHARD.replace(b"in writing", f"with {token}".encode())
+    with pytest.raises(Conflict, match="GitHub token") as refusal:
+        submit(intake, base, manifest("law-institute", leaking), leaking)
+    (draft,) = intake.drafts("law-institute")
+    assert token not in str(refusal.value) + repr(intake.findings(draft.id))

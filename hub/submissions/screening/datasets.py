@@ -1,0 +1,183 @@
+"""Screening a dataset: batches are examined two at a time, added up in order, and told as findings."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from packaging.licenses import InvalidLicenseExpression, canonicalize_license_expression
+
+from hub.submissions.screening.batches import Place, batches
+from hub.submissions.screening.contamination import Grams, Overlap
+from hub.submissions.screening.course import Course, Part, examine
+from hub.submissions.screening.duplicates import repeated
+from hub.submissions.screening.findings import Finding, Severity, about, share
+from hub.submissions.screening.index import Index
+from hub.submissions.screening.jobs import DatasetJob, SuiteJob
+from hub.submissions.screening.pii import SECRETS
+from hub.submissions.screening.quality import MEASURES
+from trust.errors import Invalid, Problem
+
+THREADS = 2
+KEEP_EVERY = 64 << 20  # bytes of text between checkpoints
+_SOME, _MOST = 0.1, 0.5
+
+Advance = Callable[[int], None]
+"""Called with the number of rows screened so far."""
+
+
+def screen_dataset(job: DatasetJob, advance: Advance = lambda rows: None) -> list[Finding]:
+    """All findings about a dataset. Goes on from the last checkpoint in `job.folder`, where the fingerprints stay."""
+    findings = list(licence_findings(job.licence))
+    overlaps = [Overlap(Grams.load(Path(suite.path))) for suite in job.suites]
+    course = Course.resume(Path(job.folder), overlaps)
+    try:
+        _run(job, course, advance)
+    except Problem as problem:
+        return [*findings, Finding(rule="schema", severity="reject", message=problem.diagnostics())]
+    rows = course.rows
+    findings.append(
+        Finding(
+            rule="schema", severity="info", message=f"{rows} rows read, each with its text.", count=rows, total=rows
+        )
+    )
+    findings += [*_language(course), *_duplicates(course), *_accepted_before(job, course), *_phrases(course)]
+    findings += [*_personal(job, course), *_quality(course), *_contamination(job, course)]
+    return findings
+
+
+def _run(job: DatasetJob, course: Course, advance: Advance) -> None:
+    kept = course.size
+    with ThreadPoolExecutor(THREADS) as pool:
+        for part, place in _examined(pool, job, course):
+            course.add(part, place)
+            advance(course.rows)
+            if course.size - kept >= KEEP_EVERY:
+                course.keep()
+                kept = course.size
+    if course.rows != job.rows:
+        raise Invalid(f"The shards hold {course.rows} rows and the manifest says {job.rows}.")
+
+
+def _examined(pool: ThreadPoolExecutor, job: DatasetJob, course: Course) -> Iterator[tuple[Part, Place]]:
+    """Parts in order; while one is taken in, the next ones are examined: numpy and RE2 leave the interpreter to others."""
+    waiting: deque[tuple[Future[Part], Place]] = deque()
+    for batch, place in batches(job.files, course.place):
+        waiting.append((pool.submit(examine, batch, course.overlaps), place))
+        if len(waiting) > THREADS:
+            future, place = waiting.popleft()
+            yield future.result(), place
+    for future, place in waiting:
+        yield future.result(), place
+
+
+def look_for_suite(job: SuiteJob, advance: Advance = lambda rows: None) -> list[Finding]:
+    """How much of a new suite stands in what was accepted before; each dataset is named, coarsely."""
+    grams, findings, done = Grams.load(Path(job.grams)), [], 0
+    for dataset, files in job.datasets:
+        overlap, rows = Overlap(grams), 0
+        for batch, _ in batches(files):
+            overlap.remember(overlap.look(batch), batch.first)
+            rows, done = rows + len(batch), done + len(batch)
+            advance(done)
+        if overlap.rows:
+            findings.append(
+                Finding(
+                    rule="contamination",
+                    severity="warning",
+                    message=f"Overlaps with the dataset {dataset}: {about(overlap.rows)} of its rows hold a run of the "
+                    f"suite's words; {share(overlap.items_found(), grams.total)} of the items stand there in good part.",
+                )
+            )
+    if not findings:
+        findings.append(
+            Finding(rule="contamination", severity="info", message="No run of its words stands in an accepted dataset.")
+        )
+    return findings
+
+
+def licence_findings(expression: str) -> Iterator[Finding]:
+    try:
+        canonicalize_license_expression(expression)
+    except InvalidLicenseExpression:
+        message = f"{expression!r} is not an SPDX licence expression; see spdx.org/licenses."
+        yield Finding(rule="licence", severity="reject", message=message)
+
+
+def _language(course: Course) -> Iterator[Finding]:
+    asked = course.languages.total()
+    if not asked:
+        yield Finding(rule="language", severity="info", message="No row is long enough to tell its language.")
+        return
+    parts = ", ".join(f"{code} {100 * count / asked:.0f} %" for code, count in course.languages.most_common(5))
+    message = f"Of {asked} rows that were sampled: {parts}."
+    yield Finding(rule="language", severity="info", message=message, total=asked)
+
+
+def _duplicates(course: Course) -> Iterator[Finding]:
+    exact, near = repeated(course.fingerprints())
+    rows = course.rows
+    for rule, marks, how in (("duplicates", exact, "repeat"), ("near-duplicates", near, "nearly repeat")):
+        if count := int(marks.sum()):
+            severity: Severity = "reject" if rule == "duplicates" and count > rows // 2 else "warning"
+            yield Finding(
+                rule=rule,
+                severity=severity,
+                message=f"{count} of {rows} rows {how} an earlier one.",
+                count=count,
+                total=rows,
+                examples=tuple(f"row {row + 1}" for row in marks.nonzero()[0][:5].tolist()),
+            )
+
+
+def _accepted_before(job: DatasetJob, course: Course) -> Iterator[Finding]:
+    seen = Index(Path(job.index)).look(course.fingerprints(), job.own, job.others)
+    if count := int(seen.own.sum()):
+        message = f"{count} of {course.rows} rows stand, equal or nearly so, in your earlier datasets."
+        yield Finding(rule="duplicates-accepted", severity="warning", message=message, count=count, total=course.rows)
+    if count := int(seen.others.sum()):
+        some = f"{about(count).capitalize()} rows ({share(count, course.rows)})"
+        message = f"{some} stand, equal or nearly so, in others' datasets."
+        yield Finding(rule="duplicates-accepted", severity="warning", message=message, total=course.rows)
+
+
+def _phrases(course: Course) -> Iterator[Finding]:
+    if finding := course.phrases.finding():
+        yield finding
+
+
+def _personal(job: DatasetJob, course: Course) -> Iterator[Finding]:
+    for kind, count in sorted(course.values.items()):
+        secret = kind in SECRETS or kind == "credential"
+        rows = course.holders[kind]
+        yield Finding(
+            rule="secrets" if secret else "personal-data",
+            severity=job.policy.secrets if secret else job.policy.personal_data,
+            message=f"{rows} of {course.rows} rows hold what looks like: {kind} ({count} in all).",
+            count=rows,
+            total=course.rows,
+            examples=tuple(course.examples.get(kind, ())),
+        )
+
+
+def _quality(course: Course) -> Iterator[Finding]:
+    rows = course.rows
+    for measure, meaning in MEASURES.items():
+        count = course.outside[measure]
+        if count >= max(1, _SOME * rows):
+            severity: Severity = "warning" if count > _MOST * rows else "info"
+            message = f"{count} of {rows} rows: {meaning} ({measure})."
+            yield Finding(rule="quality", severity=severity, message=message, count=count, total=rows)
+
+
+def _contamination(job: DatasetJob, course: Course) -> Iterator[Finding]:
+    found = [
+        overlap.finding(suite.suite, course.rows, job.policy.contamination)
+        for suite, overlap in zip(job.suites, course.overlaps, strict=True)
+    ]
+    yield from (finding for finding in found if finding)
+    if not any(found):
+        message = f"No overlap with any of {len(job.suites)} evaluation suites."
+        yield Finding(rule="contamination", severity="info", message=message)

@@ -1,0 +1,53 @@
+"""What the screening process is asked: paths and hashes, no key and no plaintext of a suite."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from hub.settings import ScreeningPolicy
+from protos.documents.base import Document
+
+
+class ShardFile(Document):
+    """A file of a dataset: what its owner calls it, where its bytes lie, how many rows the manifest says it has."""
+
+    name: str
+    path: str
+    rows: int
+
+
+class SuiteGrams(Document):
+    """A suite by the name that members know, and the file with the hashes of its runs of words."""
+
+    suite: str
+    path: str
+
+
+class DatasetJob(Document):
+    """Screen a dataset. `own` and `others` are accepted datasets of the same member and of others, as the index names them."""
+
+    kind: Literal["dataset"] = "dataset"
+    id: str
+    licence: str
+    rows: int
+    files: tuple[ShardFile, ...]
+    suites: tuple[SuiteGrams, ...] = ()
+    own: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    index: str
+    folder: str = Field(description="Where the course is kept between batches, and the fingerprints at its end.")
+    policy: ScreeningPolicy = ScreeningPolicy()
+
+
+class SuiteJob(Document):
+    """Look for the runs of a new suite in every accepted dataset: identifiers and files of each."""
+
+    kind: Literal["suite"] = "suite"
+    id: str
+    grams: str
+    datasets: tuple[tuple[str, tuple[ShardFile, ...]], ...] = ()
+
+
+Job = DatasetJob | SuiteJob

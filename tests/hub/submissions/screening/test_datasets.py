@@ -1,0 +1,183 @@
+"""A dataset's screening: the same findings however often it is interrupted, and quick on texts made to be slow."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hub.submissions.screening import course, datasets
+from hub.submissions.screening.batches import batches
+from hub.submissions.screening.contamination import grams_of
+from hub.submissions.screening.course import examine
+from hub.submissions.screening.datasets import screen_dataset
+from hub.submissions.screening.duplicates import load, repeated
+from hub.submissions.screening.findings import Finding
+from hub.submissions.screening.index import Index
+from hub.submissions.screening.jobs import DatasetJob, ShardFile, SuiteGrams
+from hub.submissions.screening.words import Batch
+
+ITEM = "a tenant who sublets without the consent of the landlord may lose the lease at once under section nine"
+
+
+def rows(count: int, seed: int = 0) -> list[str]:
+    """Texts of 40 to 200 words that have little in common."""
+    random = np.random.default_rng(seed)
+    return [
+        f"{number} " + " ".join(f"w{word}" for word in random.integers(0, 5000, random.integers(40, 200)))
+        for number in range(count)
+    ]
+
+
+def job(folder: Path, *shards: list[str], suite: bool = False, **changes: object) -> DatasetJob:
+    folder.mkdir(exist_ok=True)
+    files = []
+    for number, texts in enumerate(shards):
+        path = folder / f"{number}.jsonl"
+        path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+        files.append(ShardFile(name=path.name, path=str(path), rows=len(texts)))
+    grams_of([[ITEM]]).save(folder / "suite.npz")
+    values = {
+        "id": "data-1",
+        "licence": "MIT",
+        "rows": sum(map(len, shards)),
+        "files": files,
+        "suites": [SuiteGrams(suite="board/exam 1", path=str(folder / "suite.npz"))] if suite else [],
+        "index": str(folder / "index"),
+        "folder": str(folder / "course"),
+    }
+    return DatasetJob(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def told(findings: list[Finding]) -> dict[str, Finding]:
+    return {finding.rule: finding for finding in findings}
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 5, 9])
+def test_a_screening_that_was_killed_ends_like_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    texts = rows(300)
+    texts[120] = texts[10]
+    texts[130] = f"{ITEM} {texts[130]}"
+    texts[200] = texts[200] + " mail peter@uni-bonn.de"
+    texts = [text + " and the secret phrase is here" if n % 10 == 0 else text for n, text in enumerate(texts)]
+    monkeypatch.setattr("hub.submissions.screening.batches.SIZE", 20_000)
+    monkeypatch.setattr(datasets, "KEEP_EVERY", 30_000)
+    whole = screen_dataset(job(tmp_path / "a", texts[:170], texts[170:], suite=True))
+    cut = job(tmp_path / "b", texts[:170], texts[170:], suite=True)
+    words = 0
+
+    def die(rows: int) -> None:
+        nonlocal words
+        words += 1
+        if words == stop_at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        screen_dataset(cut, die)
+    again: list[int] = []
+    assert screen_dataset(cut, again.append) == whole
+    assert (tmp_path / "a/course/fingerprints").read_bytes() == (tmp_path / "b/course/fingerprints").read_bytes()
+    if stop_at > 3:
+        assert again[0] > 100  # it did not begin anew
+    found = told(whole)
+    assert found["duplicates"].examples == ("row 121",)
+    assert found["contamination"].examples == ("row 131",)
+    assert found["personal-data"].examples == ("row 201: xxxxx@xxx-xxxx.xx",)
+    assert found["phrases"].count >= 30
+
+
+def test_a_damaged_checkpoint_is_a_new_beginning(tmp_path: Path) -> None:
+    this = job(tmp_path, rows(20))
+    whole = screen_dataset(this)
+    (tmp_path / "course/course.npz").write_bytes(b"PK\x03\x04 nonsense")
+    assert screen_dataset(this) == whole
+
+
+def test_near_and_equal_rows_are_told_within_and_against_what_was_accepted(tmp_path: Path) -> None:
+    texts = rows(40)
+    near = texts[3].replace(texts[3].split()[9], "other").replace(" w", "  W", 30)
+    own = job(tmp_path / "own", [*texts, texts[0].upper(), near])
+    found = told(screen_dataset(own))
+    assert found["duplicates"].examples == ("row 41",)
+    assert found["near-duplicates"].examples == ("row 42",)
+    index = Index(tmp_path / "index")
+    index.add("data-old", load(tmp_path / "own/course/fingerprints"))
+    later = [*rows(30, seed=9), texts[7], near]
+    mine = told(screen_dataset(job(tmp_path / "mine", later, index=str(tmp_path / "index"), own=["data-old"])))
+    assert mine["duplicates-accepted"].count == 2
+    theirs = told(screen_dataset(job(tmp_path / "his", later, index=str(tmp_path / "index"), others=["data-old"])))
+    assert theirs["duplicates-accepted"].count == 0
+    assert "Fewer than 10 rows (1 to 10 %)" in theirs["duplicates-accepted"].message
+    gone = told(screen_dataset(job(tmp_path / "gone", later, index=str(tmp_path / "index"))))
+    assert "duplicates-accepted" not in gone
+
+
+def test_the_index_merges_its_segments_and_forgets_nothing(tmp_path: Path) -> None:
+    folder, kept = tmp_path / "index", []
+    for number in range(12):
+        this = job(tmp_path / str(number), rows(6, seed=number))
+        screen_dataset(this)
+        kept.append(load(tmp_path / str(number) / "course/fingerprints"))
+        Index(folder).add(f"data-{number}", kept[-1])
+    assert len(list(folder.glob("*.keys.npy"))) <= 6
+    for number, fingerprints in enumerate(kept):
+        assert Index(folder).look(fingerprints, [f"data-{number}"], []).own.all()
+        assert not Index(folder).look(fingerprints, [f"data-{(number + 1) % 12}"], []).own.any()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x" * 1_000_000,
+        "7" * 1_000_000,
+        "a@" * 500_000,
+        "\u0301\u0323" * 500_000,
+        "-" * 1_000_000,
+        "ab " * 333_333,
+        " ".join(map(str, range(150_000))),
+        "eyJ" + "a." * 499_000,
+        "1.2.3." * 160_000,
+        "+49 221 4702224 " * 60_000,
+        "\n" * 500_000 + "a",
+        "人" * 1_000_000,
+        "AB12 " * 200_000,
+    ],
+    ids=lambda text: repr(text[:6]),
+)
+def test_no_text_is_slow(text: str) -> None:
+    """A megabyte that is made to be slow: quadratic work, or a pattern that backtracks, would not come back today."""
+
+    part = examine(Batch([text]), [])
+    assert part.size == len(text.encode()) + 1
+
+
+def test_a_row_does_not_depend_on_its_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    this = job(tmp_path, rows(60))
+    whole = np.concatenate([examine(batch, []).fingerprints for batch, _ in batches(this.files)])
+    monkeypatch.setattr("hub.submissions.screening.batches.SIZE", 3000)
+    pieces = np.concatenate([examine(batch, []).fingerprints for batch, _ in batches(this.files)])
+    assert (whole == pieces).all()
+
+
+def test_all_rows_equal_and_all_different() -> None:
+    same = examine(Batch(["the same old row of more than five words"] * 50), []).fingerprints
+    assert repeated(same)[0].sum() == 49
+    other = examine(Batch(rows(50)), []).fingerprints
+    assert [marks.sum() for marks in repeated(other)] == [0, 0]
+
+
+def test_what_a_checkpoint_holds_is_bounded(tmp_path: Path) -> None:
+    kept = course.Course.resume(tmp_path, [])
+    texts = [f"mail person{n}@uni-bonn.de and the same six words again" for n in range(3000)]
+    kept.add(examine(Batch(texts), []), kept.place)
+    assert len(kept.phrases.frequent) <= 64
+    assert len(kept.examples["e-mail address"]) == 5
+    assert kept.holders["e-mail address"] == 3000
