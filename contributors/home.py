@@ -6,6 +6,7 @@ import json
 import os
 import re
 import tomllib
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from trust.canonical import emit
 from trust.digests import digest_bytes, hex_of
 from trust.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from trust.files import write_atomic
-from trust.keys import ArtifactKey, ArtifactPublicKey, LogPublicKey
+from trust.keys import ArtifactKey, ArtifactPublicKey, LogPublicKey, WitnessPublicKey
 from trust.notes import TreeHead, verify_tree_head
 
 FILE = "coalition.toml"
@@ -179,6 +180,16 @@ class Home:
 
     def remember_head(self, note: bytes) -> None:
         write_atomic(self.directory / "tree-head", note)
+
+    def witnesses(self) -> list[WitnessPublicKey]:
+        """The keys of the members' witnesses, as we last heard of them."""
+        path = self.directory / "witnesses"
+        return [WitnessPublicKey.decode(line) for line in path.read_text().split()] if path.exists() else []
+
+    def remember_witnesses(self, vkeys: Iterable[str]) -> None:
+        """Earlier keys stay known: receipts of their time are verified with them."""
+        known = {key.encode() for key in self.witnesses()} | {WitnessPublicKey.decode(vkey).encode() for vkey in vkeys}
+        write_atomic(self.directory / "witnesses", "".join(f"{vkey}\n" for vkey in sorted(known)).encode())
 
     def receipt_path(self, name: str) -> Path:
         """Where the receipt of that name is kept. Raises `Invalid` for a name that is no file's."""

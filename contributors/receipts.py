@@ -8,6 +8,7 @@ from pathlib import Path
 from contributors.home import Home
 from protos.coalition.v1 import common_pb2
 from protos.documents.leaf import Leaf
+from trust.cosignatures import cosignatures
 from trust.errors import Corrupt, NotFound
 from trust.notes import TreeHead
 from trust.receipts import Receipt, verify_receipt
@@ -37,12 +38,13 @@ def keep_receipt(home: Home, name: str, receipt: common_pb2.Receipt, envelope: b
 
 @dataclass(frozen=True)
 class Kept:
-    """A receipt in our home that holds: entry `index` is `leaf`, under `head`."""
+    """A receipt in our home that holds: entry `index` is `leaf`, under `head`, which these members' witnesses cosigned."""
 
     index: int
     leaf: Leaf
     head: TreeHead
     path: Path
+    cosigned_by: tuple[str, ...]
 
 
 def kept_receipt(home: Home, name: str) -> Kept:
@@ -53,4 +55,8 @@ def kept_receipt(home: Home, name: str) -> Kept:
     except FileNotFoundError:
         raise NotFound(f"There is no receipt {path}.", f"Fetch it: coalition ledger receipt {name}") from None
     head = verify_receipt(proof, leaf, home.ledger_key())
-    return Kept(Receipt.decode(proof).index, Leaf.decode(leaf), head, path)
+    receipt, us = Receipt.decode(proof), home.identity()
+    names = sorted(
+        found.witness.name.removeprefix(f"{us.hub}/") for found in cosignatures(receipt.note, home.witnesses())
+    )
+    return Kept(receipt.index, Leaf.decode(leaf), head, path, tuple(names))

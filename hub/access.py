@@ -64,6 +64,7 @@ ALLOWED: dict[str, dict[str, frozenset[Role]]] = {
     },
     "Evaluations": {"ListEvaluations": PEOPLE, "GetEvaluation": PEOPLE, "GetLeaderboard": PEOPLE},
     "Models": {"ListModels": PEOPLE, "GetModel": PEOPLE, "GetLineage": PEOPLE},
+    "Witnesses": {"EnrolWitness": BUILDERS, "SetPolicy": CORE, "Attach": BUILDERS, "GetStanding": ALL},
     "Releases": {"PrepareRelease": CORE, "PublishRelease": CORE, "ListReleases": PEOPLE, "GetRelease": PEOPLE},
 }
 """Every call of `coalition.v1` on the main listener and the roles that may make it."""

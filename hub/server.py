@@ -56,6 +56,10 @@ from hub.submissions.service import SubmissionsService
 from hub.training import projection as training_projection
 from hub.training.scheduler import Scheduler
 from hub.training.service import NodesService, TrainingService
+from hub.witnesses import projection as witnesses_projection
+from hub.witnesses.cosigning import Cosigning
+from hub.witnesses.finality import Finality
+from hub.witnesses.service import WitnessesService
 from protos.coalition.v1 import (
     evaluation_pb2_grpc,
     ledger_pb2_grpc,
@@ -64,6 +68,7 @@ from protos.coalition.v1 import (
     rounds_pb2_grpc,
     submissions_pb2_grpc,
     training_pb2_grpc,
+    witnesses_pb2_grpc,
 )
 from trust.errors import Unavailable
 from trust.keys import ArtifactKey, LogKey
@@ -127,6 +132,7 @@ def register_projections(journal: Journal) -> None:
     """Every room's checks and projections, in the order of the rooms' arrows."""
     for room in (
         members_projection,
+        witnesses_projection,
         submissions_projection,
         models_projection,
         training_projection,
@@ -161,15 +167,16 @@ async def _serve(settings: Settings) -> None:
     screener = Screener(settings.screening_dir)
     examination = Examination(base.database, base.blobs, screener, settings.screening)
     intake = Intake(base.database, base.blobs, base.journal, examination)
-    main = _main_server(base, roles, intake, scheduler, supervisor, evaluator)
+    cosigning = Cosigning(database=base.database, log=base.log, journal=base.journal)
+    main = _main_server(base, roles, intake, scheduler, supervisor, evaluator, cosigning)
     enrolment = _enrolment_server(base)
     await main.start()
     await enrolment.start()
     _log.info("hub %s serves on %s:%d", settings.name, settings.bind, settings.port)
     try:
+        resume = partial(asyncio.to_thread, intake.resume)
         await _until_stopped(
-            [_work(base, [partial(asyncio.to_thread, intake.resume), scheduler.run, supervisor.run, evaluator.run])],
-            failed,
+            [_work(base, [resume, scheduler.run, supervisor.run, evaluator.run, cosigning.run])], failed
         )
     finally:
         await asyncio.gather(main.stop(GRACE), enrolment.stop(GRACE))
@@ -225,11 +232,17 @@ async def _until_stopped(loops: Sequence[Any], failed: asyncio.Event) -> None:
 
 
 def _main_server(
-    base: Foundation, roles: Roles, intake: Intake, scheduler: Scheduler, supervisor: Supervisor, evaluator: Evaluator
+    base: Foundation,
+    roles: Roles,
+    intake: Intake,
+    scheduler: Scheduler,
+    supervisor: Supervisor,
+    evaluator: Evaluator,
+    cosigning: Cosigning,
 ) -> grpc.aio.Server:
     interceptors = [*_forwarding(base, dial_main), Access(base.settings.name, roles)]
     server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
-    _add_rooms(server, base, intake, scheduler, supervisor, evaluator)
+    _add_rooms(server, base, intake, scheduler, supervisor, evaluator, cosigning)
     names = [f"coalition.v1.{service}" for service in ALLOWED]
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
@@ -247,14 +260,21 @@ def _add_rooms(
     scheduler: Scheduler,
     supervisor: Supervisor,
     evaluator: Evaluator,
+    cosigning: Cosigning,
 ) -> None:
     database, blobs, journal, progress = base.database, base.blobs, base.journal, base.progress
+    finality = Finality(base.log)
     tallies = (catalogue.tally, registry.tally)
     members = MembersService(database, tallies, journal, _certification(base))
     members_pb2_grpc.add_MembersServicer_to_server(members, server)
     ledger_pb2_grpc.add_LedgerServicer_to_server(LedgerService(database, base.log, journal), server)
     ledger_pb2_grpc.add_BlobsServicer_to_server(BlobsService(database, blobs), server)
-    submissions_pb2_grpc.add_SubmissionsServicer_to_server(SubmissionsService(database, journal, intake), server)
+    witnesses_pb2_grpc.add_WitnessesServicer_to_server(
+        WitnessesService(database=database, log=base.log, journal=journal, cosigning=cosigning), server
+    )
+    submissions_pb2_grpc.add_SubmissionsServicer_to_server(
+        SubmissionsService(database, journal, intake, finality), server
+    )
     training_pb2_grpc.add_TrainingServicer_to_server(
         TrainingService(database=database, journal=journal, progress=progress, scheduler=scheduler), server
     )
@@ -263,12 +283,17 @@ def _add_rooms(
         CampaignsService(database=database, journal=journal, progress=progress, supervisor=supervisor), server
     )
     models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(database=database, journal=journal), server)
-    releases = Releases(database=database, blobs=blobs, journal=journal, scores_of=scores_of)
+    releases = Releases(
+        database=database,
+        blobs=blobs,
+        journal=journal,
+        scores_of=lambda session, model: scores_of(session, model, finality.size(session)),
+    )
     models_pb2_grpc.add_ReleasesServicer_to_server(
         ReleasesService(database=database, journal=journal, releases=releases), server
     )
     evaluation_pb2_grpc.add_EvaluationsServicer_to_server(
-        EvaluationsService(database=database, journal=journal, evaluator=evaluator), server
+        EvaluationsService(database=database, evaluator=evaluator, finality=finality), server
     )
 
 

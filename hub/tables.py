@@ -8,5 +8,6 @@ from hub.progress import tables as progress
 from hub.rounds import tables as rounds
 from hub.submissions import tables as submissions
 from hub.training import tables as training
+from hub.witnesses import tables as witnesses
 
-__all__ = ["evaluation", "ledger", "members", "models", "progress", "rounds", "submissions", "training"]
+__all__ = ["evaluation", "ledger", "members", "models", "progress", "rounds", "submissions", "training", "witnesses"]

@@ -97,17 +97,26 @@ def receipt(
 ) -> None:
     """Fetch a receipt, verify it, keep it in your home: it verifies offline from then on."""
     from contributors.receipts import keep_receipt, kept_receipt
+    from contributors.witness.standing import standing
 
-    home = our_home()
+    home, final = our_home(), None
     if not offline:
         with connected() as hub:
             keep_receipt(home, identifier, hub.receipt(identifier))
+            found = standing(hub)
+        home.remember_witnesses(each.vkey for each in found.witnesses)
+        final = found.final
     kept = kept_receipt(home, identifier)
     if as_json:
-        leaf = kept.leaf.model_dump(mode="json")
-        print_json({"index": kept.index, "size": kept.head.size, "entry": leaf, "path": str(kept.path)})
+        shown: dict[str, object] = {"index": kept.index, "size": kept.head.size, "path": str(kept.path)}
+        shown |= {"entry": kept.leaf.model_dump(mode="json"), "cosigned_by": kept.cosigned_by}
+        print_json(shown if final is None else {**shown, "final": kept.index < final})
         return
     say(("Verified", "green"), f": entry {kept.index} of {kept.head.size} records {kept.leaf.kind} {kept.leaf.id}.")
+    if kept.cosigned_by:
+        say(f"Cosigned by the witnesses of {', '.join(kept.cosigned_by)}.")
+    if final is not None and kept.index >= final:
+        say(("Pending", "yellow"), ": a quorum of witnesses has not cosigned it yet; fetch the receipt again later.")
     say(f"Receipt: {kept.path}")
 
 

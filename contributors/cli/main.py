@@ -19,6 +19,7 @@ from contributors.cli import (
     run,
     site,
     submissions,
+    witness,
 )
 from contributors.cli.terminal import err, say
 from trust.errors import Problem
@@ -43,6 +44,7 @@ app.add_typer(evaluation.app, name="eval")
 app.command("leaderboard", epilog="Example: coalition leaderboard --json")(evaluation.leaderboard)
 app.add_typer(release.app, name="release")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(witness.app, name="witness")
 app.command("dashboard", epilog="Example: coalition dashboard --browser")(dashboard.dashboard)
 
 

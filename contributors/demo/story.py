@@ -100,7 +100,20 @@ class Story:
         for name, party in self.members.items():
             command = [BIN / "coalition", "site", "start", "--data", self.prepared[name].private, "--join", "all"]
             self.processes.start(f"site-{name}", command, COALITION_HOME=str(party.home), OMP_NUM_THREADS="1")
+        self.processes.wait_for("The witnesses' first quorum", lambda: self._cosigned() == len(self.members), 120)
         self.say("attached: two nodes for base runs, a site for every member")
+        self.say_who_cosigned()
+
+    def _cosigned(self) -> int:
+        """How many members' witnesses cosigned the newest head that is final; 0 while entries are pending."""
+        found = self.viewer.coalition("witness", "status")
+        final = found["final"] == found["size"]
+        return sum(each["size"] == found["size"] for each in found["witnesses"]) if final else 0
+
+    def say_who_cosigned(self) -> None:
+        found = self.viewer.coalition("witness", "status")
+        count = sum(each["size"] == found["final"] for each in found["witnesses"])
+        self.say(f"head {found['final']} cosigned by {count} of {found['counted']} members' witnesses")
 
     def train_base(self) -> str:
         launched = self.core.coalition("run", "launch", HERE / "run.toml")["id"]
@@ -136,7 +149,7 @@ class Story:
     def wait_for_scores(self) -> None:
         def done() -> bool:
             board = self.viewer.coalition("leaderboard")
-            return bool(board["waiting"] == 0)
+            return bool(board["waiting"] == board["pending"] == 0)
 
         self.processes.wait_for("Evaluating every model", done, 600)
         failed = [found for found in self.viewer.coalition("eval", "list") if found["state"] == "failed"]
@@ -150,6 +163,8 @@ class Story:
         self.viewer.coalition("release", "download", RELEASE, folder)
         verified = self.viewer.coalition("release", "verify", folder)
         self.say(f"release {RELEASE} of {model}: {verified['files']} files verified offline")
+        self.processes.wait_for("The witnesses", lambda: self._cosigned() > 0, 60)
+        self.say_who_cosigned()
         ledger = self.viewer.coalition("ledger", "verify")
         self.say(
             f"ledger verified: {ledger['entries']} entries; {ledger['blobs_verified']} blobs hashed here, "

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
+from rich.markup import escape
 
 from contributors.client import Coalition
 from contributors.home import Home
@@ -20,6 +21,8 @@ from contributors.site.children import Child
 from contributors.site.consent import change_agreements, consent, signed_spec, with_agreement
 from contributors.site.keys import site_key
 from contributors.site.policy import Agreements, acceptable, update_policy
+from contributors.witness.attachment import attached
+from contributors.witness.cosigner import Event
 from protos.coalition.v1 import rounds_pb2
 from protos.documents.campaigns import CampaignSpec, SitePolicy
 from trust.errors import Conflict, Problem, Unavailable
@@ -35,7 +38,7 @@ def start(home: Home, data: Path | None = None, join: str = "") -> None:
     """Run the site until Ctrl-C or SIGTERM. `data` and `join` go into site.toml when given. Raises a Problem."""
     policy = update_policy(home.directory, data, join)
     signal.signal(signal.SIGTERM, _interrupt)
-    with _alone(home.directory), Coalition(home) as hub:
+    with _alone(home.directory), Coalition(home) as hub, attached(home, _tell):
         site = Site(hub, policy)
         try:
             site.open()
@@ -169,6 +172,17 @@ class Site:
 
 def _say(message: str) -> None:
     _console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {message}", highlight=False)
+
+
+def _tell(event: Event) -> None:
+    """What our witness does; that it cosigns is no news."""
+    match event.kind:
+        case "attached":
+            _say("our witness is attached: tree heads of the ledger are cosigned here")
+        case "fork" | "suspect":
+            _say(f"[bold red]{event.message}[/] See {event.path}")
+        case "refused" | "away":
+            _say(f"our witness: {escape(event.message)}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:

@@ -7,23 +7,35 @@ import math
 from sqlmodel import Session
 
 from hub.evaluation import store
+from hub.ledger.rows import count as recorded_size
 from hub.models import registry
 from hub.models.card import ScoreLine
 from learning.scoring import LOWER_IS_BETTER
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents.evaluations import TaskScore
 
+EVERYTHING = 1 << 62
+"""More entries than any ledger has."""
 
-def leaderboard(session: Session) -> evaluation_pb2.Leaderboard:
-    """A row per model version, oldest first; a column per current suite and task, of the scores that exist."""
-    suites = store.current_suites(session)
+
+def leaderboard(session: Session, final: int = EVERYTHING) -> evaluation_pb2.Leaderboard:
+    """A row per model version, oldest first; a column per current suite and task, of the scores that exist.
+
+    A function of the ledger's first `final` entries, so that anyone who has those comes to the same.
+    """
+    suites = store.current_suites(session, final)
     labels = store.labels(list(suites.values()))
     columns: dict[str, evaluation_pb2.LeaderboardColumn] = {}
     rows = {
         model.id: evaluation_pb2.LeaderboardRow(model=model.id, parent=model.parent, origin=model.origin)
         for model in registry.all_models(session)
+        if model.index < final
     }
+    pending = 0
     for evaluation in store.recorded(session):
+        if evaluation.index >= final:
+            pending += 1
+            continue
         if (suite := suites.get(evaluation.suite)) is None:
             continue
         for score in store.scores(evaluation):
@@ -32,7 +44,13 @@ def leaderboard(session: Session) -> evaluation_pb2.Leaderboard:
             rows[evaluation.model].scores[key].CopyFrom(score_message(score))
     waiting = sum(len(lacking) for _, lacking in store.waiting(session))
     ordered = [columns[key] for key in sorted(columns)]
-    return evaluation_pb2.Leaderboard(columns=ordered, rows=list(rows.values()), waiting=waiting)
+    return evaluation_pb2.Leaderboard(
+        columns=ordered,
+        rows=list(rows.values()),
+        ledger_size=min(final, recorded_size(session)),
+        waiting=waiting,
+        pending=pending,
+    )
 
 
 def score_message(score: TaskScore) -> evaluation_pb2.Score:
@@ -47,9 +65,9 @@ def score_message(score: TaskScore) -> evaluation_pb2.Score:
     )
 
 
-def scores_of(session: Session, model: str) -> list[ScoreLine]:
-    """What a model got in the current suites, for its card."""
-    suites = store.current_suites(session)
+def scores_of(session: Session, model: str, final: int = EVERYTHING) -> list[ScoreLine]:
+    """What a model got in the current suites, for its card: what is final, as on the leaderboard."""
+    suites = store.current_suites(session, final)
     labels = store.labels(list(suites.values()))
     return [
         ScoreLine(
@@ -61,7 +79,7 @@ def scores_of(session: Session, model: str) -> list[ScoreLine]:
             score=score,
         )
         for row in store.recorded(session)
-        if row.model == model and row.suite in suites
+        if row.model == model and row.suite in suites and row.index < final
         for score in store.scores(row)
     ]
 

@@ -12,16 +12,16 @@ from hub.evaluation import store
 from hub.evaluation.evaluator import Evaluator
 from hub.evaluation.leaderboard import leaderboard, score_message
 from hub.evaluation.tables import EvaluationRow
-from hub.ledger.journal import Journal
 from hub.submissions import catalogue
+from hub.witnesses.finality import Finality
 from protos.coalition.v1 import common_pb2, evaluation_pb2, evaluation_pb2_grpc
 
 
 class EvaluationsService(evaluation_pb2_grpc.EvaluationsServicer):
     """What was evaluated, and what waits for it."""
 
-    def __init__(self, *, database: Database, journal: Journal, evaluator: Evaluator) -> None:
-        self._database, self._journal, self._evaluator = database, journal, evaluator
+    def __init__(self, *, database: Database, evaluator: Evaluator, finality: Finality) -> None:
+        self._database, self._evaluator, self._finality = database, evaluator, finality
 
     async def ListEvaluations(
         self, request: evaluation_pb2.ListEvaluationsRequest, context: Any
@@ -31,7 +31,8 @@ class EvaluationsService(evaluation_pb2_grpc.EvaluationsServicer):
     async def GetEvaluation(self, request: common_pb2.ById, context: Any) -> evaluation_pb2.Evaluation:
         def show() -> evaluation_pb2.Evaluation:
             with self._database.session() as session:
-                return _message(store.get(session, request.id), _suite_names(session))
+                row = store.get(session, request.id)
+                return _message(row, _suite_names(session), self._finality.size(session))
 
         return await asyncio.to_thread(show)
 
@@ -40,19 +41,17 @@ class EvaluationsService(evaluation_pb2_grpc.EvaluationsServicer):
     ) -> evaluation_pb2.Leaderboard:
         def compute() -> evaluation_pb2.Leaderboard:
             with self._database.session() as session:
-                board = leaderboard(session)
-                board.ledger_size = self._journal.size
-                return board
+                return leaderboard(session, self._finality.size(session))
 
         return await asyncio.to_thread(compute)
 
     def _list(self, model: str, suite: str) -> evaluation_pb2.ListEvaluationsResponse:
         answer = evaluation_pb2.ListEvaluationsResponse()
         with self._database.session() as session:
-            names = _suite_names(session)
+            names, final = _suite_names(session), self._finality.size(session)
             for row in store.recorded(session):
                 if model in ("", row.model) and suite in ("", row.suite):
-                    answer.evaluations.append(_message(row, names))
+                    answer.evaluations.append(_message(row, names, final))
             for lacking, suites in store.waiting(session):
                 for wanted in suites:
                     answer.waiting += 1
@@ -69,13 +68,14 @@ def _suite_names(session: Session) -> dict[str, str]:
     return {suite.id: suite.name for suite in catalogue.suites(session)}
 
 
-def _message(row: EvaluationRow, suites: dict[str, str]) -> evaluation_pb2.Evaluation:
+def _message(row: EvaluationRow, suites: dict[str, str], final: int) -> evaluation_pb2.Evaluation:
+    done = "failed" if row.failure else "finished"
     return evaluation_pb2.Evaluation(
         id=row.id,
         model=row.model,
         suite=row.suite,
         suite_name=suites.get(row.suite, ""),
-        state="failed" if row.failure else "finished",
+        state=done if row.index < final else "pending",
         reason=row.failure,
         scores=[score_message(score) for score in store.scores(row)],
         recorded_at=row.recorded_at,

@@ -37,9 +37,12 @@ def recorded(session: Session) -> Sequence[EvaluationRow]:
     return session.exec(select(EvaluationRow).order_by(col(EvaluationRow.index))).all()
 
 
-def current_suites(session: Session) -> dict[str, Suite]:
-    """By identifier: the last submitted version of every member's suites, oldest first. Older ones are history."""
-    newest = {(suite.member, suite.name): suite for suite in catalogue.suites(session)}
+def current_suites(session: Session, size: int | None = None) -> dict[str, Suite]:
+    """By identifier: the last submitted version of every member's suites, oldest first. Older ones are history.
+
+    With `size`, as the ledger's first entries have it.
+    """
+    newest = {(suite.member, suite.name): suite for suite in catalogue.suites(session, size)}
     return {suite.id: suite for suite in newest.values()}
 
 

@@ -173,10 +173,10 @@ class Journal:
             return self._entry(row) if row and row.index < self.size else None
 
     def receipt(self, index: int) -> common_pb2.Receipt:
-        """Proof that entry `index` is under the current signed tree head. Raises `NotFound`."""
+        """Proof that entry `index` is under a signed tree head, a cosigned one as soon as there is one. Raises `NotFound`."""
         if index >= self.size:
             self.follow()
-        note, head = self._log.signed_head()
+        note, head = self._log.head_over(index)
         reader = self._log.reader(head)
         if not 0 <= index < reader.size:
             raise NotFound(f"The ledger has {reader.size} entries; there is no entry {index}.")

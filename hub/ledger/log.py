@@ -20,10 +20,14 @@ from hub.ledger.heads import Heads
 from hub.ledger.leftovers import remove_beyond
 from trust.edge import Edge
 from trust.errors import Corrupt, NotFound
+from trust.files import write_atomic
 from trust.keys import LogKey
 from trust.merkle import EMPTY_ROOT
-from trust.notes import TreeHead, sign_tree_head
+from trust.notes import TreeHead, sign_tree_head, verify_tree_head
 from trust.tiles import RESTORE, Rows, TileReader, encode_bundle, parse_path
+
+WITNESSED = "checkpoint.witnessed"
+"""The newest tree head that a quorum of witnesses cosigned, with their cosignatures."""
 
 REMEMBERED = 4096
 """Full tiles kept in memory: 64 MiB, enough for the proofs of a million entries."""
@@ -80,6 +84,27 @@ class Log:
     def listen(self, callback: HeadListener) -> None:
         """Call `callback` with every new signed head once it is durable, in the appending thread."""
         self._listeners.append(callback)
+
+    def witnessed(self) -> bytes | None:
+        """The newest tree head that reached its quorum, with its cosignatures; none before the first."""
+        try:
+            return self._file(WITNESSED)
+        except NotFound:
+            return None
+
+    def keep_witnessed(self, note: bytes) -> None:
+        """Replace it, durably."""
+        with self._fuse.guard("keeping cosignatures"):
+            write_atomic(self.directory / WITNESSED, note)
+
+    def head_over(self, index: int) -> tuple[bytes, TreeHead]:
+        """The signed head to prove entry `index` under: the newest with a quorum of cosignatures, where that covers it."""
+        state, witnessed = self._state, self.witnessed()
+        if witnessed is not None:
+            head = verify_tree_head(witnessed, self._key.public, self._key.name)
+            if index < head.size <= state.head.size:
+                return witnessed, head
+        return state.note, state.head
 
     def read(self, path: str) -> bytes:
         """A file of the layout, verified. Raises `NotFound`, `Invalid` for no tile's path, `Corrupt`."""

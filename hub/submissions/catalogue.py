@@ -40,9 +40,9 @@ def datasets(session: Session, ids: Sequence[str] = ()) -> list[Accepted[Dataset
     return [dataset for dataset in found if not ids or dataset.id in ids]
 
 
-def suites(session: Session) -> list[Accepted[FileEntry]]:
-    """Accepted suites, oldest first."""
-    return [_accepted(row, FileEntry) for row in _rows(session, "suite")]
+def suites(session: Session, size: int | None = None) -> list[Accepted[FileEntry]]:
+    """Accepted suites, oldest first; with `size`, those that the ledger's first entries record."""
+    return [_accepted(row, FileEntry) for row in _rows(session, "suite") if size is None or row.index < size]
 
 
 def get(session: Session, identifier: str) -> Accepted[FileEntry]:

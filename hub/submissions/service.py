@@ -14,6 +14,7 @@ from hub.ledger.journal import Entry, Journal
 from hub.submissions.intake import Draft, Intake
 from hub.submissions.screening.findings import Finding
 from hub.submissions.tables import SubmissionRow
+from hub.witnesses.finality import Finality
 from protos.coalition.v1 import common_pb2, submissions_pb2, submissions_pb2_grpc
 from protos.documents.base import FileEntry
 from protos.documents.submissions import Dataset, Suite
@@ -27,8 +28,8 @@ PATIENCE = 8.0  # seconds that a commit waits for screening before it answers th
 class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
     """Open, upload, commit; list and show."""
 
-    def __init__(self, database: Database, journal: Journal, intake: Intake) -> None:
-        self._database, self._journal, self._intake = database, journal, intake
+    def __init__(self, database: Database, journal: Journal, intake: Intake, finality: Finality) -> None:
+        self._database, self._journal, self._intake, self._finality = database, journal, intake, finality
 
     async def Open(self, request: common_pb2.SignedStatement, context: Any) -> submissions_pb2.OpenResponse:
         opened = await asyncio.to_thread(self._intake.open, request.envelope, caller().id)
@@ -82,9 +83,9 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
         if kind:
             query = query.where(SubmissionRow.kind == kind)
         with self._database.session() as session:
-            rows = session.exec(query).all()
+            rows, final = session.exec(query).all(), self._finality.size(session)
         drafts = [draft for draft in self._intake.drafts(who.id) if kind in ("", draft.claimed.kind)]
-        return [_accepted(row) for row in rows] + [_draft(draft, ()) for draft in drafts]
+        return [_accepted(row, final) for row in rows] + [_draft(draft, ()) for draft in drafts]
 
     def _show(self, identifier: str, who: Caller) -> submissions_pb2.Submission:
         try:
@@ -100,10 +101,10 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
     def _stored(self, identifier: str, who: Caller) -> submissions_pb2.Submission:
         """One accepted submission in full; what screening found is for its owner and the core team."""
         with self._database.session() as session:
-            row = session.get(SubmissionRow, identifier)
+            row, final = session.get(SubmissionRow, identifier), self._finality.size(session)
         if row is None:
             raise NotFound(f"There is no submission {identifier[:80]!r}.", "See `coalition data list`.")
-        message = _accepted(row)
+        message = _accepted(row, final)
         message.receipt.CopyFrom(self._journal.receipt(row.index))
         if row.kind == "suite" and (row.visibility != "sealed" or who.id == row.member):
             message.tasks.extend(self._intake.suite_tasks(tuple(FileEntry.read(file) for file in row.files)))
@@ -126,7 +127,8 @@ def _files(files: Sequence[FileEntry]) -> list[common_pb2.File]:
     return [common_pb2.File(path=file.path, digest=file.digest, size=file.size) for file in files]
 
 
-def _accepted(row: SubmissionRow) -> submissions_pb2.Submission:
+def _accepted(row: SubmissionRow, final: int) -> submissions_pb2.Submission:
+    """Accepted, once the witnesses have seen it."""
     return submissions_pb2.Submission(
         id=row.id,
         kind=row.kind,
@@ -134,7 +136,7 @@ def _accepted(row: SubmissionRow) -> submissions_pb2.Submission:
         domain=row.domain,
         licence=row.licence,
         member=row.member,
-        state="accepted",
+        state="accepted" if row.index < final else "pending",
         rows=row.rows,
         size=row.size,
         files=[common_pb2.File(path=f["path"], digest=f["digest"], size=f["size"]) for f in row.files],

@@ -17,7 +17,7 @@ from trust.errors import Conflict, Denied
 from trust.keys import ArtifactPublicKey
 
 SKEW = dt.timedelta(minutes=5)
-BY_CORE = frozenset({"run", "stop", "campaign", "release"})
+BY_CORE = frozenset({"run", "stop", "campaign", "release", "witness-policy"})
 """Kinds that only members of the core team may sign."""
 
 OF_KEYS = frozenset({"keys", "revocation", "delegation"})

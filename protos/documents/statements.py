@@ -12,6 +12,7 @@ from protos.documents.members import Delegation, Keys, Member, Node, Revocation
 from protos.documents.models import Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
 from protos.documents.submissions import Dataset, Suite
+from protos.documents.witnesses import Witness, WitnessPolicy
 from trust.canonical import emit
 from trust.digests import Digest, digest_bytes, hex_of
 from trust.dsse import open_envelope, seal
@@ -37,6 +38,8 @@ KINDS: dict[str, type[Claim]] = {
     "consent": Consent,
     "campaign-end": CampaignEnd,
     "release": Release,
+    "witness": Witness,
+    "witness-policy": WitnessPolicy,
 }
 _KIND_OF = {document: kind for kind, document in KINDS.items()}
 _TYPE_PREFIX = "urn:coalition:statement:"

@@ -25,7 +25,16 @@ from hub.submissions.intake import Intake
 from hub.submissions.screening.screener import Screener
 from hub.submissions.screening.worker import screen
 from hub.submissions.service import SubmissionsService
-from protos.coalition.v1 import ledger_pb2_grpc, members_pb2_grpc, models_pb2_grpc, submissions_pb2_grpc
+from hub.witnesses.cosigning import Cosigning
+from hub.witnesses.finality import Finality
+from hub.witnesses.service import WitnessesService
+from protos.coalition.v1 import (
+    ledger_pb2_grpc,
+    members_pb2_grpc,
+    models_pb2_grpc,
+    submissions_pb2_grpc,
+    witnesses_pb2_grpc,
+)
 from protos.documents.submissions import Dataset
 from protos.transport.enrolment import enrol
 from tests.hub.conftest import ORIGIN, Base, make_authorities
@@ -57,6 +66,7 @@ class Hub:
         roles = Roles(self.base.database)
         self.base.journal.listen(roles.heard)
         main = grpc.aio.server(interceptors=[Access(ORIGIN, roles)])
+        self._cosigning = Cosigning(database=self.base.database, log=self.base.log, journal=self.base.journal)
         self._add_rooms(main)
         self.port = main.add_secure_port(f"127.0.0.1:{self.port}", self.authorities.credentials(mutual=True))
         door = grpc.aio.server(interceptors=[Answers()])
@@ -73,8 +83,10 @@ class Hub:
         )
         await main.start()
         await door.start()
+        cosigning = asyncio.create_task(self._cosigning.run())
         self._ready.set()
         await self._stop.wait()
+        cosigning.cancel()
         await asyncio.gather(main.stop(0), door.stop(0))
 
     def _add_rooms(self, server: grpc.aio.Server) -> None:
@@ -86,7 +98,12 @@ class Hub:
         ledger_pb2_grpc.add_BlobsServicer_to_server(BlobsService(database, blobs), server)
         screener = Screener(self._directory / "screening", run=screen)
         intake = Intake(database, blobs, journal, Examination(database, blobs, screener))
-        submissions_pb2_grpc.add_SubmissionsServicer_to_server(SubmissionsService(database, journal, intake), server)
+        submissions_pb2_grpc.add_SubmissionsServicer_to_server(
+            SubmissionsService(database, journal, intake, Finality(self.base.log)), server
+        )
+        witnesses_pb2_grpc.add_WitnessesServicer_to_server(
+            WitnessesService(database=database, log=self.base.log, journal=journal, cosigning=self._cosigning), server
+        )
         models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(database=database, journal=journal), server)
         releases = Releases(database=database, blobs=blobs, journal=journal, scores_of=lambda session, model: [])
         models_pb2_grpc.add_ReleasesServicer_to_server(

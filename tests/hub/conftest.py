@@ -23,6 +23,7 @@ from hub.members.directory import prove
 from hub.models import projection as models_projection
 from hub.settings import Settings
 from hub.submissions import projection as submissions_projection
+from hub.witnesses import projection as witnesses_projection
 from protos.documents.base import Claim
 from protos.documents.members import Member
 from protos.documents.statements import HUB, sign
@@ -114,7 +115,7 @@ def open_base(directory: Path, database: Database, log_key: LogKey, hub_key: Art
     blobs = BlobStore(directory / "blobs", fuse)
     log = Log(directory / "ledger", log_key, fuse)
     journal = Journal(database, blobs, log, hub_key, prove)
-    for room in (members_projection, submissions_projection, models_projection):
+    for room in (members_projection, witnesses_projection, submissions_projection, models_projection):
         room.register(journal)
     return Base(directory, database, blobs, log, journal, hub_key, log_key, fuse)
 

@@ -29,7 +29,7 @@ from trust.errors import Denied, Invalid, NotFound, Problem, Unavailable
 from trust.invitations import Invitation
 from trust.keys import ArtifactKey
 
-FILES = ("common", "evaluation", "ledger", "members", "models", "rounds", "submissions", "training")
+FILES = ("common", "evaluation", "ledger", "members", "models", "rounds", "submissions", "training", "witnesses")
 
 
 def calls() -> set[tuple[str, str]]:

@@ -84,7 +84,7 @@ class Evaluation(_message.Message):
     suite: _builtins.str
     suite_name: _builtins.str
     state: _builtins.str
-    """"waiting", "running", "finished", "failed" """
+    """"waiting", "running", "pending" (recorded, not yet cosigned by a quorum of witnesses), "finished", "failed" """
     reason: _builtins.str
     recorded_at: _builtins.str
     seconds: _builtins.float
@@ -175,9 +175,12 @@ class Leaderboard(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     LEDGER_SIZE_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    PENDING_FIELD_NUMBER: _builtins.int
     ledger_size: _builtins.int
-    """Ledger size at which this was computed."""
+    """The ledger's first entries that this was computed from: those that are final."""
     waiting: _builtins.int
+    pending: _builtins.int
+    """Evaluations that are recorded and not on the board yet: no quorum of witnesses has cosigned them."""
     @_builtins.property
     def columns(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeaderboardColumn]: ...
     @_builtins.property
@@ -189,10 +192,11 @@ class Leaderboard(_message.Message):
         rows: _abc.Iterable[Global___LeaderboardRow] | None = ...,
         ledger_size: _builtins.int = ...,
         waiting: _builtins.int = ...,
+        pending: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "ledger_size", b"ledger_size", "rows", b"rows", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["columns", b"columns", "ledger_size", b"ledger_size", "pending", b"pending", "rows", b"rows", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -192,7 +192,7 @@ class Submission(_message.Message):
     licence: _builtins.str
     member: _builtins.str
     state: _builtins.str
-    """"open", "screening", "accepted", "rejected" """
+    """"open", "screening", "rejected", "pending" (recorded; a quorum of witnesses has not cosigned it yet), "accepted" (final)"""
     rows: _builtins.int
     size: _builtins.int
     recorded_at: _builtins.str

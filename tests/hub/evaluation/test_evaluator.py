@@ -22,6 +22,7 @@ from hub.evaluation.service import EvaluationsService
 from hub.evaluation.tables import EvaluationRow
 from hub.ledger.journal import Entry
 from hub.settings import SANDBOX, Settings
+from hub.witnesses.finality import Finality
 from learning.scoring import score
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents.evaluations import Evaluation, Sample
@@ -165,7 +166,7 @@ async def test_a_changed_blob_holds_up_its_pair_only_and_is_not_recorded(hub: Ba
     async with running(hub) as watched:
         record_model(hub, "tiny-1", files)
         claim = await watched.next()
-        service = EvaluationsService(database=hub.database, journal=hub.journal, evaluator=watched.evaluator)
+        service = EvaluationsService(database=hub.database, evaluator=watched.evaluator, finality=Finality(hub.log))
         listed = await service.ListEvaluations(evaluation_pb2.ListEvaluationsRequest(), None)
     assert claim.suite == good.id
     assert [(row.suite, row.state) for row in listed.evaluations] == [(good.id, "finished"), (odd.id, "waiting")]
