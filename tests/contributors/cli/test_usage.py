@@ -22,8 +22,9 @@ CONTRACT = {
     *("model list", "model show", "model lineage", "model download", "eval list", "eval show"),
     *("release cut", "release list", "release verify", "release download"),
     *("ledger head", "ledger entries", "ledger verify", "ledger receipt"),
+    *("witness start", "witness status", "witness policy", "witness proof"),
 }
-STAY = {"site start", "dashboard"}
+STAY = {"site start", "witness start", "dashboard"}
 """Commands that serve until they are stopped: they have no result to print as JSON."""
 
 
