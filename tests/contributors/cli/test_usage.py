@@ -22,6 +22,7 @@ CONTRACT = {
     *("model list", "model show", "model lineage", "model download", "eval list", "eval show"),
     *("release cut", "release list", "release verify", "release download"),
     *("ledger head", "ledger entries", "ledger verify", "ledger receipt"),
+    *("keys list", "keys rotate", "keys revoke", "keys renew", "keys delegate"),
     *("witness start", "witness status", "witness policy", "witness proof"),
 }
 STAY = {"site start", "witness start", "dashboard"}
