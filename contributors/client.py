@@ -28,15 +28,19 @@ from protos.coalition.v1 import (
     training_pb2,
     training_pb2_grpc,
 )
+from protos.documents import statements
 from protos.documents.base import Claim, FileEntry
+from protos.documents.leaf import Leaf
+from protos.documents.statements import Claimed
 from protos.transport import blobs
 from protos.transport.channel import connect
 from protos.transport.errors import from_rpc_error
 from protos.transport.renewal import is_due
 from trust.digests import CHUNK, Digest
-from trust.errors import Conflict, Unavailable
+from trust.errors import Conflict, Corrupt, Unavailable
 
 DEADLINE = 60.0
+MAX_STATEMENT = 4 << 20
 COMMIT_DEADLINE = 600.0
 SCREENING_PAUSE = 1.0  # seconds between two questions how far it is
 UPLOAD_DEADLINE = 3600.0
@@ -130,6 +134,14 @@ class Coalition:
             return _call(self._ledger.GetReceipt, ledger_pb2.GetReceiptRequest(index=int(identifier)))
         return _call(self._ledger.GetReceipt, ledger_pb2.GetReceiptRequest(id=identifier))
 
+    def statement(self, identifier: str) -> Claimed:
+        """What the ledger records under an identifier. Raises `Corrupt` when the hub gives another statement for it."""
+        leaf = Leaf.decode(self.receipt(identifier).leaf)
+        claimed = statements.read(self.blob(leaf.envelope, MAX_STATEMENT))
+        if claimed.payload != leaf.payload or claimed.id != identifier:
+            raise Corrupt(f"The hub gave another statement for {identifier[:80]!r}.")
+        return claimed
+
     # --- blobs -------------------------------------------------------------------------------------------------------
 
     def download(self, file: common_pb2.File, folder: Path, advance: Advance = lambda n: None) -> Path:
@@ -202,6 +214,10 @@ class Coalition:
 
     def submission(self, identifier: str) -> submissions_pb2.Submission:
         return _call(self._submissions.GetSubmission, common_pb2.ById(id=identifier))
+
+    def policy(self) -> submissions_pb2.Policy:
+        """What the hub takes."""
+        return _call(self._submissions.GetPolicy, submissions_pb2.GetPolicyRequest())
 
     def _upload(self, submission: str, digest: str, offset: int, path: Path, advance: Advance) -> None:
         def chunks() -> Iterator[submissions_pb2.UploadChunk]:

@@ -1,17 +1,23 @@
-"""Croissant metadata of a dataset: JSON-LD that data catalogues read (mlcommons.org/croissant, format specification 1.0)."""
+"""Croissant metadata of a dataset: JSON-LD that data catalogues read (mlcommons.org/croissant, format specification 1.1).
+
+It is derived from the signed manifest alone, which stands in the ledger for everybody: whoever has the manifest has it, and
+it cannot say anything else.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from protos.documents.submissions import DatasetFile
+from protos.documents.placing import FOR_MEMBERS
+from protos.documents.submissions import Dataset, DatasetFile
 
-_FORMAT = "application/jsonlines"
+CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
+_FORMATS = {"jsonl": "application/jsonlines", "parquet": "application/vnd.apache.parquet", "txt": "text/plain"}
 _CR = (
-    *("citeAs", "column", "extract", "field", "fileProperty", "fileObject", "fileSet", "format", "includes"),
-    *("isLiveDataset", "jsonPath", "key", "md5", "parentField", "path", "recordSet", "references", "regex"),
-    *("repeated", "replace", "separator", "source", "subField", "transform"),
+    *("arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileProperty"),
+    *("fileObject", "fileSet", "format", "includes", "isArray", "isLiveDataset", "jsonPath", "key", "md5"),
+    *("parentField", "path", "recordSet", "references", "regex", "repeated", "replace", "samplingRate", "separator"),
+    *("source", "subField", "transform"),
 )
 _CONTEXT: dict[str, Any] = {
     "@language": "en",
@@ -23,55 +29,74 @@ _CONTEXT: dict[str, Any] = {
     "conformsTo": "dct:conformsTo",
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
+    "description": {"@container": "@language"},
     "examples": {"@id": "cr:examples", "@type": "@json"},
+    "name": {"@container": "@language"},
     **{name: f"cr:{name}" for name in _CR},
 }
 
 
-def metadata(
-    *, name: str, domain: str, licence: str, provenance: str, shards: Sequence[DatasetFile], fields: Sequence[str]
-) -> dict[str, Any]:
-    """The description of JSON Lines shards whose rows all have the text `fields`."""
+def metadata(claim: Dataset, identifier: str) -> dict[str, Any]:
+    """The description of the dataset that the ledger calls `identifier`."""
+    address = f"coalition://{claim.hub}/member/{claim.signer}"
+    endings = list(dict.fromkeys(_ending(file) for file in claim.files))
     return {
         "@context": _CONTEXT,
         "@type": "sc:Dataset",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "name": name,
-        "description": f"Text of the domain {domain}: {provenance}",
-        "license": licence,
-        "keywords": [domain],
-        "distribution": [*(_file(shard) for shard in shards), _shards()],
-        "recordSet": [{"@type": "cr:RecordSet", "@id": "rows", "name": "rows", "field": [_field(f) for f in fields]}],
+        "conformsTo": CONFORMS_TO,
+        "name": claim.name,
+        "description": f"Text of the domain {claim.domain}: {claim.provenance}",
+        "license": claim.licence,
+        "url": f"{address}/dataset/{claim.name}",
+        "identifier": identifier,
+        "version": "1.0.0",
+        "creator": {"@type": "sc:Organization", "name": claim.signer, "url": address},
+        "citeAs": f"{claim.signer}: {claim.name}. Dataset {identifier} in the ledger of {claim.hub}.",
+        "datePublished": claim.issued_at[:10],
+        "keywords": [claim.domain],
+        "conditionsOfAccess": f"{claim.category}; may be processed in: {', '.join(claim.jurisdiction)}",
+        "isAccessibleForFree": claim.category in FOR_MEMBERS,
+        "distribution": [*(_file(file) for file in claim.files), *(_files(ending) for ending in endings)],
+        "recordSet": [_rows(ending) for ending in endings],
     }
 
 
-def _file(shard: DatasetFile) -> dict[str, Any]:
+def _ending(file: DatasetFile) -> str:
+    ending = file.path.rpartition(".")[2]
+    return ending if ending in _FORMATS else "txt"
+
+
+def _file(file: DatasetFile) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject",
-        "@id": shard.path,
-        "name": shard.path,
-        "contentUrl": shard.path,
-        "contentSize": f"{shard.size} B",
-        "encodingFormat": _FORMAT,
-        "sha256": shard.digest.removeprefix("sha256:"),
+        "@id": file.path,
+        "name": file.path,
+        "contentUrl": file.path,
+        "contentSize": f"{file.size} B",
+        "encodingFormat": _FORMATS[_ending(file)],
+        "sha256": file.digest.removeprefix("sha256:"),
     }
 
 
-def _shards() -> dict[str, Any]:
+def _files(ending: str) -> dict[str, Any]:
     return {
         "@type": "cr:FileSet",
-        "@id": "shards",
-        "name": "shards",
-        "encodingFormat": _FORMAT,
-        "includes": "data-*.jsonl",
+        "@id": f"{ending}-files",
+        "name": f"{ending}-files",
+        "encodingFormat": _FORMATS[ending],
+        "includes": f"*.{ending}",
     }
 
 
-def _field(name: str) -> dict[str, Any]:
-    return {
+def _rows(ending: str) -> dict[str, Any]:
+    """Rows with a text; a plain file is one."""
+    rows = f"{ending}-rows"
+    extract: dict[str, str] = {"fileProperty": "content"} if ending == "txt" else {"column": "text"}
+    text = {
         "@type": "cr:Field",
-        "@id": f"rows/{name}",
-        "name": name,
+        "@id": f"{rows}/text",
+        "name": "text",
         "dataType": "sc:Text",
-        "source": {"fileSet": {"@id": "shards"}, "extract": {"column": name}},
+        "source": {"fileSet": {"@id": f"{ending}-files"}, "extract": extract},
     }
+    return {"@type": "cr:RecordSet", "@id": rows, "name": rows, "field": [text]}

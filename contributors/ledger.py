@@ -13,6 +13,7 @@ from protos.documents.leaf import Leaf
 from protos.documents.models import Model, Release
 from protos.documents.roll import Roll
 from protos.documents.runs import Checkpoint
+from protos.documents.submissions import Dataset, Suite
 from trust.audit import Audit, verify_log
 from trust.digests import Digest
 from trust.errors import Corrupt, Problem
@@ -101,7 +102,7 @@ def _check_blob(source: Source, digest: Digest, where: str, verdict: Verdict) ->
 
 def _blobs_of(claim: Claim) -> Iterator[tuple[Digest, str]]:
     """Every blob that a statement names and the hub keeps. Shards of checkpoints stay on the nodes."""
-    for file in getattr(claim, "files", ()):
+    for file in claim.sent if isinstance(claim, Dataset | Suite) else getattr(claim, "files", ()):
         yield Digest(file.digest), file.path
     if isinstance(claim, Model) and claim.update:
         yield Digest(claim.update), "update"

@@ -1,4 +1,4 @@
-"""From files on a member's disk to a submission: JSON Lines shards with a `text` in every row, and Croissant metadata."""
+"""From files on a member's disk to a submission: JSON Lines shards with a `text` in every row, or a list of what stays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from contributors.croissant import metadata
+from contributors.texts import sort_files
 from protos.documents.base import FileEntry
 from protos.documents.submissions import DatasetFile
 from protos.documents.suite import SuiteFormat, check_row
@@ -20,13 +20,11 @@ from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
 
 SHARD_BYTES = 64 << 20
-MAX_SHARDS = 999  # a manifest names at most 1,000 files
+MAX_FILES = 1000  # that a manifest names
 MAX_SUITE_JSON = 1 << 20
-METADATA = "croissant.json"
-SUFFIXES = (".jsonl", ".txt", ".md", ".parquet")
-"""Of the files in a folder, these are taken; their content says how they are read."""
 KEPT = ("text", "title", "source")
 """The fields of a row that are submitted, where they are texts. Any other field stays with its owner."""
+_ENDING = {"jsonl": "jsonl", "parquet": "parquet", "text": "txt"}
 
 
 @dataclass(frozen=True)
@@ -46,19 +44,32 @@ class Packed:
         return sum(file.rows for file in self.files if isinstance(file, DatasetFile))
 
 
-def pack_dataset(source: Path, target: Path, *, name: str, domain: str, licence: str, provenance: str) -> Packed:
+def pack_dataset(source: Path, target: Path) -> Packed:
     """Pack a file or folder into shards in `target`. Deterministic. Raises `Invalid` naming file and line."""
     target.mkdir(parents=True, exist_ok=True)
-    texts, left_out = _sort(source)
+    texts, left_out = sort_files(source)
     shards = _write_shards((row for path in texts for row in _rows(path)), target)
     if not shards:
         raise Invalid(f"{source} holds no text.", "Give .jsonl, .txt or .md files, or .parquet with a text column.")
-    described = metadata(
-        name=name, domain=domain, licence=licence, provenance=provenance, shards=shards, fields=KEPT[:1]
-    )
-    (target / METADATA).write_text(json.dumps(described, indent=2) + "\n", "utf-8")
-    entries = (*shards, _dataset_file(target / METADATA, 0))
-    return Packed(entries, {entry.digest: target / entry.path for entry in entries}, tuple(left_out))
+    return Packed(tuple(shards), {shard.digest: target / shard.path for shard in shards}, tuple(left_out))
+
+
+def list_dataset(source: Path) -> Packed:
+    """The files of a dataset that stays at its site, as they lie there and are trained on.
+
+    Their own names stay too: a name may tell what the text must not. Raises `Invalid` naming file and line.
+    """
+    texts, left_out = sort_files(source)
+    if not 0 < len(texts) <= MAX_FILES:
+        raise Invalid(f"{source} holds {len(texts)} files with text; 1 to {MAX_FILES} are allowed.")
+    listed = []
+    for number, path in enumerate(texts):
+        rows = sum(1 for _ in text_rows(path, path.name))
+        if not rows:
+            raise Invalid(f"{path} holds no text.", "Take it out of the folder.")
+        name = f"data-{number:05d}.{_ENDING[recognise(path, path.name)]}"
+        listed.append(DatasetFile(path=name, digest=digest_file(path), size=path.stat().st_size, rows=rows))
+    return Packed(tuple(listed), {}, tuple(left_out))
 
 
 def pack_suite(source: Path) -> tuple[SuiteFormat, Packed]:
@@ -97,24 +108,6 @@ def _read_suite(path: Path) -> SuiteFormat:
         raise Invalid(f"{path}: {problem.what}", problem.todo, field=problem.field) from None
 
 
-def _sort(source: Path) -> tuple[list[Path], list[str]]:
-    """Files with text in the order of their names, and the names of the others. Hidden files are nobody's business."""
-    if not source.exists():
-        raise NotFound(f"There is nothing at {source}.")
-    if source.is_file():
-        return [source], []
-    texts, others = [], []
-    for path in sorted(source.rglob("*")):
-        name = path.relative_to(source)
-        if path.is_dir() or any(part.startswith(".") for part in name.parts):
-            continue
-        if path.is_symlink() or path.suffix not in SUFFIXES or not path.stat().st_size:
-            others.append(name.as_posix())
-        else:
-            texts.append(path)
-    return texts, others
-
-
 def _rows(path: Path) -> Iterator[Row]:
     """What is kept of a file's rows; a text that is a whole file is named after it."""
     kind = recognise(path, path.name)
@@ -130,8 +123,8 @@ def _write_shards(rows: Iterable[Row], target: Path) -> list[DatasetFile]:
     lines = map(_encode, rows)
     pending = next(lines, None)
     while pending is not None:
-        if len(shards) == MAX_SHARDS:
-            raise Invalid(f"The text has more than {MAX_SHARDS * SHARD_BYTES} bytes.", "Submit it in parts.")
+        if len(shards) == MAX_FILES:
+            raise Invalid(f"The text has more than {MAX_FILES * SHARD_BYTES} bytes.", "Submit it in parts.")
         path = target / f"data-{len(shards):05d}.jsonl"
         count = size = 0
         with path.open("wb") as file:

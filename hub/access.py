@@ -43,6 +43,7 @@ ALLOWED: dict[str, dict[str, frozenset[Role]]] = {
         "Commit": BUILDERS,
         "ListSubmissions": PEOPLE,
         "GetSubmission": PEOPLE,
+        "GetPolicy": PEOPLE,
     },
     "Training": {
         "LaunchRun": CORE,

@@ -14,6 +14,9 @@ from rich.console import Console
 
 from hub import logs, setup
 from hub.settings import Settings
+from hub.training.schedule import JURISDICTION
+from protos.documents.jurisdictions import COUNTRIES
+from protos.documents.licences import LicencePolicy
 from trust.errors import Invalid, Problem
 
 app = typer.Typer(
@@ -33,10 +36,19 @@ def init(
     host: Annotated[str, typer.Option(help="The name or address that members dial.")] = "127.0.0.1",
     bind: Annotated[str, typer.Option(help="The interface to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Main port; the next two serve enrolment and Flower.")] = 9090,
+    country: Annotated[
+        str, typer.Option(help="Where it stands (ISO 3166-1), for data that may not be everywhere.")
+    ] = "",
+    allow_licence: Annotated[
+        list[str] | None, typer.Option(help="A licence to take by name, such as LicenseRef-Ours; may be repeated.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a hub: certificate authority, keys, settings."""
-    settings = setup.create(directory, name, host=host, bind=bind, port=port)
+    licences = (*LicencePolicy().allowed, *(allow_licence or ()))
+    settings = setup.create(
+        directory, name, host=host, bind=bind, port=port, country=country, licences_allowed=licences
+    )
     if as_json:
         _out.print_json(json.dumps({"name": name, "directory": str(settings.directory), "address": f"{host}:{port}"}))
         return
@@ -150,7 +162,9 @@ def node(
     hub: Annotated[str, typer.Option(help="HOST:PORT of the hub.")],
     name: Annotated[str, typer.Option(help="This node's name, as in its invitation.")],
     token: Annotated[str, typer.Option(envvar="COALITION_TOKEN", help="The invitation; only the first time.")] = "",
-    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE, for placement; may be repeated.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE, for placement, such as jurisdiction=NL; may be repeated.")
+    ] = None,
 ) -> None:
     """Attach this machine to the hub and train what it is given until Ctrl-C."""
     from hub.training import agent
@@ -199,6 +213,8 @@ def _label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key and equals):
         raise Invalid(f"{text!r} is not a label.", "Write KEY=VALUE.")
+    if key == JURISDICTION and value not in COUNTRIES:
+        raise Invalid(f"{value!r} is no country code of ISO 3166-1.", "Write for example jurisdiction=NL.")
     return key, value
 
 

@@ -51,6 +51,7 @@ from hub.submissions import catalogue
 from hub.submissions import projection as submissions_projection
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Intake
+from hub.submissions.policy import Policy
 from hub.submissions.screening.screener import Screener
 from hub.submissions.service import SubmissionsService
 from hub.training import projection as training_projection
@@ -166,7 +167,7 @@ async def _serve(settings: Settings) -> None:
     evaluator = Evaluator(settings=settings, database=base.database, blobs=base.blobs, journal=base.journal)
     screener = Screener(settings.screening_dir)
     examination = Examination(base.database, base.blobs, screener, settings.screening)
-    intake = Intake(base.database, base.blobs, base.journal, examination)
+    intake = Intake(base.database, base.blobs, base.journal, examination, Policy.of(settings))
     cosigning = Cosigning(database=base.database, log=base.log, journal=base.journal)
     main = _main_server(base, roles, intake, scheduler, supervisor, evaluator, cosigning)
     enrolment = _enrolment_server(base)

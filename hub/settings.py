@@ -11,6 +11,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints
 
 from protos.documents.base import Document, Name
+from protos.documents.jurisdictions import Country
+from protos.documents.licences import LicencePolicy
 from protos.transport.channel import split_address
 from trust.errors import Conflict, Invalid, NotFound
 from trust.files import write_atomic
@@ -37,6 +39,8 @@ class Listening(Document):
     `blobs` is the URL of an object store; empty for a local directory.
     `sandbox` is what must stand around the evaluation of a suite; `sandbox_memory` is in bytes, 0 for three quarters of all.
     `certificate_days` is how long a party's certificate holds; parties renew theirs by themselves.
+    `country` is where the hub stands: data that may not be everywhere comes to no hub that does not say. The licences are
+    patterns, see `LicencePolicy`. `purge_withdrawn` deletes the files of withdrawn submissions.
     """
 
     name: Name
@@ -51,6 +55,11 @@ class Listening(Document):
     sandbox_memory: int = Field(default=0, ge=0)
     certificate_days: float = Field(default=7.0, gt=0, le=90)
     screening: ScreeningPolicy = ScreeningPolicy()
+    country: Country = ""
+    licences_allowed: tuple[str, ...] = LicencePolicy().allowed
+    licences_denied: tuple[str, ...] = LicencePolicy().denied
+    purge_withdrawn: bool = True
+    core_may_withdraw: bool = False
 
 
 class Settings(Listening):
@@ -82,6 +91,10 @@ class Settings(Listening):
         values = self.model_dump(exclude={"directory", "reached_at", "screening"})
         text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
         write_atomic(path, text.encode())
+
+    @property
+    def licences(self) -> LicencePolicy:
+        return LicencePolicy(allowed=self.licences_allowed, denied=self.licences_denied)
 
     @property
     def database_url(self) -> str:

@@ -13,8 +13,8 @@ from trust.files import write_atomic, write_private
 from trust.keys import ArtifactKey, LogKey
 
 
-def create(directory: Path, name: str, *, host: str, bind: str, port: int) -> Settings:
-    """Make a hub in `directory`; the settings file comes last, so that a hub is there whole or not at all.
+def create(directory: Path, name: str, *, host: str, bind: str, port: int, **more: object) -> Settings:
+    """Make a hub in `directory`; `more` are other settings. Their file comes last: a hub is there whole or not at all.
 
     Raises `Conflict` where one is already, `Invalid` for a name or port that cannot be used.
     """
@@ -27,6 +27,7 @@ def create(directory: Path, name: str, *, host: str, bind: str, port: int) -> Se
             "port": port,
             "enrol_port": port + 1,
             "superlink_port": port + 2,
+            **more,
         }
     )
     if (directory / FILE).exists():

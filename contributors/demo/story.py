@@ -24,7 +24,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from contributors.client import Coalition
 from contributors.demo.comparison import changes
 from contributors.demo.parties import BIN, Party, Processes, answers, free_ports, run
-from contributors.demo.prepare import DOMAINS, Domain, Prepared, prepare_member
+from contributors.demo.prepare import DOMAINS, OWN_LICENCES, Domain, Prepared, prepare_member
 from contributors.demo.summary import print_leaderboard, print_summary
 from contributors.home import Home
 from trust.errors import Conflict, Problem
@@ -62,7 +62,8 @@ class Story:
     # --- the steps ---------------------------------------------------------------------------------------------------
 
     def open_hub(self) -> None:
-        _hub_command("init", self.hub, "--name", "demo-coalition", "--port", self.port)
+        taken = [word for licence in OWN_LICENCES for word in ("--allow-licence", licence)]
+        _hub_command("init", self.hub, "--name", "demo-coalition", "--port", self.port, "--country", "NL", *taken)
         self.processes.start("hub", [BIN / "coalition-hub", "serve", self.hub], OMP_NUM_THREADS="1")
         with ThreadPoolExecutor(2) as pool:
             members = [domain for domain in DOMAINS if domain.name in self.members]
@@ -84,6 +85,7 @@ class Story:
             data = party.coalition(
                 *("data", "submit", parts.data, "--name", f"{domain.name}-text", "--domain", domain.name),
                 *("--licence", domain.licence, "--provenance", domain.provenance),
+                *("--category", "controlled", "--jurisdiction", domain.jurisdiction),
             )
             suite = party.coalition("suite", "submit", parts.suite)
             self.say(
@@ -93,9 +95,10 @@ class Story:
 
     def attach(self) -> None:
         """Two node agents, and every member's site beside its private text."""
-        for name in ("node-1", "node-2"):
+        for name, country in (("node-1", "NL"), ("node-2", "DE")):
             token = _hub_command("invite", self.hub, "--organisation", "Core Team", "--node", name)["token"]
             command = [BIN / "coalition-hub", "node", self.directory / name, "--hub", self.address, "--name", name]
+            command += ["--label", f"jurisdiction={country}"]
             self.processes.start(name, command, COALITION_TOKEN=token, OMP_NUM_THREADS="1")
         for name, party in self.members.items():
             command = [BIN / "coalition", "site", "start", "--data", self.prepared[name].private, "--join", "all"]

@@ -37,6 +37,8 @@ def submission_rows(submissions: Sequence[submissions_pb2.Submission], member: s
             "domain": item.domain,
             "member": item.member,
             "licence": item.licence,
+            "category": item.category or None,
+            "may be in": ", ".join(item.jurisdiction) or None,
             "state": item.state,
             "rows": item.rows or None,
             "size": size(item.size),

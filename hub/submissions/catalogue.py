@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from sqlmodel import Session, col, select
 
 from hub.submissions.tables import SubmissionRow
 from protos.documents.base import FileEntry
+from protos.documents.placing import AT_HOME, Category, Place, Terms, may_use
 from protos.documents.submissions import DatasetFile
 from trust.digests import Digest
-from trust.errors import NotFound
+from trust.errors import Invalid, NotFound
 
 File = TypeVar("File", bound=FileEntry)
 
 
 @dataclass(frozen=True)
 class Accepted(Generic[File]):
-    """A submission as others see it."""
+    """A submission as others see it. Only datasets have a category and a jurisdiction."""
 
     id: str
     payload: Digest
@@ -30,6 +31,19 @@ class Accepted(Generic[File]):
     member: str
     files: tuple[File, ...]
     visibility: str = ""
+    category: str = ""
+    jurisdiction: tuple[str, ...] = ()
+    index: int = 0
+
+    @property
+    def terms(self) -> Terms:
+        """Of a dataset: what its owner says about its use."""
+        return Terms(self.id, cast(Category, self.category), self.jurisdiction, self.member)
+
+    @property
+    def at_home(self) -> bool:
+        """Whether its files never left its owner's site."""
+        return self.category in AT_HOME
 
 
 def datasets(session: Session, ids: Sequence[str] = ()) -> list[Accepted[DatasetFile]]:
@@ -38,6 +52,22 @@ def datasets(session: Session, ids: Sequence[str] = ()) -> list[Accepted[Dataset
     if unknown := set(ids) - {dataset.id for dataset in found}:
         raise NotFound(f"There is no dataset {min(unknown)}.", "See `coalition data list`.")
     return [dataset for dataset in found if not ids or dataset.id in ids]
+
+
+def held(session: Session) -> list[Accepted[DatasetFile]]:
+    """Accepted datasets whose text is here, oldest first."""
+    return [dataset for dataset in datasets(session) if not dataset.at_home]
+
+
+def for_run(session: Session, ids: Sequence[str], before: int | None = None) -> list[Accepted[DatasetFile]]:
+    """What a base run trains on: the datasets named, or all that may leave their sites; of those below entry `before`.
+
+    Raises `NotFound` for an unknown one, `Invalid` for one that stays at home.
+    """
+    named = datasets(session, ids)
+    if ids and (kept := [dataset for dataset in named if dataset.at_home]):
+        raise Invalid(f"{may_use(kept[0].terms, Place('node', ''))}.", "Campaigns train on it.", field="data.datasets")
+    return [dataset for dataset in named if not dataset.at_home and (before is None or dataset.index < before)]
 
 
 def suites(session: Session, size: int | None = None) -> list[Accepted[FileEntry]]:
@@ -74,4 +104,7 @@ def _accepted(row: SubmissionRow, schema: type[File]) -> Accepted[File]:
     return Accepted(
         *(row.id, Digest(row.payload), row.name, row.version, row.domain, row.licence, row.member, files),
         visibility=row.visibility,
+        category=row.category,
+        jurisdiction=tuple(row.jurisdiction),
+        index=row.index,
     )

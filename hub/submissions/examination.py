@@ -42,6 +42,11 @@ class Examination:
 
     def begin(self, identifier: str, claim: Dataset | Suite) -> Future[list[Finding]]:
         """Screen a submission whose files are all here; the same one twice is screened once."""
+        if isinstance(claim, Dataset) and claim.at_home:
+            unread: Future[list[Finding]] = Future()
+            message = "Its text stays with its owner: nobody here has read it."
+            unread.set_result([Finding(rule="schema", severity="info", message=message)])
+            return unread
         if isinstance(claim, Dataset):
             return self._screener.submit(self._dataset_job(identifier, claim), claim.signer)
         return self._screen_suite(identifier, claim)
@@ -66,11 +71,11 @@ class Examination:
         """Accepted datasets that the index lacks, as after it was lost."""
         index = Index(self._index)
         with self._database.session() as session:
-            return [dataset for dataset in catalogue.datasets(session) if not index.has(dataset.id)]
+            return [dataset for dataset in catalogue.held(session) if not index.has(dataset.id)]
 
     def _dataset_job(self, identifier: str, claim: Dataset) -> DatasetJob:
         with self._database.session() as session:
-            datasets, suites = catalogue.datasets(session), catalogue.suites(session)
+            datasets, suites = catalogue.held(session), catalogue.suites(session)
         return DatasetJob(
             id=identifier,
             licence=claim.licence,
@@ -97,7 +102,7 @@ class Examination:
             return done
         grams = self._write_grams(identifier, files)
         with self._database.session() as session:
-            datasets = catalogue.datasets(session)
+            datasets = catalogue.held(session)
         job = SuiteJob(id=identifier, grams=grams, datasets=tuple((d.id, self._shards(d.files)) for d in datasets))
         looked = self._screener.submit(job, claim.signer)
         looked.add_done_callback(lambda future: _pass_on(future, findings, done))

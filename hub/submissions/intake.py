@@ -16,6 +16,7 @@ from hub.database import Database
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Entry, Journal
 from hub.submissions.examination import Examination
+from hub.submissions.policy import DEFAULT, Policy
 from hub.submissions.screening.findings import Finding, Severity, rejected
 from hub.submissions.tables import DraftRow, FindingRow, ScreeningRow, UploadedRow
 from hub.vault import Sealing
@@ -51,18 +52,20 @@ class Draft:
         return isinstance(self.claim, Suite) and self.claim.visibility == "sealed"
 
     def file(self, digest: Digest) -> FileEntry:
-        for entry in self.claim.files:
+        for entry in self.claim.sent:
             if entry.digest == digest:
                 return entry
-        raise NotFound(f"The submission {self.id} names no file {digest}.")
+        raise NotFound(f"The submission {self.id} sends no file {digest}.")
 
 
 class Intake:
     """Blocking; the service calls it in threads."""
 
-    def __init__(self, database: Database, blobs: BlobStore, journal: Journal, examination: Examination) -> None:
+    def __init__(
+        self, database: Database, blobs: BlobStore, journal: Journal, examination: Examination, policy: Policy = DEFAULT
+    ) -> None:
         self._database, self._blobs, self._journal = database, blobs, journal
-        self._examination = examination
+        self._examination, self.policy = examination, policy
         self._going: dict[str, Future[Entry]] = {}
         self._lock = threading.Lock()
 
@@ -74,6 +77,7 @@ class Intake:
         if entry := self._journal.find(claimed.payload):
             return entry
         _check_files(claimed.claim)
+        self.policy.check(claimed.claim, claimed.id)
         self._check_space(claimed.claim)
         draft = DraftRow(id=claimed.id, member=member, envelope=envelope, opened_at=now())
         with self._database.session(writing=True) as session:
@@ -91,7 +95,7 @@ class Intake:
         member = draft.claim.signer
         with self._database.session() as session:
             shown = set(session.exec(select(UploadedRow.digest).where(UploadedRow.submission == draft.id)))
-            digests = dict.fromkeys(Digest(file.digest) for file in draft.claim.files)
+            digests = dict.fromkeys(Digest(file.digest) for file in draft.claim.sent)
             lacking = [
                 digest
                 for digest in digests
@@ -304,7 +308,7 @@ class Intake:
                 session.add(FindingRow(submission=identifier, examples=list(finding.examples), **values))
 
     def _check_space(self, claim: Dataset | Suite) -> None:
-        size = sum(file.size for file in claim.files)
+        size = sum(file.size for file in claim.sent)
         if size > self._blobs.free_bytes() // 2:
             raise Conflict(f"The hub has no room for {size} bytes.", "Ask the core team to enlarge its disk.")
 

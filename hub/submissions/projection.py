@@ -9,8 +9,9 @@ from sqlmodel import Session, select
 from hub.ledger.grants import EVERYONE, NODES, grant, member_audience
 from hub.ledger.journal import Entry, Journal
 from hub.submissions.tables import SubmissionRow
+from protos.documents.placing import FOR_MEMBERS
 from protos.documents.statements import Claimed
-from protos.documents.submissions import Dataset, Suite
+from protos.documents.submissions import Dataset, Suite, SuiteVisibility
 from trust.errors import Conflict
 
 
@@ -48,7 +49,9 @@ def _project(session: Session, entry: Entry) -> None:
             domain=claim.domain,
             licence=claim.licence,
             member=claim.signer,
-            visibility=claim.visibility,
+            visibility=_visibility(claim),
+            category=claim.category if isinstance(claim, Dataset) else "",
+            jurisdiction=list(claim.jurisdiction) if isinstance(claim, Dataset) else [],
             version=claim.version if isinstance(claim, Suite) else "",
             rows=claim.rows if isinstance(claim, Dataset) else 0,
             size=sum(file.size for file in claim.files),
@@ -56,7 +59,14 @@ def _project(session: Session, entry: Entry) -> None:
             recorded_at=entry.time,
         )
     )
-    for file in claim.files:
-        grant(session, file.digest, EVERYONE if claim.visibility == "members" else member_audience(claim.signer))
-        if not (isinstance(claim, Suite) and claim.visibility == "sealed"):
+    visibility = _visibility(claim)
+    for file in claim.sent:
+        grant(session, file.digest, EVERYONE if visibility == "members" else member_audience(claim.signer))
+        if visibility != "sealed":
             grant(session, file.digest, NODES)
+
+
+def _visibility(claim: Dataset | Suite) -> SuiteVisibility:
+    if isinstance(claim, Suite):
+        return claim.visibility
+    return "members" if claim.category in FOR_MEMBERS else "hub"

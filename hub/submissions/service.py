@@ -78,6 +78,14 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
     async def GetSubmission(self, request: common_pb2.ById, context: Any) -> submissions_pb2.Submission:
         return await asyncio.to_thread(self._show, request.id, caller())
 
+    async def GetPolicy(self, request: submissions_pb2.GetPolicyRequest, context: Any) -> submissions_pb2.Policy:
+        return submissions_pb2.Policy(
+            licences_allowed=self._intake.policy.licences.allowed,
+            licences_denied=self._intake.policy.licences.denied,
+            country=self._intake.policy.place.country,
+            purge_withdrawn=self._intake.policy.purge_withdrawn,
+        )
+
     def _list(self, kind: str, who: Caller) -> list[submissions_pb2.Submission]:
         query = select(SubmissionRow).order_by(col(SubmissionRow.index))
         if kind:
@@ -143,6 +151,8 @@ def _accepted(row: SubmissionRow, final: int) -> submissions_pb2.Submission:
         recorded_at=row.recorded_at,
         visibility=row.visibility,
         version=row.version,
+        category=row.category,
+        jurisdiction=row.jurisdiction,
     )
 
 
@@ -160,6 +170,8 @@ def _draft(draft: Draft, findings: Sequence[Finding]) -> submissions_pb2.Submiss
         size=sum(file.size for file in claim.files),
         files=_files(claim.files),
         findings=_findings(findings),
-        visibility=claim.visibility,
         version=claim.version if isinstance(claim, Suite) else "",
+        visibility=claim.visibility if isinstance(claim, Suite) else "",
+        category=claim.category if isinstance(claim, Dataset) else "",
+        jurisdiction=claim.jurisdiction if isinstance(claim, Dataset) else (),
     )

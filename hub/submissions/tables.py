@@ -9,7 +9,10 @@ from sqlmodel import Field, SQLModel
 
 
 class SubmissionRow(SQLModel, table=True):
-    """A dataset or suite that was accepted. `files` are FileEntry or DatasetFile documents."""
+    """A dataset or suite that was accepted; only datasets have a category and a jurisdiction.
+
+    `files` are FileEntry or DatasetFile documents.
+    """
 
     __tablename__ = "submission"
 
@@ -22,6 +25,8 @@ class SubmissionRow(SQLModel, table=True):
     licence: str
     member: str = Field(index=True)
     visibility: str
+    category: str = ""
+    jurisdiction: list[Any] = Field(default=[], sa_column=Column(JSON, nullable=False))
     version: str
     rows: int = Field(sa_type=BigInteger)
     size: int = Field(sa_type=BigInteger)

@@ -26,7 +26,7 @@ def register(journal: Journal) -> None:
 
 def _check_run(session: Session, claimed: Claimed) -> None:
     spec = cast(Run, claimed.claim).spec
-    if not catalogue.datasets(session, spec.data.datasets):
+    if not catalogue.for_run(session, spec.data.datasets):
         raise Invalid("There is no dataset to train on.", "Submit one first.", field="data.datasets")
 
 

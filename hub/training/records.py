@@ -41,9 +41,9 @@ class Records:
             return store.get(session, run)
 
     def inputs(self, row: RunRow) -> list[catalogue.Accepted[DatasetFile]]:
-        """The datasets to train on. Raises `NotFound`."""
+        """The datasets to train on: the same in every attempt, whatever is submitted meanwhile. Raises `NotFound`."""
         with self._database.session() as session:
-            return catalogue.datasets(session, RunSpec.read(row.spec).data.datasets)
+            return catalogue.for_run(session, RunSpec.read(row.spec).data.datasets, row.index)
 
     def model_of(self, run: str) -> str:
         """The model that a run made; empty when there is none yet."""

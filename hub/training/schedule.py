@@ -1,28 +1,47 @@
-"""Which nodes form a gang: all of them or none, and all of one kind. Pure."""
+"""Which nodes form a gang: all of them or none, all of one kind, and where the data may be. Pure."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from protos.coalition.v1 import training_pb2
+from protos.documents.placing import Place, Terms, may_use
+
+JURISDICTION = "jurisdiction"
+"""The label of a node that says in which country (ISO 3166-1) it stands."""
 
 
 @dataclass(frozen=True)
 class Offer:
-    """A free node: the kinds of its accelerators in order, memory in bytes."""
+    """A free node: the kinds of its accelerators in order, memory in bytes; `country` as its label says."""
 
     name: str
     accelerators: tuple[str, ...] = ()
     memory: int = 0
     cores: int = 0
+    country: str = ""
 
     @classmethod
     def of(cls, name: str, inventory: training_pb2.Inventory) -> Self:
         kinds = tuple(sorted(accelerator.kind for accelerator in inventory.accelerators))
-        return cls(name, kinds, inventory.memory, inventory.cores)
+        return cls(name, kinds, inventory.memory, inventory.cores, inventory.labels.get(JURISDICTION, ""))
+
+
+def admitted(offers: Iterable[Offer], data: Sequence[Terms]) -> tuple[list[Offer], str]:
+    """The nodes where all of the data may be, and why another is left out (empty where none is)."""
+    fitting: list[Offer] = []
+    why = ""
+    for offer in offers:
+        place = Place("node", offer.name, offer.country)
+        refusal = next((refusal for terms in data if (refusal := may_use(terms, place))), "")
+        if refusal:
+            why = why or refusal
+        else:
+            fitting.append(offer)
+    return fitting, why
 
 
 def gang(count: int, offers: Iterable[Offer], holders: tuple[str, ...] = ()) -> tuple[str, ...]:

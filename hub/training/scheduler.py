@@ -30,7 +30,7 @@ from hub.training.messages import (
 )
 from hub.training.nodes import Attached, Attachments
 from hub.training.records import Records
-from hub.training.schedule import Offer, gang
+from hub.training.schedule import Offer, admitted, gang
 from hub.training.states import Work
 from hub.training.tables import RunRow
 from protos.coalition.v1 import training_pb2
@@ -73,6 +73,7 @@ class Scheduler:
         self._works: dict[str, Work] = {}
         self._away: dict[str, float] = {}  # working node -> when it was missed
         self._waiting_since: dict[str, float] = {}
+        self._left_out: dict[str, str] = {}  # run -> why its data may not be on a node, as far as that was told
         self._not_before: dict[str, float] = {}  # run -> when its next attempt may begin
 
     def say(self, node: str, message: training_pb2.NodeMessage) -> None:
@@ -213,8 +214,13 @@ class Scheduler:
             return
         if time.monotonic() < self._not_before.get(work.run, 0.0):
             return
-        nodes = gang(RunSpec.read(row.spec).placement.nodes, self._free(), work.registered_on)
+        data = await asyncio.to_thread(self._records.inputs, row)
+        offers, left_out = admitted(self._free(), [dataset.terms for dataset in data])
+        nodes = gang(RunSpec.read(row.spec).placement.nodes, offers, work.registered_on)
         if not nodes or self._waits_for_shards(work, nodes):
+            if left_out and left_out != self._left_out.get(work.run):
+                self._left_out[work.run] = left_out
+                await self._tell(work.run, "queued", f"waits for other nodes: {left_out}")
             self._waiting_since.setdefault(work.run, time.monotonic())
             return
         self._waiting_since.pop(work.run, None)

@@ -11,7 +11,7 @@ from protos.documents.evaluations import Evaluation
 from protos.documents.members import Delegation, Keys, Member, Node, Revocation
 from protos.documents.models import Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
-from protos.documents.submissions import Dataset, Suite
+from protos.documents.submissions import Dataset, Suite, Withdrawal
 from protos.documents.witnesses import Witness, WitnessPolicy
 from trust.canonical import emit
 from trust.digests import Digest, digest_bytes, hex_of
@@ -28,6 +28,7 @@ KINDS: dict[str, type[Claim]] = {
     "delegation": Delegation,
     "dataset": Dataset,
     "suite": Suite,
+    "withdrawal": Withdrawal,
     "run": Run,
     "checkpoint": Checkpoint,
     "run-end": RunEnd,

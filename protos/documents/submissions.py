@@ -2,32 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from protos.documents.base import Claim, FileEntry, Licence, Name, Text
+from protos.documents.base import Claim, FileEntry, Identifier, Licence, Name, Text
+from protos.documents.jurisdictions import WORLD, Jurisdictions
+from protos.documents.placing import AT_HOME, Category
 
-Visibility = Literal["hub", "members"]
 SuiteVisibility = Literal["hub", "members", "sealed"]
 
 
 class DatasetFile(FileEntry):
-    """A shard: JSON Lines with a `text` field in every row, or metadata (`rows` 0)."""
+    """A file with a text in every row, in one of the formats of `protos.formats`."""
 
-    rows: int = Field(ge=0)
+    rows: int = Field(ge=1)
 
 
 class Dataset(Claim):
-    """A domain dataset. With visibility `hub` only its owner and the training nodes read the text."""
+    """A domain dataset: who may use it says its category, where its jurisdiction. The manifest is for everybody to read.
+
+    The files of a dataset that stays at home are named, so that its use can be attributed, and never sent.
+    """
 
     name: Name
     domain: Name
     licence: Licence
     provenance: Text
-    visibility: Visibility = "hub"
+    category: Category = "controlled"
+    jurisdiction: Jurisdictions = (WORLD,)
     rows: int = Field(ge=1)
     files: tuple[DatasetFile, ...] = Field(min_length=1, max_length=1000)
+
+    @property
+    def at_home(self) -> bool:
+        """Whether its text never leaves its owner's site."""
+        return self.category in AT_HOME
+
+    @property
+    def sent(self) -> tuple[DatasetFile, ...]:
+        """The files that come to the hub."""
+        return () if self.at_home else self.files
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.category == "sovereign" and WORLD in self.jurisdiction:
+            raise ValueError("sovereign data names the jurisdictions that it is sovereign in")
+        if self.rows != sum(file.rows for file in self.files):
+            raise ValueError(f"the files have {sum(file.rows for file in self.files)} rows, not {self.rows}")
+        return self
 
 
 class Suite(Claim):
@@ -40,3 +63,15 @@ class Suite(Claim):
     licence: Licence
     visibility: SuiteVisibility = "members"
     files: tuple[FileEntry, ...] = Field(min_length=2, max_length=100)
+
+    @property
+    def sent(self) -> tuple[FileEntry, ...]:
+        """The files that come to the hub: all of them."""
+        return self.files
+
+
+class Withdrawal(Claim):
+    """Signed by a submission's owner, or by the core team where the hub's policy lets it: it is used no more."""
+
+    submission: Identifier
+    reason: Text = "withdrawn by its owner"

@@ -16,15 +16,13 @@ from contributors.receipts import keep_receipt, kept_receipt
 from protos.coalition.v1 import common_pb2
 from tests.contributors.served import Hub, dataset, flip
 from trust.digests import digest_bytes
-from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound, Problem, Unavailable
+from trust.errors import Corrupt, Denied, Invalid, NotFound, Problem, Unavailable
 
 
 @pytest.fixture
 def packed(tmp_path: Path) -> Packed:
     (tmp_path / "text.txt").write_text("".join(f"Clause {i} of a long contract. " for i in range(120_000)))
-    return pack_dataset(
-        tmp_path / "text.txt", tmp_path / "packed", name="contracts", domain="law", licence="CC-BY-4.0", provenance="x"
-    )
+    return pack_dataset(tmp_path / "text.txt", tmp_path / "packed")
 
 
 def test_a_submission_arrives_and_its_receipt_verifies_offline(
@@ -69,7 +67,7 @@ def test_an_upload_goes_on_after_the_hub_was_away(hub: Hub, client: Coalition, p
 
 
 def test_a_rejected_submission_says_why(client: Coalition, packed: Packed) -> None:
-    with pytest.raises(Conflict, match="not an SPDX licence"):
+    with pytest.raises(Invalid, match="not an SPDX licence"):
         client.submit(client.sign(dataset(client, packed, licence="my-own")), packed.paths, lambda n: None)
 
 

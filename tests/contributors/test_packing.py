@@ -11,13 +11,13 @@ import pytest
 from pyarrow import parquet
 
 from contributors import packing
-from contributors.packing import Packed, pack_dataset, pack_suite
+from contributors.packing import Packed, list_dataset, pack_dataset, pack_suite
 from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
 
 
 def pack(source: Path, target: Path) -> Packed:
-    return pack_dataset(source, target, name="contracts", domain="law", licence="CC-BY-4.0", provenance="by hand")
+    return pack_dataset(source, target)
 
 
 def write_rows(path: Path, *rows: Any) -> Path:
@@ -79,15 +79,17 @@ def test_shards_are_bounded_and_lose_nothing(tmp_path: Path, monkeypatch: pytest
     assert [row["text"] for row in rows_of(packed)] == [f"row {i} äöü" for i in range(40)]
 
 
-def test_metadata_describes_the_shards(tmp_path: Path) -> None:
-    packed = pack(write_rows(tmp_path / "a.jsonl", {"text": "x"}), tmp_path / "packed")
-    entry = packed.files[-1]
-    assert entry.path == "croissant.json"
-    described = json.loads(packed.paths[entry.digest].read_text())
-    shard = next(file for file in described["distribution"] if file["@type"] == "cr:FileObject")
-    assert "sha256:" + shard["sha256"] == packed.files[0].digest
-    assert described["license"] == "CC-BY-4.0"
-    assert described["conformsTo"] == "http://mlcommons.org/croissant/1.0"
+def test_what_stays_is_listed_as_it_lies_without_its_names(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    write_rows(source / "jane-doe.jsonl", {"text": "x", "patient": "Jane Doe"}, {"text": "y"})
+    (source / "note.txt").write_text("z")
+    listed = list_dataset(source)
+    assert [(file.path, file.rows) for file in listed.files] == [("data-00000.jsonl", 2), ("data-00001.txt", 1)]
+    assert [file.digest for file in listed.files] == [
+        digest_file(source / "jane-doe.jsonl"),
+        digest_file(source / "note.txt"),
+    ]
+    assert not listed.paths
 
 
 @pytest.mark.parametrize(

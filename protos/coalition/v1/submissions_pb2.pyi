@@ -20,6 +20,55 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class GetPolicyRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPolicyRequest: _TypeAlias = GetPolicyRequest  # noqa: Y015
+
+@_typing.final
+class Policy(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LICENCES_ALLOWED_FIELD_NUMBER: _builtins.int
+    LICENCES_DENIED_FIELD_NUMBER: _builtins.int
+    COUNTRY_FIELD_NUMBER: _builtins.int
+    PURGE_WITHDRAWN_FIELD_NUMBER: _builtins.int
+    country: _builtins.str
+    """Where the hub stands (ISO 3166-1); empty where it does not say."""
+    purge_withdrawn: _builtins.bool
+    """Whether the files of withdrawn submissions are deleted."""
+    @_builtins.property
+    def licences_allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Patterns of SPDX licence names; a name in full decides before a pattern."""
+
+    @_builtins.property
+    def licences_denied(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        licences_allowed: _abc.Iterable[_builtins.str] | None = ...,
+        licences_denied: _abc.Iterable[_builtins.str] | None = ...,
+        country: _builtins.str = ...,
+        purge_withdrawn: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "licences_allowed", b"licences_allowed", "licences_denied", b"licences_denied", "purge_withdrawn", b"purge_withdrawn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Policy: _TypeAlias = Policy  # noqa: Y015
+
+@_typing.final
 class OpenResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -184,6 +233,8 @@ class Submission(_message.Message):
     VISIBILITY_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     TASKS_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
+    JURISDICTION_FIELD_NUMBER: _builtins.int
     SCREENED_ROWS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _builtins.str
@@ -198,6 +249,8 @@ class Submission(_message.Message):
     recorded_at: _builtins.str
     visibility: _builtins.str
     version: _builtins.str
+    category: _builtins.str
+    """Of datasets: "open", "unique-open", "controlled", "private" or "sovereign", and where it may be processed."""
     screened_rows: _builtins.int
     """While it is screened: rows that were looked at."""
     @_builtins.property
@@ -208,6 +261,8 @@ class Submission(_message.Message):
     def receipt(self) -> _common_pb2.Receipt: ...
     @_builtins.property
     def tasks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def jurisdiction(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -227,11 +282,13 @@ class Submission(_message.Message):
         visibility: _builtins.str = ...,
         version: _builtins.str = ...,
         tasks: _abc.Iterable[_builtins.str] | None = ...,
+        category: _builtins.str = ...,
+        jurisdiction: _abc.Iterable[_builtins.str] | None = ...,
         screened_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "files", b"files", "findings", b"findings", "id", b"id", "kind", b"kind", "licence", b"licence", "member", b"member", "name", b"name", "receipt", b"receipt", "recorded_at", b"recorded_at", "rows", b"rows", "screened_rows", b"screened_rows", "size", b"size", "state", b"state", "tasks", b"tasks", "version", b"version", "visibility", b"visibility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "domain", b"domain", "files", b"files", "findings", b"findings", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "licence", b"licence", "member", b"member", "name", b"name", "receipt", b"receipt", "recorded_at", b"recorded_at", "rows", b"rows", "screened_rows", b"screened_rows", "size", b"size", "state", b"state", "tasks", b"tasks", "version", b"version", "visibility", b"visibility"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

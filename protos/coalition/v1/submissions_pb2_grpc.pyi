@@ -44,6 +44,8 @@ class SubmissionsStub:
     """
     ListSubmissions: _grpc.UnaryUnaryMultiCallable[_submissions_pb2.ListSubmissionsRequest, _submissions_pb2.ListSubmissionsResponse]
     GetSubmission: _grpc.UnaryUnaryMultiCallable[_common_pb2.ById, _submissions_pb2.Submission]
+    GetPolicy: _grpc.UnaryUnaryMultiCallable[_submissions_pb2.GetPolicyRequest, _submissions_pb2.Policy]
+    """What this hub takes: a member's side checks it before it packs anything."""
 
 @_typing.type_check_only
 class SubmissionsAsyncStub(SubmissionsStub):
@@ -60,6 +62,8 @@ class SubmissionsAsyncStub(SubmissionsStub):
     """
     ListSubmissions: _aio.UnaryUnaryMultiCallable[_submissions_pb2.ListSubmissionsRequest, _submissions_pb2.ListSubmissionsResponse]  # type: ignore[assignment]
     GetSubmission: _aio.UnaryUnaryMultiCallable[_common_pb2.ById, _submissions_pb2.Submission]  # type: ignore[assignment]
+    GetPolicy: _aio.UnaryUnaryMultiCallable[_submissions_pb2.GetPolicyRequest, _submissions_pb2.Policy]  # type: ignore[assignment]
+    """What this hub takes: a member's side checks it before it packs anything."""
 
 class SubmissionsServicer(metaclass=_abc_1.ABCMeta):
     """Datasets and suites take the same road: Open with the signed manifest, Upload what is missing, Commit."""
@@ -103,5 +107,13 @@ class SubmissionsServicer(metaclass=_abc_1.ABCMeta):
         request: _common_pb2.ById,
         context: _ServicerContext,
     ) -> _typing.Union[_submissions_pb2.Submission, _abc.Awaitable[_submissions_pb2.Submission]]: ...
+
+    @_abc_1.abstractmethod
+    def GetPolicy(
+        self,
+        request: _submissions_pb2.GetPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_submissions_pb2.Policy, _abc.Awaitable[_submissions_pb2.Policy]]:
+        """What this hub takes: a member's side checks it before it packs anything."""
 
 def add_SubmissionsServicer_to_server(servicer: SubmissionsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -59,6 +59,42 @@ def test_from_invitation_to_verified_receipt(hub: Hub, coalition: Coalition, law
     hub.start()
 
 
+def test_private_data_is_declared_and_never_sent(hub: Hub, coalition: Coalition, law: Path, texts: Path) -> None:
+    words = ("data", "submit", texts, "--name", "letters", "--domain", "law", "--licence", "CC-BY-4.0")
+    said = coalition(*words, "--category", "sovereign", "--json", home=law)
+    assert (said.code, "names the jurisdictions" in said.err) == (1, True)
+    said = coalition(*words, "--category", "sovereign", "--jurisdiction", "NL", "--json", home=law)
+    assert said.code == 0, said.err
+    (file,) = said.json["files"]
+    name = hex_of(Digest(file["digest"]))
+    assert not (hub.base.directory / "blobs" / "sha256" / name[:2] / name).exists()
+    (listed,) = coalition("data", "list", "--json", home=law).json
+    assert (listed["category"], listed["jurisdiction"]) == ("sovereign", ["NL"])
+    assert coalition("ledger", "verify", "--json", home=law).json["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("licence", "why"),
+    [("CC-BY-NC-4.0", "does not take"), ("LicenseRef-Mine", "stands in no list"), ("Free", "not an SPDX")],
+)
+def test_a_licence_that_is_not_taken_is_refused_before_anything_is_packed(
+    coalition: Coalition, law: Path, tmp_path: Path, licence: str, why: str
+) -> None:
+    nowhere = tmp_path / "nothing"
+    said = coalition("data", "submit", nowhere, "--name", "x-y", "--domain", "law", "--licence", licence, home=law)
+    assert (said.code, why in said.err) == (1, True)
+    assert "-NC" in coalition("data", "policy", home=law).out
+
+
+def test_croissant_is_derived_from_the_recorded_manifest(
+    hub: Hub, coalition: Coalition, law: Path, texts: Path
+) -> None:
+    identifier = submit(coalition, law, texts)
+    described = coalition("data", "show", identifier, "--croissant", home=law).json
+    assert (described["identifier"], described["creator"]["name"]) == (identifier, "law-institute")
+    assert described["conformsTo"] == "http://mlcommons.org/croissant/1.1"
+
+
 def test_verify_fails_when_a_blob_was_changed_and_does_not_remember_that_head(
     hub: Hub, coalition: Coalition, law: Path, texts: Path
 ) -> None:

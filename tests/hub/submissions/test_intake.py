@@ -13,8 +13,10 @@ from sqlmodel import delete
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Entry
 from hub.settings import ScreeningPolicy
+from hub.submissions import catalogue
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Draft, Intake
+from hub.submissions.policy import DEFAULT, Policy
 from hub.submissions.screening.datasets import Advance
 from hub.submissions.screening.findings import Finding
 from hub.submissions.screening.jobs import Job
@@ -22,11 +24,12 @@ from hub.submissions.screening.screener import Screener
 from hub.submissions.screening.worker import screen
 from hub.submissions.tables import FindingRow
 from protos.documents.base import FileEntry
+from protos.documents.placing import Place
 from protos.documents.statements import sign
 from protos.documents.submissions import Dataset, DatasetFile, Suite
 from tests.hub.conftest import ORIGIN, Base
 from trust.digests import Digest, digest_bytes
-from trust.errors import Conflict, Corrupt, NotFound
+from trust.errors import Conflict, Corrupt, Invalid, NotFound
 
 TEXTS = [
     f"The contract number {i} binds both parties until one of them terminates it in writing, however late."
@@ -140,7 +143,6 @@ def test_a_draft_is_its_owners_alone(intake: Intake, base: Base) -> None:
 @pytest.mark.parametrize(
     ("shard", "changes", "reason"),
     [
-        (SHARD, {"licence": "Do what you want"}, "SPDX"),
         (SHARD + b"not json\n", {"rows": 6}, "line 6: the line is not JSON"),
         (SHARD + b'{"title": "no text"}\n', {"rows": 6}, "line 6: the row has no `text`"),
         (SHARD, {"rows": 4}, "has 5 rows"),
@@ -160,6 +162,63 @@ def test_screening_refuses_with_the_reason(
         intake.commit(draft)
     assert base.log.size == size
     assert intake.draft(draft.id, "law-institute").state == "rejected"
+
+
+@pytest.mark.parametrize(
+    ("changes", "policy", "reason"),
+    [
+        ({"licence": "Do what you want"}, DEFAULT, "not an SPDX licence expression"),
+        ({"licence": "CC-BY-NC-4.0"}, DEFAULT, "does not take the licence CC-BY-NC-4.0"),
+        ({"licence": "LicenseRef-Ours"}, DEFAULT, "stands in no list"),
+        ({"jurisdiction": ("NL",)}, DEFAULT, "may be in NL alone, not at the hub here .which states no country"),
+        (
+            {"jurisdiction": ("NL", "EEA")},
+            Policy(Place("hub", "far", "US"), DEFAULT.licences),
+            "not at the hub far .in US",
+        ),
+    ],
+)
+def test_what_the_hub_does_not_take_is_refused_before_a_byte_of_it_comes(
+    base: Base, intake: Intake, changes: dict[str, object], policy: Policy, reason: str
+) -> None:
+    claim = manifest("law-institute", **changes)  # type: ignore[arg-type]
+    strict = Intake(base.database, base.blobs, base.journal, intake._examination, policy)
+    with pytest.raises(Invalid, match=reason):
+        strict.open(sign(claim, base.keys["law-institute"]), "law-institute")
+    assert not strict.drafts("law-institute")
+
+
+def test_data_of_a_jurisdiction_comes_to_a_hub_that_stands_there(base: Base, intake: Intake) -> None:
+    policy = Policy(Place("hub", "here", "NL"), DEFAULT.licences)
+    dutch = Intake(base.database, base.blobs, base.journal, intake._examination, policy)
+    assert submit(dutch, base, manifest("law-institute", jurisdiction=("EU",)), SHARD).kind == "dataset"
+
+
+@pytest.mark.parametrize("category", ["private", "sovereign"])
+def test_data_that_stays_at_home_is_recorded_by_its_manifest_alone(base: Base, intake: Intake, category: str) -> None:
+    """No byte is asked for, none is taken, and nobody may read what is not there; the manifest is in the ledger."""
+    claim = manifest("law-institute", category=category, jurisdiction=("NL",))
+    draft = opened(intake, base, claim)
+    assert intake.missing(draft) == []
+    with pytest.raises(NotFound, match="sends no file"):
+        intake.receive(draft, digest_bytes(SHARD), 0)
+    entry = intake.commit(draft)
+    assert not base.blobs.has(digest_bytes(SHARD))
+    with base.database.session() as session:
+        assert not may_read(session, digest_bytes(SHARD), member="law-institute", node=True)
+        with pytest.raises(Invalid, match=f"{entry.id} is {category}: it stays at law-institute's site"):
+            catalogue.for_run(session, [entry.id])
+        assert catalogue.for_run(session, []) == []
+    text = submit(intake, base, manifest("law-institute", name="again"), SHARD)
+    assert intake.findings(text.id), "screening went past the private dataset"
+
+
+def test_a_run_trains_on_what_stood_when_it_was_launched(base: Base, intake: Intake) -> None:
+    first = submit(intake, base, manifest("law-institute"), SHARD)
+    launched = base.log.size
+    submit(intake, base, manifest("law-institute", name="later"), SHARD)
+    with base.database.session() as session:
+        assert [dataset.id for dataset in catalogue.for_run(session, [], launched)] == [first.id]
 
 
 def suite_files(text: str) -> dict[str, bytes]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hub.training.schedule import Offer, gang
+from hub.training.schedule import Offer, admitted, gang
 from protos.coalition.v1 import training_pb2
+from protos.documents.placing import Terms
 
 GPU = ("H200",)
 OFFERS = st.lists(
@@ -54,3 +55,18 @@ def test_a_gang_is_full_free_alike_and_found_when_there_is_one(offers: list[Offe
     assert len({kinds[name] for name in nodes}) <= 1
     possible = any(sum(kind == other for other in kinds.values()) >= count for kind in kinds.values())
     assert len(nodes) == (count if possible else 0)
+
+
+def test_a_node_says_its_country_by_a_label() -> None:
+    inventory = training_pb2.Inventory(labels={"jurisdiction": "NL"})
+    assert Offer.of("a", inventory).country == "NL"
+
+
+def test_data_is_placed_where_every_one_of_its_owners_lets_it_be() -> None:
+    offers = [Offer("a", country="NL"), Offer("b", country="US"), Offer("c")]
+    european = Terms("data-1", "controlled", ("EU",), "law-institute")
+    anywhere = Terms("data-2", "open", ("US",), "university")
+    fitting, why = admitted(offers, [anywhere, european])
+    assert [offer.name for offer in fitting] == ["a"]
+    assert why == "data-1 is controlled and may be in EU alone, not at the node b (in US)"
+    assert admitted(offers, [anywhere]) == (offers, "")

@@ -1,0 +1,40 @@
+"""What this hub takes, and what it does with what is withdrawn: its settings as the submissions room sees them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from hub.settings import Settings
+from protos.documents.licences import LicencePolicy, check_licence
+from protos.documents.placing import Place, Terms, may_use
+from protos.documents.submissions import Dataset, Suite
+from trust.errors import Invalid
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`place` is the hub itself."""
+
+    place: Place
+    licences: LicencePolicy
+    purge_withdrawn: bool = True
+    core_may_withdraw: bool = False
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        place = Place("hub", settings.name, settings.country)
+        return cls(place, settings.licences, settings.purge_withdrawn, settings.core_may_withdraw)
+
+    def check(self, claim: Dataset | Suite, identifier: str) -> None:
+        """That this hub may take the submission, before any of its bytes come. Raises `Invalid`."""
+        check_licence(claim.licence)
+        if refusal := self.licences.refusal(claim.licence):
+            raise Invalid(refusal, "See `coalition data policy`.", field="licence")
+        if isinstance(claim, Dataset) and not claim.at_home:
+            terms = Terms(identifier, claim.category, claim.jurisdiction, claim.signer)
+            if why := may_use(terms, self.place):
+                raise Invalid(f"{why}.", "Widen its jurisdiction, or submit it as private.", field="jurisdiction")
+
+
+DEFAULT = Policy(Place("hub", "here"), LicencePolicy())
