@@ -119,6 +119,28 @@ def sandbox(directory: Directory, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example: coalition-hub evaluate models/tiny-1 my-suite --json")
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A folder with a model in the form of Hugging Face.")],
+    suite: Annotated[Path, typer.Argument(help="A folder with suite.json and its data.")],
+    as_json: Json = False,
+) -> None:
+    """Evaluate a model by a suite on this machine, in the hub's sandbox; nothing is recorded."""
+    from hub.evaluation.local import evaluate as run
+
+    harness, found = asyncio.run(run(model, suite))
+    if found.failure:
+        raise Invalid(found.failure)
+    if as_json:
+        scores = [score.model_dump(mode="json") for score in found.scores]
+        _out.print_json(json.dumps({"harness": harness, "scores": scores, "seconds": found.seconds}))
+        return
+    for score in found.scores:
+        _out.print(
+            f"{score.task}: {score.metric} {score.value:.4f} ± {score.standard_error:.4f} over {score.items} items"
+        )
+
+
 @app.command(epilog="Example: coalition-hub invite /srv/coalition --organisation 'Law Institute' --role contributor")
 def invite(
     directory: Directory,

@@ -8,12 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contributors.cli.session import connected
-from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
+from contributors.cli.terminal import (
+    Json,
+    as_dict,
+    print_fields,
+    print_json,
+    print_messages,
+    print_table,
+    say,
+    transfer,
+)
+from trust.errors import Denied
 
 if TYPE_CHECKING:
     from protos.coalition.v1 import evaluation_pb2
 
-app = typer.Typer(no_args_is_help=True, help="Evaluations of models by suites: list, show.")
+app = typer.Typer(no_args_is_help=True, help="Evaluations of models by suites: list, show, verify.")
 
 
 @app.command("list", epilog="Example: coalition eval list --model tiny-1")
@@ -67,6 +77,43 @@ def show(
     )
 
 
+@app.command("verify", epilog="Example: coalition eval verify eval-1a2b3c4d5e6f --rerun")
+def verify(
+    identifier: Annotated[str, typer.Argument(help="For example eval-1a2b3c4d5e6f.")],
+    rerun: Annotated[
+        bool, typer.Option("--rerun", help="Evaluate again on this machine, in the same sandbox.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Recompute an evaluation's scores from its per-item log and its suite; exit code 1 if anything does not hold."""
+    import tempfile
+    from pathlib import Path
+
+    from contributors.recheck import differing, recheck, suite_files
+    from contributors.rerun import rerun as evaluate_again
+
+    with connected() as hub:
+        found = recheck(hub, identifier)
+        if rerun:
+            suite = suite_files(hub, found.claim)
+            if suite is None:
+                raise Denied("The suite may not be read by you, so it cannot be run again here.", "Its owner can.")
+            size = sum(file.size for file in hub.model(found.claim.model).files)
+            with tempfile.TemporaryDirectory(prefix="coalition-") as folder, transfer("fetching", size) as advance:
+                ours = evaluate_again(hub, found.claim, suite, Path(folder), advance)
+            found.problems += differing(found.claim.scores, ours)
+            found.checked.append("its scores against an evaluation here")
+    if as_json:
+        print_json({"id": identifier, "checked": found.checked, "problems": found.problems})
+    else:
+        for problem in found.problems:
+            say((problem, "red"))
+        if not found.problems:
+            say(("Verified", "green"), f": {'; '.join(found.checked)}.")
+    if found.problems:
+        raise typer.Exit(1)
+
+
 def leaderboard(as_json: Json = False) -> None:
     """Models by suites: every score with its standard error."""
     with connected() as hub:
@@ -77,6 +124,8 @@ def leaderboard(as_json: Json = False) -> None:
     columns = [f">{c.key}\n{c.metric} {'up' if c.higher_is_better else 'down'}" for c in board.columns]
     rows = [[row.model, *(_cell(row, column.key) for column in board.columns)] for row in board.rows]
     print_table(["model", *columns], rows, "No model yet.")
+    if any(row.unranked for row in board.rows):
+        say("† The suite's author supplied half or more of a training of the model: shown, not ranked.")
     if board.waiting:
         say(f"{board.waiting} evaluations are still to come.")
 
@@ -85,7 +134,7 @@ def _cell(row: evaluation_pb2.LeaderboardRow, key: str) -> str:
     if key not in row.scores:
         return "-"
     score = row.scores[key]
-    return f"{score.value:.3f} ±{score.standard_error:.3f}"
+    return f"{score.value:.3f} ±{score.standard_error:.3f}" + (" †" if key in row.unranked else "")
 
 
 def _brief(found: evaluation_pb2.Evaluation) -> str:

@@ -12,6 +12,8 @@ from protos.coalition.v1 import evaluation_pb2
 
 UP, DOWN = "↑", "↓"
 BEST = "★"
+OWN = "†"
+"""The suite's author supplied half or more of a training of the model: shown, not ranked."""
 SAME = 0.0005
 """Changes that show as 0.000."""
 CONFIDENCE = 1.96
@@ -154,7 +156,9 @@ def matrix(
 
 
 def _best(column: evaluation_pb2.LeaderboardColumn, rows: Sequence[evaluation_pb2.LeaderboardRow]) -> float | None:
-    values = [row.scores[column.key].value for row in rows if column.key in row.scores]
+    values = [
+        row.scores[column.key].value for row in rows if column.key in row.scores and column.key not in row.unranked
+    ]
     if len(values) < 2:
         return None
     return max(values) if column.higher_is_better else min(values)
@@ -164,7 +168,9 @@ def _cell(row: evaluation_pb2.LeaderboardRow, key: str, best: float | None) -> s
     if key not in row.scores:
         return None
     found = row.scores[key]
-    return score(found.value, found.standard_error) + (f" {BEST}" if found.value == best else "")
+    own = key in row.unranked
+    mark = f" {OWN}" if own else f" {BEST}" if found.value == best else ""
+    return score(found.value, found.standard_error) + mark
 
 
 def intervals(key: str, family: Iterable[evaluation_pb2.LeaderboardRow]) -> list[dict[str, Any]]:

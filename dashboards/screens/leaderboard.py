@@ -156,7 +156,10 @@ def interval_chart(points: list[dict[str, Any]], step: Progress) -> Any:
 
 def _matrix(columns: Sequence[evaluation_pb2.LeaderboardColumn], rows: Sequence[evaluation_pb2.LeaderboardRow]) -> None:
     st.subheader("Every model")
-    st.caption(f"{scores.BEST} marks the best value of a column. A model's name leads to its page.")
+    st.caption(
+        f"{scores.BEST} marks the best value of a column. {scores.OWN} marks a model that the suite's author trained to half or "
+        "more: shown, not ranked. A model's name leads to its page."
+    )
     families = [row for family in scores.families(evaluation_pb2.Leaderboard(rows=rows)).values() for row in family]
     titles = {column.key: _title(column) for column in columns}
     display.table(
@@ -171,6 +174,7 @@ def _matrix(columns: Sequence[evaluation_pb2.LeaderboardColumn], rows: Sequence[
 
 
 def _title(column: evaluation_pb2.LeaderboardColumn) -> Any:
-    help_text = f"{scores.metric_name(column.metric)}, {'higher' if column.higher_is_better else 'lower'} is better"
+    direction = "higher" if column.higher_is_better else "lower"
+    help_text = f"{scores.metric_name(column.metric)}, {direction} is better. {column.reference}"
     label = f"{column.key} {scores.arrow(column.higher_is_better)}"
     return st.column_config.TextColumn(label, help=help_text, width=190)

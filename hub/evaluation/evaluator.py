@@ -24,7 +24,7 @@ from protos.documents.base import FileEntry
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import HUB
 from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
-from trust.digests import Digest, digest_file, hex_of
+from trust.digests import Digest, digest_file
 from trust.errors import Conflict, Corrupt, Invalid, Problem
 
 TRIES = 3
@@ -113,7 +113,7 @@ class Evaluator:
 
     async def _ask(self, model: ModelRow, folder: Path, suite: Suite, files: Mapping[str, bytes]) -> Evaluated:
         """What the sandbox makes of it, in up to `TRIES` tries where it is cut short."""
-        name = f"{suite.member}/{suite.name}@{hex_of(suite.payload)[:12]}"
+        name = store.reference(suite)
         why = ""
         for attempt in range(1, TRIES + 1):
             try:

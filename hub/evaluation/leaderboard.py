@@ -6,7 +6,7 @@ import math
 
 from sqlmodel import Session
 
-from hub.evaluation import store
+from hub.evaluation import interests, store
 from hub.ledger.rows import count as recorded_size
 from hub.models import registry
 from hub.models.card import ScoreLine
@@ -26,11 +26,13 @@ def leaderboard(session: Session, final: int = EVERYTHING) -> evaluation_pb2.Lea
     suites = store.current_suites(session, final)
     labels = store.labels(list(suites.values()))
     columns: dict[str, evaluation_pb2.LeaderboardColumn] = {}
+    models = registry.all_models(session)
     rows = {
         model.id: evaluation_pb2.LeaderboardRow(model=model.id, parent=model.parent, origin=model.origin)
-        for model in registry.all_models(session)
+        for model in models
         if model.index < final
     }
+    shares = interests.shares(_made(model) for model in models)
     pending = 0
     for evaluation in store.recorded(session):
         if evaluation.index >= final:
@@ -40,8 +42,13 @@ def leaderboard(session: Session, final: int = EVERYTHING) -> evaluation_pb2.Lea
             continue
         for score in store.scores(evaluation):
             key = f"{labels[suite.id]}/{score.task}"
-            columns.setdefault(key, _column(key, labels[suite.id], suite.domain, score))
-            rows[evaluation.model].scores[key].CopyFrom(score_message(score))
+            columns.setdefault(key, _column(key, labels[suite.id], suite, score))
+            row, share = rows[evaluation.model], shares[evaluation.model]
+            row.scores[key].CopyFrom(score_message(score))
+            if part := share.get(suite.member, 0.0):
+                row.author_shares[key] = part
+            if not interests.ranked(share, suite.member):
+                row.unranked.append(key)
     waiting = sum(len(lacking) for _, lacking in store.waiting(session))
     ordered = [columns[key] for key in sorted(columns)]
     return evaluation_pb2.Leaderboard(
@@ -84,11 +91,17 @@ def scores_of(session: Session, model: str, final: int = EVERYTHING) -> list[Sco
     ]
 
 
-def _column(key: str, suite: str, domain: str, score: TaskScore) -> evaluation_pb2.LeaderboardColumn:
+def _made(model: registry.ModelRow) -> interests.Made:
+    return interests.Made(model.id, model.parent, registry.data_used(model), registry.contributions(model))
+
+
+def _column(key: str, label: str, suite: store.Suite, score: TaskScore) -> evaluation_pb2.LeaderboardColumn:
     return evaluation_pb2.LeaderboardColumn(
         key=key,
-        suite=suite,
-        domain=domain,
+        suite=label,
+        domain=suite.domain,
+        member=suite.member,
+        reference=store.reference(suite),
         metric=score.metric,
         higher_is_better=score.metric not in LOWER_IS_BETTER,
         baseline=math.nan if score.baseline is None else score.baseline,

@@ -14,6 +14,7 @@ from hub.submissions import catalogue
 from hub.submissions.catalogue import Accepted
 from protos.documents.base import FileEntry
 from protos.documents.evaluations import TaskScore
+from trust.digests import hex_of
 from trust.errors import NotFound
 
 Suite = Accepted[FileEntry]
@@ -52,6 +53,11 @@ def labels(suites: Sequence[Suite]) -> dict[str, str]:
     for suite in suites:
         members[suite.name].add(suite.member)
     return {s.id: s.name if len(members[s.name]) == 1 else f"{s.member}:{s.name}" for s in suites}
+
+
+def reference(suite: Suite) -> str:
+    """`member/suite@digest`: no other suite's, whatever it calls itself."""
+    return f"{suite.member}/{suite.name}@{hex_of(suite.payload)[:12]}"
 
 
 def waiting(session: Session) -> list[tuple[ModelRow, list[Suite]]]:

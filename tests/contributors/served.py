@@ -12,6 +12,8 @@ import grpc
 from contributors.client import Coalition
 from contributors.home import Home
 from hub.access import Access, Answers
+from hub.evaluation.evaluator import Evaluator
+from hub.evaluation.service import EvaluationsService
 from hub.ledger.service import BlobsService, LedgerService
 from hub.members import invitations
 from hub.members.enrolment import EnrolmentService
@@ -19,6 +21,7 @@ from hub.members.roles import Roles
 from hub.members.service import MembersService
 from hub.models.releases import Releases
 from hub.models.service import ModelsService, ReleasesService
+from hub.settings import Settings
 from hub.submissions import catalogue
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Intake
@@ -29,6 +32,7 @@ from hub.witnesses.cosigning import Cosigning
 from hub.witnesses.finality import Finality
 from hub.witnesses.service import WitnessesService
 from protos.coalition.v1 import (
+    evaluation_pb2_grpc,
     ledger_pb2_grpc,
     members_pb2_grpc,
     models_pb2_grpc,
@@ -105,6 +109,11 @@ class Hub:
             WitnessesService(database=database, log=self.base.log, journal=journal, cosigning=self._cosigning), server
         )
         models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(database=database, journal=journal), server)
+        settings = Settings(name=ORIGIN, directory=self.base.directory)
+        evaluator = Evaluator(settings=settings, database=database, blobs=blobs, journal=journal)
+        evaluation_pb2_grpc.add_EvaluationsServicer_to_server(
+            EvaluationsService(database=database, evaluator=evaluator, finality=Finality(self.base.log)), server
+        )
         releases = Releases(database=database, blobs=blobs, journal=journal, scores_of=lambda session, model: [])
         models_pb2_grpc.add_ReleasesServicer_to_server(
             ReleasesService(database=database, journal=journal, releases=releases), server

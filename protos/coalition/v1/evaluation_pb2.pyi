@@ -212,6 +212,8 @@ class LeaderboardColumn(_message.Message):
     METRIC_FIELD_NUMBER: _builtins.int
     HIGHER_IS_BETTER_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """"suite-name/task" """
     suite: _builtins.str
@@ -219,6 +221,9 @@ class LeaderboardColumn(_message.Message):
     metric: _builtins.str
     higher_is_better: _builtins.bool
     baseline: _builtins.float
+    member: _builtins.str
+    """The suite's author, and the suite as "member/suite@digest"."""
+    reference: _builtins.str
     def __init__(
         self,
         *,
@@ -228,10 +233,12 @@ class LeaderboardColumn(_message.Message):
         metric: _builtins.str = ...,
         higher_is_better: _builtins.bool = ...,
         baseline: _builtins.float = ...,
+        member: _builtins.str = ...,
+        reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "domain", b"domain", "higher_is_better", b"higher_is_better", "key", b"key", "metric", b"metric", "suite", b"suite"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "domain", b"domain", "higher_is_better", b"higher_is_better", "key", b"key", "member", b"member", "metric", b"metric", "reference", b"reference", "suite", b"suite"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -262,10 +269,32 @@ class LeaderboardRow(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class AuthorSharesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     PARENT_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
     SCORES_FIELD_NUMBER: _builtins.int
+    AUTHOR_SHARES_FIELD_NUMBER: _builtins.int
+    UNRANKED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     parent: _builtins.str
     origin: _builtins.str
@@ -274,6 +303,14 @@ class LeaderboardRow(_message.Message):
     def scores(self) -> _containers.MessageMap[_builtins.str, Global___Score]:
         """Column key to score."""
 
+    @_builtins.property
+    def author_shares(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Column key to the largest part that the suite's author had in the training of the model or of an ancestor, where above 0."""
+
+    @_builtins.property
+    def unranked(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Keys of columns whose score is shown but not ranked: the author supplied half or more of a training."""
+
     def __init__(
         self,
         *,
@@ -281,10 +318,12 @@ class LeaderboardRow(_message.Message):
         parent: _builtins.str = ...,
         origin: _builtins.str = ...,
         scores: _abc.Mapping[_builtins.str, Global___Score] | None = ...,
+        author_shares: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        unranked: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "origin", b"origin", "parent", b"parent", "scores", b"scores"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_shares", b"author_shares", "model", b"model", "origin", b"origin", "parent", b"parent", "scores", b"scores", "unranked", b"unranked"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

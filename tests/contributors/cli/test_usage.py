@@ -19,7 +19,7 @@ CONTRACT = {
     *("data submit", "data list", "data show", "data policy", "suite submit", "suite list", "suite show"),
     *("run launch", "run list", "run show", "run watch", "run cancel"),
     *("campaign open", "campaign list", "campaign show", "campaign watch", "campaign join", "campaign stop"),
-    *("model list", "model show", "model lineage", "model download", "eval list", "eval show"),
+    *("model list", "model show", "model lineage", "model download", "eval list", "eval show", "eval verify"),
     *("release cut", "release list", "release verify", "release download"),
     *("ledger head", "ledger entries", "ledger verify", "ledger receipt"),
     *("keys list", "keys rotate", "keys revoke", "keys renew", "keys delegate"),

@@ -197,7 +197,7 @@ async def test_without_a_demanded_layer_nothing_is_evaluated_or_recorded(
     async with running(hub, sandbox=("cgroup", "seccomp")) as watched:
         while ("tiny-1", suite.id) not in watched.evaluator.troubles:
             await asyncio.sleep(0.05)
-        service = EvaluationsService(database=hub.database, journal=hub.journal, evaluator=watched.evaluator)
+        service = EvaluationsService(database=hub.database, evaluator=watched.evaluator, finality=Finality(hub.log))
         listed = await service.ListEvaluations(evaluation_pb2.ListEvaluationsRequest(), None)
     assert [(row.state, row.reason) for row in listed.evaluations] == [
         ("waiting", "No suite is evaluated: the sandbox lacks cgroup.")

@@ -1,0 +1,48 @@
+"""Evaluating again what a hub evaluated: the same model and suite by digest, through `coalition-hub evaluate` on this machine."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from contributors.client import Advance, Coalition
+from contributors.recheck import statement
+from protos.coalition.v1 import common_pb2
+from protos.documents.evaluations import Evaluation, TaskScore
+from protos.documents.leaf import Leaf
+from protos.documents.models import Model
+from trust.errors import Corrupt, NotFound, Unavailable
+
+
+def rerun(
+    hub: Coalition, claim: Evaluation, suite: Mapping[str, bytes], folder: Path, advance: Advance
+) -> list[TaskScore]:
+    """Our scores. Raises `Unavailable` where the evaluator is not installed or fails."""
+    program = _program()
+    model = statement(hub, claim.model)
+    if not isinstance(model, Model) or Leaf.decode(hub.receipt(claim.model).leaf).payload != claim.model_payload:
+        raise Corrupt(f"The ledger's {claim.model} is not the model that was evaluated.")
+    for file in model.files:
+        message = common_pb2.File(path=file.path, digest=file.digest, size=file.size)
+        hub.download(message, folder / "model", advance)
+    (folder / "suite").mkdir()
+    for path, body in suite.items():
+        (folder / "suite" / path).write_bytes(body)
+    command = [program, "evaluate", str(folder / "model"), str(folder / "suite"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise Unavailable(f"Evaluating again failed: {reason[:300]}")
+    return [TaskScore.read(each) for each in json.loads(done.stdout)["scores"]]
+
+
+def _program() -> str:
+    beside = Path(sys.executable).with_name("coalition-hub")
+    found = str(beside) if beside.is_file() else shutil.which("coalition-hub")
+    if found is None:
+        raise NotFound("There is no `coalition-hub` here to evaluate with.", "Run `pip install 'coalition[hub]'`.")
+    return found
