@@ -12,7 +12,7 @@ from typing import Any
 
 from hub.submissions.screening.words import Batch
 
-SAMPLES = 24  # rows of a batch
+SAMPLES = 8  # rows of a batch
 CHARACTERS = 400  # of a row
 MIN_LETTERS = 40
 

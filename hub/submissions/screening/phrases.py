@@ -26,8 +26,8 @@ def runs_of(batch: Batch) -> tuple[Hashes, NDArray[np.int64]]:
     hashes, places = batch.ngrams(SHINGLE)
     rows = batch.word_rows[places]
     key = (rows.astype(np.uint64) << np.uint64(44)) | (hashes >> np.uint64(20))
-    table = (key * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(44)).astype(np.int64)
-    last, order = np.zeros(1 << 20, dtype=np.int32), np.arange(len(key), dtype=np.int32)
+    table = (key * np.uint64(0x9E3779B97F4A7C15) >> np.uint64(46)).astype(np.int64)
+    last, order = np.zeros(1 << 18, dtype=np.int32), np.arange(len(key), dtype=np.int32)
     last[table] = order
     # Where the same run stands in the row again, only its last occurrence counts; other rows' collisions are kept.
     kept = (last[table] == order) | (key[last[table]] != key)
@@ -47,7 +47,7 @@ class Phrases:
         self.rows += len(batch)
         slots = [(hashes >> np.uint64(shift)).astype(np.int64) & ((1 << WIDTH) - 1) for shift in (0, 32)]
         for line, slot in zip(self.counts, slots, strict=True):
-            line += np.bincount(slot, minlength=1 << WIDTH).astype(np.uint32)
+            np.add.at(line, slot, np.uint32(1))
         if not len(hashes):
             return
         estimate = np.minimum(*(line[slot] for line, slot in zip(self.counts, slots, strict=True)))

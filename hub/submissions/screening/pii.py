@@ -136,7 +136,7 @@ _RULES: tuple[tuple[str, Any, Callable[[str], bool]], ...] = tuple(
     for kind, pattern, check in (
         ("e-mail address", rb"[\w.%+-]+@(?:[0-9A-Za-z-]+\.)+[A-Za-z]{2,24}", _email),
         ("credential", "|".join(SECRETS.values()).encode(), _credential),
-        ("telephone number", rb"\+[1-9][0-9 ().-]{6,18}[0-9]|\([2-9][0-9]{2}\) ?[2-9][0-9]{2}-[0-9]{4}", _phone),
+        ("telephone number", rb"\+[1-9][0-9 ()-]{6,18}[0-9]|\([2-9][0-9]{2}\) ?[2-9][0-9]{2}-[0-9]{4}", _phone),
         (
             "payment card",
             rb"\b[2-6][0-9]{3}(?:[0-9]{11,12}|(?: [0-9]{4}){3}|(?:-[0-9]{4}){3}|[ -][0-9]{6}[ -][0-9]{5})\b",

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub.submissions.screening.alphabet import SIGN, SPACE
-from hub.submissions.screening.words import Batch, Indices, Mask, span_hashes
+from hub.submissions.screening.words import Batch, Hashes, Indices, Mask
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 SHORT_LINE = 30  # characters
 _ROW, _LENGTH = 44, 10  # bits of a key: row, hash, length of the n-gram in characters
-_BUCKETS = 18  # bits
+_BUCKETS = 17  # bits
+_REPEATED = ((2, 0.2), (3, 0.18), (4, 0.16), (5, 0.15), (10, 0.1))  # words, and the largest share
 
 Outside = dict[str, NDArray[np.bool_]]
 Numbers = NDArray[Any]
@@ -98,7 +99,7 @@ class _Lines:
         before = [codes[np.maximum(self.ends - back, 0)] for back in (2, 3)]
         dots = (self.last == _DOT) & (before[0] == _DOT) & (before[1] == _DOT)
         self.ellipsis = dots | (self.last == _ELLIPSIS)
-        key = span_hashes(codes, self.starts, self.ends)
+        key = batch.span_hashes(self.starts, self.ends)
         order = np.lexsort((key, self.rows))
         same = (key[order][1:] == key[order][:-1]) & (self.rows[order][1:] == self.rows[order][:-1])
         self.repeated = np.zeros(len(key), dtype=bool)
@@ -112,18 +113,24 @@ def _words(rows: _Rows, english: bool) -> Outside:
     symbols = rows.of((codes == _HASH) | (codes == _ELLIPSIS))
     symbols = symbols + rows.of((codes[2:] == _DOT) & (codes[1:-1] == _DOT) & (codes[:-2] == _DOT)) / 2
     letters = rows.total(batch.word_rows, batch.alphabetic) / count
-    stops = sum((rows.total(batch.word_rows[batch.words == word]) > 0 for word in _stop_hashes()), start=_none(batch))
     return {
         "gopher-word-count": (rows.words < 50) | (rows.words > 100_000),
         "gopher-word-length": (length < 3) | (length > 10),
         "gopher-symbols": symbols / count > 0.1,
         "gopher-letters": letters < 0.8,
-        "gopher-stop-words": (stops < 2) if english else _none(batch) > 0,
+        "gopher-stop-words": _stop_words(batch) < 2 if english else np.zeros(len(batch), dtype=bool),
     }
 
 
-def _none(batch: Batch) -> Numbers:
-    return np.zeros(len(batch), dtype=np.int64)
+def _stop_words(batch: Batch) -> Numbers:
+    """How many of the common words each row has."""
+    known = np.sort(_stop_hashes())
+    which = np.searchsorted(known, batch.words).clip(max=len(known) - 1)
+    there = known[which] == batch.words
+    found = np.zeros((len(batch), len(known)), dtype=bool)
+    found[batch.word_rows[there], which[there]] = True
+    count: Numbers = found.sum(axis=1)
+    return count
 
 
 def _lines(rows: _Rows) -> Outside:
@@ -142,20 +149,47 @@ def _lines(rows: _Rows) -> Outside:
 
 
 def _repetition(batch: Batch, rows: _Rows) -> Outside:
+    """A run of words that stands in its row once begins no longer run that stands there twice: most are asked for n = 2 alone."""
     found: Outside = {}
-    for n, threshold in ((2, 0.2), (3, 0.18), (4, 0.16)):
-        found[f"gopher-top-{n}-gram"] = _top(batch, n) / rows.characters > threshold
-    for n, threshold in ((5, 0.15), (10, 0.1)):
-        keys = _repeated_keys(batch, n)
-        again = np.flatnonzero(keys[1:] == keys[:-1]) + 1
-        count = rows.total((keys[again] >> np.uint64(_ROW)).astype(np.int64))
-        found[f"gopher-repeated-{n}-grams"] = count / np.maximum(rows.words - n + 1, 1) > threshold
+    hashes, places = batch.ngrams(2)
+    for n, threshold in _REPEATED:
+        if n > 2:
+            hashes, places = batch.ngrams_at(n, places)
+        several = _several(batch, hashes, places)
+        hashes, places = hashes[several], places[several]
+        keys = _keys(batch, n, hashes, places)
+        if n < 5:
+            found[f"gopher-top-{n}-gram"] = _top(batch, keys) / rows.characters > threshold
+        else:
+            again = np.flatnonzero(keys[1:] == keys[:-1]) + 1
+            count = rows.total((keys[again] >> np.uint64(_ROW)).astype(np.int64))
+            found[f"gopher-repeated-{n}-grams"] = count / np.maximum(rows.words - n + 1, 1) > threshold
     return found
 
 
-def _top(batch: Batch, n: int) -> Numbers:
+def _several(batch: Batch, hashes: Hashes, places: Indices) -> Indices:
+    """Which n-grams may stand in their row twice: a table of counts tells most of the others, faster than sorting does."""
+    rows = batch.word_rows[places].astype(np.uint64)
+    buckets = ((hashes + rows * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _BUCKETS)).astype(np.int64)
+    return np.flatnonzero((np.bincount(buckets, minlength=1 << _BUCKETS) > 1)[buckets])
+
+
+def _keys(batch: Batch, n: int, hashes: Hashes, places: Indices) -> Hashes:
+    """Row, hash and length of n-grams in one number each, sorted: equal ones of a row side by side.
+
+    34 bits of hash: two different n-grams of a row of 1,000 words collide in one row of 30,000.
+    """
+    rows = batch.word_rows[places].astype(np.uint64)
+    lengths = np.minimum(batch.ends[places + n - 1] - batch.starts[places], (1 << _LENGTH) - 1).astype(np.uint64)
+    keys: Hashes = (
+        (rows << np.uint64(_ROW)) | (hashes >> np.uint64(64 - _ROW + _LENGTH) << np.uint64(_LENGTH)) | lengths
+    )
+    keys.sort()
+    return keys
+
+
+def _top(batch: Batch, keys: Hashes) -> Numbers:
     """Characters in each row's most frequent n-gram, all its occurrences together; 0 where none occurs twice."""
-    keys = _repeated_keys(batch, n)
     firsts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.empty(0, np.int64)
     counts = np.diff(np.concatenate((firsts, [len(keys)])))
     several = counts > 1
@@ -164,25 +198,6 @@ def _top(batch: Batch, n: int) -> Numbers:
     lengths = (keys & np.uint64((1 << _LENGTH) - 1)).astype(np.int64)
     np.maximum.at(top, (keys >> np.uint64(_ROW)).astype(np.int64), counts * lengths)
     return top
-
-
-def _repeated_keys(batch: Batch, n: int) -> NDArray[np.uint64]:
-    """Row, hash and length in one number for every n-gram that may stand in its row twice, sorted: equal ones side by side.
-
-    34 bits of hash: two different n-grams of a row of 1,000 words collide in one row of 30,000. Most n-grams occur once, and a
-    table of counts tells that faster than sorting does.
-    """
-    hashes, places = batch.ngrams(n)
-    rows = batch.word_rows[places].astype(np.uint64)
-    buckets = ((hashes + rows * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _BUCKETS)).astype(np.int64)
-    several = np.flatnonzero((np.bincount(buckets, minlength=1 << _BUCKETS) > 1)[buckets])
-    hashes, places, rows = hashes[several], places[several], rows[several]
-    lengths = np.minimum(batch.ends[places + n - 1] - batch.starts[places], (1 << _LENGTH) - 1).astype(np.uint64)
-    keys: NDArray[np.uint64] = (
-        (rows << np.uint64(_ROW)) | (hashes >> np.uint64(64 - _ROW + _LENGTH) << np.uint64(_LENGTH)) | lengths
-    )
-    keys.sort()
-    return keys
 
 
 def _placeholders(batch: Batch) -> Outside:

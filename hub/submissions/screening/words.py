@@ -9,7 +9,7 @@ different words collide deceives nobody but itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -34,6 +34,7 @@ class Batch:
 
     texts: Sequence[str]
     first: int = 0
+    _ngrams: dict[int, tuple[Hashes, Indices]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -95,7 +96,16 @@ class Batch:
     @cached_property
     def words(self) -> Hashes:
         """One hash a word."""
-        return span_hashes(self.codes, self.starts, self.ends)
+        return self.span_hashes(self.starts, self.ends)
+
+    def span_hashes(self, starts: Indices, ends: Indices) -> Hashes:
+        """A hash of each span [start, end) of `codes`."""
+        prefix = self._code_prefix
+        return mixed((prefix[ends] - prefix[starts]) * _powers(_INVERSE, len(prefix))[starts])
+
+    @cached_property
+    def _code_prefix(self) -> Hashes:
+        return _prefix_sums(self.codes)
 
     @cached_property
     def alphabetic(self) -> Mask:
@@ -118,7 +128,20 @@ class Batch:
         return _prefix_sums(self.words)
 
     def ngrams(self, n: int) -> tuple[Hashes, Indices]:
-        """Hashes of all runs of `n` words within a row, and the index of the first word of each."""
+        """Hashes of all runs of `n` words within a row, and the index of the first word of each. Many rules ask for the same."""
+        if n not in self._ngrams:
+            self._ngrams[n] = self._all_ngrams(n)
+        return self._ngrams[n]
+
+    def ngrams_at(self, n: int, places: Indices) -> tuple[Hashes, Indices]:
+        """Those of `ngrams(n)` that begin at some words."""
+        rows = self.word_rows
+        places = places[places <= len(rows) - n]
+        places = places[rows[places + n - 1] == rows[places]]
+        prefix = self._prefix
+        return mixed((prefix[places + n] - prefix[places]) * _powers(_INVERSE, len(prefix))[places]), places
+
+    def _all_ngrams(self, n: int) -> tuple[Hashes, Indices]:
         count = len(self.words) - n + 1
         if count <= 0:
             return np.empty(0, np.uint64), np.empty(0, np.int64)
@@ -127,12 +150,6 @@ class Batch:
         prefix = self._prefix
         found = (prefix[n:][:count] - prefix[:count]) * _powers(_INVERSE, count)
         return mixed(found if len(within) == count else found[within]), within
-
-
-def span_hashes(values: NDArray[Any], starts: Indices, ends: Indices) -> Hashes:
-    """A hash of each span [start, end) of `values`."""
-    prefix = _prefix_sums(values)
-    return mixed((prefix[ends] - prefix[starts]) * _powers(_INVERSE, len(values) + 1)[starts])
 
 
 def mixed(values: Hashes) -> Hashes:
@@ -147,8 +164,8 @@ def mixed(values: Hashes) -> Hashes:
 
 def _prefix_sums(values: NDArray[Any]) -> Hashes:
     sums = np.zeros(len(values) + 1, dtype=np.uint64)
-    np.cumsum(values.astype(np.uint64) * _powers(_BASE, len(values)), out=sums[1:])
-    return sums
+    np.multiply(values, _powers(_BASE, len(values)), out=sums[1:], dtype=np.uint64)
+    return np.cumsum(sums, out=sums)
 
 
 _known: dict[int, Hashes] = {}
