@@ -280,6 +280,9 @@ async def _refuse(context: Any, error: Exception) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     problem = error if isinstance(error, Problem) else None
+    if isinstance(problem, Denied):
+        who = _caller.get(None)
+        _log.warning("refused %s: %s", f"{who.kind} {who.id}" if who else "a caller", problem.what)
     if problem is None:
         _log.error("a call failed", exc_info=error)
         problem = Unavailable("The hub met an error of its own while answering.", "Its log says more.")
