@@ -16,14 +16,15 @@ from pydantic import Field
 
 from protos.documents import statements
 from protos.documents.base import Claim, Document, Identifier, Name, Text
-from protos.transport.channel import Credentials
-from protos.transport.enrolment import Enrolled
+from protos.transport.channel import Credentials, split_address
+from protos.transport.enrolment import Enrolled, enrol
 from protos.transport.keeping import read_credentials, write_credentials
 from protos.transport.renewal import is_due, renew
 from trust.canonical import emit
 from trust.digests import digest_bytes, hex_of
 from trust.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from trust.files import write_atomic
+from trust.invitations import Invitation
 from trust.keys import ArtifactKey, ArtifactPublicKey, LogPublicKey, WitnessPublicKey
 from trust.notes import TreeHead, verify_tree_head
 
@@ -105,6 +106,16 @@ class Home:
         credentials = renew(self.identity().address, self.credentials(), self.statement_key())
         self.save_credentials(credentials)
         return credentials
+
+    def renew_by(self, token: str) -> Credentials:
+        """As `renew`, after the certificate ran out: by another invitation and the artifact key."""
+        identity = self.identity()
+        host, _ = split_address(identity.address.split(",")[0])
+        enrolled = enrol(host, Invitation.decode(token), "member", self.artifact_key())
+        if (enrolled.hub, enrolled.id) != (identity.hub, identity.id):
+            raise Conflict(f"The invitation is for {enrolled.id} of {enrolled.hub}.", "Use another home for it.")
+        self.save_credentials(enrolled.credentials)
+        return enrolled.credentials
 
     def save_credentials(self, credentials: Credentials) -> None:
         """Put a renewed certificate in the place of the old one, whole or not at all."""

@@ -104,6 +104,7 @@ DELEGATED: dict[str, dict[str, frozenset[str]]] = {
     "Evaluations": {"ListEvaluations": ANY, "GetEvaluation": ANY, "GetLeaderboard": ANY},
     "Models": {"ListModels": ANY, "GetModel": ANY, "GetLineage": ANY},
     "Releases": {"ListReleases": ANY, "GetRelease": ANY},
+    "Witnesses": {"GetStanding": ANY},
 }
 """Of the calls that a member may make, those that its delegates may: with any of these kinds delegated, or with whichever."""
 

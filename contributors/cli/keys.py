@@ -59,12 +59,19 @@ def rotate(
 
 
 @app.command("renew", epilog="Example: coalition keys renew")
-def renew(as_json: Json = False) -> None:
+def renew(
+    token: Annotated[
+        str, typer.Option(envvar="COALITION_TOKEN", help="An invitation, if the certificate ran out.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
     """A new certificate for a new TLS key, now. Without this it happens by itself when a third of its life is left."""
     from contributors.cli.session import our_home
     from trust.presented import read_client_certificate
 
-    expires = read_client_certificate(our_home().renew().certificate).expires.isoformat()
+    home = our_home()
+    credentials = home.renew_by(token) if token else home.renew()
+    expires = read_client_certificate(credentials.certificate).expires.isoformat()
     if as_json:
         print_json({"expires_at": expires})
         return

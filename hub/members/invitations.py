@@ -32,10 +32,15 @@ def slug(organisation: str) -> str:
 
 
 def invite_member(session: Session, invitation: Invitation, organisation: str, role: str, days: float = DAYS) -> str:
-    """Remember an invitation for an organisation; answers the member's identifier to be."""
+    """Remember an invitation for an organisation; answers the member's identifier to be.
+
+    One that is a member already gets a new certificate with it, for the artifact key that it has.
+    """
     member = slug(organisation)
-    if session.get(MemberRow, member) and not standing_of(session, member).revoked:
-        raise Conflict(f"{member} is a member already.")
+    if session.get(MemberRow, member):
+        standing = standing_of(session, member)
+        if not standing.revoked and standing.role != role:
+            raise Conflict(f"{member} is a {standing.role} already; an invitation changes no role.")
     _remember(session, invitation, "member", member, organisation, role, days)
     return member
 

@@ -26,7 +26,7 @@ from protos.transport.channel import Credentials, connect, connect_aio, split_ad
 from protos.transport.enrolment import enrol
 from protos.transport.errors import from_rpc_error
 from protos.transport.keeping import read_credentials, write_credentials
-from protos.transport.renewal import due_at, is_due, renew
+from protos.transport.renewal import due_at, has_expired, is_due, renew
 from trust.errors import Conflict, Denied, Invalid, NotFound, Problem
 from trust.files import write_atomic
 from trust.invitations import Invitation
@@ -172,6 +172,8 @@ def _credentials(directory: Path, hub: str, name: str, token: str) -> Credential
         known = tomllib.loads(path.read_text())
         if known["name"] != name:
             raise Invalid(f"{directory} is the node {known['name']}, not {name}.", "Use another directory.")
+        if token and has_expired(read_credentials(directory / "tls")):
+            _enrol(directory, hub, name, token)
     elif token:
         _enrol(directory, hub, name, token)
     else:

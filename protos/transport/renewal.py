@@ -28,6 +28,11 @@ def is_due(credentials: Credentials) -> bool:
     return dt.datetime.now(dt.UTC) >= due_at(credentials)
 
 
+def has_expired(credentials: Credentials) -> bool:
+    """A party whose certificate ran out is invited again."""
+    return dt.datetime.now(dt.UTC) >= read_client_certificate(credentials.certificate).expires
+
+
 def renew(address: str, credentials: Credentials, statement_key: ArtifactPublicKey) -> Credentials:
     """New credentials for the same party, with a new TLS key; `statement_key` is the hub's, pinned at enrolment.
 

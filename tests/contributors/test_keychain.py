@@ -21,7 +21,7 @@ from protos.transport.renewal import is_due
 from tests.contributors.served import Hub
 from tests.hub.conftest import ORIGIN
 from trust.certificates import new_client_request, party_uri
-from trust.errors import Denied
+from trust.errors import Conflict, Denied, Problem
 from trust.keys import ArtifactKey
 
 
@@ -266,6 +266,22 @@ def test_a_certificate_that_is_due_is_used_as_it_is_while_the_hub_is_away(hub: H
         pass
     assert home.credentials() == before
     hub.start()
+
+
+def test_who_was_away_too_long_comes_back_by_another_invitation_and_the_same_key(hub: Hub, home: Home) -> None:
+    _aged(hub, home, 2)
+    with Coalition(home) as client, pytest.raises(Problem):
+        client.whoami()
+    thief = Home(home.directory.with_name("thief"))
+    _copy(home, thief)
+    ArtifactKey.generate().save(thief.key_path)
+    home.renew_by(hub.invite("Law Institute"))
+    with Coalition(home) as client:
+        assert client.whoami().id == "law-institute"
+    with pytest.raises(Conflict, match="another key"):
+        thief.renew_by(hub.invite("Law Institute"))
+    with pytest.raises(Conflict, match="changes no role"):
+        hub.invite("Law Institute", "core")
 
 
 def _copy(home: Home, other: Home) -> None:
