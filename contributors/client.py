@@ -215,6 +215,9 @@ class Coalition:
     def submission(self, identifier: str) -> submissions_pb2.Submission:
         return _call(self._submissions.GetSubmission, common_pb2.ById(id=identifier))
 
+    def withdraw(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
+        return _call(self._submissions.Withdraw, statement)
+
     def policy(self) -> submissions_pb2.Policy:
         """What the hub takes."""
         return _call(self._submissions.GetPolicy, submissions_pb2.GetPolicyRequest())

@@ -44,6 +44,7 @@ ALLOWED: dict[str, dict[str, frozenset[Role]]] = {
         "ListSubmissions": PEOPLE,
         "GetSubmission": PEOPLE,
         "GetPolicy": PEOPLE,
+        "Withdraw": BUILDERS,
     },
     "Training": {
         "LaunchRun": CORE,

@@ -40,7 +40,7 @@ class Listening(Document):
     `sandbox` is what must stand around the evaluation of a suite; `sandbox_memory` is in bytes, 0 for three quarters of all.
     `certificate_days` is how long a party's certificate holds; parties renew theirs by themselves.
     `country` is where the hub stands: data that may not be everywhere comes to no hub that does not say. The licences are
-    patterns, see `LicencePolicy`. `purge_withdrawn` deletes the files of withdrawn submissions.
+    patterns, see `LicencePolicy`. `core_may_withdraw` lets the core team withdraw others' submissions.
     """
 
     name: Name
@@ -58,7 +58,6 @@ class Listening(Document):
     country: Country = ""
     licences_allowed: tuple[str, ...] = LicencePolicy().allowed
     licences_denied: tuple[str, ...] = LicencePolicy().denied
-    purge_withdrawn: bool = True
     core_may_withdraw: bool = False
 
 

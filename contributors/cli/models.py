@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,6 +20,9 @@ from contributors.cli.terminal import (
     transfer,
 )
 
+if TYPE_CHECKING:
+    from protos.coalition.v1 import models_pb2
+
 app = typer.Typer(no_args_is_help=True, help="Model versions: list, show, lineage, download.")
 
 Identifier = Annotated[str, typer.Argument(help="For example tiny-1.3.")]
@@ -34,8 +37,8 @@ def list_models(as_json: Json = False) -> None:
         print_messages(models)
         return
     print_table(
-        ["id", "parent", "from", ">parameters", "recorded"],
-        [(m.id, m.parent, m.source, f"{m.parameters:,}", m.recorded_at[:19]) for m in models],
+        ["id", "parent", "from", ">parameters", "recorded", "withdrawn data"],
+        [(m.id, m.parent, m.source, f"{m.parameters:,}", m.recorded_at[:19], ", ".join(m.withdrawn)) for m in models],
         "None yet: models come from base runs and rounds.",
     )
 
@@ -73,16 +76,23 @@ def lineage(identifier: Identifier, as_json: Json = False) -> None:
         return
     for model in found.models:
         origin = f"round {model.round} of {model.source}" if model.round else f"base run {model.source}"
-        say((model.id, "bold"), f"  {origin}")
+        say((model.id, "bold"), f"  {origin}", (_reached_by(model), "yellow"))
         parts = [(p.member, p.examples, f"{p.weight:.3f}") for p in found.members if p.model == model.id]
         if parts:
             print_table(["  member", ">examples", ">weight"], [(f"  {m}", e, w) for m, e, w in parts], "")
     say(("data", "bold"))
     print_table(
-        ["  dataset", "name", "member", "domain", "licence", ">tokens"],
-        [(f"  {d.dataset}", d.name, d.member, d.domain, d.licence, f"{d.tokens:,}") for d in found.data],
+        ["  dataset", "name", "member", "domain", "licence", ">tokens", "withdrawn"],
+        [
+            (f"  {d.dataset}", d.name, d.member, d.domain, d.licence, f"{d.tokens:,}", d.withdrawn_at[:19])
+            for d in found.data
+        ],
         "  none",
     )
+
+
+def _reached_by(model: models_pb2.Model) -> str:
+    return f"  reached by withdrawn data: {', '.join(model.withdrawn)}" if model.withdrawn else ""
 
 
 @app.command("download", epilog="Example: coalition model download tiny-1 ./tiny-1")

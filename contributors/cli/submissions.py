@@ -151,9 +151,24 @@ def show_suite(identifier: Identifier, as_json: Json = False) -> None:
     _show("suite", identifier, as_json)
 
 
+Reason = Annotated[str, typer.Option(help="Why, for everybody to read.")]
+
+
+@data.command("withdraw", epilog="Example: coalition data withdraw data-1a2b3c4d5e6f --reason 'consent was revoked'")
+def withdraw_data(identifier: Identifier, reason: Reason = "withdrawn by its owner", as_json: Json = False) -> None:
+    """Withdraw a dataset: no run uses it and nobody reads it any more. What it reached stays on record, marked."""
+    _withdraw("dataset", identifier, reason, as_json)
+
+
+@suite.command("withdraw", epilog="Example: coalition suite withdraw suite-1a2b3c4d5e6f")
+def withdraw_suite(identifier: Identifier, reason: Reason = "withdrawn by its owner", as_json: Json = False) -> None:
+    """Withdraw a suite: no model is evaluated with it any more. Its scores stay."""
+    _withdraw("suite", identifier, reason, as_json)
+
+
 @data.command("policy", epilog="Example: coalition data policy")
 def show_policy(as_json: Json = False) -> None:
-    """Which licences the hub takes, where it stands, and what it does with what is withdrawn."""
+    """Which licences the hub takes, where it stands, and who may withdraw."""
     with connected() as hub:
         policy = hub.policy()
     if as_json:
@@ -164,10 +179,7 @@ def show_policy(as_json: Json = False) -> None:
             ("licences taken", ", ".join(policy.licences_allowed)),
             ("refused, unless taken by name", ", ".join(policy.licences_denied)),
             ("the hub stands in", policy.country or "it does not say"),
-            (
-                "files of withdrawn submissions",
-                "are deleted" if policy.purge_withdrawn else "are kept, and served to nobody",
-            ),
+            ("who may withdraw", "its owner, or the core team" if policy.core_may_withdraw else "its owner alone"),
         ]
     )
 
@@ -202,6 +214,26 @@ def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> N
 
 def _watch(rows: int, total: int) -> None:
     say(f"Screening: {rows} of {total} rows", to=err)
+
+
+def _withdraw(kind: str, identifier: str, reason: str, as_json: bool) -> None:
+    from contributors.receipts import keep_receipt
+    from protos.documents.submissions import Withdrawal
+
+    with connected() as hub:
+        if (found := hub.submission(identifier)).kind != kind:
+            raise NotFound(f"{identifier} is a {found.kind}, not a {kind}.")
+        names = {"hub": hub.identity.hub, "signer": hub.identity.id}
+        statement = hub.sign(Withdrawal.read({**names, "submission": identifier, "reason": reason}))
+        recorded = hub.withdraw(statement)
+        keep_receipt(hub.home, recorded.id, recorded.receipt, statement.envelope)
+        reached = [model.id for model in hub.models() if identifier in model.withdrawn]
+    if as_json:
+        print_json({"id": recorded.id, "index": recorded.receipt.index, "reached": reached})
+        return
+    say((identifier, "bold"), f" is withdrawn, by entry {recorded.receipt.index} of the ledger.")
+    if reached:
+        say(f"It reached {', '.join(reached)}; their lineage says so from now on.")
 
 
 def _list(kind: str, as_json: bool) -> None:
@@ -259,6 +291,8 @@ def _show(kind: str, identifier: str, as_json: bool) -> None:
             ("visibility", "" if found.category else found.visibility),
             ("state", found.state),
             ("content", _content(found)),
+            ("withdrawn", f"{found.withdrawn_at} by {found.withdrawn_by}" if found.withdrawn_at else ""),
+            ("because", found.withdrawn_because),
             ("tasks", ", ".join(found.tasks)),
             ("recorded", found.recorded_at),
             ("ledger entry", found.receipt.index if found.receipt.leaf else ""),

@@ -27,6 +27,7 @@ def model_rows(models: Sequence[models_pb2.Model]) -> list[dict[str, Any]]:
             "parameters": amount(model.parameters),
             "size": size(sum(file.size for file in model.files)),
             "recorded": moment(model.recorded_at),
+            "withdrawn data": ", ".join(model.withdrawn) or None,
         }
         for model in sorted(models, key=lambda model: natural(model.id), reverse=True)
     ]
@@ -49,6 +50,7 @@ def data_rows(lineage: models_pb2.Lineage) -> list[dict[str, Any]]:
             "tokens": amount(data.tokens),
             "part": 100 * data.tokens / total,
             "id": data.dataset,
+            "withdrawn": moment(data.withdrawn_at) if data.withdrawn_at else None,
         }
         for data in sorted(lineage.data, key=lambda data: -data.tokens)
     ]
@@ -88,7 +90,7 @@ def _data_lines(lineage: models_pb2.Lineage, base: str) -> list[str]:
     lines = []
     for data in lineage.data:
         node = _quoted(f"data:{data.dataset}")
-        label = f"{data.name}\n{data.member}"
+        label = f"{data.name}\n{data.member}" + ("\nwithdrawn" if data.withdrawn_at else "")
         lines += [f"{node} [label={_quoted(label)}];", f"{node} -> {_quoted(base)};"]
     return lines
 

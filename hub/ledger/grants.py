@@ -15,11 +15,24 @@ def member_audience(member: str) -> str:
     return f"member:{member}"
 
 
-def grant(session: Session, digest: Digest | str, audience: str) -> None:
-    """Let `audience` read the blob. Idempotent."""
-    if session.get(BlobGrant, (digest, audience)) is None:
-        session.add(BlobGrant(digest=digest, audience=audience))
+def grant(session: Session, digest: Digest | str, audience: str, source: str = "") -> None:
+    """Let `audience` read the blob, because of the submission `source` where that may be withdrawn. Idempotent."""
+    if session.get(BlobGrant, (digest, audience, source)) is None:
+        session.add(BlobGrant(digest=digest, audience=audience, source=source))
         session.flush()
+
+
+def withdraw(session: Session, source: str) -> None:
+    """What was granted because of a submission holds no more; what others granted of the same bytes does."""
+    for row in session.exec(select(BlobGrant).where(BlobGrant.source == source)):
+        row.withdrawn = True
+        session.add(row)
+
+
+def withdrawn_with(session: Session, digest: Digest) -> str:
+    """The submission that a blob was withdrawn with; empty where something that stands still names it."""
+    rows = session.exec(select(BlobGrant).where(BlobGrant.digest == digest)).all()
+    return rows[0].source if rows and all(row.withdrawn for row in rows) else ""
 
 
 def lend(session: Session, digest: Digest | str, audience: str) -> None:
@@ -29,8 +42,8 @@ def lend(session: Session, digest: Digest | str, audience: str) -> None:
 
 def may_read(session: Session, digest: Digest, *, member: str = "", node: bool = False) -> bool:
     audiences = [EVERYONE, NODES] if node else [EVERYONE, member_audience(member)]
-    for table in (BlobGrant, BlobLoan):
-        query = select(table.digest).where(table.digest == digest, col(table.audience).in_(audiences))
-        if session.exec(query.limit(1)).first() is not None:
-            return True
-    return False
+    granted = select(BlobGrant.digest).where(
+        BlobGrant.digest == digest, col(BlobGrant.audience).in_(audiences), col(BlobGrant.withdrawn).is_(False)
+    )
+    lent = select(BlobLoan.digest).where(BlobLoan.digest == digest, col(BlobLoan.audience).in_(audiences))
+    return any(session.exec(query.limit(1)).first() is not None for query in (granted, lent))

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from hub.access import Caller, caller
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.ledger.grants import may_read
+from hub.ledger.grants import may_read, withdrawn_with
 from hub.ledger.journal import Journal
 from hub.ledger.log import Log
 from hub.ledger.tables import LedgerEntry
@@ -128,6 +128,9 @@ class BlobsService(ledger_pb2_grpc.BlobsServicer):
     def _readable_size(self, digest: Digest, who: Caller) -> int:
         with self._database.session() as session:
             allowed = may_read(session, digest, member="" if who.kind == "node" else who.id, node=who.kind == "node")
+            gone = "" if allowed else withdrawn_with(session, digest)
+        if gone:
+            raise NotFound(f"The blob {digest} was withdrawn with {gone}.")
         if not allowed or not self._blobs.has(digest):
             raise NotFound(f"There is no blob {digest} that you may read.")
         return self._blobs.size(digest)

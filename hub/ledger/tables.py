@@ -21,12 +21,14 @@ class LedgerEntry(SQLModel, table=True):
 
 
 class BlobGrant(SQLModel, table=True):
-    """`audience` may read the blob."""
+    """`audience` may read the blob, because of `source` (a submission, or empty), unless that was withdrawn."""
 
     __tablename__ = "blob_grant"
 
     digest: str = Field(primary_key=True)
     audience: str = Field(primary_key=True)
+    source: str = Field(default="", primary_key=True)
+    withdrawn: bool = False
 
 
 class BlobLoan(SQLModel, table=True):

@@ -39,6 +39,15 @@ def lineage(session: Session, model: str) -> list[ModelRow]:
     return rows
 
 
+def reached(session: Session) -> dict[str, frozenset[str]]:
+    """Per model version: every dataset that reached it, by itself or through the versions it descends from."""
+    found: dict[str, frozenset[str]] = {}
+    for row in all_models(session):
+        own = frozenset(used.dataset for used in data_used(row))
+        found[row.id] = own | found.get(row.parent, frozenset())
+    return found
+
+
 def files(row: ModelRow) -> list[FileEntry]:
     return [FileEntry.read(file) for file in row.files]
 

@@ -26,17 +26,18 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
         self._database, self._journal = database, journal
 
     async def ListModels(self, request: models_pb2.ListModelsRequest, context: Any) -> models_pb2.ListModelsResponse:
-        def rows() -> Sequence[ModelRow]:
+        def models() -> list[models_pb2.Model]:
             with self._database.session() as session:
-                return registry.all_models(session)
+                gone = _withdrawn(session)
+                return [_model(row, gone[row.id]) for row in registry.all_models(session)]
 
-        return models_pb2.ListModelsResponse(models=[_model(row) for row in await asyncio.to_thread(rows)])
+        return models_pb2.ListModelsResponse(models=await asyncio.to_thread(models))
 
     async def GetModel(self, request: common_pb2.ById, context: Any) -> models_pb2.Model:
         def show() -> models_pb2.Model:
             with self._database.session() as session:
                 row = registry.get(session, request.id)
-            message = _model(row)
+                message = _model(row, _withdrawn(session)[row.id])
             message.receipt.CopyFrom(self._journal.receipt(row.index))
             return message
 
@@ -87,8 +88,15 @@ class ReleasesService(models_pb2_grpc.ReleasesServicer):
         return await asyncio.to_thread(show)
 
 
-def _model(row: ModelRow) -> models_pb2.Model:
+def _withdrawn(session: Session) -> dict[str, list[str]]:
+    """Per model version: the datasets that reached it and were withdrawn since."""
+    gone = {dataset.id for dataset in catalogue.datasets(session) if dataset.withdrawn_at}
+    return {model: sorted(data & gone) for model, data in registry.reached(session).items()}
+
+
+def _model(row: ModelRow, withdrawn: Sequence[str]) -> models_pb2.Model:
     return models_pb2.Model(
+        withdrawn=withdrawn,
         id=row.id,
         parent=row.parent,
         origin=row.origin,
@@ -103,7 +111,8 @@ def _model(row: ModelRow) -> models_pb2.Model:
 
 
 def _lineage(session: Session, rows: Sequence[ModelRow]) -> models_pb2.Lineage:
-    lineage = models_pb2.Lineage(models=[_model(row) for row in rows])
+    gone = _withdrawn(session)
+    lineage = models_pb2.Lineage(models=[_model(row, gone[row.id]) for row in rows])
     for row in rows:
         for part in registry.contributions(row):
             weight = 0.0 if part.excluded else part.weight
@@ -118,6 +127,7 @@ def _lineage(session: Session, rows: Sequence[ModelRow]) -> models_pb2.Lineage:
                 licence=used.licence,
                 tokens=used.tokens,
                 payload=used.payload,
+                withdrawn_at=dataset.withdrawn_at,
             )
     return lineage
 

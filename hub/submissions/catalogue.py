@@ -34,6 +34,8 @@ class Accepted(Generic[File]):
     category: str = ""
     jurisdiction: tuple[str, ...] = ()
     index: int = 0
+    withdrawn_at: str = ""
+    withdrawn_index: int | None = None
 
     @property
     def terms(self) -> Terms:
@@ -55,19 +57,29 @@ def datasets(session: Session, ids: Sequence[str] = ()) -> list[Accepted[Dataset
 
 
 def held(session: Session) -> list[Accepted[DatasetFile]]:
-    """Accepted datasets whose text is here, oldest first."""
-    return [dataset for dataset in datasets(session) if not dataset.at_home]
+    """Accepted datasets whose text is here and may be read, oldest first."""
+    return [dataset for dataset in datasets(session) if not dataset.at_home and not dataset.withdrawn_at]
 
 
 def for_run(session: Session, ids: Sequence[str], before: int | None = None) -> list[Accepted[DatasetFile]]:
     """What a base run trains on: the datasets named, or all that may leave their sites; of those below entry `before`.
 
-    Raises `NotFound` for an unknown one, `Invalid` for one that stays at home.
+    What was withdrawn after that entry is among them. Raises `NotFound` for an unknown one, `Invalid` for one that stays
+    at home or was withdrawn before.
     """
     named = datasets(session, ids)
+    gone = {dataset.id for dataset in named if _withdrawn(dataset, before)}
+    if ids and gone:
+        raise Invalid(f"{min(gone)} was withdrawn.", "Train without it.", field="data.datasets")
     if ids and (kept := [dataset for dataset in named if dataset.at_home]):
         raise Invalid(f"{may_use(kept[0].terms, Place('node', ''))}.", "Campaigns train on it.", field="data.datasets")
-    return [dataset for dataset in named if not dataset.at_home and (before is None or dataset.index < before)]
+    usable = (dataset for dataset in named if not dataset.at_home and dataset.id not in gone)
+    return [dataset for dataset in usable if before is None or dataset.index < before]
+
+
+def _withdrawn(dataset: Accepted[DatasetFile], before: int | None) -> bool:
+    index = dataset.withdrawn_index
+    return index is not None and (before is None or index < before)
 
 
 def suites(session: Session, size: int | None = None) -> list[Accepted[FileEntry]]:
@@ -107,4 +119,6 @@ def _accepted(row: SubmissionRow, schema: type[File]) -> Accepted[File]:
         category=row.category,
         jurisdiction=tuple(row.jurisdiction),
         index=row.index,
+        withdrawn_at=row.withdrawn_at,
+        withdrawn_index=row.withdrawn_index,
     )

@@ -75,7 +75,8 @@ class Examination:
 
     def _dataset_job(self, identifier: str, claim: Dataset) -> DatasetJob:
         with self._database.session() as session:
-            datasets, suites = catalogue.held(session), catalogue.suites(session)
+            datasets = catalogue.held(session)
+            suites = [suite for suite in catalogue.suites(session) if not suite.withdrawn_at]
         return DatasetJob(
             id=identifier,
             licence=claim.licence,

@@ -18,13 +18,12 @@ class Policy:
 
     place: Place
     licences: LicencePolicy
-    purge_withdrawn: bool = True
     core_may_withdraw: bool = False
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         place = Place("hub", settings.name, settings.country)
-        return cls(place, settings.licences, settings.purge_withdrawn, settings.core_may_withdraw)
+        return cls(place, settings.licences, settings.core_may_withdraw)
 
     def check(self, claim: Dataset | Suite, identifier: str) -> None:
         """That this hub may take the submission, before any of its bytes come. Raises `Invalid`."""

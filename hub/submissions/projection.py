@@ -6,18 +6,20 @@ from typing import cast
 
 from sqlmodel import Session, select
 
-from hub.ledger.grants import EVERYONE, NODES, grant, member_audience
+from hub.ledger.grants import EVERYONE, NODES, grant, member_audience, withdraw
 from hub.ledger.journal import Entry, Journal
+from hub.members import directory
 from hub.submissions.tables import SubmissionRow
 from protos.documents.placing import FOR_MEMBERS
 from protos.documents.statements import Claimed
-from protos.documents.submissions import Dataset, Suite, SuiteVisibility
-from trust.errors import Conflict
+from protos.documents.submissions import Dataset, Suite, SuiteVisibility, Withdrawal
+from trust.errors import Conflict, Denied, NotFound
 
 
 def register(journal: Journal) -> None:
     for kind in ("dataset", "suite"):
         journal.register(kind, project=_project, check=_check_name)
+    journal.register("withdrawal", project=_withdraw, check=_check_withdrawal)
 
 
 def _check_name(session: Session, claimed: Claimed) -> None:
@@ -61,9 +63,30 @@ def _project(session: Session, entry: Entry) -> None:
     )
     visibility = _visibility(claim)
     for file in claim.sent:
-        grant(session, file.digest, EVERYONE if visibility == "members" else member_audience(claim.signer))
+        grant(session, file.digest, EVERYONE if visibility == "members" else member_audience(claim.signer), entry.id)
         if visibility != "sealed":
-            grant(session, file.digest, NODES)
+            grant(session, file.digest, NODES, entry.id)
+
+
+def _check_withdrawal(session: Session, claimed: Claimed) -> None:
+    """By its owner or the core team, once."""
+    claim = cast(Withdrawal, claimed.claim)
+    row = session.get(SubmissionRow, claim.submission)
+    if row is None:
+        raise NotFound(f"There is no submission {claim.submission}.", "See `coalition data list`.")
+    if claim.signer != row.member and directory.get(session, claim.signer).role != "core":
+        raise Denied(f"{row.id} is {row.member}'s: only its owner may withdraw it.")
+    if row.withdrawn_at:
+        raise Conflict(f"{row.id} was withdrawn at {row.withdrawn_at} already.")
+
+
+def _withdraw(session: Session, entry: Entry) -> None:
+    claim = cast(Withdrawal, entry.claim)
+    row = session.get_one(SubmissionRow, claim.submission)
+    row.withdrawn_at, row.withdrawn_index = entry.time, entry.index
+    row.withdrawn_by, row.withdrawn_because = claim.signer, claim.reason
+    session.add(row)
+    withdraw(session, row.id)
 
 
 def _visibility(claim: Dataset | Suite) -> SuiteVisibility:

@@ -11,15 +11,16 @@ from sqlmodel import col, select
 from hub.access import Caller, caller
 from hub.database import Database
 from hub.ledger.journal import Entry, Journal
+from hub.submissions import catalogue
 from hub.submissions.intake import Draft, Intake
 from hub.submissions.screening.findings import Finding
 from hub.submissions.tables import SubmissionRow
 from hub.witnesses.finality import Finality
 from protos.coalition.v1 import common_pb2, submissions_pb2, submissions_pb2_grpc
 from protos.documents.base import FileEntry
-from protos.documents.submissions import Dataset, Suite
+from protos.documents.submissions import Dataset, Suite, Withdrawal
 from trust.digests import parse_digest
-from trust.errors import Invalid, NotFound
+from trust.errors import Denied, Invalid, NotFound
 
 MAX_CHUNK = 1 << 20
 PATIENCE = 8.0  # seconds that a commit waits for screening before it answers that it goes on
@@ -78,13 +79,27 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
     async def GetSubmission(self, request: common_pb2.ById, context: Any) -> submissions_pb2.Submission:
         return await asyncio.to_thread(self._show, request.id, caller())
 
+    async def Withdraw(self, request: common_pb2.SignedStatement, context: Any) -> common_pb2.Recorded:
+        return await asyncio.to_thread(self._withdraw, request.envelope, caller())
+
     async def GetPolicy(self, request: submissions_pb2.GetPolicyRequest, context: Any) -> submissions_pb2.Policy:
         return submissions_pb2.Policy(
             licences_allowed=self._intake.policy.licences.allowed,
             licences_denied=self._intake.policy.licences.denied,
             country=self._intake.policy.place.country,
-            purge_withdrawn=self._intake.policy.purge_withdrawn,
+            core_may_withdraw=self._intake.policy.core_may_withdraw,
         )
+
+    def _withdraw(self, envelope: bytes, who: Caller) -> common_pb2.Recorded:
+        claim = self._journal.read(envelope, who.id).claim
+        if not isinstance(claim, Withdrawal):
+            raise Invalid("This call takes a signed withdrawal.")
+        with self._database.session() as session:
+            owner = catalogue.get(session, claim.submission).member
+        if owner != who.id and not self._intake.policy.core_may_withdraw:
+            raise Denied(f"{claim.submission} is {owner}'s: only its owner may withdraw it.")
+        entry = self._journal.record(envelope, who.id)
+        return common_pb2.Recorded(id=entry.id, receipt=self._journal.receipt(entry.index))
 
     def _list(self, kind: str, who: Caller) -> list[submissions_pb2.Submission]:
         query = select(SubmissionRow).order_by(col(SubmissionRow.index))
@@ -144,7 +159,10 @@ def _accepted(row: SubmissionRow, final: int) -> submissions_pb2.Submission:
         domain=row.domain,
         licence=row.licence,
         member=row.member,
-        state="accepted" if row.index < final else "pending",
+        state="withdrawn" if row.withdrawn_at else "accepted" if row.index < final else "pending",
+        withdrawn_at=row.withdrawn_at,
+        withdrawn_by=row.withdrawn_by,
+        withdrawn_because=row.withdrawn_because,
         rows=row.rows,
         size=row.size,
         files=[common_pb2.File(path=f["path"], digest=f["digest"], size=f["size"]) for f in row.files],

@@ -32,6 +32,10 @@ class SubmissionRow(SQLModel, table=True):
     size: int = Field(sa_type=BigInteger)
     files: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     recorded_at: str
+    withdrawn_at: str = ""
+    withdrawn_by: str = ""
+    withdrawn_because: str = ""
+    withdrawn_index: int | None = None
 
 
 class DraftRow(SQLModel, table=True):

@@ -45,6 +45,13 @@ class Records:
         with self._database.session() as session:
             return catalogue.for_run(session, RunSpec.read(row.spec).data.datasets, row.index)
 
+    def withdrawn(self, row: RunRow) -> str:
+        """Why the run must end: a dataset that it trains on was withdrawn since it was launched; empty otherwise."""
+        for dataset in self.inputs(row):
+            if dataset.withdrawn_at:
+                return f"{dataset.id} was withdrawn by its owner; launch the run again without it"
+        return ""
+
     def model_of(self, run: str) -> str:
         """The model that a run made; empty when there is none yet."""
         with self._database.session() as session:

@@ -109,7 +109,7 @@ class Scheduler:
             await self._handle(event)
 
     def _heard_ledger(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
-        if entry.kind in ("run", "stop") and not loop.is_closed():
+        if entry.kind in ("run", "stop", "withdrawal") and not loop.is_closed():
             loop.call_soon_threadsafe(self._events.put_nowait, None)
 
     async def _load(self) -> None:
@@ -197,6 +197,8 @@ class Scheduler:
             await self._end(work, "cancelled", row.stop)
         elif model := await asyncio.to_thread(self._records.model_of, run):
             await self._end(work, "finished", "", model)  # the hub died between the model and the run's end
+        elif withdrawn := await asyncio.to_thread(self._records.withdrawn, row):
+            await self._end(work, "cancelled", withdrawn)
         elif states.is_finished(work):
             model = await asyncio.to_thread(self._records.register_model, work, row)
             await self._end(work, "finished", "", model)

@@ -69,6 +69,7 @@ class Model(_message.Message):
     RECEIPT_FIELD_NUMBER: _builtins.int
     ARCHITECTURE_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """For example "tiny-1" (a run's) or "tiny-1.2" (after its second round)."""
     parent: _builtins.str
@@ -85,6 +86,10 @@ class Model(_message.Message):
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
     def receipt(self) -> _common_pb2.Receipt: ...
+    @_builtins.property
+    def withdrawn(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Datasets that reached it and were withdrawn since."""
+
     def __init__(
         self,
         *,
@@ -99,10 +104,11 @@ class Model(_message.Message):
         receipt: _common_pb2.Receipt | None = ...,
         architecture: _builtins.str = ...,
         tokens: _builtins.int = ...,
+        withdrawn: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "files", b"files", "id", b"id", "origin", b"origin", "parameters", b"parameters", "parent", b"parent", "receipt", b"receipt", "recorded_at", b"recorded_at", "round", b"round", "source", b"source", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "files", b"files", "id", b"id", "origin", b"origin", "parameters", b"parameters", "parent", b"parent", "receipt", b"receipt", "recorded_at", b"recorded_at", "round", b"round", "source", b"source", "tokens", b"tokens", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -149,6 +155,7 @@ class LineageData(_message.Message):
     LICENCE_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_AT_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     name: _builtins.str
     member: _builtins.str
@@ -156,6 +163,8 @@ class LineageData(_message.Message):
     licence: _builtins.str
     tokens: _builtins.int
     payload: _builtins.str
+    withdrawn_at: _builtins.str
+    """Empty while it stands."""
     def __init__(
         self,
         *,
@@ -166,10 +175,11 @@ class LineageData(_message.Message):
         licence: _builtins.str = ...,
         tokens: _builtins.int = ...,
         payload: _builtins.str = ...,
+        withdrawn_at: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "domain", b"domain", "licence", b"licence", "member", b"member", "name", b"name", "payload", b"payload", "tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "domain", b"domain", "licence", b"licence", "member", b"member", "name", b"name", "payload", b"payload", "tokens", b"tokens", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

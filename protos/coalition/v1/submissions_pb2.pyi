@@ -41,11 +41,11 @@ class Policy(_message.Message):
     LICENCES_ALLOWED_FIELD_NUMBER: _builtins.int
     LICENCES_DENIED_FIELD_NUMBER: _builtins.int
     COUNTRY_FIELD_NUMBER: _builtins.int
-    PURGE_WITHDRAWN_FIELD_NUMBER: _builtins.int
+    CORE_MAY_WITHDRAW_FIELD_NUMBER: _builtins.int
     country: _builtins.str
     """Where the hub stands (ISO 3166-1); empty where it does not say."""
-    purge_withdrawn: _builtins.bool
-    """Whether the files of withdrawn submissions are deleted."""
+    core_may_withdraw: _builtins.bool
+    """Whether the core team may withdraw what is not its own."""
     @_builtins.property
     def licences_allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Patterns of SPDX licence names; a name in full decides before a pattern."""
@@ -58,11 +58,11 @@ class Policy(_message.Message):
         licences_allowed: _abc.Iterable[_builtins.str] | None = ...,
         licences_denied: _abc.Iterable[_builtins.str] | None = ...,
         country: _builtins.str = ...,
-        purge_withdrawn: _builtins.bool = ...,
+        core_may_withdraw: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["country", b"country", "licences_allowed", b"licences_allowed", "licences_denied", b"licences_denied", "purge_withdrawn", b"purge_withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["core_may_withdraw", b"core_may_withdraw", "country", b"country", "licences_allowed", b"licences_allowed", "licences_denied", b"licences_denied"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -235,6 +235,9 @@ class Submission(_message.Message):
     TASKS_FIELD_NUMBER: _builtins.int
     CATEGORY_FIELD_NUMBER: _builtins.int
     JURISDICTION_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_AT_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_BY_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_BECAUSE_FIELD_NUMBER: _builtins.int
     SCREENED_ROWS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _builtins.str
@@ -251,6 +254,10 @@ class Submission(_message.Message):
     version: _builtins.str
     category: _builtins.str
     """Of datasets: "open", "unique-open", "controlled", "private" or "sovereign", and where it may be processed."""
+    withdrawn_at: _builtins.str
+    """Empty while it stands."""
+    withdrawn_by: _builtins.str
+    withdrawn_because: _builtins.str
     screened_rows: _builtins.int
     """While it is screened: rows that were looked at."""
     @_builtins.property
@@ -284,11 +291,14 @@ class Submission(_message.Message):
         tasks: _abc.Iterable[_builtins.str] | None = ...,
         category: _builtins.str = ...,
         jurisdiction: _abc.Iterable[_builtins.str] | None = ...,
+        withdrawn_at: _builtins.str = ...,
+        withdrawn_by: _builtins.str = ...,
+        withdrawn_because: _builtins.str = ...,
         screened_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "domain", b"domain", "files", b"files", "findings", b"findings", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "licence", b"licence", "member", b"member", "name", b"name", "receipt", b"receipt", "recorded_at", b"recorded_at", "rows", b"rows", "screened_rows", b"screened_rows", "size", b"size", "state", b"state", "tasks", b"tasks", "version", b"version", "visibility", b"visibility"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "domain", b"domain", "files", b"files", "findings", b"findings", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "licence", b"licence", "member", b"member", "name", b"name", "receipt", b"receipt", "recorded_at", b"recorded_at", "rows", b"rows", "screened_rows", b"screened_rows", "size", b"size", "state", b"state", "tasks", b"tasks", "version", b"version", "visibility", b"visibility", "withdrawn_at", b"withdrawn_at", "withdrawn_because", b"withdrawn_because", "withdrawn_by", b"withdrawn_by"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,11 @@ class SubmissionsStub:
                 request_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.ById.SerializeToString,
                 response_deserializer=protos_dot_coalition_dot_v1_dot_submissions__pb2.Submission.FromString,
                 _registered_method=True)
+        self.Withdraw = channel.unary_unary(
+                '/coalition.v1.Submissions/Withdraw',
+                request_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
+                _registered_method=True)
         self.GetPolicy = channel.unary_unary(
                 '/coalition.v1.Submissions/GetPolicy',
                 request_serializer=protos_dot_coalition_dot_v1_dot_submissions__pb2.GetPolicyRequest.SerializeToString,
@@ -106,6 +111,13 @@ class SubmissionsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Withdraw(self, request, context):
+        """A signed withdrawal, by the owner or, where the hub's policy lets it, the core team.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPolicy(self, request, context):
         """What this hub takes: a member's side checks it before it packs anything.
         """
@@ -140,6 +152,11 @@ def add_SubmissionsServicer_to_server(servicer, server):
                     servicer.GetSubmission,
                     request_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.ById.FromString,
                     response_serializer=protos_dot_coalition_dot_v1_dot_submissions__pb2.Submission.SerializeToString,
+            ),
+            'Withdraw': grpc.unary_unary_rpc_method_handler(
+                    servicer.Withdraw,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.SerializeToString,
             ),
             'GetPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPolicy,
@@ -283,6 +300,33 @@ class Submissions:
             '/coalition.v1.Submissions/GetSubmission',
             protos_dot_coalition_dot_v1_dot_common__pb2.ById.SerializeToString,
             protos_dot_coalition_dot_v1_dot_submissions__pb2.Submission.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Withdraw(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Submissions/Withdraw',
+            protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
             options,
             channel_credentials,
             insecure,

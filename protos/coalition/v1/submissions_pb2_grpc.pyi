@@ -44,6 +44,8 @@ class SubmissionsStub:
     """
     ListSubmissions: _grpc.UnaryUnaryMultiCallable[_submissions_pb2.ListSubmissionsRequest, _submissions_pb2.ListSubmissionsResponse]
     GetSubmission: _grpc.UnaryUnaryMultiCallable[_common_pb2.ById, _submissions_pb2.Submission]
+    Withdraw: _grpc.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]
+    """A signed withdrawal, by the owner or, where the hub's policy lets it, the core team."""
     GetPolicy: _grpc.UnaryUnaryMultiCallable[_submissions_pb2.GetPolicyRequest, _submissions_pb2.Policy]
     """What this hub takes: a member's side checks it before it packs anything."""
 
@@ -62,6 +64,8 @@ class SubmissionsAsyncStub(SubmissionsStub):
     """
     ListSubmissions: _aio.UnaryUnaryMultiCallable[_submissions_pb2.ListSubmissionsRequest, _submissions_pb2.ListSubmissionsResponse]  # type: ignore[assignment]
     GetSubmission: _aio.UnaryUnaryMultiCallable[_common_pb2.ById, _submissions_pb2.Submission]  # type: ignore[assignment]
+    Withdraw: _aio.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]  # type: ignore[assignment]
+    """A signed withdrawal, by the owner or, where the hub's policy lets it, the core team."""
     GetPolicy: _aio.UnaryUnaryMultiCallable[_submissions_pb2.GetPolicyRequest, _submissions_pb2.Policy]  # type: ignore[assignment]
     """What this hub takes: a member's side checks it before it packs anything."""
 
@@ -107,6 +111,14 @@ class SubmissionsServicer(metaclass=_abc_1.ABCMeta):
         request: _common_pb2.ById,
         context: _ServicerContext,
     ) -> _typing.Union[_submissions_pb2.Submission, _abc.Awaitable[_submissions_pb2.Submission]]: ...
+
+    @_abc_1.abstractmethod
+    def Withdraw(
+        self,
+        request: _common_pb2.SignedStatement,
+        context: _ServicerContext,
+    ) -> _typing.Union[_common_pb2.Recorded, _abc.Awaitable[_common_pb2.Recorded]]:
+        """A signed withdrawal, by the owner or, where the hub's policy lets it, the core team."""
 
     @_abc_1.abstractmethod
     def GetPolicy(

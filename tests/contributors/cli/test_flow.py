@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from contributors.client import Coalition as Client
+from contributors.home import Home
 from tests.contributors.cli.conftest import Coalition
 from tests.contributors.served import Hub, flip
 from trust.digests import Digest, hex_of
-from trust.errors import Invalid
+from trust.errors import Invalid, NotFound
 
 
 @pytest.fixture
@@ -70,6 +72,24 @@ def test_private_data_is_declared_and_never_sent(hub: Hub, coalition: Coalition,
     assert not (hub.base.directory / "blobs" / "sha256" / name[:2] / name).exists()
     (listed,) = coalition("data", "list", "--json", home=law).json
     assert (listed["category"], listed["jurisdiction"]) == ("sovereign", ["NL"])
+    assert coalition("ledger", "verify", "--json", home=law).json["problems"] == []
+
+
+def test_what_is_withdrawn_is_marked_and_read_by_nobody(
+    hub: Hub, coalition: Coalition, law: Path, texts: Path, tmp_path: Path
+) -> None:
+    identifier = submit(coalition, law, texts)
+    university = tmp_path / "university"
+    token = hub.invite("University")
+    coalition("enrol", "--hub", f"127.0.0.1:{hub.port}", "--token", token, home=university)
+    refused = coalition("data", "withdraw", identifier, home=university)
+    assert (refused.code, "only its owner may withdraw it" in refused.err) == (1, True)
+    said = coalition("data", "withdraw", identifier, "--reason", "consent was revoked", "--json", home=law)
+    assert (said.code, said.json["reached"]) == (0, []), said.err
+    shown = coalition("data", "show", identifier, "--json", home=university).json
+    assert (shown["state"], shown["withdrawn_because"]) == ("withdrawn", "consent was revoked")
+    with Client(Home(law)) as client, pytest.raises(NotFound, match=f"was withdrawn with {identifier}"):
+        client.blob(shown["files"][0]["digest"])
     assert coalition("ledger", "verify", "--json", home=law).json["problems"] == []
 
 

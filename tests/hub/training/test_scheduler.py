@@ -15,6 +15,7 @@ from sqlmodel import col, select
 from hub.ledger.tables import LedgerEntry
 from hub.models import registry
 from hub.progress.log import Progress
+from hub.submissions import catalogue
 from hub.training import projection, scheduler, store
 from hub.training.nodes import Attached
 from hub.training.scheduler import Scheduler
@@ -22,7 +23,7 @@ from hub.training.states import MAX_FAILURES
 from hub.training.tables import RunRow
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import Run, RunSpec, Stop
-from protos.documents.submissions import Dataset, DatasetFile
+from protos.documents.submissions import Dataset, DatasetFile, Withdrawal
 from tests.hub.conftest import ORIGIN, Base
 from trust.digests import digest_bytes
 
@@ -354,6 +355,20 @@ async def test_a_cancelled_run_ends_and_its_nodes_stop(ledger: Base) -> None:
         ledger.record(Stop(hub=ORIGIN, signer="core", target=run, why="enough"))
         row = await hub.ended(run)
         assert (row.outcome, row.reason) == ("cancelled", "enough")
+        for node in (first, second):
+            assert (await node.told("stop")).stop.over
+
+
+async def test_a_run_whose_data_is_withdrawn_ends_and_makes_no_model(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        with ledger.database.session() as session:
+            (dataset,) = catalogue.datasets(session)
+        ledger.record(Withdrawal(hub=ORIGIN, signer=dataset.member, submission=dataset.id))
+        ended = await hub.ended(run)
+        assert (ended.outcome, ended.model) == ("cancelled", "")
+        assert f"{dataset.id} was withdrawn" in ended.reason
         for node in (first, second):
             assert (await node.told("stop")).stop.over
 
