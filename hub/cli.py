@@ -88,6 +88,34 @@ def rebuild(directory: Directory, as_json: Json = False) -> None:
     _out.print(f"The database is made anew from {entries} entries of the ledger.")
 
 
+@app.command(epilog="Example: coalition-hub screen /srv/coalition --all")
+def screen(
+    directory: Directory,
+    everything: Annotated[bool, typer.Option("--all", help="Every accepted dataset whose text is here.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Screen accepted datasets again, as after a new suite came. Stop the hub first.
+
+    Findings are renewed for their owners and the core team (`coalition data show ID`); nothing is withdrawn by itself.
+    """
+    from hub.rescreen import rescreen
+
+    if not everything:
+        raise Invalid("Nothing was named to be screened.", "Say --all.")
+    with _err.status("Screening every accepted dataset"):
+        found = rescreen(Settings.load(directory))
+    if as_json:
+        _out.print_json(json.dumps({name: [finding.model_dump() for finding in told] for name, told in found.items()}))
+        return
+    for name, told in found.items():
+        for finding in told:
+            if finding.severity != "info":
+                _out.print(
+                    f"{name} {finding.severity}: {finding.message}", markup=False, highlight=False, soft_wrap=True
+                )
+    _out.print(f"{len(found)} datasets were screened again.")
+
+
 @app.command(epilog="Example: coalition-hub dump /srv/coalition | sha256sum")
 def dump(directory: Directory) -> None:
     """Print what the database says about the ledger as sorted JSON lines: equal for equal facts, on every database."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,8 @@ from hub.blobs import BlobStore, Incoming
 from hub.database import Database
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Entry, Journal
+from hub.submissions import catalogue
+from hub.submissions.catalogue import Accepted
 from hub.submissions.examination import Examination
 from hub.submissions.policy import DEFAULT, Policy
 from hub.submissions.screening.findings import Finding, Severity, rejected
@@ -23,7 +26,7 @@ from hub.vault import Sealing
 from protos.documents import statements
 from protos.documents.base import FileEntry, now
 from protos.documents.statements import Claimed
-from protos.documents.submissions import Dataset, Suite
+from protos.documents.submissions import Dataset, DatasetFile, Suite
 from protos.documents.suite_files import read_suite
 from trust.digests import Digest
 from trust.errors import Conflict, Invalid, NotFound, Problem, Unavailable
@@ -163,11 +166,17 @@ class Intake:
                 self._going[draft.id] = done
             self._begin(draft, done)
             under_way.append(done)
-        for dataset in self._examination.unknown():
-            entry = self._journal.find(dataset.payload)
-            if entry is not None:
-                under_way.append(self._rescreen(entry.id, cast(Dataset, entry.claim)))
-        return under_way
+        return [*under_way, *self._again(self._examination.unknown()).values()]
+
+    def screen_again(self) -> dict[str, Future[list[Finding]]]:
+        """Screen everything accepted against what was accepted since, suites above all; findings to come, by dataset."""
+        with self._database.session() as session:
+            datasets = catalogue.held(session)
+        return self._again(datasets)
+
+    def _again(self, datasets: Sequence[Accepted[DatasetFile]]) -> dict[str, Future[list[Finding]]]:
+        entries = [self._journal.find(dataset.payload) for dataset in datasets]
+        return {entry.id: self._rescreen(entry.id, cast(Dataset, entry.claim)) for entry in entries if entry}
 
     def screened_rows(self, draft: Draft) -> int:
         """How far the screening of a draft is."""
@@ -246,7 +255,11 @@ class Intake:
                 _log.warning("%s was not screened again: %s", identifier, error)
                 done.set_exception(error)
 
-        self._examination.begin(identifier, claim).add_done_callback(conclude)
+        try:
+            self._examination.begin(identifier, claim).add_done_callback(conclude)
+        except Problem as problem:  # a blob that is gone: the others can be screened all the same
+            _log.warning("%s was not screened again: %s", identifier, problem)
+            done.set_exception(problem)
         return done
 
     def _count_try(self, draft: Draft) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,9 +45,10 @@ class Index:
         self._leaving: list[str] = []  # merged into others; a reader may still have them in hand until the next `add`
         path = folder / "index.json"
         if path.exists():
-            held = json.loads(path.read_bytes())
-            if held.get("format") == _FORMAT:
-                self._datasets, self._segments, self._leaving = held["datasets"], held["segments"], held["leaving"]
+            with suppress(ValueError, KeyError, AttributeError):  # damaged: begin anew
+                held = json.loads(path.read_bytes())
+                if held.get("format") == _FORMAT:
+                    self._datasets, self._segments, self._leaving = held["datasets"], held["segments"], held["leaving"]
 
     def has(self, dataset: str) -> bool:
         return dataset in self._datasets

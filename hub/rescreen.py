@@ -1,0 +1,39 @@
+"""Everything accepted screened again, as after a new suite: its findings are renewed, and nothing else changes."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+from hub.holding import held
+from hub.server import Foundation, register_projections
+from hub.settings import Settings
+from hub.submissions.examination import Examination
+from hub.submissions.intake import Intake
+from hub.submissions.screening.findings import Finding
+from hub.submissions.screening.screener import Screener
+from trust.errors import Problem
+
+
+def rescreen(settings: Settings) -> dict[str, list[Finding]]:
+    """Findings by dataset, of those whose text the hub holds. The hub must not be running: raises `Conflict` when it is."""
+    with held(settings.directory):
+        base = Foundation.open(settings)
+        screener = Screener(settings.screening_dir)
+        try:
+            register_projections(base.journal)
+            base.journal.start()
+            examination = Examination(base.database, base.blobs, screener, settings.screening)
+            going = Intake(base.database, base.blobs, base.journal, examination).screen_again()
+            return {dataset: _findings(future) for dataset, future in going.items()}
+        finally:
+            screener.stop()
+            base.journal.stop()
+            base.database.close()
+            base.blobs.close()
+
+
+def _findings(future: Future[list[Finding]]) -> list[Finding]:
+    try:
+        return future.result()
+    except Problem as problem:
+        return [Finding(rule="schema", severity="reject", message=problem.diagnostics())]
