@@ -84,6 +84,7 @@ DELEGATED: dict[str, dict[str, frozenset[str]]] = {
         "Commit": _SUBMITTING,
         "ListSubmissions": ANY,
         "GetSubmission": ANY,
+        "GetPolicy": ANY,
     },
     "Training": {
         "LaunchRun": frozenset({"run"}),
@@ -190,10 +191,10 @@ class Access(grpc.aio.ServerInterceptor):
     def _authorise(self, method: str, context: Any) -> None:
         """Raises `Denied`; sets `caller()`."""
         who = self._identify(context)
+        _caller.set(who)
         if not may_call(who, method):
             what = f"A {who.role}" if who.kinds is None else f"A delegate for {', '.join(sorted(who.kinds))}"
             raise Denied(f"{what} may not call {method.rpartition('/')[2]}.", "Ask the core team.")
-        _caller.set(who)
 
     def _identify(self, context: Any) -> Caller:
         shown = read_client_certificate(_certificate(context))

@@ -12,13 +12,14 @@ from contributors import keychain
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.ledger import Verdict, verify_ledger
+from contributors.packing import pack_dataset
 from contributors.sources import StoreSource
 from protos.documents import statements
 from protos.documents.runs import Stop
 from protos.documents.submissions import Dataset, Suite
 from protos.transport.channel import Credentials
 from protos.transport.renewal import is_due
-from tests.contributors.served import Hub
+from tests.contributors.served import Hub, dataset
 from tests.hub.conftest import ORIGIN
 from trust.certificates import new_client_request, party_uri
 from trust.errors import Conflict, Denied, Problem
@@ -196,6 +197,16 @@ def test_a_delegate_speaks_in_the_members_name_within_its_scope(
     (made,) = client.keys().delegations
     assert (made.name, made.used, made.budget) == ("nightly", 2, 2)
     assert verify(hub, home).problems == []
+
+
+def test_a_delegate_submits_a_dataset_from_end_to_end(hub: Hub, client: Coalition, robot: Home, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("A contract.")
+    packed = pack_dataset(tmp_path / "text.txt", tmp_path / "packed")
+    with Coalition(robot) as ci:
+        assert ci.policy().licences_allowed
+        submitted = ci.submit(ci.sign(dataset(ci, packed)), packed.paths, lambda n: None)
+    assert (submitted.member, submitted.state) == ("law-institute", "accepted")
+    assert client.keys().delegations[0].used == 1
 
 
 def test_a_delegate_that_was_revoked_is_cut(hub: Hub, client: Coalition, robot: Home) -> None:

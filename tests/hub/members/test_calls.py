@@ -50,6 +50,12 @@ def test_the_table_has_every_call_and_no_other() -> None:
     assert {f"/coalition.v1.{service}/{name}" for service, names in ALLOWED.items() for name in names} == set(methods())
 
 
+def test_what_even_a_viewer_may_do_a_delegate_may_but_for_keys() -> None:
+    """A robot that may submit must be able to read what submitting needs; a new call is decided for it as well."""
+    for_all = {path for path in methods() if may_call(Caller("member", "x", "viewer"), path)}
+    assert for_all - listed(DELEGATED) == {"/coalition.v1.Members/ChangeKeys"}
+
+
 def test_delegates_may_do_nothing_that_is_not_in_the_table() -> None:
     assert listed(DELEGATED) <= set(methods())
 
