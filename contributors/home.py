@@ -6,7 +6,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,9 @@ from trust.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from trust.files import write_atomic
 from trust.invitations import Invitation
 from trust.keys import ArtifactKey, ArtifactPublicKey, LogPublicKey, WitnessPublicKey
+from trust.merkle import leaf_hash
 from trust.notes import TreeHead, verify_tree_head
+from trust.statements import payload_digest
 
 FILE = "coalition.toml"
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,99}")
@@ -167,7 +169,18 @@ class Home:
         envelope = envelope or statements.sign(claim, key)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_atomic(path, envelope)
+        self.remember_made(envelope)
         return envelope
+
+    def remember_made(self, envelope: bytes) -> None:
+        """What we signed, by its payload's digest: an entry in our name that is none of these, somebody else made."""
+        with (self.directory / "made").open("a") as file:
+            file.write(f"{payload_digest(envelope)}\n")
+
+    def made(self) -> frozenset[str]:
+        """The payload digests of every statement of ours."""
+        path = self.directory / "made"
+        return frozenset(path.read_text().split()) if path.exists() else frozenset()
 
     def has_statement(self, claim: Claim) -> bool:
         """Whether we said the same before."""
@@ -191,6 +204,19 @@ class Home:
 
     def remember_head(self, note: bytes) -> None:
         write_atomic(self.directory / "tree-head", note)
+
+    def known_note(self) -> bytes:
+        """The newest tree head that we verified, as it was signed; empty before the first."""
+        path = self.directory / "tree-head"
+        return path.read_bytes() if path.exists() else b""
+
+    def remember_leaves(self, leaves: Sequence[bytes]) -> None:
+        """The hash of every entry that we verified, to name the one that somebody changes later. 32 bytes each."""
+        write_atomic(self.directory / "ledger.hashes", b"".join(map(leaf_hash, leaves)))
+
+    def known_leaves(self) -> bytes:
+        path = self.directory / "ledger.hashes"
+        return path.read_bytes() if path.exists() else b""
 
     def witnesses(self) -> list[WitnessPublicKey]:
         """The keys of the members' witnesses, as we last heard of them."""

@@ -38,6 +38,7 @@ def rotate(hub: Coalition, *, keep: bool = False) -> str:
     if new.public.keyid not in {key.key_id for key in known.keys if key.valid}:
         claim = Keys.read({**_ours(hub), "version": known.version + 1, "keys": [new.public.pem().decode()]})
         envelope = statements.sign(claim, old, new)
+        home.remember_made(envelope)
         recorded = hub.change_keys(envelope)
         keep_receipt(home, recorded.id, recorded.receipt, envelope)
     _swap(home.key_path, following, home.key_path.with_name(f"old-{old.public.keyid[:16]}.key") if keep else None)
@@ -122,7 +123,9 @@ def delegate(hub: Coalition, directory: Path, name: str, kinds: Sequence[str], b
             "budget": budget,
             "expires_at": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
-        write_atomic(path, statements.sign(Delegation.read(claim), hub.home.artifact_key(), key))
+        envelope = statements.sign(Delegation.read(claim), hub.home.artifact_key(), key)
+        hub.home.remember_made(envelope)
+        write_atomic(path, envelope)
     tls_key, request = new_client_request(name)
     answer = hub.delegate(path.read_bytes(), request)
     identity = hub.identity

@@ -22,6 +22,15 @@ from trust.notes import TreeHead
 from trust.statements import payload_digest
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """A statement that entry `index` records and that holds."""
+
+    index: int
+    leaf: Leaf
+    claim: Claim
+
+
 @dataclass
 class Verdict:
     """What was checked, and what did not hold."""
@@ -31,9 +40,15 @@ class Verdict:
     entries: int = 0
     verified_blobs: int = 0
     vouched_blobs: int = 0
+    absent_blobs: int = 0
+    """Blobs that a mirror does not hold, because its owner may not read them."""
     problems: list[str] = field(default_factory=list)
     quarantined: list[str] = field(default_factory=list)
     """Entries that were rightly recorded, and are not to be believed by what a member or the core team revoked later."""
+    recorded: list[Recorded] = field(default_factory=list)
+    """Every statement that holds, in the order of the ledger."""
+    leaves: tuple[bytes, ...] = ()
+    """The entries as they are hashed into the tree."""
 
 
 Advance = Callable[[str], None]
@@ -49,7 +64,7 @@ def verify_ledger(
 ) -> Verdict:
     """Check all of it. A tree that does not hold raises `Corrupt` or `Denied`; further findings are collected."""
     audit: Audit = verify_log(source, ledger_key, known)
-    verdict = Verdict(audit.head, audit.note)
+    verdict = Verdict(audit.head, audit.note, leaves=audit.entries)
     roll = Roll(hub_key)
     blobs: dict[Digest, str] = {}
     seen: set[str] = set()
@@ -61,7 +76,8 @@ def verify_ledger(
             verdict.problems.append(f"Entry {index}: {problem.what}")
             continue
         verdict.entries += 1
-        blobs.update({digest: f"entry {index} names it as {name}" for digest, name in _blobs_of(claim)})
+        verdict.recorded.append(Recorded(index, Leaf.decode(data), claim))
+        blobs.update({digest: f"entry {index} names it as {name}" for digest, name in blobs_of(claim)})
     for digest, where in [*blobs.items(), *((digest, "no entry names it") for digest in source.others(blobs))]:
         advance(digest)
         _check_blob(source, digest, where, verdict)
@@ -96,11 +112,13 @@ def _check_blob(source: Source, digest: Digest, where: str, verdict: Verdict) ->
         return
     if how == "verified":
         verdict.verified_blobs += 1
+    elif how == "absent":
+        verdict.absent_blobs += 1
     else:
         verdict.vouched_blobs += 1
 
 
-def _blobs_of(claim: Claim) -> Iterator[tuple[Digest, str]]:
+def blobs_of(claim: Claim) -> Iterator[tuple[Digest, str]]:
     """Every blob that a statement names and the hub keeps. Shards of checkpoints stay on the nodes."""
     for file in claim.sent if isinstance(claim, Dataset | Suite) else getattr(claim, "files", ()):
         yield Digest(file.digest), file.path

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Protocol
 
 from contributors.client import Coalition
+from contributors.witness.standing import standing
 from trust.digests import Digest, digest_bytes, digest_file, hex_of, parse_digest
-from trust.errors import Corrupt, NotFound
+from trust.errors import Corrupt, Invalid, NotFound
 
 MAX_ENVELOPE = 4 << 20
+MAX_BLOB = 64 << 20
 
 
 class Source(Protocol):
@@ -22,6 +24,12 @@ class Source(Protocol):
     def read_tree_head(self) -> bytes: ...
 
     def read_envelope(self, digest: Digest) -> bytes: ...
+
+    def read_blob(self, digest: Digest) -> bytes:
+        """A blob of moderate size, verified. Raises `NotFound` where we may not read it, `Corrupt`."""
+
+    def read_witnessed(self) -> bytes:
+        """The newest tree head with a quorum of cosignatures; empty when there is none."""
 
     def check_blob(self, digest: Digest) -> str:
         """`verified` when we hashed the bytes, `vouched` when only the hub did. Raises `Corrupt`, `NotFound`."""
@@ -47,6 +55,12 @@ class HubSource:
 
     def read_envelope(self, digest: Digest) -> bytes:
         return self.hub.blob(digest, MAX_ENVELOPE)
+
+    def read_blob(self, digest: Digest) -> bytes:
+        return self.hub.blob(digest, MAX_BLOB)
+
+    def read_witnessed(self) -> bytes:
+        return standing(self.hub).witnessed
 
     def check_blob(self, digest: Digest) -> str:
         try:
@@ -86,6 +100,21 @@ class StoreSource:
             raise Corrupt(f"The blob {digest} was changed.")
         return data
 
+    def read_blob(self, digest: Digest) -> bytes:
+        path = self._path(digest)
+        if path.stat().st_size > MAX_BLOB:
+            raise Invalid(f"Blob {digest} has more than {MAX_BLOB} bytes.")
+        data = path.read_bytes()
+        if digest_bytes(data) != digest:
+            raise Corrupt(f"The blob {digest} was changed.")
+        return data
+
+    def read_witnessed(self) -> bytes:
+        try:
+            return self.read_tile("checkpoint.witnessed")
+        except NotFound:
+            return b""
+
     def check_blob(self, digest: Digest) -> str:
         """What is sealed has to be there; only the hub can open it."""
         name = hex_of(digest)
@@ -114,3 +143,14 @@ class StoreSource:
         if not path.is_file():
             raise NotFound(f"The blob {digest} is missing.")
         return path
+
+
+@dataclass(frozen=True)
+class MirrorSource(StoreSource):
+    """From a member's mirror: a hub's layout, with the blobs that the member may read."""
+
+    def check_blob(self, digest: Digest) -> str:
+        try:
+            return super().check_blob(digest)
+        except NotFound:
+            return "absent"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contributors.cli import auditing
 from contributors.cli.session import connected, our_home
 from contributors.cli.terminal import Json, print_fields, print_json, print_messages, print_table, say, working
 
@@ -16,8 +17,15 @@ if TYPE_CHECKING:
     from contributors.sources import Source
 
 app = typer.Typer(
-    no_args_is_help=True, help="The ledger of everything that was accepted: head, entries, verify, receipt."
+    no_args_is_help=True, help="The ledger of everything that was accepted: read it, audit it, mirror it."
 )
+app.command("audit", epilog="Example: coalition ledger audit   or with no hub: coalition ledger audit --mirror DIR")(
+    auditing.audit
+)
+app.command("mirror", epilog="Example: coalition ledger mirror /srv/mirror")(auditing.mirror)
+app.command(
+    "compare", epilog="Example: coalition ledger compare mine.checkpoint theirs.checkpoint --store /srv/mirror"
+)(auditing.compare)
 
 
 @app.command("head", epilog="Example: coalition ledger head")
@@ -122,11 +130,17 @@ def receipt(
 
 def _verify(home: Home, source: Source, progress: object) -> Verdict:
     from contributors.ledger import verify_ledger
+    from contributors.rewriting import explained
+    from trust.errors import Corrupt
 
     advance = progress if callable(progress) else (lambda words: None)
-    verdict = verify_ledger(source, home.ledger_key(), home.statement_key(), home.known_head(), advance)
+    try:
+        verdict = verify_ledger(source, home.ledger_key(), home.statement_key(), home.known_head(), advance)
+    except Corrupt as problem:
+        raise explained(home, source, problem) from None
     if not verdict.problems:
         home.remember_head(verdict.note)
+        home.remember_leaves(verdict.leaves)
     return verdict
 
 

@@ -13,9 +13,12 @@ from typing import Any
 
 import pytest
 
+from contributors.audit import audit
 from contributors.client import Coalition
 from contributors.demo.parties import BIN, Party, free_ports
 from contributors.home import Home
+from contributors.rewriting import explained
+from contributors.sources import HubSource
 from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Cosigner
 from contributors.witness.standing import standing
@@ -30,6 +33,7 @@ from tests.contributors.witness.test_cosigner import enrolled_home
 from tests.dashboards.history import History
 from tests.system import conftest as system
 from trust.cosignatures import with_cosignatures
+from trust.errors import Corrupt
 from trust.forks import Fork, verify_fork
 from trust.keys import LogKey
 from trust.witnessing import AddCheckpoint
@@ -54,7 +58,9 @@ def test_attack_04_the_operator_rewrites_an_entry(hub: Hub, home: Home, tmp_path
         submit(member, tmp_path)
         heard.wait("cosigned", 3)
         until(lambda: standing(member).final == 3)
-        home.remember_head(member.head().note)
+        verified = audit(home, HubSource(member), None)
+        home.remember_head(verified.verdict.note)
+        home.remember_leaves(verified.verdict.leaves)
     hub.stop()
     rewrite(hub.base, 1)
     hub.start()
@@ -66,6 +72,9 @@ def test_attack_04_the_operator_rewrites_an_entry(hub: Hub, home: Home, tmp_path
         until(lambda: standing(member).witnesses[0].trouble != "")
         assert standing(member).final < 4
         assert standing(member).witnesses[0].size < 4
+        with pytest.raises(Corrupt) as caught:
+            audit(home, HubSource(member), None)
+        assert "Entry 1 is not what it was" in explained(home, HubSource(member), caught.value).what
 
 
 def test_attack_05_two_faces(tmp_path: Path) -> None:
@@ -200,6 +209,9 @@ def test_attack_33_too_few_witnesses(coalition: Witnessed) -> None:
     receipt = coalition.members["university"].coalition("ledger", "receipt", submitted)
     assert receipt["final"] is True
     assert receipt["cosigned_by"] == ["clinic", "law-institute"]
+    audited = coalition.members["university"].coalition("ledger", "audit")
+    assert (audited["first"], audited["problems"], audited["final"]) == (None, [], audited["size"])
+    assert len(audited["leaderboard"]) == 4
 
 
 @pytest.mark.system

@@ -23,6 +23,7 @@ CONTRACT = {
     *("model list", "model show", "model lineage", "model download", "eval list", "eval show", "eval verify"),
     *("release cut", "release list", "release verify", "release download"),
     *("ledger head", "ledger entries", "ledger verify", "ledger receipt"),
+    *("ledger audit", "ledger mirror", "ledger compare"),
     *("keys list", "keys rotate", "keys revoke", "keys renew", "keys delegate"),
     *("witness start", "witness status", "witness policy", "witness proof"),
 }

@@ -1,0 +1,119 @@
+"""`coalition ledger mirror`: a verified copy of tiles, heads, cosignatures and every blob that we may read. A mirror has a
+hub's layout, so that whatever reads a hub's directory reads a mirror.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from contributors.client import Coalition
+from contributors.ledger import Advance, blobs_of
+from contributors.sources import StoreSource
+from contributors.witness.standing import standing
+from protos.documents import statements
+from protos.documents.leaf import Leaf
+from protos.transport import blobs
+from trust.audit import Audit, verify_log
+from trust.digests import Digest, hex_of
+from trust.errors import NotFound
+from trust.files import write_atomic
+from trust.notes import TreeHead, verify_tree_head
+from trust.tiles import WIDTH, entries_path, tile_path, tiles_for
+
+MAX_BLOB = 1 << 30  # of those whose size no statement tells: updates, per-item logs, bundles
+
+
+@dataclass
+class Mirrored:
+    """What a mirror holds now, and what came this time."""
+
+    head: TreeHead
+    fetched: int = 0
+    present: int = 0
+    private: int = 0
+
+
+@dataclass(frozen=True)
+class _Arriving(StoreSource):
+    """The mirror with the head that it is about to have."""
+
+    note: bytes
+
+    def read_tree_head(self) -> bytes:
+        return self.note
+
+
+def mirror(hub: Coalition, directory: Path, advance: Advance = lambda what: None) -> Mirrored:
+    """Bring the mirror up to the hub's newest head. What is there is not fetched again; the head is replaced last, once all
+    under it is verified and here. Raises `Corrupt` when the hub's ledger does not extend the mirror's.
+    """
+    witnessed = standing(hub).witnessed  # before the head, which then covers it
+    key, note = hub.home.ledger_key(), hub.head().note
+    head, store = verify_tree_head(note, key, key.name), StoreSource(directory)
+    known = _known(hub, store)
+    (directory / "ledger").mkdir(parents=True, exist_ok=True)
+    for path in _files(head.size):
+        if not (directory / "ledger" / path).exists():
+            advance(path)
+            _write(directory / "ledger" / path, hub.tile(path))
+    audit = verify_log(_Arriving(directory, note), key, known)
+    result = Mirrored(head)
+    _fetch_blobs(hub, audit, directory, result, advance)
+    if witnessed:
+        _write(directory / "ledger" / "checkpoint.witnessed", witnessed)
+    _write(directory / "ledger" / "checkpoint", note)
+    return result
+
+
+def _known(hub: Coalition, store: StoreSource) -> TreeHead | None:
+    """The head that the mirror had, or else the one that our home remembers."""
+    key = hub.home.ledger_key()
+    try:
+        return verify_tree_head(store.read_tree_head(), key, key.name)
+    except NotFound:
+        return hub.home.known_head()
+
+
+def _files(size: int) -> list[str]:
+    """Every tile and entry bundle of a tree of that size."""
+    full, rest = divmod(size, WIDTH)
+    bundles = [entries_path(number) for number in range(full)] + ([entries_path(full, rest)] if rest else [])
+    return bundles + [tile_path(level, number, width) for level, number, width in tiles_for(size)]
+
+
+def _fetch_blobs(hub: Coalition, audit: Audit, directory: Path, result: Mirrored, advance: Advance) -> None:
+    for index, data in enumerate(audit.entries):
+        envelope = Digest(Leaf.decode(data).envelope)
+        advance(f"entry {index}")
+        _fetch(hub, envelope, None, directory, result)
+        claim = statements.read(StoreSource(directory).read_envelope(envelope)).claim
+        sizes = {file.digest: file.size for file in getattr(claim, "files", ())}
+        for digest, name in blobs_of(claim):
+            advance(f"entry {index}: {name}")
+            _fetch(hub, digest, sizes.get(digest), directory, result)
+
+
+def _fetch(hub: Coalition, digest: Digest, size: int | None, directory: Path, result: Mirrored) -> None:
+    """A blob, verified, where we may read it."""
+    name = hex_of(digest)
+    target = directory / "blobs" / "sha256" / name[:2] / name
+    if target.exists():
+        result.present += 1
+        return
+    try:
+        if size is None:
+            _write(target, blobs.read(hub.channel, digest, MAX_BLOB))
+        else:
+            arriving = directory / "incoming" / name
+            blobs.download(hub.channel, digest, size, arriving)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            arriving.rename(target)
+        result.fetched += 1
+    except NotFound:
+        result.private += 1
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, data)
