@@ -29,7 +29,7 @@ def submit(client: Coalition, folder: Path, **changes: object) -> str:
     name = f"text-{secrets.token_hex(4)}"
     text = folder / f"{name}.txt"
     text.write_text(f"A contract about {name}.")
-    packed = pack_dataset(text, folder / name, name=name, domain="law", licence="CC-BY-4.0", provenance="x")
+    packed = pack_dataset(text, folder / name)
     return client.submit(client.sign(dataset(client, packed, name=name, **changes)), packed.paths, lambda n: None).id
 
 
