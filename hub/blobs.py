@@ -67,7 +67,10 @@ class BlobStore:
         """The whole blob, verified. Raises `NotFound`, `Invalid` when larger than `max_bytes`, `Corrupt`."""
         if self.size(digest) > max_bytes:
             raise Invalid(f"Blob {digest} has more than {max_bytes} bytes.")
-        data = b"".join(self.vault.chunks(digest)) if self.sealed(digest) else self.path(digest).read_bytes()
+        try:
+            data = b"".join(self.vault.chunks(digest)) if self.sealed(digest) else self.path(digest).read_bytes()
+        except OSError as error:
+            raise Unavailable(f"The hub's disk does not give {digest}: {error.strerror}.", "Try again.") from None
         if digest_bytes(data) != digest:
             raise Corrupt(f"Blob {digest} was changed on the hub's disk.")
         return data

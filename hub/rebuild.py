@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from hub.database import Database
@@ -17,7 +19,7 @@ from hub.ledger.heads import CHECKPOINT
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
 from trust.audit import verify_log
-from trust.errors import Corrupt, NotFound
+from trust.errors import Corrupt, NotFound, Unavailable
 from trust.files import sync_folder
 from trust.keys import LogKey
 
@@ -29,10 +31,16 @@ def rebuild(settings: Settings) -> int:
     """Replace the database by what the ledger says; answers with the number of entries. The hub must not be running.
 
     The ledger is audited first. Raises `NotFound` where there is none, `Corrupt` when it or a blob that it names is
-    damaged; the old database is then as it was. Raises `Conflict` when the hub is running.
+    damaged; the old database is then as it was. Raises `Conflict` when the hub is running, `Unavailable` when the disk or
+    PostgreSQL fails.
     """
-    with held(settings.directory):
-        return _rebuild(settings)
+    try:
+        with held(settings.directory):
+            return _rebuild(settings)
+    except (OSError, SQLAlchemyError) as error:
+        raise Unavailable(
+            f"The database could not be rebuilt: {str(error).splitlines()[0]}.", "Check the disk, then rebuild again."
+        ) from None
 
 
 def _rebuild(settings: Settings) -> int:
@@ -104,12 +112,17 @@ def _place(url: str) -> _Place:
 
 @dataclass(frozen=True)
 class _Sqlite:
-    """A file with its write-ahead log. A crash in `replace` leaves no database, which the next start makes anew."""
+    """A file with its write-ahead log. A crash in `replace` leaves no database, which the next start makes anew.
+
+    Every attempt has a file name of its own: a connection of a failed one that is closed late removes its log by name.
+    """
 
     path: Path
+    attempt: str = field(default_factory=lambda: secrets.token_hex(4))
 
     def prepare(self) -> str:
-        self.discard()
+        for left in self.path.parent.glob(f"{self.path.name}.rebuilding-*"):
+            left.unlink(missing_ok=True)
         return f"sqlite:///{self._fresh}"
 
     def replace(self) -> None:
@@ -127,7 +140,7 @@ class _Sqlite:
 
     @property
     def _fresh(self) -> Path:
-        return self._beside("rebuilding")
+        return self._beside(f"rebuilding-{self.attempt}")
 
     def _beside(self, word: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{word}")

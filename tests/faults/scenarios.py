@@ -1,4 +1,4 @@
-"""What is interrupted: one submission, one ledger append, one release; as the hub's own code does them, on a prepared hub.
+"""What is interrupted: one submission, one ledger append, one release, one rebuild; as the hub does them, on a prepared hub.
 
 Everything that a member signs is signed while preparing, so that a retry sends the same bytes.
 """
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub import setup
+from hub.ledger import rows
 from hub.ledger.journal import Entry
 from hub.models.releases import Releases
+from hub.rebuild import rebuild
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
 from hub.submissions.examination import Examination
@@ -102,7 +104,20 @@ def release(hub: Hub) -> Iterator[Ack]:
     yield _ack(releases.publish((hub.prepared / "release").read_bytes(), (hub.prepared / "bundle").read_bytes(), CORE))
 
 
-SCENARIOS: dict[str, Callable[[Hub], Iterator[Ack]]] = {"submission": submission, "append": append, "release": release}
+def rebuilding(hub: Hub) -> Iterator[Ack]:
+    """The database is made anew; every entry is where it was."""
+    hub.close()
+    entries = rebuild(hub.base.settings)
+    with hub.base.database.session() as session:
+        yield from [(row.payload, row.index) for row in rows.between(session, 0, entries)]
+
+
+SCENARIOS: dict[str, Callable[[Hub], Iterator[Ack]]] = {
+    "submission": submission,
+    "append": append,
+    "release": release,
+    "rebuild": rebuilding,
+}
 
 
 def prepare(directory: Path, scenario: str) -> None:
@@ -119,6 +134,11 @@ def prepare(directory: Path, scenario: str) -> None:
 
 def _prepare_submission(hub: Hub, keys: dict[str, ArtifactKey]) -> None:
     _sign(hub, "dataset", _dataset("contracts", (1, 2)), keys[MEMBER])
+
+
+def _prepare_rebuild(hub: Hub, keys: dict[str, ArtifactKey]) -> None:
+    for number in range(3):
+        hub.base.journal.record(sign(_dataset(f"filling-{number}", (number,)), keys[MEMBER]), MEMBER)
 
 
 def _prepare_append(hub: Hub, keys: dict[str, ArtifactKey]) -> None:
@@ -153,7 +173,12 @@ def _prepare_release(hub: Hub, keys: dict[str, ArtifactKey]) -> None:
         base.blobs.path(digests[path]).unlink()
 
 
-_PREPARATIONS = {"submission": _prepare_submission, "append": _prepare_append, "release": _prepare_release}
+_PREPARATIONS = {
+    "submission": _prepare_submission,
+    "append": _prepare_append,
+    "release": _prepare_release,
+    "rebuild": _prepare_rebuild,
+}
 
 
 def _releases(base: Foundation) -> Releases:

@@ -78,7 +78,7 @@ def _act(talk: socket.socket, directory: Path, scenario: str) -> None:
             for ack in SCENARIOS[scenario](hub):
                 _tell(talk, acked=ack)
             break
-        except Problem as problem:
+        except (Problem, OSError) as problem:  # `hub.access` answers either as a refusal
             _tell(talk, refused=str(problem), attempt=attempt)
             if hub.base.fuse.reason:
                 return  # the hub stops: `coalition-hub serve` ends here
