@@ -37,7 +37,7 @@ def rebuild(settings: Settings) -> int:
     try:
         with held(settings.directory):
             return _rebuild(settings)
-    except (OSError, SQLAlchemyError) as error:
+    except (OSError, SQLAlchemyError, sqlite3.Error) as error:
         raise Unavailable(
             f"The database could not be rebuilt: {str(error).splitlines()[0]}.", "Check the disk, then rebuild again."
         ) from None
@@ -126,7 +126,10 @@ class _Sqlite:
         return f"sqlite:///{self._fresh}"
 
     def replace(self) -> None:
-        self._fold()
+        _fold(self._fresh)
+        if self.path.exists():
+            with suppress(sqlite3.DatabaseError):  # damaged: it is thrown away as it is
+                _fold(self.path)
         aside = self._beside("before-rebuild")
         for suffix in ("-wal", "-shm", ""):
             with suppress(FileNotFoundError):
@@ -145,11 +148,13 @@ class _Sqlite:
     def _beside(self, word: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{word}")
 
-    def _fold(self) -> None:
-        """The old file alone holds everything, as far as it can still be read: its log must not meet the new file."""
-        if self.path.exists():
-            with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(self.path)) as connection:
-                connection.execute("PRAGMA journal_mode=DELETE")
+
+def _fold(path: Path) -> None:
+    """From now on the file alone holds everything, without its write-ahead log. Raises `sqlite3.DatabaseError`."""
+    with closing(sqlite3.connect(path)) as connection:
+        (mode,) = connection.execute("PRAGMA journal_mode=DELETE").fetchone()
+    if mode != "delete":
+        raise sqlite3.OperationalError(f"{path.name} keeps its write-ahead log")
 
 
 def _remove(path: Path) -> None:

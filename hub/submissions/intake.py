@@ -231,8 +231,10 @@ class Intake:
         if not isinstance(outcome, Problem):
             _log.error("the screening of %s failed", draft.id, exc_info=outcome)
             outcome = Unavailable(f"The hub met an error of its own while it screened {draft.id}.", "Commit it again.")
-        self._reopen(draft)
-        done.set_exception(outcome)
+        try:
+            self._reopen(draft)
+        finally:  # a disk that fails now must not leave the caller waiting
+            done.set_exception(outcome)
 
     def _reopen(self, draft: Draft) -> None:
         """A draft that was neither accepted nor rejected can be committed again."""

@@ -120,6 +120,10 @@ SCENARIOS: dict[str, Callable[[Hub], Iterator[Ack]]] = {
 }
 
 
+COMMANDS = frozenset({"rebuild"})
+"""What a command of its own does: its process ends with its first refusal."""
+
+
 def prepare(directory: Path, scenario: str) -> None:
     """Make the hub that the scenario acts on, and what its members sign."""
     setup.create(directory / "hub", ORIGIN, host="127.0.0.1", bind="127.0.0.1", port=9090)

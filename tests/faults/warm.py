@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.inspection import inspect
-from tests.faults.scenarios import SCENARIOS, Ack, open_hub, prepare
+from tests.faults.scenarios import COMMANDS, SCENARIOS, Ack, open_hub, prepare
 from trust.errors import Problem
 
 PR_SET_PTRACER, ANYBODY = 0x59616D61, ctypes.c_ulong(-1)
@@ -80,8 +80,8 @@ def _act(talk: socket.socket, directory: Path, scenario: str) -> None:
             break
         except (Problem, OSError) as problem:  # `hub.access` answers either as a refusal
             _tell(talk, refused=str(problem), attempt=attempt)
-            if hub.base.fuse.reason:
-                return  # the hub stops: `coalition-hub serve` ends here
+            if hub.base.fuse.reason or scenario in COMMANDS:
+                return  # the hub stops, or the command does: the process ends here
     _tell(talk, ended=True)
 
 
