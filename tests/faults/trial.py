@@ -14,7 +14,7 @@ from typing import Literal
 
 from tests.faults import injection
 from tests.faults.injection import Point
-from tests.faults.scenarios import SCENARIOS, Ack
+from tests.faults.scenarios import COMMANDS, SCENARIOS, Ack
 from tests.faults.warm import Warm, warm
 
 Outcome = Literal["killed", "stopped", "refused", "unharmed", "not reached", "broken"]
@@ -60,7 +60,8 @@ class Trials:
             happened = injection.happened(out)
             if not happened:
                 return Result(point, "not reached")
-            flush = point.fault != "KILL" and point.call in DURABLE and f"{directory}/hub>" not in happened
+            serving = point.scenario not in COMMANDS  # a command may flush what it throws away
+            flush = serving and point.fault != "KILL" and point.call in DURABLE and f"{directory}/hub>" not in happened
             answer = self._forks.once("inspect", directory, point.scenario, said.acked)
             why = _broken_promise(said, flush) or str(answer.get("failed", "")).strip()
             return Result(point, "broken" if why else _outcome(point, said), why)
