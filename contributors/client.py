@@ -36,8 +36,9 @@ from protos.transport import blobs
 from protos.transport.channel import connect
 from protos.transport.errors import from_rpc_error
 from protos.transport.renewal import is_due
-from trust.digests import CHUNK, Digest
-from trust.errors import Conflict, Corrupt, Unavailable
+from protos.transport.uploads import Source
+from trust.digests import Digest
+from trust.errors import Conflict, Corrupt, Exhausted, Unavailable
 
 DEADLINE = 60.0
 MAX_STATEMENT = 4 << 20
@@ -46,6 +47,7 @@ SCREENING_PAUSE = 1.0  # seconds between two questions how far it is
 UPLOAD_DEADLINE = 3600.0
 WATCH_DEADLINE = 900.0  # a watch that is longer is taken up again
 PAUSES = (0.5, 1, 2, 4, 8, 8, 8)  # seconds between attempts: a hub that restarts is away for half a minute or less
+WAITS = 5  # times that a call is made again because the hub asked us to wait
 
 Answer = TypeVar("Answer")
 Advance = Callable[[int], None]
@@ -179,20 +181,21 @@ class Coalition:
         else:
             _call(self._submissions.Open, statement)  # what cannot be opened, or reached at all, is said at once
         meter = _Meter(advance)
-        return _persist(lambda: self._submit(statement, files, meter.restart(), watch))
+        sources = {digest: Source(path) for digest, path in files.items()}
+        return _persist(lambda: self._submit(statement, sources, meter.restart(), watch))
 
     def _submit(
-        self, statement: common_pb2.SignedStatement, files: Mapping[str, Path], advance: Advance, watch: Watch
+        self, statement: common_pb2.SignedStatement, sources: Mapping[str, Source], advance: Advance, watch: Watch
     ) -> submissions_pb2.Submission:
         opened = _call(self._submissions.Open, statement)
         if opened.HasField("existing"):
             return opened.existing
         missing = {each.digest: each.offset for each in opened.missing}
-        for digest, path in files.items():
+        for digest, source in sources.items():
             if digest in missing:
-                self._upload(opened.id, digest, missing[digest], path, advance)
+                self._upload(opened.id, digest, missing[digest], source, advance)
             else:
-                advance(path.stat().st_size)
+                advance(source.size)
         return self._screened(_call(self._submissions.Commit, common_pb2.ById(id=opened.id), COMMIT_DEADLINE), watch)
 
     def _screened(self, found: submissions_pb2.Submission, watch: Watch) -> submissions_pb2.Submission:
@@ -222,17 +225,9 @@ class Coalition:
         """What the hub takes."""
         return _call(self._submissions.GetPolicy, submissions_pb2.GetPolicyRequest())
 
-    def _upload(self, submission: str, digest: str, offset: int, path: Path, advance: Advance) -> None:
-        def chunks() -> Iterator[submissions_pb2.UploadChunk]:
-            yield submissions_pb2.UploadChunk(submission=submission, digest=digest, offset=offset)
-            with path.open("rb") as file:
-                file.seek(offset)
-                while data := file.read(CHUNK):
-                    advance(len(data))
-                    yield submissions_pb2.UploadChunk(data=data)
-
+    def _upload(self, submission: str, digest: str, offset: int, source: Source, advance: Advance) -> None:
         advance(offset)
-        _call(self._submissions.Upload, chunks(), UPLOAD_DEADLINE)
+        _call(self._submissions.Upload, source.chunks(submission, digest, offset, advance), UPLOAD_DEADLINE)
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
@@ -315,10 +310,16 @@ class Coalition:
 
 
 def _call(method: Callable[..., Answer], request: Any, deadline: float = DEADLINE) -> Answer:
-    try:
-        return method(request, timeout=deadline)
-    except grpc.RpcError as error:
-        raise from_rpc_error(error) from None
+    """One call; a hub that asks us to wait is obeyed."""
+    for _ in range(WAITS):
+        try:
+            return method(request, timeout=deadline)
+        except grpc.RpcError as error:
+            problem = from_rpc_error(error)
+        if not isinstance(problem, Exhausted) or isinstance(request, Iterator):  # what was sent cannot be taken back
+            break
+        time.sleep(problem.retry_after)
+    raise problem from None
 
 
 def _persist(attempt: Callable[[], Answer]) -> Answer:
@@ -326,6 +327,8 @@ def _persist(attempt: Callable[[], Answer]) -> Answer:
     for pause in PAUSES:
         try:
             return attempt()
+        except Exhausted as problem:
+            time.sleep(max(pause, problem.retry_after))
         except Unavailable:
             time.sleep(pause)
     return attempt()

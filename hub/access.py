@@ -12,8 +12,9 @@ from typing import Any, Literal, TypeAlias
 import grpc
 from grpc_status import rpc_status
 
+from hub.rates import Rates
 from protos.transport.errors import to_status
-from trust.errors import Denied, Problem, Unavailable
+from trust.errors import Denied, Invalid, Problem, Unavailable
 from trust.presented import read_client_certificate
 
 Role = Literal["core", "contributor", "viewer", "node"]
@@ -116,6 +117,8 @@ _OPEN_TO_ENROLLED = (
     "/grpc.reflection.v1.ServerReflection/",
 )
 _PREFIX = "/coalition.v1."
+MAX_DEADLINE = 900.0
+"""Seconds that a call with one question and one answer may take."""
 CALLER = "coalition-caller-bin"
 """The metadata in which one process of the hub passes the caller's certificate on to another (`hub.forwarding`)."""
 
@@ -175,8 +178,8 @@ def may_call(who: Caller, method: str) -> bool:
 class Access(grpc.aio.ServerInterceptor):
     """Authenticates and authorises every call and every message of a stream, and turns Problems into rich statuses."""
 
-    def __init__(self, hub: str, role_of: RoleOf) -> None:
-        self._hub, self._role_of = hub, role_of
+    def __init__(self, hub: str, role_of: RoleOf, rates: Rates | None = None) -> None:
+        self._hub, self._role_of, self._rates = hub, role_of, rates
 
     async def intercept_service(
         self,
@@ -186,7 +189,22 @@ class Access(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None:
             return handler
-        return _wrap(handler, lambda context: self._authorise(details.method, context))
+        single = not (handler.request_streaming or handler.response_streaming)
+        return _wrap(
+            handler,
+            lambda context: self._admit(details.method, context, single),
+            lambda context: self._authorise(details.method, context),
+        )
+
+    def _admit(self, method: str, context: Any, single: bool) -> None:
+        """For the beginning of a call. Raises `Denied`; `Invalid` for a question without deadline; `Exhausted`."""
+        self._authorise(method, context)
+        who = caller()
+        if self._rates is not None and who.kind == "member":
+            self._rates.spend(who.id)
+        remaining = context.time_remaining()
+        if single and method.startswith(_PREFIX) and (remaining is None or remaining > MAX_DEADLINE):
+            raise Invalid(f"A call needs a deadline of at most {MAX_DEADLINE:g} seconds.", "Set one.")
 
     def _authorise(self, method: str, context: Any) -> None:
         """Raises `Denied`; sets `caller()`."""
@@ -231,17 +249,17 @@ class Answers(grpc.aio.ServerInterceptor):
         details: grpc.HandlerCallDetails,
     ) -> Handler | None:
         handler = await continuation(details)
-        return handler if handler is None else _wrap(handler, lambda context: None)
+        return handler if handler is None else _wrap(handler, lambda context: None, lambda context: None)
 
 
-def _wrap(handler: Any, authorise: Callable[[Any], None]) -> Handler:
-    """The same handler behind authorisation and with Problems answered as google.rpc.Status."""
+def _wrap(handler: Any, admit: Callable[[Any], None], authorise: Callable[[Any], None]) -> Handler:
+    """The same handler behind admission, authorisation of every message, and with Problems as google.rpc.Status."""
     if handler.response_streaming:
         behaviour = handler.stream_stream or handler.unary_stream
 
         async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
             try:
-                authorise(context)
+                admit(context)
                 async for response in behaviour(_checked(handler, request, context, authorise), context):
                     authorise(context)
                     yield response
@@ -256,7 +274,7 @@ def _wrap(handler: Any, authorise: Callable[[Any], None]) -> Handler:
 
     async def single(request: Any, context: Any) -> Any:
         try:
-            authorise(context)
+            admit(context)
             return await behaviour(_checked(handler, request, context, authorise), context)
         except Exception as error:
             return await _refuse(context, error)

@@ -14,11 +14,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from hub.durable import raise_if_full, remove_left_behind
 from hub.fuse import Fuse
+from hub.receiving import Receiving
 from hub.settling import Settling
 from hub.vault import Vault
 from trust.digests import CHUNK, Digest, Hasher, digest_bytes, digest_file, hex_of
@@ -134,6 +134,15 @@ class BlobStore:
         path = self._partial_path(owner, digest)
         return path.stat().st_size if path.is_file() else 0
 
+    def last_partial(self, owner: str) -> float:
+        """When the last bytes of `owner`'s unfinished uploads came, in seconds since 1970; 0 when there are none."""
+        return max((path.stat().st_mtime for path in self._partial.glob(f"{owner}-*")), default=0.0)
+
+    def forget_partials(self, owner: str) -> None:
+        """Drop `owner`'s unfinished uploads."""
+        for path in self._partial.glob(f"{owner}-*"):
+            path.unlink(missing_ok=True)
+
     def resumable(self, owner: str, digest: Digest, size: int, offset: int) -> Incoming:
         """Go on with an upload of `size` bytes at `offset`. Raises `Conflict` when that is not where it stopped.
 
@@ -214,13 +223,12 @@ class BlobStore:
                 sync_folder(self._blobs)
 
 
-class Incoming:
+class Incoming(Receiving):
     """Bytes on their way in; a context manager. `finish` publishes them; leaving early keeps a resumable upload durable."""
 
     def __init__(self, store: BlobStore, path: Path, digest: Digest, size: int, offset: int, *, keep: bool) -> None:
-        self._store, self._path, self._digest, self._size, self._keep = store, path, digest, size, keep
-        self._hasher = Hasher()
-        self.offset = offset
+        super().__init__(digest, size, offset)
+        self._store, self._path, self._keep = store, path, keep
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
         try:
             self._lock()
@@ -228,26 +236,6 @@ class Incoming:
         except BaseException:
             self._file.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(Unavailable, OSError):
-            self._store._settle(self._file)
-        self._file.close()
-        if not self._keep:
-            self._path.unlink(missing_ok=True)
-
-    def write(self, data: bytes) -> None:
-        """Append. Raises `Invalid` beyond the announced size."""
-        if self.offset + len(data) > self._size:
-            raise Invalid(f"More than the announced {self._size} bytes came for {self._digest}.")
-        self._hasher.update(data)
-        self._file.write(data)
-        self.offset += len(data)
 
     def finish(self) -> bool:
         """Publish when complete; False when bytes are still to come. Raises `Corrupt` and forgets a wrong upload."""
@@ -259,6 +247,25 @@ class Incoming:
             raise Corrupt(f"The bytes sent are not those of {self._digest}.", "Check the file and send it again.")
         self._store._publish(self._path, self._digest)
         return True
+
+    def _take(self, data: bytes) -> None:
+        """A full disk refuses, any other failure stops the hub."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise_if_full(error)
+            raise self._store.fuse.blow(f"writing an upload failed: {error.strerror or error}") from None
+
+    def _forget(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        with suppress(Unavailable, OSError):
+            self._store._settle(self._file)
+        with suppress(OSError):  # what a full disk did not take
+            self._file.close()
+        if not self._keep:
+            self._path.unlink(missing_ok=True)
 
     def _lock(self) -> None:
         try:

@@ -43,6 +43,7 @@ from hub.models.releases import Releases
 from hub.models.service import ModelsService, ReleasesService
 from hub.object_blobs import open_blobs
 from hub.progress.log import Progress
+from hub.rates import Limit, Rates
 from hub.rounds import projection as rounds_projection
 from hub.rounds.service import CampaignsService
 from hub.rounds.supervisor import Supervisor
@@ -52,8 +53,10 @@ from hub.submissions import projection as submissions_projection
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Intake
 from hub.submissions.policy import Policy
+from hub.submissions.quotas import Quota
 from hub.submissions.screening.screener import Screener
 from hub.submissions.service import SubmissionsService
+from hub.submissions.stale import Sweeper
 from hub.training import projection as training_projection
 from hub.training.scheduler import Scheduler
 from hub.training.service import NodesService, TrainingService
@@ -77,16 +80,23 @@ from trust.keys import ArtifactKey, LogKey
 GRACE = 3.0
 LOOK_AGAIN = 0.2
 """Seconds between two looks of a process that follows: at the ledger, and whether the lead is free."""
+BURST = 10.0
+"""Seconds' worth of calls that a member may make at once."""
 THREADS = 64
 """Calls that may wait for the disk at the same time; the ledger answers them in groups."""
 
 _log = logging.getLogger(__name__)
-_OPTIONS: Sequence[tuple[str, Any]] = (
-    ("grpc.max_receive_message_length", 8 << 20),
+OPTIONS: Sequence[tuple[str, Any]] = (
+    ("grpc.max_receive_message_length", 8 << 20),  # counted after decompression
+    ("grpc.max_metadata_size", 16 << 10),
+    ("grpc.absolute_max_metadata_size", 32 << 10),
+    ("grpc.max_concurrent_streams", 200),  # of one connection
     ("grpc.max_send_message_length", 32 << 20),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 2),
+    ("grpc.max_connection_age_ms", 3_600_000),  # calls that go on end first: the client connects anew for the next
     ("grpc.so_reuseport", 0),  # a second hub on the same port must fail, not share it
 )
 
@@ -167,7 +177,9 @@ async def _serve(settings: Settings) -> None:
     evaluator = Evaluator(settings=settings, database=base.database, blobs=base.blobs, journal=base.journal)
     screener = Screener(settings.screening_dir)
     examination = Examination(base.database, base.blobs, screener, settings.screening)
-    intake = Intake(base.database, base.blobs, base.journal, examination, Policy.of(settings))
+    quota = Quota(settings.quota_bytes, settings.quota_open)
+    intake = Intake(base.database, base.blobs, base.journal, examination, Policy.of(settings), quota)
+    sweeper = Sweeper(base.database, base.blobs, settings.draft_days)
     cosigning = Cosigning(database=base.database, log=base.log, journal=base.journal)
     main = _main_server(base, roles, intake, scheduler, supervisor, evaluator, cosigning)
     enrolment = _enrolment_server(base)
@@ -176,9 +188,15 @@ async def _serve(settings: Settings) -> None:
     _log.info("hub %s serves on %s:%d", settings.name, settings.bind, settings.port)
     try:
         resume = partial(asyncio.to_thread, intake.resume)
-        await _until_stopped(
-            [_work(base, [resume, scheduler.run, supervisor.run, evaluator.run, cosigning.run])], failed
-        )
+        loops: list[Callable[[], Coroutine[Any, Any, Any]]] = [
+            resume,
+            scheduler.run,
+            supervisor.run,
+            evaluator.run,
+            cosigning.run,
+            sweeper.run,
+        ]
+        await _until_stopped([_work(base, loops)], failed)
     finally:
         await asyncio.gather(main.stop(GRACE), enrolment.stop(GRACE))
         screener.stop()
@@ -241,8 +259,8 @@ def _main_server(
     evaluator: Evaluator,
     cosigning: Cosigning,
 ) -> grpc.aio.Server:
-    interceptors = [*_forwarding(base, dial_main), Access(base.settings.name, roles)]
-    server = grpc.aio.server(interceptors=interceptors, options=_OPTIONS)
+    interceptors = [*_forwarding(base, dial_main), Access(base.settings.name, roles, _rates(base.settings))]
+    server = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
     _add_rooms(server, base, intake, scheduler, supervisor, evaluator, cosigning)
     names = [f"coalition.v1.{service}" for service in ALLOWED]
     checks = health.aio.HealthServicer()
@@ -252,6 +270,10 @@ def _main_server(
         checks._server_status[name] = health_pb2.HealthCheckResponse.SERVING
     _listen(server, base.settings.bind, base.settings.port, base.authorities.credentials(mutual=True))
     return server
+
+
+def _rates(settings: Settings) -> Rates:
+    return Rates(Limit(settings.calls_per_second, BURST * settings.calls_per_second))
 
 
 def _add_rooms(
@@ -300,7 +322,7 @@ def _add_rooms(
 
 def _enrolment_server(base: Foundation) -> grpc.aio.Server:
     """TLS without client certificates, for the one service that strangers may call."""
-    server = grpc.aio.server(interceptors=[*_forwarding(base, dial_enrolment), Answers()], options=_OPTIONS)
+    server = grpc.aio.server(interceptors=[*_forwarding(base, dial_enrolment), Answers()], options=OPTIONS)
     service = EnrolmentService(
         base.database, base.journal, _certification(base), base.log.vkey, base.statement_key.public.pem()
     )

@@ -41,6 +41,8 @@ class Listening(Document):
     `certificate_days` is how long a party's certificate holds; parties renew theirs by themselves.
     `country` is where the hub stands: data that may not be everywhere comes to no hub that does not say. The licences are
     patterns, see `LicencePolicy`. `core_may_withdraw` lets the core team withdraw others' submissions.
+    Of each member: `quota_bytes` accepted and announced together, `quota_open` submissions under way, `calls_per_second` (ten
+    times as many at once). A submission that is not committed is dropped after `draft_days`.
     """
 
     name: Name
@@ -54,6 +56,10 @@ class Listening(Document):
     sandbox: tuple[Demand, ...] = SANDBOX
     sandbox_memory: int = Field(default=0, ge=0)
     certificate_days: float = Field(default=7.0, gt=0, le=90)
+    quota_bytes: int = Field(default=1 << 40, gt=0)
+    quota_open: int = Field(default=20, ge=1, le=1000)
+    calls_per_second: float = Field(default=200.0, gt=0)
+    draft_days: float = Field(default=7.0, gt=0)
     screening: ScreeningPolicy = ScreeningPolicy()
     country: Country = ""
     licences_allowed: tuple[str, ...] = LicencePolicy().allowed

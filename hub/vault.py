@@ -19,8 +19,6 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,8 +27,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hub.durable import raise_if_full, remove_left_behind
 from hub.fuse import Fuse
+from hub.receiving import Receiving
 from trust.digests import Digest, Hasher, digest_bytes, hex_of
-from trust.errors import Conflict, Corrupt, Invalid, NotFound, Problem, Unavailable
+from trust.errors import Conflict, Corrupt, NotFound, Problem, Unavailable
 from trust.files import sync_folder, write_private
 
 HEADER = b"coalition-sealed/v1\n"
@@ -183,39 +182,31 @@ class Vault:
             sizes.pop(digest, None)
 
 
-class Sealing:
+class Sealing(Receiving):
     """Bytes on their way into the vault; a context manager. Leaving before `finish` drops them."""
 
     def __init__(self, vault: Vault, cipher: AESGCM, salt: bytes, digest: Digest, size: int) -> None:
-        self._vault, self._cipher, self._digest, self._size = vault, cipher, digest, size
+        super().__init__(digest, size)
+        self._vault, self._cipher = vault, cipher
         self._path = vault.temporary()
-        self._hasher = Hasher()
         self._pending = bytearray()
         self._number = 0
-        self.offset = 0
         self._file = os.fdopen(os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
         self._file.write(HEADER + salt)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with suppress(OSError):
-            self._file.close()
-        self._path.unlink(missing_ok=True)
-
-    def write(self, data: bytes) -> None:
-        """Append. Raises `Invalid` beyond the announced size, `Unavailable` when the disk is full."""
-        if self.offset + len(data) > self._size:
-            raise Invalid(f"More than the announced {self._size} bytes came for {self._digest}.")
-        self._hasher.update(data)
+    def _take(self, data: bytes) -> None:
         self._pending += data
-        self.offset += len(data)
         while len(self._pending) > CHUNK:
             self._seal(bytes(self._pending[:CHUNK]), last=False)
             del self._pending[:CHUNK]
+
+    def _forget(self) -> None:
+        """Nothing of it is kept in any case."""
+
+    def _close(self) -> None:
+        with suppress(OSError):
+            self._file.close()
+        self._path.unlink(missing_ok=True)
 
     def finish(self) -> bool:
         """Publish when complete; False when bytes are still to come. Raises `Corrupt` for other bytes than announced."""

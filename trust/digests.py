@@ -27,6 +27,10 @@ class Hasher:
     def digest(self) -> Digest:
         return Digest(f"sha256:{self._sha256.hexdigest()}")
 
+    def prefix(self) -> bytes:
+        """The SHA-256, as 32 bytes, of what passed so far; more may follow."""
+        return self._sha256.copy().digest()
+
 
 def digest_bytes(data: bytes | bytearray | memoryview) -> Digest:
     return Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")

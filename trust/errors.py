@@ -56,3 +56,13 @@ class Corrupt(Problem):
     """Stored or received bytes do not match their digest, signature or proof."""
 
     reason = "CORRUPT"
+
+
+class Exhausted(Unavailable):
+    """The party asked too often; `retry_after` seconds later it may ask again."""
+
+    reason = "EXHAUSTED"
+
+    def __init__(self, what: str, todo: str = "", *, field: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(what, todo, field=field)
+        self.retry_after = retry_after

@@ -20,11 +20,14 @@ from hub.submissions import catalogue
 from hub.submissions.catalogue import Accepted
 from hub.submissions.examination import Examination
 from hub.submissions.policy import DEFAULT, Policy
+from hub.submissions.quotas import DEFAULT as DEFAULT_QUOTA
+from hub.submissions.quotas import Quota, size_of
 from hub.submissions.screening.findings import Finding, Severity, rejected
 from hub.submissions.tables import DraftRow, FindingRow, ScreeningRow, UploadedRow
 from hub.vault import Sealing
 from protos.documents import statements
 from protos.documents.base import FileEntry, now
+from protos.documents.names import check_names
 from protos.documents.statements import Claimed
 from protos.documents.submissions import Dataset, DatasetFile, Suite
 from protos.documents.suite_files import read_suite
@@ -32,7 +35,6 @@ from trust.digests import Digest
 from trust.errors import Conflict, Invalid, NotFound, Problem, Unavailable
 
 MAX_FILE = 1 << 40
-MAX_DRAFTS = 20
 
 _log = logging.getLogger(__name__)
 
@@ -65,10 +67,16 @@ class Intake:
     """Blocking; the service calls it in threads."""
 
     def __init__(
-        self, database: Database, blobs: BlobStore, journal: Journal, examination: Examination, policy: Policy = DEFAULT
+        self,
+        database: Database,
+        blobs: BlobStore,
+        journal: Journal,
+        examination: Examination,
+        policy: Policy = DEFAULT,
+        quota: Quota = DEFAULT_QUOTA,
     ) -> None:
         self._database, self._blobs, self._journal = database, blobs, journal
-        self._examination, self.policy = examination, policy
+        self._examination, self.policy, self._quota = examination, policy, quota
         self._going: dict[str, Future[Entry]] = {}
         self._lock = threading.Lock()
 
@@ -84,9 +92,7 @@ class Intake:
         self._check_space(claimed.claim)
         draft = DraftRow(id=claimed.id, member=member, envelope=envelope, opened_at=now())
         with self._database.session(writing=True) as session:
-            drafts = session.exec(select(DraftRow.id).where(DraftRow.member == member, DraftRow.state == "open")).all()
-            if len(drafts) >= MAX_DRAFTS and claimed.id not in drafts:
-                raise Conflict(f"You have {len(drafts)} open submissions.", "Commit or wait: old ones are dropped.")
+            self._quota.reserve(session, member, claimed.id, size_of(envelope))
             session.merge(draft)
         return Draft(claimed.id, "open", claimed, envelope)
 
@@ -94,6 +100,7 @@ class Intake:
         """Files that the member has not shown yet, with the bytes of them that came.
 
         A blob that the hub holds counts only if the member may read it: otherwise a digest would be a key to another's data.
+        The same is looked up for every file, so that neither the answer nor the work tells what others have.
         """
         member = draft.claim.signer
         with self._database.session() as session:
@@ -102,7 +109,7 @@ class Intake:
             lacking = [
                 digest
                 for digest in digests
-                if not (self._has(draft, digest) and (digest in shown or may_read(session, digest, member=member)))
+                if not all([may_read(session, digest, member=member) or digest in shown, self._has(draft, digest)])
             ]
         return [(digest, self._blobs.partial_size(draft.id, digest)) for digest in lacking]
 
@@ -329,9 +336,7 @@ class Intake:
 
 
 def _check_files(claim: Dataset | Suite) -> None:
-    paths = [file.path for file in claim.files]
-    if len(set(paths)) != len(paths):
-        raise Invalid("The manifest names a path twice.", field="files")
+    check_names(file.path for file in claim.files)
     if large := [file.path for file in claim.files if not 0 < file.size <= MAX_FILE]:
         raise Invalid(f"{large[0]} is empty or larger than {MAX_FILE} bytes.", field="files")
 

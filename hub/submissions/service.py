@@ -15,15 +15,17 @@ from hub.submissions import catalogue
 from hub.submissions.intake import Draft, Intake
 from hub.submissions.screening.findings import Finding
 from hub.submissions.tables import SubmissionRow
+from hub.submissions.uploads import Uploads
+from hub.turns import Turns
 from hub.witnesses.finality import Finality
 from protos.coalition.v1 import common_pb2, submissions_pb2, submissions_pb2_grpc
 from protos.documents.base import FileEntry
 from protos.documents.submissions import Dataset, Suite, Withdrawal
-from trust.digests import parse_digest
 from trust.errors import Denied, Invalid, NotFound
 
-MAX_CHUNK = 1 << 20
 PATIENCE = 8.0  # seconds that a commit waits for screening before it answers that it goes on
+SLOTS = 2
+"""Chunks that are hashed and written at once: the processors are what members take turns at."""
 
 
 class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
@@ -31,6 +33,7 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
 
     def __init__(self, database: Database, journal: Journal, intake: Intake, finality: Finality) -> None:
         self._database, self._journal, self._intake, self._finality = database, journal, intake, finality
+        self._uploads = Uploads(intake, Turns(SLOTS))
 
     async def Open(self, request: common_pb2.SignedStatement, context: Any) -> submissions_pb2.OpenResponse:
         opened = await asyncio.to_thread(self._intake.open, request.envelope, caller().id)
@@ -46,17 +49,8 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
     async def Upload(
         self, request_iterator: AsyncIterator[submissions_pb2.UploadChunk], context: Any
     ) -> submissions_pb2.UploadResponse:
-        first = await anext(request_iterator)
-        digest = parse_digest(first.digest)
-        draft = await asyncio.to_thread(self._intake.draft, first.submission, caller().id)
-        with await asyncio.to_thread(self._intake.receive, draft, digest, first.offset) as incoming:
-            await asyncio.to_thread(incoming.write, _data(first))
-            async for chunk in request_iterator:
-                await asyncio.to_thread(incoming.write, _data(chunk))
-            complete = await asyncio.to_thread(incoming.finish)
-        if complete:
-            await asyncio.to_thread(self._intake.shown, draft, digest)
-        return submissions_pb2.UploadResponse(offset=incoming.offset, complete=complete)
+        offset, complete = await self._uploads.receive(caller().id, request_iterator)
+        return submissions_pb2.UploadResponse(offset=offset, complete=complete)
 
     async def Commit(self, request: common_pb2.ById, context: Any) -> submissions_pb2.Submission:
         who = caller()
@@ -134,12 +128,6 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
         if who.role == "core" or who.id == row.member:
             message.findings.extend(_findings(self._intake.findings(identifier)))
         return message
-
-
-def _data(chunk: submissions_pb2.UploadChunk) -> bytes:
-    if len(chunk.data) > MAX_CHUNK:
-        raise Invalid(f"A chunk of {len(chunk.data)} bytes came; {MAX_CHUNK} are allowed.", field="data")
-    return chunk.data
 
 
 def _findings(findings: Sequence[Finding]) -> list[submissions_pb2.Finding]:

@@ -10,9 +10,11 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound, Problem, Unavailable
+from trust.errors import Conflict, Corrupt, Denied, Exhausted, Invalid, NotFound, Problem, Unavailable
 
 DOMAIN = "coalition"
+MAX_WAIT = 60.0
+"""Seconds that a client waits at most because the other side asked it to."""
 
 _CODES: dict[type[Problem], grpc.StatusCode] = {
     Invalid: grpc.StatusCode.INVALID_ARGUMENT,
@@ -21,6 +23,7 @@ _CODES: dict[type[Problem], grpc.StatusCode] = {
     Conflict: grpc.StatusCode.FAILED_PRECONDITION,
     Unavailable: grpc.StatusCode.UNAVAILABLE,
     Corrupt: grpc.StatusCode.DATA_LOSS,
+    Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 _KINDS = {kind.reason: kind for kind in _CODES}
 
@@ -36,6 +39,10 @@ def to_status(problem: Problem) -> Any:
     if problem.field:
         violation = error_details_pb2.BadRequest.FieldViolation(field=problem.field, description=problem.what)
         status.details.append(_packed(error_details_pb2.BadRequest(field_violations=[violation])))
+    if isinstance(problem, Exhausted):
+        wait = error_details_pb2.RetryInfo()
+        wait.retry_delay.FromMilliseconds(round(problem.retry_after * 1000))
+        status.details.append(_packed(wait))
     return status
 
 
@@ -50,12 +57,18 @@ def from_rpc_error(error: grpc.RpcError) -> Problem:
 def _of_status(status: Any) -> Problem | None:
     """What a rich status says, if it is one of ours."""
     reason = todo = field = ""
+    wait = 0.0
     for detail in status.details if status else ():
         info, request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
         if detail.Unpack(info) and info.domain == DOMAIN:
             reason, todo = info.reason, info.metadata.get("todo", "")
         elif detail.Unpack(request) and request.field_violations:
             field = request.field_violations[0].field
+        elif detail.Unpack(retry):
+            wait = min(max(retry.retry_delay.ToMilliseconds() / 1000, 0.0), MAX_WAIT)
+    if reason == Exhausted.reason:
+        return Exhausted(status.message, todo, field=field, retry_after=wait)
     return _KINDS[reason](status.message, todo, field=field) if reason in _KINDS else None
 
 

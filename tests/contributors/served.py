@@ -21,6 +21,8 @@ from hub.members.roles import Roles
 from hub.members.service import MembersService
 from hub.models.releases import Releases
 from hub.models.service import ModelsService, ReleasesService
+from hub.rates import Rates
+from hub.server import OPTIONS
 from hub.settings import Settings
 from hub.submissions import catalogue
 from hub.submissions.examination import Examination
@@ -53,6 +55,7 @@ class Hub:
         self.authorities = make_authorities(base.directory)
         self.port = self.enrol_port = 0
         self.days = 7.0
+        self.rates: Rates | None = None
 
     def start(self) -> None:
         self._ready = threading.Event()
@@ -69,7 +72,7 @@ class Hub:
     async def _serve(self) -> None:
         roles = Roles(self.base.database)
         self.base.journal.listen(roles.heard)
-        main = grpc.aio.server(interceptors=[Access(ORIGIN, roles)])
+        main = grpc.aio.server(interceptors=[Access(ORIGIN, roles, self.rates)], options=OPTIONS)
         self._cosigning = Cosigning(database=self.base.database, log=self.base.log, journal=self.base.journal)
         self._add_rooms(main)
         self.port = main.add_secure_port(f"127.0.0.1:{self.port}", self.authorities.credentials(mutual=True))

@@ -128,12 +128,16 @@ class UploadChunk(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    PREFIX_FIELD_NUMBER: _builtins.int
     submission: _builtins.str
-    """First message only."""
+    """First message only, which carries no data."""
     digest: _builtins.str
     offset: _builtins.int
+    """Where in the file this message begins; of the first, the offset that Open returned."""
     data: _builtins.bytes
-    """At most 1 MiB."""
+    """Ends at a multiple of 1 MiB or at the end of the file."""
+    prefix: _builtins.bytes
+    """SHA-256 (32 bytes) of the file from its first byte to the last of this message: the hub compares before it writes."""
     def __init__(
         self,
         *,
@@ -141,10 +145,11 @@ class UploadChunk(_message.Message):
         digest: _builtins.str = ...,
         offset: _builtins.int = ...,
         data: _builtins.bytes = ...,
+        prefix: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "digest", b"digest", "offset", b"offset", "submission", b"submission"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "digest", b"digest", "offset", b"offset", "prefix", b"prefix", "submission", b"submission"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

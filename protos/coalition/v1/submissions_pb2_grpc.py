@@ -86,6 +86,8 @@ class SubmissionsServicer:
 
     def Upload(self, request_iterator, context):
         """One file; hashed while written, appears atomically when complete. Cut connections resume at the offset that Open returns.
+        A message that is corrupted, repeated, out of order or that continues another file's beginning is refused with DATA_LOSS or
+        FAILED_PRECONDITION, and what came before it is kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

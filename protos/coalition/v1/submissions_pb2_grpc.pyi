@@ -37,7 +37,10 @@ class SubmissionsStub:
     Open: _grpc.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _submissions_pb2.OpenResponse]
     """Verifies the statement and says which files are missing and from which offset. Opening the same payload again resumes it."""
     Upload: _grpc.StreamUnaryMultiCallable[_submissions_pb2.UploadChunk, _submissions_pb2.UploadResponse]
-    """One file; hashed while written, appears atomically when complete. Cut connections resume at the offset that Open returns."""
+    """One file; hashed while written, appears atomically when complete. Cut connections resume at the offset that Open returns.
+    A message that is corrupted, repeated, out of order or that continues another file's beginning is refused with DATA_LOSS or
+    FAILED_PRECONDITION, and what came before it is kept.
+    """
     Commit: _grpc.UnaryUnaryMultiCallable[_common_pb2.ById, _submissions_pb2.Submission]
     """Screens, then records. Idempotent. A rejected submission answers FAILED_PRECONDITION with its reasons. One that takes longer
     than a few seconds answers with the state "screening": ask GetSubmission until it is another.
@@ -57,7 +60,10 @@ class SubmissionsAsyncStub(SubmissionsStub):
     Open: _aio.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _submissions_pb2.OpenResponse]  # type: ignore[assignment]
     """Verifies the statement and says which files are missing and from which offset. Opening the same payload again resumes it."""
     Upload: _aio.StreamUnaryMultiCallable[_submissions_pb2.UploadChunk, _submissions_pb2.UploadResponse]  # type: ignore[assignment]
-    """One file; hashed while written, appears atomically when complete. Cut connections resume at the offset that Open returns."""
+    """One file; hashed while written, appears atomically when complete. Cut connections resume at the offset that Open returns.
+    A message that is corrupted, repeated, out of order or that continues another file's beginning is refused with DATA_LOSS or
+    FAILED_PRECONDITION, and what came before it is kept.
+    """
     Commit: _aio.UnaryUnaryMultiCallable[_common_pb2.ById, _submissions_pb2.Submission]  # type: ignore[assignment]
     """Screens, then records. Idempotent. A rejected submission answers FAILED_PRECONDITION with its reasons. One that takes longer
     than a few seconds answers with the state "screening": ask GetSubmission until it is another.
@@ -86,7 +92,10 @@ class SubmissionsServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_submissions_pb2.UploadChunk],
         context: _ServicerContext,
     ) -> _typing.Union[_submissions_pb2.UploadResponse, _abc.Awaitable[_submissions_pb2.UploadResponse]]:
-        """One file; hashed while written, appears atomically when complete. Cut connections resume at the offset that Open returns."""
+        """One file; hashed while written, appears atomically when complete. Cut connections resume at the offset that Open returns.
+        A message that is corrupted, repeated, out of order or that continues another file's beginning is refused with DATA_LOSS or
+        FAILED_PRECONDITION, and what came before it is kept.
+        """
 
     @_abc_1.abstractmethod
     def Commit(

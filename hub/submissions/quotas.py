@@ -1,0 +1,47 @@
+"""How much of the hub a member may take: reserved when a submission is opened, given back when its draft is dropped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, func, select
+
+from hub.submissions.tables import DraftRow, SubmissionRow
+from protos.documents import statements
+from protos.documents.placing import AT_HOME
+from protos.documents.submissions import Dataset, Suite
+from trust.errors import Conflict
+
+
+@dataclass(frozen=True)
+class Quota:
+    """Of each member: `size` in bytes, accepted and reserved together, and submissions that are `open` at once."""
+
+    size: int = 1 << 40
+    open: int = 20
+
+    def reserve(self, session: Session, member: str, draft: str, size: int) -> None:
+        """Raises `Conflict` when a new draft of `size` bytes does not fit; the draft itself is not counted twice.
+
+        Call it in the transaction that adds the draft.
+        """
+        query = select(DraftRow).where(DraftRow.member == member, DraftRow.id != draft)
+        drafts = session.exec(query.where(col(DraftRow.state).not_in(("accepted", "rejected")))).all()
+        if len(drafts) >= self.open:
+            raise Conflict(f"You have {len(drafts)} open submissions.", "Commit one, or wait: old ones are dropped.")
+        here = (SubmissionRow.member == member, col(SubmissionRow.category).not_in(AT_HOME))
+        stored = session.exec(select(func.sum(SubmissionRow.size)).where(*here)).one()
+        taken = int(stored or 0) + sum(size_of(row.envelope) for row in drafts)
+        if taken + size > self.size:
+            raise Conflict(
+                f"{size} bytes do not fit: {taken} of your {self.size} bytes are taken.", "Ask the core team for more."
+            )
+
+
+def size_of(envelope: bytes) -> int:
+    """The bytes that a manifest announces to come to the hub."""
+    claim = statements.read(envelope).claim
+    return sum(file.size for file in claim.sent) if isinstance(claim, Dataset | Suite) else 0
+
+
+DEFAULT = Quota()
