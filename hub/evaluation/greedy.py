@@ -1,6 +1,7 @@
 """Greedy decoding in batches: rows of similar length together, with a cache, and whoever has finished leaves the batch.
 
-HFLM decodes until the last row of a batch has finished, and turns the end of every row into text once per stop string.
+In fp32: a step reads all weights for a few tokens, and turning them into bf16 each time costs more than it saves. HFLM decodes
+until the last row of a batch has finished, and turns the end of every row into text once per stop string.
 """
 
 from __future__ import annotations
@@ -38,7 +39,6 @@ def decode(
     new: int,
     ends: set[int],
     stopped: Stopped,
-    kind: torch.dtype,
 ) -> list[list[int]]:
     """What the model says after each prompt: at most `new` tokens, up to an end token (left out) or until `stopped`."""
     width = max(map(len, prompts))
@@ -48,25 +48,24 @@ def decode(
     said: list[list[int]] = [[] for _ in prompts]
     going = list(range(len(prompts)))
     cache = DynamicCache(config=model.config)
-    with torch.autocast(model.device.type, kind, enabled=kind != torch.float32):
-        for step in range(new):
-            chosen = _likeliest(model, tokens, mask, positions, cache)
-            kept = []
-            for place, (row, token) in enumerate(zip(going, chosen.tolist(), strict=True)):
-                if token in ends:
-                    continue
-                said[row].append(token)
-                if not stopped(said[row]):
-                    kept.append(place)
-            if not kept or step == new - 1:
-                break
-            if len(kept) < len(going):
-                index = torch.tensor(kept, device=model.device)
-                cache.batch_select_indices(index)
-                going, chosen, mask, positions = [going[i] for i in kept], chosen[index], mask[index], positions[index]
-            tokens = chosen[:, None]
-            mask = torch.cat([mask, torch.ones_like(tokens)], 1)
-            positions = positions[:, -1:] + 1
+    for step in range(new):
+        chosen = _likeliest(model, tokens, mask, positions, cache)
+        kept = []
+        for place, (row, token) in enumerate(zip(going, chosen.tolist(), strict=True)):
+            if token in ends:
+                continue
+            said[row].append(token)
+            if not stopped(said[row]):
+                kept.append(place)
+        if not kept or step == new - 1:
+            break
+        if len(kept) < len(going):
+            index = torch.tensor(kept, device=model.device)
+            cache.batch_select_indices(index)
+            going, chosen, mask, positions = [going[i] for i in kept], chosen[index], mask[index], positions[index]
+        tokens = chosen[:, None]
+        mask = torch.cat([mask, torch.ones_like(tokens)], 1)
+        positions = positions[:, -1:] + 1
     return said
 
 

@@ -81,14 +81,23 @@ class SharedPromptLM(HFLM):  # type: ignore[misc]
         prompts = [self.tok_encode(text)[-room:] or [self.prefix_token_id] for text in texts]
         tail = max((len(stop) for stop in stops), default=0) + 2  # a token may be a single byte, a character up to four
 
+        last = {stop[-1] for stop in stops}
+        pieces: dict[
+            int, str
+        ] = {}  # what a token is by itself; half a character shows as U+FFFD, a leading space may not show
+
         def stopped(said: Sequence[int]) -> bool:
+            piece = pieces.get(said[-1])
+            if piece is None:
+                piece = pieces[said[-1]] = self.tokenizer.decode(said[-1:])
+            if " " not in last and "\ufffd" not in piece and last.isdisjoint(piece):
+                return False
             end = self.tokenizer.decode(said[-4 * tail :])
             return any(stop in end for stop in stops)
 
-        kind = getattr(torch, precision())
         said: dict[int, str] = {}
         for batch in greedy.batches(prompts, new):
-            tokens = greedy.decode(self.model, [prompts[i] for i in batch], new, {self.eot_token_id}, stopped, kind)
+            tokens = greedy.decode(self.model, [prompts[i] for i in batch], new, {self.eot_token_id}, stopped)
             for position, answer in zip(batch, tokens, strict=True):
                 said[position] = _cut(self.tokenizer.decode(answer, skip_special_tokens=True), stops)
         return [said[position] for position in range(len(texts))]

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from lm_eval.models.huggingface import HFLM
 
 from hub.evaluation import greedy, likelihoods
@@ -40,12 +39,12 @@ def test_as_lm_evals_own_model(model_folder: Path, monkeypatch: pytest.MonkeyPat
 def test_an_answer_ends_at_its_bound_at_an_end_token_or_where_it_is_stopped(model_folder: Path) -> None:
     model, _ = load_model(model_folder)
     prompts = [[5, 6, 7], [8] * 20]
-    free = greedy.decode(model, prompts, 7, set(), lambda said: False, torch.float32)
+    free = greedy.decode(model, prompts, 7, set(), lambda said: False)
     assert [len(said) for said in free] == [7, 7]
     end = free[0][3]
-    ended = greedy.decode(model, prompts, 7, {end}, lambda said: False, torch.float32)
+    ended = greedy.decode(model, prompts, 7, {end}, lambda said: False)
     assert ended[0] == free[0][: free[0].index(end)]
-    stopped = greedy.decode(model, prompts, 7, set(), lambda said: len(said) == 2, torch.float32)
+    stopped = greedy.decode(model, prompts, 7, set(), lambda said: len(said) == 2)
     assert stopped == [said[:2] for said in free]
 
 
