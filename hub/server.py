@@ -94,7 +94,7 @@ OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_send_message_length", 32 << 20),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 2),
     ("grpc.max_connection_age_ms", 3_600_000),  # calls that go on end first: the client connects anew for the next
     ("grpc.so_reuseport", 0),  # a second hub on the same port must fail, not share it
