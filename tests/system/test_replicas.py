@@ -130,8 +130,7 @@ class Cluster:
         if name not in self.packed:
             text = self.directory / f"{name}.txt"
             text.write_text(f"The contract {name} binds both parties until one of them terminates it in writing.")
-            described = {"name": name, "domain": "law", "licence": "CC-BY-4.0", "provenance": "written for a test"}
-            self.packed[name] = pack_dataset(text, self.directory / name, **described)
+            self.packed[name] = pack_dataset(text, self.directory / name)
         statement = client.sign(dataset(client, self.packed[name], name=name))
         receipt = client.submit(statement, self.packed[name].paths, lambda count: None).receipt
         verify_receipt(receipt.proof, receipt.leaf, self.home.ledger_key())
