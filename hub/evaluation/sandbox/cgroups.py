@@ -15,6 +15,7 @@ class Cgroups:
     """Folders of the worker's own; none where they cannot be made."""
 
     def __init__(self, memory: int) -> None:
+        _sweep()
         name = f"coalition-{os.getpid()}-{secrets.token_hex(4)}"
         self.folders: tuple[Path, ...] = ()
         made: list[Path] = []
@@ -39,9 +40,17 @@ class Cgroups:
         return bool(self.folders) and all((folder / "cgroup.procs").read_text().split() for folder in self.folders)
 
     def remove(self) -> None:
-        """Once its processes are gone; one that is not is left for the next reboot."""
+        """Once its processes are gone; what is not gone yet is swept when the next worker starts."""
         _remove(self.folders)
         self.folders = ()
+
+
+def _sweep() -> None:
+    """Remove what is empty and was left by this process, or by one that is gone."""
+    for folder in [*_ROOT.glob("coalition-*-*"), *_ROOT.glob("*/coalition-*-*")]:
+        process = folder.name.split("-")[1]
+        if process == str(os.getpid()) or not Path("/proc", process).exists():
+            _remove([folder])
 
 
 def _make(folder: Path) -> Path:
