@@ -92,6 +92,8 @@ OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.absolute_max_metadata_size", 32 << 10),
     ("grpc.max_concurrent_streams", 200),  # of one connection
     ("grpc.max_send_message_length", 32 << 20),
+    ("grpc.http2.bdp_probe", 0),  # which would let each connection fill megabytes of the hub's memory
+    ("grpc.http2.lookahead_bytes", 1 << 20),
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

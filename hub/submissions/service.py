@@ -24,8 +24,8 @@ from protos.documents.submissions import Dataset, Suite, Withdrawal
 from trust.errors import Denied, Invalid, NotFound
 
 PATIENCE = 8.0  # seconds that a commit waits for screening before it answers that it goes on
-SLOTS = 2
-"""Chunks that are hashed and written at once: the processors are what members take turns at."""
+SLOTS = 8
+"""Uploads that are received at once: the processors and the memory are what members take turns at."""
 
 
 class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):

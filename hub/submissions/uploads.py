@@ -1,6 +1,7 @@
 """Bytes of a submission on their way in: a chunk is being hashed and written while the next one arrives.
 
-An upload holds two chunks in memory and nothing else, whatever the file's size; whoever stops sending is cut off and can resume.
+An upload that has its turn holds two chunks in memory, one that waits holds one, whatever the file's size; whoever stops
+sending is cut off and can resume.
 """
 
 from __future__ import annotations
@@ -17,17 +18,21 @@ from trust.errors import Invalid, Unavailable
 
 IDLE = 30.0
 """Seconds that may pass between two messages of an upload."""
+STALL = 0.5
+"""Seconds that an upload keeps its turn while nothing comes."""
+AT_ONCE = 16
+"""Chunks of a turn."""
 
 
 class Uploads:
-    """Members take turns at hashing and writing."""
+    """Members take turns at sending."""
 
     def __init__(self, intake: Intake, turns: Turns) -> None:
         self._intake, self._turns = intake, turns
 
     async def receive(self, member: str, messages: AsyncIterator[UploadChunk]) -> tuple[int, bool]:
         """One file: bytes that are here durably, and whether these are all. Raises as `Receiving`, `Unavailable` when idle."""
-        first = await _next(messages)
+        first = await _first(messages)
         if first is None or first.data:
             raise Invalid("The first message of an upload names the file and carries no data.", field="data")
         digest = parse_digest(first.digest)
@@ -45,30 +50,82 @@ class Uploads:
         return incoming.offset, complete
 
     async def _fill(self, member: str, incoming: Receiving, messages: AsyncIterator[UploadChunk]) -> None:
-        writing: asyncio.Task[None] | None = None
+        """Take the chunks of one turn after the other; whoever is slow waits for its next chunk without a turn."""
+        stream = _Stream(messages)
         try:
-            while (message := await _next(messages)) is not None:
-                if writing is not None:
-                    await writing
-                writing = asyncio.create_task(self._append(member, incoming, message))
+            while True:
+                async with self._turns.turn(member):
+                    stalled = await _take_some(incoming, stream)
+                if stalled and not await stream.waits(IDLE):
+                    return
+        finally:
+            stream.close()
+
+
+async def _take_some(incoming: Receiving, stream: _Stream) -> bool:
+    """Up to `AT_ONCE` chunks, one hashed and written while the next one arrives; whether fewer came."""
+    writing: asyncio.Task[None] | None = None
+    try:
+        for _ in range(AT_ONCE):
+            message = await stream.take(STALL)
+            if message is None:
+                break
             if writing is not None:
                 await writing
-        finally:
-            if writing is not None:
-                writing.cancel()
+            writing = asyncio.create_task(
+                asyncio.to_thread(incoming.append, message.offset, message.data, message.prefix)
+            )
+        if writing is not None:
+            await writing
+    finally:
+        if writing is not None:
+            writing.cancel()
+    return message is None
 
-    async def _append(self, member: str, incoming: Receiving, message: UploadChunk) -> None:
-        async with self._turns.turn(member):
-            await asyncio.to_thread(incoming.append, message.offset, message.data, message.prefix)
+
+class _Stream:
+    """The messages of an upload, of which the next one is awaited without losing it when the waiting ends."""
+
+    def __init__(self, messages: AsyncIterator[UploadChunk]) -> None:
+        self._messages = messages
+        self._next: asyncio.Task[UploadChunk | None] | None = None
+
+    async def waits(self, seconds: float) -> bool:
+        """Whether a message is there; False at the end. Raises `Unavailable` when none comes within `seconds`."""
+        if not await self._arrived(seconds):
+            raise _idle()
+        return self._next is None or self._next.result() is not None
+
+    async def take(self, seconds: float) -> UploadChunk | None:
+        """The next message; None at the end, and when none comes within `seconds`."""
+        if self._next is None:
+            self._next = asyncio.create_task(_receive(self._messages))
+        if not await self._arrived(seconds):
+            return None
+        message = self._next.result()
+        if message is not None:
+            self._next = None
+        return message
+
+    async def _arrived(self, seconds: float) -> bool:
+        return self._next is None or bool((await asyncio.wait({self._next}, timeout=seconds))[0])
+
+    def close(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
 
 
-async def _next(messages: AsyncIterator[UploadChunk]) -> UploadChunk | None:
+async def _receive(messages: AsyncIterator[UploadChunk]) -> UploadChunk | None:
+    return await anext(messages, None)
+
+
+async def _first(messages: AsyncIterator[UploadChunk]) -> UploadChunk | None:
     try:
         async with asyncio.timeout(IDLE):
-            return await anext(messages)
-    except StopAsyncIteration:
-        return None
+            return await _receive(messages)
     except TimeoutError:
-        raise Unavailable(
-            f"Nothing came for {IDLE:g} seconds; what came before is kept.", "Submit it again to go on."
-        ) from None
+        raise _idle() from None
+
+
+def _idle() -> Unavailable:
+    return Unavailable(f"Nothing came for {IDLE:g} seconds; what came before is kept.", "Submit it again to go on.")
