@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from sqlalchemy import text
 from sqlmodel import Session, col, select
 
 from hub.ledger.tables import BlobGrant, BlobLoan
 from trust.digests import Digest
+
+# One statement that SQLite and PostgreSQL share: every entry grants, and asking first would double the work.
+_GRANT = text(
+    "INSERT INTO blob_grant (digest, audience, source, withdrawn) VALUES (:digest, :audience, :source, FALSE) "
+    "ON CONFLICT DO NOTHING"
+)
 
 EVERYONE = "everyone"
 NODES = "nodes"
@@ -17,9 +24,7 @@ def member_audience(member: str) -> str:
 
 def grant(session: Session, digest: Digest | str, audience: str, source: str = "") -> None:
     """Let `audience` read the blob, because of the submission `source` where that may be withdrawn. Idempotent."""
-    if session.get(BlobGrant, (digest, audience, source)) is None:
-        session.add(BlobGrant(digest=digest, audience=audience, source=source))
-        session.flush()
+    session.connection().execute(_GRANT, {"digest": digest, "audience": audience, "source": source})
 
 
 def withdraw(session: Session, source: str) -> None:

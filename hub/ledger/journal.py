@@ -69,7 +69,6 @@ class _Waiting:
 class _Answer:
     waiting: _Waiting
     entry: Entry
-    fresh: bool
 
 
 class Journal:
@@ -188,26 +187,23 @@ class Journal:
     def _enqueue(self, claimed: Claimed, envelope: bytes) -> Entry:
         if self._election:
             self._election.check()
-        with self._database.session() as session:  # refuse early, so that a refused statement leaves no blob
-            row = rows.by_payload(session, claimed.payload)
-            if row and row.index < self.size:
-                return self._entry(row)
-            if row is None:
-                self._check(session, claimed)
         waiting = _Waiting(claimed, envelope)
         self._groups.add(waiting)
         return waiting.done.result()
 
     def _commit(self, group: list[_Waiting]) -> None:
-        answers: list[_Answer] = []
+        fresh: list[_Answer] = []
+        replays: list[_Answer] = []
         try:
             with self._database.session(writing=True) as session:
                 self._catch_up(session)
-                fresh: list[_Answer] = []
+                entries = self._recorded(session, group)
                 for waiting in group:
-                    if answer := self._admit(session, waiting, self._log.size + len(fresh)):
-                        answers.append(answer)
-                        fresh += [answer] if answer.fresh else []
+                    if entry := entries.get(waiting.claimed.payload):
+                        replays.append(_Answer(waiting, entry))
+                    elif entry := self._admit(session, waiting, self._log.size + len(fresh)):
+                        entries[entry.payload] = entry
+                        fresh.append(_Answer(waiting, entry))
                 leaves = [rows.leaf(answer.entry) for answer in fresh]
                 self._keep(session, fresh, leaves)
             if self._election and leaves:
@@ -219,10 +215,15 @@ class Journal:
                 if not waiting.done.done():
                     waiting.done.set_exception(refusal)
             return
-        for answer in answers:
-            if answer.fresh:
-                self._tell(answer.entry)
+        for answer in fresh:
+            self._tell(answer.entry)
+        for answer in (*fresh, *replays):
             answer.waiting.done.set_result(answer.entry)
+
+    def _recorded(self, session: Session, group: list[_Waiting]) -> dict[Digest, Entry]:
+        """What of the group is in the ledger already."""
+        found = rows.by_payloads(session, [waiting.claimed.payload for waiting in group])
+        return {Digest(row.payload): self._entry(row) for row in found}
 
     def _keep(self, session: Session, answers: list[_Answer], leaves: list[bytes]) -> None:
         """Envelopes first: the log names nothing that is not there.
@@ -265,19 +266,17 @@ class Journal:
         for listener in self._listeners:
             listener(entry)
 
-    def _admit(self, session: Session, waiting: _Waiting, index: int) -> _Answer | None:
+    def _admit(self, session: Session, waiting: _Waiting, index: int) -> Entry | None:
         """Check and project one statement as entry `index`; a refusal undoes its own writes and nobody else's."""
+        entry = _new_entry(index, waiting)
         try:
-            if row := rows.by_payload(session, waiting.claimed.payload):
-                return _Answer(waiting, self._entry(row), fresh=False)
-            entry = _new_entry(index, waiting)
             with session.begin_nested():
                 self._check(session, waiting.claimed)
                 self._project(session, entry)
         except Problem as problem:
             waiting.done.set_exception(problem)
             return None
-        return _Answer(waiting, entry, fresh=True)
+        return entry
 
     def _check(self, session: Session, claimed: Claimed) -> None:
         for check in self._checks.get(claimed.kind, ()):

@@ -50,6 +50,10 @@ def by_payload(session: Session, payload: Digest) -> LedgerEntry | None:
     return session.exec(select(LedgerEntry).where(LedgerEntry.payload == payload)).first()
 
 
+def by_payloads(session: Session, payloads: Sequence[Digest]) -> Sequence[LedgerEntry]:
+    return session.exec(select(LedgerEntry).where(col(LedgerEntry.payload).in_(payloads))).all()
+
+
 def count(session: Session) -> int:
     """Entries that the database knows."""
     newest = session.exec(select(func.max(LedgerEntry.index))).one()

@@ -52,6 +52,16 @@ def test_the_same_payload_again_answers_with_the_first_entry(base: Base) -> None
     assert base.log.size == 2
 
 
+def test_the_same_payload_many_times_at_once_is_one_entry_for_all(base: Base) -> None:
+    key = base.enrol("law-institute")
+    claim = dataset("law-institute")
+    with ThreadPoolExecutor(8) as pool:
+        entries = list(pool.map(lambda _: base.journal.record(sign(claim, key), "law-institute"), range(24)))
+    assert {entry.index for entry in entries} == {1}
+    assert len({entry.envelope for entry in entries}) == 1
+    assert base.log.size == 2
+
+
 @pytest.mark.parametrize(
     ("signer", "hub", "caller"),
     [("law-institute", ORIGIN, "university"), ("law-institute", "another-hub", "law-institute")],
