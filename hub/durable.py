@@ -6,25 +6,24 @@ import ctypes
 import errno
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from trust.errors import Unavailable
-from trust.files import sync_folder
 
 AT_ONCE = 64
 """Files that are open together."""
+
+FLUSHERS = 12
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def write_files(directory: Path, files: Mapping[str, bytes]) -> None:
-    """Write files of which nobody has heard yet, all durable when this returns: first all bytes, then all flushes.
-
-    Writing first lets the disk take them together: the first flush carries most of what the later ones ask for.
-    """
+    """Write files of which nobody has heard yet, all durable when this returns: first all bytes, then all flushes."""
     folders: dict[Path, None] = {}
     names = iter(files)
     while some := list(islice(names, AT_ONCE)):
@@ -36,13 +35,19 @@ def write_files(directory: Path, files: Mapping[str, bytes]) -> None:
                 flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
                 descriptors.append(os.open(path, flags, 0o644))
                 write_all(descriptors[-1], files[name])
-            for descriptor in descriptors:
-                os.fsync(descriptor)
+            for folder in folders:
+                descriptors.append(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+            folders.clear()
+            _flush_together(descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
-    for folder in folders:
-        sync_folder(folder)
+
+
+def _flush_together(descriptors: Sequence[int]) -> None:
+    """Flushes that wait for the disk at the same time share its journal's commits: a dozen cost little more than one."""
+    with ThreadPoolExecutor(min(len(descriptors), FLUSHERS)) as flushers:
+        list(flushers.map(os.fsync, descriptors))
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -2,7 +2,8 @@
 
 `checkpoint` is what everyone reads, also through a web server that knows nothing of us: its rename is visible before it is
 durable. So the note first goes into `.head`, written in place and flushed; at the start the larger of the two counts. A
-torn `.head` has no valid signature, and then `checkpoint` is the newest that anybody can have seen.
+torn `.head` has no valid signature, and then `checkpoint` is the newest that anybody can have seen. The rename itself
+need not be flushed: `.head` has it.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from pathlib import Path
 
 from hub.durable import write_all
 from trust.errors import Corrupt, Problem
-from trust.files import sync_folder, write_atomic
+from trust.files import sync_folder
 from trust.keys import LogPublicKey
 from trust.notes import MAX_NOTE, TreeHead, verify_tree_head
 from trust.tiles import RESTORE
 
 CHECKPOINT = "checkpoint"
 FIRST = ".head"
+STAGED = ".checkpoint"
 
 
 class Heads:
@@ -31,11 +33,6 @@ class Heads:
     def exists(self) -> bool:
         return self._first.exists() or (self._directory / CHECKPOINT).exists()
 
-    def sweep(self) -> None:
-        """Drop the note of a publication that was cut short."""
-        for path in self._directory.glob(f".{CHECKPOINT}.*.tmp"):
-            path.unlink(missing_ok=True)
-
     def newest(self) -> tuple[bytes, TreeHead]:
         """The note that counts, and what it says. Raises `Corrupt` when neither file holds a head of this log."""
         found = [note for name in (CHECKPOINT, FIRST) if (note := self._read(self._directory / name))]
@@ -44,7 +41,7 @@ class Heads:
         return max(found, key=lambda note: note[1].size)
 
     def publish(self, note: bytes) -> None:
-        """Durable first, then visible. Raises OSError."""
+        """Durable first, then visible. The note must have been written durably to `STAGED` before. Raises OSError."""
         fresh = not self._first.exists()
         descriptor = os.open(self._first, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -54,7 +51,7 @@ class Heads:
             os.close(descriptor)
         if fresh:
             sync_folder(self._directory)
-        write_atomic(self._directory / CHECKPOINT, note)
+        os.rename(self._directory / STAGED, self._directory / CHECKPOINT)
 
     def _read(self, path: Path) -> tuple[bytes, TreeHead] | None:
         try:

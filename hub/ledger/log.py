@@ -10,13 +10,13 @@ from __future__ import annotations
 import shutil
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hub.durable import write_files
 from hub.fuse import Fuse
-from hub.ledger.heads import Heads
+from hub.ledger.heads import STAGED, Heads
 from hub.ledger.leftovers import remove_beyond
 from trust.edge import Edge
 from trust.errors import Corrupt, NotFound
@@ -136,8 +136,7 @@ class Log:
         edge, files = self._state.edge.grow(entries)
         head = TreeHead(self._key.name, edge.size, edge.tree.root())
         with self._fuse.guard("writing the ledger"):
-            write_files(self.directory, files)
-            note = self._publish(head)
+            note = self._publish(head, files)
         reader = TileReader(self._file, head.size, head.root, self._full, edge.tiles)
         self._state = _State(note, head, edge, reader)
         self._drop_partials(files)
@@ -164,7 +163,7 @@ class Log:
 
     def sweep(self) -> None:
         """At start-up: show the head that counts, and drop what an append that was cut short left beyond it."""
-        self._heads.sweep()
+        write_files(self.directory, {STAGED: self.note()})
         self._heads.publish(self.note())
         remove_beyond(self.directory, self.size)
 
@@ -172,7 +171,7 @@ class Log:
         """Sign the empty tree, once: over a log that has entries that would be a fork."""
         if (self.directory / "tile").exists():
             raise Corrupt(f"The ledger in {self.directory} has lost its checkpoint.", RESTORE)
-        self._publish(TreeHead(self._key.name, 0, EMPTY_ROOT))
+        self._publish(TreeHead(self._key.name, 0, EMPTY_ROOT), {})
 
     def _file(self, path: str) -> bytes:
         try:
@@ -180,8 +179,10 @@ class Log:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise NotFound(f"The ledger has no tile {path}.") from None
 
-    def _publish(self, head: TreeHead) -> bytes:
+    def _publish(self, head: TreeHead, files: Mapping[str, bytes]) -> bytes:
+        """Sign a head and show it once it and its files are durable."""
         note = sign_tree_head(head, self._key)
+        write_files(self.directory, {**files, STAGED: note})
         self._heads.publish(note)
         return note
 
