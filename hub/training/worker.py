@@ -48,6 +48,7 @@ class Worker:
         self._events = (self.folder / "events.jsonl").open("a", buffering=1)
 
     def run(self) -> None:
+        _compile_nothing()
         deepspeed.init_distributed("nccl" if has_gpu() else "gloo", timeout=RENDEZVOUS, verbose=False)
         model = build_model(_llama_shape(self.spec), self.shape.seed)
         config = deepspeed_config(self.shape, self.world, self.spec.training.zero_stage)
@@ -161,6 +162,12 @@ def _training_shape(spec: RunSpec) -> TrainingShape:
         precision=training.precision,
         floor=training.floor,
     )
+
+
+def _compile_nothing() -> None:
+    """DeepSpeed would compile an all-reduce for inference on CPUs, which training never calls: that takes a minute and a
+    compiler, and a rank killed meanwhile leaves a lock in the cache of extensions that every later rank waits for."""
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
 def main(job: str) -> None:

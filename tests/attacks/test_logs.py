@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -55,9 +55,10 @@ def test_attack_39_no_secret_is_logged_or_told(tmp_path: Path) -> None:
                 with pytest.raises(Problem) as refused:
                     client.join_campaign(common_pb2.SignedStatement(envelope=envelope))
                 told.append(refused.value.diagnostics())
-            shutil.rmtree(settings.ledger_dir)  # the hub meets an error of its own
+            with sqlite3.connect(settings.directory / "database.sqlite") as database:  # the hub meets an error of its own
+                database.execute("DROP TABLE submission")
             with pytest.raises(Problem) as broken:
-                client.head()
+                client.submissions("dataset")
             told.append(broken.value.diagnostics())
     finally:
         server.stop()
