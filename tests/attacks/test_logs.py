@@ -55,7 +55,9 @@ def test_attack_39_no_secret_is_logged_or_told(tmp_path: Path) -> None:
                 with pytest.raises(Problem) as refused:
                     client.join_campaign(common_pb2.SignedStatement(envelope=envelope))
                 told.append(refused.value.diagnostics())
-            with sqlite3.connect(settings.directory / "database.sqlite") as database:  # the hub meets an error of its own
+            with sqlite3.connect(
+                settings.directory / "database.sqlite"
+            ) as database:  # the hub meets an error of its own
                 database.execute("DROP TABLE submission")
             with pytest.raises(Problem) as broken:
                 client.submissions("dataset")
