@@ -26,6 +26,7 @@ from learning.architectures import build_model
 from learning.export import save_model
 from learning.packing import batch_at
 from learning.pretraining import TrainingShape, block_loss, deepspeed_config, learning_rate_at, parameter_groups
+from learning.routing import Routers
 from learning.tokenizer import load_tokenizer
 from protos.documents.runs import RunSpec
 from trust.errors import Invalid
@@ -53,6 +54,7 @@ class Worker:
         model = build_model(self.spec.architecture.hugging_face(), self.shape.seed)
         if self.spec.training.recompute:
             model.activation_checkpointing_enable()
+        self._routers = Routers(model)
         config = deepspeed_config(self.shape, self.world, self.spec.training.zero_stage, model.num_parameters())
         config["checkpoint"] = {"use_node_local_storage": True}
         engine, *_ = deepspeed.initialize(
@@ -95,11 +97,11 @@ class Worker:
                 self._save(engine, step, last if not losses else self._mean(torch.stack(losses).mean()))
 
     def _step(self, engine: Any, batch: torch.Tensor) -> torch.Tensor:
-        """One step of the optimizer over `batch`, so many sequences at a time as the spec says; the mean loss."""
-        losses = []
+        """One step of the optimizer over `batch`, so many sequences at a time as the spec says; the mean cross entropy."""
+        losses, training = [], self.spec.training
         for part in torch.split(batch, self.shape.at_once):
             loss = block_loss(engine, part)
-            engine.backward(loss)
+            engine.backward(loss + self._routers.loss(training.balance, training.router_z))
             engine.step()  # DeepSpeed moves the weights with the last part
             losses.append(loss.detach())
         return torch.stack(losses).mean()

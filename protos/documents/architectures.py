@@ -80,13 +80,10 @@ class Olmo(_Grouped):
 
 
 class _Routed(Document):
-    """`experts_per_token` of `experts` see each token. The two coefficients weigh the losses that keep the router even
-    (Fedus et al., 2021) and its logits small (Zoph et al., ST-MoE, 2022)."""
+    """`experts_per_token` of `experts` see each token."""
 
     experts: Experts
     experts_per_token: Experts
-    balance_coefficient: float = Field(default=0.01, ge=0, le=1)
-    router_z_coefficient: float = Field(default=0.001, ge=0, le=1)
 
     @model_validator(mode="after")
     def _enough_experts(self) -> _Routed:

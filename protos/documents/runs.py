@@ -22,6 +22,9 @@ class Training(Document):
     `micro_batch` of them go through the model at a time (all, unless it is given). With `recompute`, a layer's activations
     are computed again on the way back instead of being kept. The learning rate warms up, then falls along a cosine to `floor`
     times its peak (1: it stays at the peak).
+
+    Where there are experts, `balance` weighs the loss that spreads tokens evenly over them, `router_z` the one that keeps the
+    router's logits small.
     """
 
     steps: int = Field(ge=1, le=10_000_000)
@@ -37,6 +40,8 @@ class Training(Document):
     zero_stage: Literal[0, 1, 2, 3] = 1
     micro_batch: int | None = Field(default=None, ge=1, le=65_536)
     recompute: bool = False
+    balance: float = Field(default=0.01, ge=0, le=1)
+    router_z: float = Field(default=0.001, ge=0, le=1)
     checkpoint_every: int = Field(default=100, ge=1)
 
     @model_validator(mode="after")
