@@ -10,9 +10,9 @@ from protos.documents.architectures import Llama
 def llama(
     vocabulary: int, hidden: int, intermediate: int, layers: int, heads: int, kv_heads: int, context: int, **more: Any
 ) -> dict[str, Any]:
-    """The Hugging Face configuration of a dense decoder."""
-    return Llama(
-        vocab_size=max(vocabulary, 512),
+    """The Hugging Face configuration of a dense decoder, which may be smaller than the contract lets a base model be."""
+    shape = Llama.model_construct(
+        vocab_size=vocabulary,
         hidden_size=hidden,
         intermediate_size=intermediate,
         layers=layers,
@@ -20,4 +20,5 @@ def llama(
         kv_heads=kv_heads,
         context_length=context,
         **more,
-    ).hugging_face() | {"vocab_size": vocabulary}
+    )
+    return shape.hugging_face()
