@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from hub.direct import DirectWriter
 from hub.durable import raise_if_full, remove_left_behind
 from hub.fuse import Fuse
 from hub.receiving import Receiving
@@ -233,6 +234,7 @@ class Incoming(Receiving):
         try:
             self._lock()
             self._skip(offset)
+            self._writer = DirectWriter(self._file.fileno(), offset)
         except BaseException:
             self._file.close()
             raise
@@ -251,7 +253,7 @@ class Incoming(Receiving):
     def _take(self, data: bytes) -> None:
         """A full disk refuses, any other failure stops the hub."""
         try:
-            self._file.write(data)
+            self._writer.write(data)
         except OSError as error:
             raise_if_full(error)
             raise self._store.fuse.blow(f"writing an upload failed: {error.strerror or error}") from None
@@ -262,7 +264,8 @@ class Incoming(Receiving):
     def _close(self) -> None:
         with suppress(Unavailable, OSError):
             self._store._settle(self._file)
-        with suppress(OSError):  # what a full disk did not take
+        self._writer.close()
+        with suppress(OSError):
             self._file.close()
         if not self._keep:
             self._path.unlink(missing_ok=True)
