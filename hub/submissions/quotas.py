@@ -26,7 +26,7 @@ class Quota:
         Call it in the transaction that adds the draft.
         """
         query = select(DraftRow).where(DraftRow.member == member, DraftRow.id != draft)
-        drafts = session.exec(query.where(col(DraftRow.state).not_in(("accepted", "rejected")))).all()
+        drafts = session.exec(query.where(col(DraftRow.state).not_in(("accepted", "rejected", "dropped")))).all()
         if len(drafts) >= self.open:
             raise Conflict(f"You have {len(drafts)} open submissions.", "Commit one, or wait: old ones are dropped.")
         here = (SubmissionRow.member == member, col(SubmissionRow.category).not_in(AT_HOME))

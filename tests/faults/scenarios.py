@@ -86,9 +86,7 @@ def _upload(intake: Intake, draft: Draft, digest: Digest, body: bytes, offset: i
     with intake.receive(draft, digest, offset) as incoming:
         for start in range(offset, len(body), CHUNK):
             incoming.write(body[start : start + CHUNK])
-        complete = incoming.finish()
-    if complete:
-        intake.shown(draft, digest)
+        incoming.finish()
 
 
 def append(hub: Hub) -> Iterator[Ack]:
