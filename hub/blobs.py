@@ -35,7 +35,7 @@ class BlobStore:
 
     def __init__(self, directory: Path, fuse: Fuse | None = None, seal_key: Path | None = None) -> None:
         self.fuse = fuse or Fuse()
-        self.gate = Gate(directory / "purge.lock")
+        self.gate = Gate(directory / "purge.lock", self.fuse)
         self.vault = Vault(directory / "sealed", seal_key or directory / "seal.key", self.fuse)
         self._blobs = directory / "sha256"
         self._partial = directory / "partial"

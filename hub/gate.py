@@ -6,20 +6,23 @@ the blob, and deletes it, while it holds `alone`. So either it sees what was wri
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from hub.durable import raise_if_full
+from hub.fuse import Fuse
 from trust.errors import Unavailable
 
 
 class Gate:
-    """flock(2) on a file: across threads, and across the processes that share the directory. Waits; never fails for others."""
+    """flock(2) on a file: across threads, and across the processes that share the directory. Who comes late waits."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, fuse: Fuse) -> None:
+        self._path, self._fuse = path, fuse
 
     @contextmanager
     def keeping(self) -> Iterator[None]:
@@ -39,16 +42,21 @@ class Gate:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
-            raise _refusal(error) from None
+            raise self._refusal(error) from None
         try:
             try:
                 fcntl.flock(descriptor, kind)
             except OSError as error:
-                raise _refusal(error) from None
+                raise self._refusal(error) from None
             yield
         finally:
+            with suppress(OSError):
+                fcntl.flock(descriptor, fcntl.LOCK_UN)  # should closing fail, nobody must wait for ever
             os.close(descriptor)
 
-
-def _refusal(error: OSError) -> Unavailable:
-    return Unavailable(f"The hub's disk does not give the lock of its blobs: {error.strerror}.", "Try again.")
+    def _refusal(self, error: OSError) -> Unavailable:
+        """A disk that fails here is not trusted with what would be stored either."""
+        raise_if_full(error)
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return Unavailable("The hub has too many files open.", "Try again.")
+        return self._fuse.blow(f"locking the blobs failed: {error.strerror or error}")
