@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from contributors.sources import Source
 from protos.documents import statements
 from protos.documents.base import Claim
-from protos.documents.holdings import Holdings, named_blobs
+from protos.documents.holdings import Holdings
 from protos.documents.leaf import Leaf
+from protos.documents.named import blobs_of
 from protos.documents.roll import Roll
 from trust.audit import Audit, verify_log
 from trust.digests import Digest
@@ -77,7 +78,7 @@ def verify_ledger(
             continue
         verdict.entries += 1
         verdict.recorded.append(Recorded(index, Leaf.decode(data), claim))
-        blobs.update({digest: f"entry {index} names it as {name}" for digest, name in named_blobs(claim)})
+        blobs.update({digest: f"entry {index} names it as {name}" for digest, name in blobs_of(claim)})
     verdict.purged_blobs = len(holdings.purged)
     for digest, where in [*blobs.items(), *((digest, "no entry names it") for digest in source.others(blobs))]:
         if digest not in holdings.purged:

@@ -12,8 +12,9 @@ from contributors.ledger import Advance
 from contributors.sources import StoreSource
 from contributors.witness.standing import standing
 from protos.documents import statements
-from protos.documents.holdings import Holdings, named_blobs
+from protos.documents.holdings import Holdings
 from protos.documents.leaf import Leaf
+from protos.documents.named import blobs_of
 from protos.documents.roll import Roll
 from protos.documents.statements import Claimed
 from protos.transport import blobs
@@ -97,7 +98,7 @@ def _fetch_blobs(hub: Coalition, audit: Audit, directory: Path, result: Mirrored
     purged = _purged(hub, entries, directory)
     for index, (_, claimed) in enumerate(entries):
         sizes = {file.digest: file.size for file in getattr(claimed.claim, "files", ())}
-        for digest, name in named_blobs(claimed.claim):
+        for digest, name in blobs_of(claimed.claim):
             if digest in purged:
                 _place(directory, digest).unlink(missing_ok=True)
                 continue

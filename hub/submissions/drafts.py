@@ -7,7 +7,7 @@ from typing import cast
 
 from sqlmodel import Session, col, delete, select
 
-from hub.ledger.grants import may_read
+from hub.ledger.grants import may_read, named
 from hub.submissions.tables import DraftRow, FindingRow, UploadedRow
 from protos.documents import statements
 from protos.documents.base import FileEntry, now
@@ -72,11 +72,12 @@ def count_on(session: Session, draft: Draft) -> None:
 def show(session: Session, draft: Draft, digest: Digest) -> None:
     """The member has sent the whole file; it counts on it from now on. While nobody deletes blobs.
 
-    Raises `NotFound` when it was dropped meanwhile, `Conflict` when it was accepted.
+    Once it is accepted the ledger does. Raises `NotFound` when it was dropped meanwhile, `Conflict` when nothing needs the file.
     """
-    if alive(session, draft.id).state == "accepted":
-        raise Conflict(f"{draft.id} is accepted already.")
-    session.merge(UploadedRow(submission=draft.id, digest=digest, shown_at=now()))
+    if alive(session, draft.id).state != "accepted":
+        session.merge(UploadedRow(submission=draft.id, digest=digest, shown_at=now()))
+    elif not named(session, digest):
+        raise Conflict(f"{draft.id} was accepted, withdrawn and purged: nobody needs {digest}.")
 
 
 def alive(session: Session, identifier: str) -> DraftRow:

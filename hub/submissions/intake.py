@@ -87,7 +87,7 @@ class Intake:
                 if not all(
                     [
                         may_read(session, digest, member=member) or counted.get(digest),
-                        digest in counted,
+                        digest in counted or draft.state == "accepted",
                         self._has(draft, digest),
                     ]
                 )
@@ -101,11 +101,9 @@ class Intake:
     def receive(self, draft: Draft, digest: Digest, offset: int) -> Incoming | Sealing:
         """Where a file's bytes go; when all are here, it is remembered that the member has shown it.
 
-        Raises `NotFound` for a file that the manifest does not name, `Conflict` for a wrong offset, or once it is accepted.
+        Raises `NotFound` for a file that the manifest does not name, `Conflict` for a wrong offset.
         """
         size = draft.file(digest).size
-        if draft.state == "accepted":
-            raise Conflict(f"{draft.id} is accepted already.")
         incoming: Incoming | Sealing
         if draft.sealed:
             incoming = self._blobs.vault.incoming(digest, size, offset)

@@ -6,32 +6,15 @@ Envelopes, models, logs and whatever else the ledger names stand for ever; a sub
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from protos.documents.base import Claim
-from protos.documents.evaluations import Evaluation
 from protos.documents.leaf import Leaf
 from protos.documents.members import Member
-from protos.documents.models import Model, Release
-from protos.documents.runs import Checkpoint
+from protos.documents.named import blobs_of
 from protos.documents.submissions import Dataset, Purge, Suite, Withdrawal
 from trust.digests import Digest
 from trust.errors import Corrupt
-
-
-def named_blobs(claim: Claim) -> Iterator[tuple[Digest, str]]:
-    """Every blob that a statement names and the hub keeps. Shards of checkpoints stay on the nodes."""
-    for file in claim.sent if isinstance(claim, Dataset | Suite) else getattr(claim, "files", ()):
-        yield Digest(file.digest), file.path
-    if isinstance(claim, Model) and claim.update:
-        yield Digest(claim.update), "update"
-    if isinstance(claim, Checkpoint):
-        yield Digest(claim.weights.digest), "weights"
-    if isinstance(claim, Evaluation) and claim.samples:
-        yield Digest(claim.samples), "samples"
-    if isinstance(claim, Release):
-        yield Digest(claim.bundle), "bundle"
 
 
 @dataclass(frozen=True)
@@ -66,7 +49,7 @@ class Holdings:
 
     def name(self, leaf: Leaf, claim: Claim) -> frozenset[Digest]:
         """The blobs of an entry are to be there, whoever signed it; it changes nothing else."""
-        blobs = frozenset(digest for digest, _ in named_blobs(claim))
+        blobs = frozenset(digest for digest, _ in blobs_of(claim))
         for digest in (Digest(leaf.envelope), *blobs):
             self._name(digest)
         return blobs

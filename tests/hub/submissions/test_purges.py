@@ -20,6 +20,7 @@ from hub.disposal import Disposal
 from hub.ledger import grants
 from hub.submissions.intake import Draft
 from hub.submissions.purges import due
+from hub.submissions.quotas import Quota
 from hub.submissions.screening.index import Index
 from protos.documents.base import rfc3339
 from protos.documents.leaf import Leaf
@@ -159,6 +160,24 @@ def test_the_same_data_can_be_submitted_again_and_is_asked_for(room: Room) -> No
     assert room.held() == {0, 1}
     room.withdraw(US, second.id)
     assert set(room.purger().look().deleted) == set(DIGESTS[:2]), "and withdrawn and purged again"
+
+
+def test_what_is_purged_takes_none_of_its_owners_quota(room: Room) -> None:
+    entry = room.submit(US, "contracts", [0, 1])
+    quota = Quota(size=len(SHARDS[0]) + len(SHARDS[1]), open=20)
+
+    def fits() -> bool:
+        with suppress(Conflict), room.base.database.session() as session:
+            quota.reserve(session, US, "another", 1)
+            return True
+        return False
+
+    assert not fits()
+    room.withdraw(US, entry.id)
+    assert not fits(), "the hub holds it still"
+    room.age()
+    room.purger().look()
+    assert fits()
 
 
 def test_models_and_envelopes_stay_though_somebody_submits_their_bytes_and_withdraws_them(room: Room) -> None:

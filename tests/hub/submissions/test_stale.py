@@ -147,13 +147,22 @@ def test_what_was_dropped_while_its_last_bytes_came_is_not_stored(room: Room) ->
     assert not list((room.base.directory / "blobs" / "partial").iterdir())
 
 
-def test_an_accepted_submission_takes_no_more_files(room: Room) -> None:
+def test_an_accepted_submission_takes_a_file_only_while_the_ledger_needs_it(room: Room) -> None:
+    """Else it would lie there, and nobody would delete it."""
     draft = room.open(dataset(US, "contracts", [0]))
     room.send(draft)
     entry = room.intake.commit(draft)
-    with pytest.raises(Conflict, match="accepted already"):
-        room.intake.receive(room.intake.draft(draft.id, US), DIGESTS[0], 0)
-    assert room.intake.commit(room.intake.draft(draft.id, US)).index == entry.index
+    accepted = room.intake.draft(draft.id, US)
+    assert room.intake.missing(accepted) == []
+    room.base.blobs.path(DIGESTS[0]).unlink()
+    assert room.send(accepted) == [DIGESTS[0]]
+    assert room.intake.commit(accepted).index == entry.index
+    room.withdraw(US, entry.id)
+    room.age()
+    room.purger().look()
+    with pytest.raises(Conflict, match="nobody needs"):
+        room.send(accepted)
+    assert room.held() == set()
 
 
 def test_parts_of_files_that_no_submission_knows_go(room: Room) -> None:

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from protos.documents.base import Claim, FileEntry
-from protos.documents.holdings import Holdings, named_blobs
+from protos.documents.holdings import Holdings
 from protos.documents.leaf import Leaf
 from protos.documents.members import Member
+from protos.documents.named import blobs_of
 from protos.documents.statements import HUB
 from protos.documents.submissions import Dataset, DatasetFile, Purge, Withdrawal
 from trust.digests import Digest, digest_bytes
@@ -144,7 +145,7 @@ def test_a_statement_that_does_not_hold_still_names(ledger: Ledger) -> None:
     index = ledger.purge("ours", A)
     file = FileEntry(path="f", digest=A, size=1)
     claim = Dataset.model_construct(signer=US, category="open", files=(file,))
-    assert [digest for digest, _ in named_blobs(claim)] == [A]
+    assert [digest for digest, _ in blobs_of(claim)] == [A]
     leaf = Leaf(envelope=C, id="x", kind="dataset", payload=B, signer=US, time="2026-01-01T00:00:00.000Z")
     assert ledger.holdings.purged == {A: index}
     ledger.holdings.name(leaf, claim)
