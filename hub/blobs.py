@@ -11,14 +11,16 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
 from hub.direct import DirectWriter
 from hub.durable import raise_if_full, remove_left_behind
 from hub.fuse import Fuse
+from hub.gate import Gate
 from hub.receiving import Receiving
 from hub.settling import Settling
 from hub.vault import Vault
@@ -34,6 +36,7 @@ class BlobStore:
 
     def __init__(self, directory: Path, fuse: Fuse | None = None, seal_key: Path | None = None) -> None:
         self.fuse = fuse or Fuse()
+        self.gate = Gate(directory / "purge.lock", self.fuse)
         self.vault = Vault(directory / "sealed", seal_key or directory / "seal.key", self.fuse)
         self._blobs = directory / "sha256"
         self._partial = directory / "partial"
@@ -101,10 +104,40 @@ class BlobStore:
             return False
         return hasher.digest() == digest
 
+    def keep(self, digest: Digest) -> bool:
+        """Whether it is here; if so it counts as just stored, so that there is time to record what names it."""
+        with self.gate.keeping():
+            if not self.has(digest):
+                return False
+            self._touch(digest)
+            return True
+
+    def idle(self, digest: Digest) -> float:
+        """Seconds since it was stored, or since somebody relied on it."""
+        places = [path for path in (self._target(digest), self.vault.place(digest)) if path.is_file()]
+        return time.time() - max((path.stat().st_mtime for path in places), default=0.0)
+
+    def drop(self, digest: Digest) -> None:
+        """Delete it durably, sealed or not; again does nothing. For `hub.disposal`, which knows who needs it.
+
+        Raises `Unavailable` when the disk does not.
+        """
+        for path in (self._target(digest), self.vault.forget(digest)):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise Unavailable(f"The hub's disk does not delete {digest}: {error.strerror}.", "Try again.") from None
+            with self.fuse.guard("deleting a blob"):
+                sync_folder(path.parent)
+
     def put(self, data: bytes) -> Digest:
         """Store and make durable. Raises `Unavailable` when the disk is full or fails."""
         digest = digest_bytes(data)
-        if not self._target(digest).is_file():
+        with self.gate.keeping():
+            if self._stored(digest):
+                return digest
             with self._temporary() as (path, file):
                 file.write(data)
                 self._settle(file)
@@ -113,11 +146,12 @@ class BlobStore:
 
     def put_group(self, blobs: Iterable[bytes]) -> None:
         """Store many small blobs, durable together by one flush (`hub.settling`). One thread at a time. Raises as `put`."""
-        fresh = {digest: data for data in blobs if not self._target(digest := digest_bytes(data)).is_file()}
-        if fresh:
-            self._settling.add(list(fresh.values()))
-            for digest, data in fresh.items():
-                self._place(digest, data)
+        with self.gate.keeping():
+            fresh = {digest: data for data in blobs if not self._stored(digest := digest_bytes(data))}
+            if fresh:
+                self._settling.add(list(fresh.values()))
+                for digest, data in fresh.items():
+                    self._place(digest, data)
 
     def put_file(self, source: Path) -> Digest:
         """Copy a file in, hashed while it is copied, and make it durable. Raises as `put`."""
@@ -127,7 +161,8 @@ class BlobStore:
                 hasher.update(chunk)
                 file.write(chunk)
             self._settle(file)
-            self._publish(path, hasher.digest())
+            with self.gate.keeping():
+                self._publish(path, hasher.digest())
         return hasher.digest()
 
     def partial_size(self, owner: str, digest: Digest) -> int:
@@ -138,6 +173,10 @@ class BlobStore:
     def last_partial(self, owner: str) -> float:
         """When the last bytes of `owner`'s unfinished uploads came, in seconds since 1970; 0 when there are none."""
         return max((path.stat().st_mtime for path in self._partial.glob(f"{owner}-*")), default=0.0)
+
+    def partial_owners(self) -> set[str]:
+        """Who has unfinished uploads."""
+        return {path.name.rpartition("-")[0] for path in self._partial.glob("*-*")}
 
     def forget_partials(self, owner: str) -> None:
         """Drop `owner`'s unfinished uploads."""
@@ -188,6 +227,18 @@ class BlobStore:
 
     def _partial_path(self, owner: str, digest: Digest) -> Path:
         return self._partial / f"{owner}-{hex_of(digest)}"
+
+    def _stored(self, digest: Digest) -> bool:
+        """Whether it is here unsealed; then it counts as just stored."""
+        if not self._target(digest).is_file():
+            return False
+        self._touch(digest)
+        return True
+
+    def _touch(self, digest: Digest) -> None:
+        for path in (self._target(digest), self.vault.place(digest)):
+            with suppress(FileNotFoundError):
+                os.utime(path)
 
     def _target(self, digest: Digest) -> Path:
         name = hex_of(digest)
@@ -247,7 +298,9 @@ class Incoming(Receiving):
         if self._hasher.digest() != self._digest:
             self._path.unlink(missing_ok=True)
             raise Corrupt(f"The bytes sent are not those of {self._digest}.", "Check the file and send it again.")
-        self._store._publish(self._path, self._digest)
+        self.verified()
+        with nullcontext() if self._keep else self._store.gate.keeping():
+            self._store._publish(self._path, self._digest)
         return True
 
     def _take(self, data: bytes) -> None:

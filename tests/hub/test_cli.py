@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("command", ["init", "serve", "invite", "node", "rebuild", "dump", "screen"])
+@pytest.mark.parametrize("command", ["init", "serve", "invite", "node", "rebuild", "dump", "screen", "purge"])
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     done = hub(command, "--help")
     assert done.returncode == 0

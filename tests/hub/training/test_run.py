@@ -76,3 +76,20 @@ def test_a_mixture_of_experts_trains_in_smaller_passes_and_loads_with_public_too
     assert model.num_parameters() == next(
         m["parameters"] for m in cluster.core.coalition("model", "list") if m["id"] == ended["model"]
     )
+
+
+def test_what_is_withdrawn_is_forgotten_by_the_nodes(cluster: Cluster) -> None:
+    """Their copies of its files, and before that the packed tokens of runs that have ended, which are the data once more."""
+    (dataset,) = cluster.core.coalition("data", "list")
+    files = {file["digest"] for file in cluster.core.coalition("data", "show", dataset["id"])["files"]}
+
+    def cached() -> set[str]:
+        paths = (path for node in ("node-1", "node-2") for path in (cluster.directory / node / "blobs").iterdir())
+        return {f"sha256:{path.name}" for path in paths}
+
+    models = cluster.core.coalition("model", "list")
+    kept = {file["digest"] for model in models for file in model["files"]} | files
+    cluster.wait("nothing but data and tokenizers", lambda: cached() <= kept, 15)
+    assert files <= cached()
+    cluster.core.coalition("data", "withdraw", dataset["id"])
+    cluster.wait("the nodes' forgetting", lambda: not files & cached(), 15)
