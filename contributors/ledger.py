@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from contributors.sources import Source
 from protos.documents import statements
 from protos.documents.base import Claim
-from protos.documents.evaluations import Evaluation
 from protos.documents.leaf import Leaf
-from protos.documents.models import Model, Release
+from protos.documents.named import blobs_of
 from protos.documents.roll import Roll
-from protos.documents.runs import Checkpoint
-from protos.documents.submissions import Dataset, Suite
 from trust.audit import Audit, verify_log
 from trust.digests import Digest
 from trust.errors import Corrupt, Problem
@@ -116,17 +113,3 @@ def _check_blob(source: Source, digest: Digest, where: str, verdict: Verdict) ->
         verdict.absent_blobs += 1
     else:
         verdict.vouched_blobs += 1
-
-
-def blobs_of(claim: Claim) -> Iterator[tuple[Digest, str]]:
-    """Every blob that a statement names and the hub keeps. Shards of checkpoints stay on the nodes."""
-    for file in claim.sent if isinstance(claim, Dataset | Suite) else getattr(claim, "files", ()):
-        yield Digest(file.digest), file.path
-    if isinstance(claim, Model) and claim.update:
-        yield Digest(claim.update), "update"
-    if isinstance(claim, Checkpoint):
-        yield Digest(claim.weights.digest), "weights"
-    if isinstance(claim, Evaluation) and claim.samples:
-        yield Digest(claim.samples), "samples"
-    if isinstance(claim, Release):
-        yield Digest(claim.bundle), "bundle"

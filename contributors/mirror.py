@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from contributors.client import Coalition
-from contributors.ledger import Advance, blobs_of
+from contributors.ledger import Advance
 from contributors.sources import StoreSource
 from contributors.witness.standing import standing
 from protos.documents import statements
 from protos.documents.leaf import Leaf
+from protos.documents.named import blobs_of
 from protos.transport import blobs
 from trust.audit import Audit, verify_log
 from trust.digests import Digest, hex_of
