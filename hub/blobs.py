@@ -1,22 +1,26 @@
 """The content-addressed store: a blob is its SHA-256, is there whole or not at all, and never changes.
 
 Layout: `sha256/ab/<64 hex digits>` for blobs, `sealed/` for encrypted ones (`hub.vault`), `partial/` for what is still coming
-in, `settling/` for small blobs whose files are not flushed yet. A disk that is full is a refusal; a flush that failed stops
-the hub (`hub.fuse`).
+in, `settling/` for small blobs whose files are not flushed yet, `damaged/` for what the disk has changed. Whatever is read is
+hashed before its end is handed out. A disk that is full is a refusal; a flush that failed stops the hub (`hub.fuse`).
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
+from hub import places
+from hub.aside import Aside
 from hub.direct import DirectWriter
 from hub.durable import raise_if_full, remove_left_behind
 from hub.fuse import Fuse
@@ -24,11 +28,17 @@ from hub.gate import Gate
 from hub.receiving import Receiving
 from hub.settling import Settling
 from hub.vault import Vault
-from trust.digests import CHUNK, Digest, Hasher, digest_bytes, digest_file, hex_of
+from trust.digests import CHUNK, Digest, Hasher, digest_bytes, hex_of
 from trust.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
 from trust.files import sync_folder
 
 MAX_READ = 256 << 20
+
+_log = logging.getLogger(__name__)
+
+
+class Unreadable(Unavailable):
+    """The disk does not give a blob's bytes."""
 
 
 class BlobStore:
@@ -43,6 +53,8 @@ class BlobStore:
         self._blobs.mkdir(parents=True, exist_ok=True)
         self._partial.mkdir(exist_ok=True)
         self._settling = Settling(directory / "settling", self.fuse)
+        self._aside = Aside(directory)
+        self._judging = threading.Lock()
 
     def has(self, digest: Digest) -> bool:
         return self._target(digest).is_file() or self.vault.has(digest)
@@ -63,6 +75,18 @@ class BlobStore:
             raise NotFound(f"There is no blob {digest}.")
         return path
 
+    def sound(self, digest: Digest) -> Path:
+        """As `path`, after every byte was hashed. Raises `NotFound`, `Corrupt`, `Unavailable`."""
+        for _ in self.chunks(digest):
+            pass
+        return self.path(digest)
+
+    def copy_out(self, digest: Digest, target: Path) -> None:
+        """A copy of the plain bytes, hashed while they are copied. Raises `NotFound`, `Corrupt`, `Unavailable`."""
+        with target.open("wb") as file:
+            for chunk in self.chunks(digest):
+                file.write(chunk)
+
     def open_plain(self, digest: Digest) -> IO[bytes]:
         """The blob's plain bytes to read, sealed or not. Raises `NotFound`, `Corrupt`, `Unavailable`."""
         return self.path(digest).open("rb")
@@ -71,38 +95,79 @@ class BlobStore:
         """The whole blob, verified. Raises `NotFound`, `Invalid` when larger than `max_bytes`, `Corrupt`."""
         if self.size(digest) > max_bytes:
             raise Invalid(f"Blob {digest} has more than {max_bytes} bytes.")
-        try:
-            data = b"".join(self.vault.chunks(digest)) if self.sealed(digest) else self.path(digest).read_bytes()
-        except OSError as error:
-            raise Unavailable(f"The hub's disk does not give {digest}: {error.strerror}.", "Try again.") from None
-        if digest_bytes(data) != digest:
-            raise Corrupt(f"Blob {digest} was changed on the hub's disk.")
-        return data
+        return b"".join(self.chunks(digest))
 
     def chunks(self, digest: Digest, offset: int = 0) -> Iterator[bytes]:
-        """The blob from `offset` on, in pieces of at most 1 MiB."""
+        """The blob from `offset` on, in pieces of at most 1 MiB; the last one comes only when the whole blob is right.
+
+        What lies before the offset is hashed too. Raises `NotFound`, `Corrupt`, `Unavailable`.
+        """
         if self.sealed(digest):
-            yield from self.vault.chunks(digest, offset)
+            with _readable(digest):
+                yield from self.vault.chunks(digest, offset)
             return
-        with self.path(digest).open("rb") as file:
-            file.seek(offset)
+        hasher, held, position = Hasher(), b"", 0
+        for chunk in self._pieces(digest):
+            hasher.update(chunk)
+            fresh = chunk[max(0, offset - position) :]
+            position += len(chunk)
+            if fresh:
+                if held:
+                    yield held
+                held = fresh
+        if hasher.digest() != digest:
+            raise Corrupt(f"Blob {digest} was changed on the hub's disk.")
+        if held:
+            yield held
+
+    def _pieces(self, digest: Digest) -> Iterator[bytes]:
+        """The stored bytes as they are."""
+        with _readable(digest), self.path(digest).open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
 
-    def check(self, digest: Digest) -> bool:
-        """Hash the stored bytes again. Raises `NotFound`."""
-        if self.sealed(digest):
-            return self._opens(digest)
-        return digest_file(self.path(digest)) == digest
+    def examine(self, digest: Digest) -> Iterator[int]:
+        """Hash the stored bytes again, piece by piece, with the size of each. Raises `NotFound`, `Unavailable`, `Corrupt`."""
+        for chunk in self.chunks(digest):
+            yield len(chunk)
 
-    def _opens(self, digest: Digest) -> bool:
-        hasher = Hasher()
+    def check(self, digest: Digest) -> bool:
+        """Whether the stored bytes are right, all of them read again. Raises `NotFound`, `Unavailable`."""
         try:
-            for chunk in self.vault.chunks(digest):
-                hasher.update(chunk)
+            for _ in self.examine(digest):
+                pass
         except Corrupt:
             return False
-        return hasher.digest() == digest
+        return True
+
+    def stored(self, after: str = "") -> Iterator[Digest]:
+        """Every blob, in the order of the digests, from behind the digest `after` on; sealed ones apart (`vault.stored`)."""
+        return places.stored(self._blobs, after)
+
+    def set_aside(self, digest: Digest) -> bool:
+        """Move a blob that is damaged out of everybody's way: it can be sent again then. False when it is right, or not here.
+
+        A sealed one stays while no sealed blob opens: it may be the key that is wrong. Raises `Unavailable` when the disk fails.
+        """
+        moved: list[str] = []
+        with self._judging:
+            if not self.sealed(digest) and _wrong(self.examine(digest)):
+                moved.append(self._move_aside(digest))
+            if self.vault.has(digest) and _wrong(self.vault.chunks(digest)) and self.vault.key_fits():
+                moved.append(self._keep_aside(self.vault.place(digest), digest))
+        for target in moved:
+            _log.error("the blob %s is damaged: it was set aside as %s", digest, target)
+        return bool(moved)
+
+    def _move_aside(self, digest: Digest) -> str:
+        return self._keep_aside(self._target(digest), digest)
+
+    def _keep_aside(self, path: Path, digest: Digest) -> str:
+        with self.fuse.guard("setting a damaged blob aside"):
+            return str(self._aside.take(path, hex_of(digest)))
+
+    def was_set_aside(self, digest: Digest) -> bool:
+        return self._aside.has(hex_of(digest))
 
     def keep(self, digest: Digest) -> bool:
         """Whether it is here; if so it counts as just stored, so that there is time to record what names it."""
@@ -241,8 +306,7 @@ class BlobStore:
                 os.utime(path)
 
     def _target(self, digest: Digest) -> Path:
-        name = hex_of(digest)
-        return self._blobs / name[:2] / name
+        return places.place(self._blobs, digest)
 
     def _place_again(self, data: bytes) -> None:
         digest = digest_bytes(data)
@@ -338,3 +402,23 @@ class Incoming(Receiving):
             raise Conflict(f"The upload of {self._digest} stands at byte {here}, not {offset}.", "Resume from there.")
         while chunk := self._file.read(CHUNK):
             self._hasher.update(chunk)
+
+
+def _wrong(pieces: Iterable[object]) -> bool:
+    """Whether what is stored is not what it should be: known once all of it was read."""
+    try:
+        for _ in pieces:
+            pass
+    except (Corrupt, Unreadable, OSError):
+        return True
+    except (NotFound, Unavailable):
+        return False
+    return False
+
+
+@contextmanager
+def _readable(digest: Digest) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unreadable(f"The hub's disk does not give {digest}: {error.strerror}.", "Try again.") from None

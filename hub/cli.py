@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
 from hub import logs, setup
 from hub.settings import Settings
@@ -86,6 +88,50 @@ def rebuild(directory: Directory, as_json: Json = False) -> None:
         _out.print_json(json.dumps({"entries": entries}))
         return
     _out.print(f"The database is made anew from {entries} entries of the ledger.")
+
+
+@app.command(epilog="Example: coalition-hub scrub /srv/coalition --restore-from /backup/mirror")
+def scrub(
+    directory: Directory,
+    restore_from: Annotated[
+        Path | None, typer.Option(help="A member's `coalition ledger mirror`: take back from it what is damaged.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Read everything that the hub keeps and check it: blobs, ledger, database. Exit code 1 when something is damaged.
+
+    A hub may serve meanwhile: without --restore-from nothing is changed.
+    """
+    from hub.repair import restore
+    from hub.repair import scrub as run
+    from hub.scrub.restoring import Restored
+
+    settings = Settings.load(directory)
+    with _progress() as advance:
+        if restore_from is None:
+            found, result = run(settings, advance), Restored()
+        else:
+            found, result = restore(settings, restore_from, advance)
+    if as_json:
+        _out.print_json(json.dumps({**found.document(), **result.document()}))
+    else:
+        for line in (*found.lines(), *result.lines()):
+            _out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if result.lost or found.cut_short or (restore_from is None and not found.clean):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, int], None]]:
+    """How many bytes of which stage were read, on the terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), FileSizeColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=_err, transient=True) as progress:
+        task = progress.add_task("", total=None)
+
+        def advance(stage: str, size: int) -> None:
+            progress.update(task, description=stage, advance=size)
+
+        yield advance
 
 
 @app.command(epilog="Example: coalition-hub screen /srv/coalition --all")

@@ -20,9 +20,11 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import from_url
 
+from hub import places
+from hub.aside import DAMAGED
 from hub.blobs import MAX_READ, BlobStore
 from hub.fuse import Fuse
-from trust.digests import CHUNK, Digest, Hasher, digest_bytes, hex_of
+from trust.digests import CHUNK, Digest, Hasher, digest_bytes, digest_file, hex_of
 from trust.errors import Corrupt, Invalid, NotFound, Unavailable
 
 PART = 16 << 20
@@ -90,18 +92,49 @@ class ObjectBlobStore(BlobStore):
         except Corrupt:
             if self.sealed(digest):
                 raise
-            # the cache was damaged: the bucket's copy counts
-            self._target(digest).unlink(missing_ok=True)
-            return super().read(digest, max_bytes)
+            return super().read(digest, max_bytes)  # the cache was damaged: the bucket's copy counts
 
-    def check(self, digest: Digest) -> bool:
-        """Hash the bucket's bytes again, whatever the cache holds. Raises `NotFound`."""
+    def chunks(self, digest: Digest, offset: int = 0) -> Iterator[bytes]:
+        """As in a directory; a cached copy that was damaged is dropped, and the bucket's is read the next time."""
+        try:
+            yield from super().chunks(digest, offset)
+        except Corrupt:
+            if not self.sealed(digest):
+                self._target(digest).unlink(missing_ok=True)
+            raise
+
+    def examine(self, digest: Digest) -> Iterator[int]:
+        """Hash the bucket's bytes again, whatever the cache holds."""
         if self.sealed(digest):
-            return super().check(digest)
+            yield from super().examine(digest)
+            return
         hasher = Hasher()
         for chunk in self._stream(digest):
             hasher.update(chunk)
-        return hasher.digest() == digest
+            yield len(chunk)
+        if hasher.digest() != digest:
+            raise Corrupt(f"Blob {digest} was changed in the object store.")
+
+    def stored(self, after: str = "") -> Iterator[Digest]:
+        """As the bucket lists them, which S3 does in order."""
+        start = _key(Digest(after)) if after else None
+        with _asked("list"):
+            for page in obstore.list(self._bucket, "sha256/", offset=start):
+                yield from places.digests(meta["path"].rpartition("/")[2] for meta in page)
+
+    def was_set_aside(self, digest: Digest) -> bool:
+        return super().was_set_aside(digest) or self._size_of(_aside(digest)) is not None
+
+    def _move_aside(self, digest: Digest) -> str:
+        """A right copy in the cache takes the place of the bucket's."""
+        with _asked("move", digest):
+            obstore.rename(self._bucket, _key(digest), _aside(digest), overwrite=True)
+        cached = self._target(digest)
+        if cached.is_file() and digest_file(cached) == digest:
+            self._to_bucket(cached, digest)
+        else:
+            cached.unlink(missing_ok=True)
+        return _aside(digest)
 
     def drop(self, digest: Digest) -> None:
         """From the cache, then from the bucket: what is in the cache is in the bucket."""
@@ -137,6 +170,10 @@ class ObjectBlobStore(BlobStore):
 
     def _publish(self, temporary: Path, digest: Digest) -> None:
         """First the bucket, then the cache: what is in the cache is in the bucket."""
+        self._to_bucket(temporary, digest)
+        super()._publish(temporary, digest)
+
+    def _to_bucket(self, temporary: Path, digest: Digest) -> None:
         if temporary.stat().st_size > PART:
             with _asked("store"), temporary.open("rb") as file:
                 obstore.put(
@@ -144,7 +181,6 @@ class ObjectBlobStore(BlobStore):
                 )
         else:
             self._upload(digest, temporary.read_bytes())
-        super()._publish(temporary, digest)
 
     def _upload(self, digest: Digest, data: bytes) -> None:
         """An object that is there already is not written again, unless it is not as long as it should be."""
@@ -175,8 +211,11 @@ class ObjectBlobStore(BlobStore):
                 yield bytes(chunk)
 
     def _remote_size(self, digest: Digest) -> int | None:
-        with suppress(NotFound), _asked("look for", digest):
-            return int(obstore.head(self._bucket, _key(digest))["size"])
+        return self._size_of(_key(digest))
+
+    def _size_of(self, key: str) -> int | None:
+        with suppress(NotFound), _asked("look for"):
+            return int(obstore.head(self._bucket, key)["size"])
         return None
 
     def _make_room(self) -> None:
@@ -203,8 +242,11 @@ def _bucket(url: str) -> Any:
 
 
 def _key(digest: Digest) -> str:
-    name = hex_of(digest)
-    return f"sha256/{name[:2]}/{name}"
+    return str(places.place(Path("sha256"), digest))
+
+
+def _aside(digest: Digest) -> str:
+    return f"{DAMAGED}/{hex_of(digest)}"
 
 
 @contextmanager

@@ -49,6 +49,9 @@ from hub.rates import Limit, Rates
 from hub.rounds import projection as rounds_projection
 from hub.rounds.service import CampaignsService
 from hub.rounds.supervisor import Supervisor
+from hub.scrub.pages import Project
+from hub.scrub.scrubber import Scrubber
+from hub.scrub.stages import Scrub
 from hub.settings import Settings
 from hub.submissions import catalogue, drafts
 from hub.submissions import projection as submissions_projection
@@ -178,6 +181,17 @@ def removers_of(base: Foundation, examination: Examination) -> tuple[Purger, Swe
     return purger, sweeper, Leftovers(base.database, disposal, settings.draft_days)
 
 
+def projecting(blobs: BlobStore, log: Log, key: ArtifactKey) -> Project:
+    """What projects this ledger into another database, to compare the two."""
+
+    def project(database: Database) -> Journal:
+        journal = Journal(database, blobs, log, key, prove)
+        register_projections(journal)
+        return journal
+
+    return project
+
+
 async def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises `Conflict` when another has the directory, `Unavailable` when the disk failed."""
     with held(settings.directory, together=settings.several):
@@ -205,6 +219,7 @@ async def _serve(settings: Settings) -> None:
     quota = Quota(settings.quota_bytes, settings.quota_open)
     intake = Intake(base.database, base.blobs, base.journal, examination, Policy.of(settings), quota)
     removers = removers_of(base, examination)
+    scrubber = _scrubber(base)
     cosigning = Cosigning(database=base.database, log=base.log, journal=base.journal)
     main = _main_server(base, roles, intake, scheduler, supervisor, evaluator, cosigning)
     enrolment = _enrolment_server(base)
@@ -220,6 +235,7 @@ async def _serve(settings: Settings) -> None:
             evaluator.run,
             cosigning.run,
             *(remover.run for remover in removers),
+            scrubber.run,
         ]
         await _until_stopped([_work(base, loops)], failed)
     finally:
@@ -231,6 +247,12 @@ async def _serve(settings: Settings) -> None:
         if base.election:
             await asyncio.to_thread(base.election.resign)
     base.fuse.check()
+
+
+def _scrubber(base: Foundation) -> Scrubber:
+    settings = base.settings
+    scrub = Scrub(settings, base.blobs, base.database, projecting(base.blobs, base.log, base.statement_key))
+    return Scrubber(scrub, settings.scrub_file, settings.scrub_days, settings.scrub_rate)
 
 
 async def _work(base: Foundation, loops: Sequence[Callable[[], Coroutine[Any, Any, Any]]]) -> None:

@@ -45,6 +45,7 @@ class Listening(Document):
     times as many at once). A submission that is not committed is dropped after `draft_days`, with its files.
     `purge_withdrawn` is what becomes of the bytes of a submission that was withdrawn: `purge` deletes what nothing else needs
     `purge_grace_days` after the withdrawal, `keep` keeps them where nobody is served them.
+    Everything that is stored is read again every `scrub_days` (0: never), at `scrub_rate` bytes a second.
     """
 
     name: Name
@@ -62,6 +63,8 @@ class Listening(Document):
     quota_open: int = Field(default=20, ge=1, le=1000)
     calls_per_second: float = Field(default=200.0, gt=0)
     draft_days: float = Field(default=7.0, gt=0)
+    scrub_days: float = Field(default=7.0, ge=0)
+    scrub_rate: int = Field(default=16 << 20, ge=1 << 10)
     screening: ScreeningPolicy = ScreeningPolicy()
     country: Country = ""
     licences_allowed: tuple[str, ...] = LicencePolicy().allowed
@@ -174,6 +177,16 @@ class Settings(Listening):
     @property
     def ledger_dir(self) -> Path:
         return self.directory / "ledger"
+
+    @property
+    def scrub_file(self) -> Path:
+        """How far the scrub is."""
+        return self.directory / "scrub.json"
+
+    @property
+    def scrub_dir(self) -> Path:
+        """What the scrub needs for a while."""
+        return self.directory / "scrubbing"
 
     @property
     def screening_dir(self) -> Path:

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from hub import places
 from hub.durable import raise_if_full, remove_left_behind
 from hub.fuse import Fuse
 from hub.receiving import Receiving
@@ -55,16 +56,19 @@ class Vault:
     def size(self, digest: Digest) -> int:
         """Plain bytes. Raises `NotFound`."""
         body = self._file(digest).stat().st_size - _START
-        return body - TAG * -(-body // (CHUNK + TAG))
+        return max(0, body - TAG * -(-body // (CHUNK + TAG)))
 
     def chunks(self, digest: Digest, offset: int = 0) -> Iterator[bytes]:
         """The plain bytes from `offset` on. Raises `NotFound`, `Corrupt` for a changed file, `Unavailable` without the key."""
         size = self.size(digest)
+        if 0 < size <= offset:
+            return
         number, skip = divmod(offset, CHUNK)
         with self._file(digest).open("rb") as file:
             cipher = self._cipher(digest, self._head(file.read(_START), digest))
             file.seek(_START + number * (CHUNK + TAG))
-            while number * CHUNK < size:
+            last = False
+            while not last:  # once at least: a file that was cut to its header has no last chunk
                 last = (number + 1) * CHUNK >= size
                 try:
                     plain = cipher.decrypt(_nonce(number, last), file.read(CHUNK + TAG), None)
@@ -72,7 +76,8 @@ class Vault:
                     raise Corrupt(
                         f"The sealed blob {digest} was changed, or sealed with another key than {self._key.name}."
                     ) from None
-                yield plain[skip:]
+                if plain[skip:]:
+                    yield plain[skip:]
                 number, skip = number + 1, 0
 
     def path(self, digest: Digest) -> Path:
@@ -131,8 +136,22 @@ class Vault:
 
     def place(self, digest: Digest) -> Path:
         """Where it lies, if it is here."""
-        name = hex_of(digest)
-        return self._directory / name[:2] / name
+        return places.place(self._directory, digest)
+
+    def stored(self, after: str = "") -> Iterator[Digest]:
+        """Every sealed blob, in the order of the digests, from behind the digest `after` on."""
+        return places.stored(self._directory, after)
+
+    def key_fits(self) -> bool:
+        """Whether a chunk of any sealed blob opens: if none does, it may be the key that is wrong. Raises `Unavailable`."""
+        return any(self._opens_somewhere(digest) for digest in self.stored())
+
+    def _opens_somewhere(self, digest: Digest) -> bool:
+        for offset in range(0, self.size(digest), CHUNK):
+            with suppress(Corrupt, OSError):
+                next(self.chunks(digest, offset))
+                return True
+        return False
 
     def temporary(self) -> Path:
         return self._directory / f"{secrets.token_hex(16)}.tmp"

@@ -22,7 +22,7 @@ Rows = tuple[bytes, ...]
 FullTiles = MutableMapping[tuple[int, int], Rows]
 """(level, number) -> what a full tile holds."""
 
-RESTORE = "Restore it from a mirror: coalition-hub restore."
+RESTORE = "Restore it from a mirror: coalition-hub scrub DIR --restore-from MIRROR."
 
 
 def tile_path(level: int, number: int, width: int = WIDTH) -> str:

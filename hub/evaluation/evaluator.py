@@ -24,7 +24,7 @@ from protos.documents.base import FileEntry
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import HUB
 from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
-from trust.digests import Digest, digest_file
+from trust.digests import Digest
 from trust.errors import Conflict, Corrupt, Invalid, Problem
 
 TRIES = 3
@@ -167,9 +167,7 @@ class Evaluator:
         for file in files:
             target = folder / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._blobs.path(Digest(file.digest)), target)
-            if digest_file(target) != file.digest:
-                raise Corrupt(f"The hub's blob {file.digest} ({file.path}) was changed.")
+            self._blobs.copy_out(Digest(file.digest), target)
         return folder
 
 

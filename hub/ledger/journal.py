@@ -8,7 +8,7 @@ between, the log is ahead of the database, and the next start replays what is mi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -122,6 +122,13 @@ class Journal:
             if self._election:
                 self._election.seal(session, self._log.head)
         self._groups.start()
+
+    def replay(self, stop: int) -> None:
+        """Project what the database lacks of the log's first `stop` entries, and accept nothing. Raises as `start`."""
+        if stop > self._log.size:
+            self._log.refresh()
+        with self._database.session(writing=True) as session:
+            self._catch_up(session, stop)
 
     def follow(self) -> None:
         """As one of several processes: see what the leader published since, and tell the listeners."""
@@ -289,14 +296,16 @@ class Journal:
             project(session, entry)
         session.flush()
 
-    def _catch_up(self, session: Session) -> None:
-        count = rows.count(session)
-        if count > self._log.size:
+    def _catch_up(self, session: Session, stop: int | None = None) -> None:
+        count, size = rows.count(session), self._log.size
+        if count > size:
             raise Corrupt(
-                f"The database knows {count} entries and the ledger holds {self._log.size}.",
+                f"The database knows {count} entries and the ledger holds {size}.",
                 "Restore the ledger directory, or delete the database: it is rebuilt from the ledger.",
             )
-        for index, leaf in enumerate(_entries(self._log, count), start=count):
+        stop = size if stop is None else min(stop, size)
+        leaves = self._log.reader().entries(count, stop) if count < stop else ()
+        for index, leaf in enumerate(leaves, start=count):
             self._project(session, self._replayed(index, leaf))
 
     def _replayed(self, index: int, data: bytes) -> Entry:
@@ -320,10 +329,6 @@ class Journal:
         return Entry(
             row.index, row.kind, row.signer, row.id, row.time, Digest(row.envelope), Digest(row.payload), claim
         )
-
-
-def _entries(log: Log, start: int) -> Iterable[bytes]:
-    return log.reader().entries(start, log.size) if start < log.size else ()
 
 
 def _new_entry(index: int, waiting: _Waiting) -> Entry:

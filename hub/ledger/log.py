@@ -7,6 +7,7 @@ when it is read; the right edge, which appends build on, when the log is opened.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from collections import OrderedDict
@@ -19,15 +20,17 @@ from hub.fuse import Fuse
 from hub.ledger.heads import STAGED, Heads
 from hub.ledger.leftovers import remove_beyond
 from trust.edge import Edge
-from trust.errors import Corrupt, NotFound
+from trust.errors import Corrupt, Denied, Invalid, NotFound
 from trust.files import write_atomic
 from trust.keys import LogKey
 from trust.merkle import EMPTY_ROOT
-from trust.notes import TreeHead, sign_tree_head, verify_tree_head
+from trust.notes import TreeHead, claimed_head, sign_tree_head, verify_tree_head
 from trust.tiles import RESTORE, Rows, TileReader, encode_bundle, parse_path
 
 WITNESSED = "checkpoint.witnessed"
 """The newest tree head that a quorum of witnesses cosigned, with their cosignatures."""
+
+_log = logging.getLogger(__name__)
 
 REMEMBERED = 4096
 """Full tiles kept in memory: 64 MiB, enough for the proofs of a million entries."""
@@ -54,6 +57,7 @@ class Log:
         self._fuse = fuse or Fuse()
         self._full = _Remembered(REMEMBERED)
         self._listeners: list[HeadListener] = []
+        self._trusted = b""  # the witnessed head that was verified last
         directory.mkdir(parents=True, exist_ok=True)
         self._heads = Heads(directory, key.public)
         if not self._heads.exists():
@@ -86,11 +90,18 @@ class Log:
         self._listeners.append(callback)
 
     def witnessed(self) -> bytes | None:
-        """The newest tree head that reached its quorum, with its cosignatures; none before the first."""
+        """The newest tree head that reached its quorum, with its cosignatures; none before the first, nor a damaged one."""
         try:
-            return self._file(WITNESSED)
+            note = self._file(WITNESSED)
+            if note != self._trusted:
+                verify_tree_head(note, self._key.public, self._key.name)
+                self._trusted = note
         except NotFound:
             return None
+        except (Corrupt, Denied, Invalid) as problem:
+            _log.error("%s is damaged: %s", self.directory / WITNESSED, problem.what)
+            return None
+        return note
 
     def keep_witnessed(self, note: bytes) -> None:
         """Replace it, durably."""
@@ -101,7 +112,7 @@ class Log:
         """The signed head to prove entry `index` under: the newest with a quorum of cosignatures, where that covers it."""
         state, witnessed = self._state, self.witnessed()
         if witnessed is not None:
-            head = verify_tree_head(witnessed, self._key.public, self._key.name)
+            head = claimed_head(witnessed)
             if index < head.size <= state.head.size:
                 return witnessed, head
         return state.note, state.head

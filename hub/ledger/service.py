@@ -18,8 +18,9 @@ from hub.ledger.log import Log
 from hub.ledger.tables import LedgerEntry
 from protos.coalition.v1 import ledger_pb2, ledger_pb2_grpc
 from protos.coalition.v1.common_pb2 import Receipt
+from protos.documents.leaf import Leaf
 from trust.digests import Digest, parse_digest
-from trust.errors import Invalid, NotFound
+from trust.errors import Corrupt, Invalid, NotFound
 
 PAGE = 1000
 MAX_NODE_BLOB = 1 << 42
@@ -42,18 +43,21 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         return ledger_pb2.Tile(data=await asyncio.to_thread(self._log.read, request.path))
 
     async def ListEntries(self, request: ledger_pb2.ListEntriesRequest, context: Any) -> ledger_pb2.ListEntriesResponse:
-        rows = await asyncio.to_thread(self._rows, request.start, min(request.count or PAGE, PAGE))
-        return ledger_pb2.ListEntriesResponse(entries=[_message(row) for row in rows], size=self._log.size)
+        count = min(request.count or PAGE, PAGE)
+        entries, size = await asyncio.to_thread(self._entries, request.start, count)
+        return ledger_pb2.ListEntriesResponse(entries=entries, size=size)
 
     async def GetReceipt(self, request: ledger_pb2.GetReceiptRequest, context: Any) -> Receipt:
         return await asyncio.to_thread(self._receipt, request)
 
-    def _rows(self, start: int, count: int) -> list[LedgerEntry]:
+    def _entries(self, start: int, count: int) -> tuple[list[ledger_pb2.LedgerEntry], int]:
+        """From the log's files, which prove themselves, and not from the database, which could not."""
         if start < 0 or count < 0:
             raise Invalid("start and count cannot be negative.", field="start")
-        query = select(LedgerEntry).where(col(LedgerEntry.index) >= start).order_by(col(LedgerEntry.index)).limit(count)
-        with self._database.session() as session:
-            return list(session.exec(query))
+        reader = self._log.reader()
+        start = min(start, reader.size)
+        leaves = reader.entries(start, min(start + count, reader.size))
+        return [_message(index, Leaf.decode(leaf)) for index, leaf in enumerate(leaves, start)], reader.size
 
     def _receipt(self, request: ledger_pb2.GetReceiptRequest) -> Receipt:
         if request.WhichOneof("entry") == "index":
@@ -71,15 +75,15 @@ def _newest(session: Session, identifier: str) -> int:
     return index
 
 
-def _message(row: LedgerEntry) -> ledger_pb2.LedgerEntry:
+def _message(index: int, leaf: Leaf) -> ledger_pb2.LedgerEntry:
     return ledger_pb2.LedgerEntry(
-        index=row.index,
-        kind=row.kind,
-        signer=row.signer,
-        id=row.id,
-        time=row.time,
-        envelope=row.envelope,
-        payload=row.payload,
+        index=index,
+        kind=leaf.kind,
+        signer=leaf.signer,
+        id=leaf.id,
+        time=leaf.time,
+        envelope=leaf.envelope,
+        payload=leaf.payload,
     )
 
 
@@ -96,14 +100,21 @@ class BlobsService(ledger_pb2_grpc.BlobsServicer):
             raise Invalid(f"The blob has {size} bytes; offset {request.offset} is outside.", field="offset")
         yield ledger_pb2.BlobChunk(digest=digest, size=size)
         chunks = self._blobs.chunks(digest, request.offset)
-        while chunk := await asyncio.to_thread(next, chunks, b""):
-            yield ledger_pb2.BlobChunk(data=chunk)
+        try:
+            while chunk := await asyncio.to_thread(next, chunks, b""):
+                yield ledger_pb2.BlobChunk(data=chunk)
+        except Corrupt:
+            await asyncio.to_thread(self._blobs.set_aside, digest)
+            raise
 
     async def Check(self, request: ledger_pb2.CheckBlobRequest, context: Any) -> ledger_pb2.CheckBlobResponse:
         digest = parse_digest(request.digest)
         await asyncio.to_thread(self._refuse_unknown, digest)
+        size = await asyncio.to_thread(self._blobs.size, digest)
         intact = await asyncio.to_thread(self._blobs.check, digest)
-        return ledger_pb2.CheckBlobResponse(intact=intact, size=self._blobs.size(digest))
+        if not intact:
+            await asyncio.to_thread(self._blobs.set_aside, digest)
+        return ledger_pb2.CheckBlobResponse(intact=intact, size=size)
 
     async def Write(
         self, request_iterator: AsyncIterator[ledger_pb2.BlobChunk], context: Any
@@ -144,6 +155,12 @@ class BlobsService(ledger_pb2_grpc.BlobsServicer):
             gone = "" if allowed else withdrawn_with(session, digest)
         if gone:
             raise NotFound(f"The blob {digest} was withdrawn with {gone}.")
-        if not allowed or not self._blobs.has(digest):
+        here = allowed and self._blobs.has(digest)
+        if allowed and not here and self._blobs.was_set_aside(digest):
+            raise NotFound(
+                f"The blob {digest} was damaged on the hub's disk.",
+                "Its owner may submit it again; or ask the core team to restore it from a mirror.",
+            )
+        if not here:
             raise NotFound(f"There is no blob {digest} that you may read.")
         return self._blobs.size(digest)

@@ -48,7 +48,7 @@ class Recorder:
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         for entry in parent.files:
-            shutil.copyfile(self._blobs.path(Digest(entry.digest)), fresh / entry.path)
+            self._blobs.copy_out(Digest(entry.digest), fresh / entry.path)
         shutil.rmtree(directory / "parent", ignore_errors=True)
         fresh.rename(directory / "parent")
         return parent.done + 1

@@ -56,12 +56,15 @@ class Intake:
         self._lock = threading.Lock()
 
     def open(self, envelope: bytes, member: str) -> Draft | Entry:
-        """Verify a manifest and remember it; the entry, if the very same submission was recorded before."""
+        """Verify a manifest and remember it; the entry, if the very same submission was recorded before.
+
+        A recorded one that the hub's disk has lost files of is opened all the same: they are sent again.
+        """
         claimed = self._journal.read(envelope, member)
         if not isinstance(claimed.claim, Dataset | Suite):
             raise Invalid(f"A {claimed.kind} is not a submission.")
         if entry := self._journal.find(claimed.payload):
-            return entry
+            return self._to_mend(Draft(claimed.id, "accepted", claimed, envelope)) or entry
         _check_files(claimed.claim)
         self.policy.check(claimed.claim, claimed.id)
         self._check_space(claimed.claim)
@@ -70,6 +73,18 @@ class Intake:
             self._quota.reserve(session, member, claimed.id, size_of(envelope))
             drafts.begin(session, draft)
         return draft
+
+    def _to_mend(self, recorded: Draft) -> Draft | None:
+        """Of a submission that stands: the draft under which its lost files are sent again, if there are any."""
+        member = recorded.claim.signer
+        digests = [Digest(file.digest) for file in recorded.claim.sent]
+        with self._database.session() as session:
+            if all(self._has(recorded, each) or not may_read(session, each, member=member) for each in digests):
+                return None
+        row = DraftRow(id=recorded.id, member=member, envelope=recorded.envelope, state=recorded.state, opened_at=now())
+        with self._database.session(writing=True) as session:
+            session.merge(row)
+        return recorded
 
     def missing(self, draft: Draft) -> list[tuple[Digest, int]]:
         """Files that the member has not shown yet, with the bytes of them that came.

@@ -79,7 +79,7 @@ class Records:
     def register_model(self, work: Work, row: RunRow) -> str:
         """The model of a finished run; answers with its identifier. Raises `Invalid`."""
         self.check_blobs(work.model)
-        weights = [self._blobs.path(Digest(f.digest)) for f in work.model if f.path.endswith(".safetensors")]
+        weights = [self._blobs.sound(Digest(f.digest)) for f in work.model if f.path.endswith(".safetensors")]
         parameters = parameter_count(weights)
         used = self.inputs(row)
         with self._database.session() as session:

@@ -37,13 +37,17 @@ def download(channel: grpc.Channel, digest: Digest, size: int, target: Path, adv
             hasher.update(chunk)
         offset = file.tell()
         advance(offset)
-        for data in _stream(channel, digest, offset) if offset < size or not size else ():
-            offset += len(data)
-            if offset > size:
-                break
-            file.write(data)
-            hasher.update(data)
-            advance(len(data))
+        try:
+            for data in _stream(channel, digest, offset) if offset < size or not size else ():
+                offset += len(data)
+                if offset > size:
+                    break
+                file.write(data)
+                hasher.update(data)
+                advance(len(data))
+        except Corrupt:  # the hub's disk has changed it: what came so far is worth nothing
+            partial.unlink(missing_ok=True)
+            raise
         file.flush()
         os.fsync(file.fileno())
     if offset != size or hasher.digest() != digest:
