@@ -52,10 +52,12 @@ def memory_of(pid: int, field: str = "VmRSS") -> float:
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[Served]:
-    """A fresh hub; when something fails, the end of its log is shown."""
+def serving(directory: Path, **changes: int) -> Iterator[Served]:
+    """A fresh hub, with some settings of its own; when something fails, the end of its log is shown."""
     port = free_ports(3)
     settings = setup.create(directory / "hub", "bench", host="127.0.0.1", bind="127.0.0.1", port=port)
+    with (settings.directory / "hub.toml").open("a") as file:
+        file.writelines(f"{key} = {value}\n" for key, value in changes.items())
     with (directory / "hub.log").open("wb") as log:
         hub = subprocess.Popen([BIN / "coalition-hub", "serve", settings.directory], stdout=log, stderr=log)
     try:
