@@ -80,9 +80,10 @@ class LedgerWalk:
     others: tuple[Copy, ...] = ()
 
     def steps(self, after: str = "") -> Walk:
-        """Bundle by bundle from the number `after` on, then the tiles above, then the heads. A hub may append meanwhile.
+        """Bundle by bundle from the number `after` on, then the tiles above, then the heads.
 
-        Raises `Unavailable` when a bucket is away.
+        A hub may append meanwhile: what comes behind the bundles that are there now is young enough to wait. Raises
+        `Unavailable` when a bucket is away.
         """
         number = int(after or 0)
         try:
@@ -90,7 +91,8 @@ class LedgerWalk:
         except Corrupt:  # no head to go by
             yield self._step(number, _damaged_heads(self.own, self.key))
             return
-        while number * WIDTH < proven.size and proven.holds:
+        stop = -(-proven.size // WIDTH)
+        while number < stop and proven.holds:
             yield self._step(number, self._bundle(proven, number))
             yield self._step(number + 1, self._named_in(proven, number))
             number += 1

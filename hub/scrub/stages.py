@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,18 +66,23 @@ class Scrub:
         return LedgerWalk(Folder(self.settings.ledger_dir), key, named, (self.rows(),))
 
     def _leaves(self, start: int, stop: int) -> Sequence[bytes]:
-        try:
-            with Session(self.database.engine) as session:
-                return [rows.leaf(row) for row in rows.between(session, start, stop)]
-        except SQLAlchemyError:
-            return ()  # a damaged database has nothing to say
+        with self._asked() as session:
+            return [rows.leaf(row) for row in rows.between(session, start, stop)] if session else ()
+        return ()
 
     def _withdrawn(self, digest: Digest) -> bool:
-        try:
-            with Session(self.database.engine) as session:
-                return bool(withdrawn_with(session, digest))
-        except SQLAlchemyError:
-            return False
+        with self._asked() as session:
+            return session is not None and bool(withdrawn_with(session, digest))
+        return False
+
+    @contextmanager
+    def _asked(self) -> Iterator[Session | None]:
+        """A look at the database. One that is lost (and must not be made by looking) or damaged has nothing to say."""
+        if self._sqlite and not self._sqlite.is_file():
+            yield None
+            return
+        with suppress(SQLAlchemyError), Session(self.database.engine) as session:
+            yield session
 
     @property
     def _sqlite(self) -> Path | None:
