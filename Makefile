@@ -88,7 +88,7 @@ check-protos: protos ## Fail if the committed stubs are not those of the .proto 
 bench: install ## Every speed claim, measured here
 	@for script in benchmarks/[a-z]*.py; do \
 	  [ -e "$$script" ] || { echo "There is no benchmark yet."; exit 0; }; \
-	  echo "== $$script"; $(bin)/python "$$script" || exit 1; done
+	  echo "== $$script"; $(bin)/python -m "benchmarks.$$(basename "$$script" .py)" || exit 1; done
 
 lock: install ## Write requirements.lock anew from what .venv holds
 	@{ grep '^#' requirements.lock; \

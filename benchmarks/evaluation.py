@@ -22,11 +22,13 @@ from hub.evaluation.likelihoods import SharedPromptLM
 from hub.evaluation.process import Sandbox, WorkerProcess
 from hub.evaluation.scorer import Scorer
 from hub.settings import SANDBOX
-from learning.architectures import LlamaShape, build_model
+from learning.architectures import build_model
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
+from protos.documents.architectures import Llama
 
 ROUNDS = 9
+SHAPE = Llama(vocab_size=512, hidden_size=128, intermediate_size=256, layers=4, heads=4, kv_heads=2, context_length=512)
 NAME = "law/exam@0123456789ab"
 
 
@@ -36,7 +38,7 @@ def words(seed: int, count: int) -> str:
 
 def make_model(folder: Path) -> None:
     tokenizer = train_tokenizer((words(seed, 300) for seed in range(50)), 500)
-    save_model(build_model(LlamaShape(len(tokenizer), 128, 256, 4, 4, 2, 512), seed=0), tokenizer, folder)
+    save_model(build_model(SHAPE.hugging_face() | {"vocab_size": len(tokenizer)}, seed=0), tokenizer, folder)
 
 
 def suite(items: int) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Upload speed: one file through a real hub over mutual TLS, durable at the end, against a bare gRPC stream of the same chunks
 and against SHA-256 alone. `--concurrent N` sends N files of ten members at once and prints the hub's memory.
 
-    python benchmarks/upload.py [--megabytes 1024] [--rounds 3] [--concurrent 100]
+    python -m benchmarks.upload [--megabytes 1024] [--rounds 3] [--concurrent 100]
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import json
 import os
 import statistics
 import subprocess
@@ -23,19 +22,16 @@ from typing import Any
 
 import grpc
 
+from benchmarks._hub import Served, serving
 from contributors.client import Coalition
-from contributors.demo.parties import BIN, answers, free_ports, run
-from contributors.home import Home
-from hub import setup
+from contributors.demo.parties import free_ports
 from protos.coalition.v1 import submissions_pb2
 from protos.coalition.v1.submissions_pb2_grpc import SubmissionsStub
 from protos.documents.submissions import Dataset
 from protos.transport.channel import Credentials, connect
-from protos.transport.enrolment import enrol
 from protos.transport.uploads import Source
 from trust.certificates import Authority, new_client_request, party_uri
 from trust.digests import CHUNK, digest_file
-from trust.invitations import Invitation
 
 SINK = "/benchmark.Sink/Upload"
 
@@ -80,7 +76,7 @@ def bare(directory: Path, path: Path) -> float:
     client_key, request = new_client_request("bench")
     certificate = authority.issue_client(request, party_uri("bench", "member", "bench"))
     port = free_ports(1)
-    command = [sys.executable, __file__, "--sink", str(directory), "--port", str(port)]
+    command = [sys.executable, "-m", "benchmarks.upload", "--sink", str(directory), "--port", str(port)]
     with subprocess.Popen(command) as process:
         try:
             with connect(f"127.0.0.1:{port}", Credentials(authority.cert_pem, certificate, client_key)) as channel:
@@ -124,62 +120,35 @@ def alone(path: Path) -> float:
     return time.perf_counter() - began
 
 
-def resident(pid: int, field: str = "VmRSS") -> float:
-    """MiB of memory of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith(field)).split()[1]) / 1024
-
-
-def enrolled(settings: Any, directory: Path, name: str) -> Coalition:
-    """A new member, connected."""
-    said = run([BIN / "coalition-hub", "invite", settings.directory, "--organisation", name, "--json"])
-    home = Home(directory / name)
-    token = Invitation.decode(json.loads(said)["token"])
-    home.save_enrolment(enrol("127.0.0.1", token, "member", home.artifact_key()), f"127.0.0.1:{settings.port}")
-    return Coalition(home)
-
-
 def measure(directory: Path, options: argparse.Namespace) -> None:
-    port = free_ports(3)
-    settings = setup.create(directory / "hub", "bench", host="127.0.0.1", bind="127.0.0.1", port=port)
-    with (directory / "hub.log").open("wb") as log:
-        hub = subprocess.Popen([BIN / "coalition-hub", "serve", settings.directory], stdout=log, stderr=log)
-    try:
-        while not (answers(port) and answers(port + 1)):
-            time.sleep(0.2)
+    with serving(directory) as hub:
         print(
-            f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors; the hub at rest: {resident(hub.pid):.0f} MiB"
+            f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors; the hub at rest: {hub.resident():.0f} MiB"
         )
         if options.concurrent:
-            many(directory, settings, hub.pid, options)
+            many(hub, options)
         else:
-            one(directory, settings, hub.pid, options)
-    except BaseException:
-        print((directory / "hub.log").read_text()[-2000:])
-        raise
-    finally:
-        hub.terminate()
-        hub.wait()
+            one(hub, options)
 
 
-def one(directory: Path, settings: Any, pid: int, options: argparse.Namespace) -> None:
-    path, times = directory / "file", {"upload": [], "bare gRPC": [], "sha256": []}  # type: ignore[var-annotated]
-    with enrolled(settings, directory, "member-1") as member:
+def one(hub: Served, options: argparse.Namespace) -> None:
+    path, times = hub.directory / "file", {"upload": [], "bare gRPC": [], "sha256": []}  # type: ignore[var-annotated]
+    with hub.member("member-1") as member:
         for number in range(options.rounds):
             make_file(path, options.megabytes << 20, number)
             times["upload"].append(send(member, path, f"noise-{number}"))
-            times["bare gRPC"].append(bare(directory, path))
+            times["bare gRPC"].append(bare(hub.directory, path))
             times["sha256"].append(alone(path))
     speeds = {name: options.megabytes * 1.048576 / statistics.median(each) for name, each in times.items()}
     for name, speed in speeds.items():
         print(f"{name:10} {speed:8.0f} MB/s   upload / {name}: {speeds['upload'] / speed:.2f}")
-    print(f"the hub's memory: {resident(pid):.0f} MiB, at most {resident(pid, 'VmHWM'):.0f} MiB")
+    print(f"the hub's memory: {hub.resident():.0f} MiB, at most {hub.resident('VmHWM'):.0f} MiB")
 
 
-def many(directory: Path, settings: Any, pid: int, options: argparse.Namespace) -> None:
-    few = [enrolled(settings, directory, f"member-{number}") for number in range(min(10, options.concurrent))]
+def many(hub: Served, options: argparse.Namespace) -> None:
+    few = [hub.member(f"member-{number}") for number in range(min(10, options.concurrent))]
     members = [few[number % len(few)] for number in range(options.concurrent)]
-    paths = [directory / f"file-{number}" for number in range(options.concurrent)]
+    paths = [hub.directory / f"file-{number}" for number in range(options.concurrent)]
     for number, path in enumerate(paths):
         make_file(path, options.megabytes << 20, number)
     began = time.perf_counter()
@@ -187,7 +156,7 @@ def many(directory: Path, settings: Any, pid: int, options: argparse.Namespace) 
         list(pool.map(send, members, paths, [f"noise-{number}" for number in range(options.concurrent)]))
     speed = options.concurrent * options.megabytes * 1.048576 / (time.perf_counter() - began)
     print(f"{options.concurrent} uploads at once: {speed:.0f} MB/s together, clients' hashing included")
-    print(f"the hub's memory: {resident(pid):.0f} MiB, at most {resident(pid, 'VmHWM'):.0f} MiB")
+    print(f"the hub's memory: {hub.resident():.0f} MiB, at most {hub.resident('VmHWM'):.0f} MiB")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from contributors.sources import Source
 from protos.documents import statements
 from protos.documents.base import Claim
+from protos.documents.holdings import Holdings
 from protos.documents.leaf import Leaf
 from protos.documents.named import blobs_of
 from protos.documents.roll import Roll
@@ -39,6 +40,8 @@ class Verdict:
     vouched_blobs: int = 0
     absent_blobs: int = 0
     """Blobs that a mirror does not hold, because its owner may not read them."""
+    purged_blobs: int = 0
+    """Blobs that the ledger says need not be anywhere: of withdrawn submissions, and named by nothing that stands."""
     problems: list[str] = field(default_factory=list)
     quarantined: list[str] = field(default_factory=list)
     """Entries that were rightly recorded, and are not to be believed by what a member or the core team revoked later."""
@@ -62,22 +65,25 @@ def verify_ledger(
     """Check all of it. A tree that does not hold raises `Corrupt` or `Denied`; further findings are collected."""
     audit: Audit = verify_log(source, ledger_key, known)
     verdict = Verdict(audit.head, audit.note, leaves=audit.entries)
-    roll = Roll(hub_key)
+    roll, holdings = Roll(hub_key), Holdings()
     blobs: dict[Digest, str] = {}
     seen: set[str] = set()
     for index, data in enumerate(audit.entries):
         advance(f"entry {index}")
         try:
             claim = _check_entry(source, data, index, audit.head.origin, roll, seen)
+            holdings.admit(index, Leaf.decode(data), claim)
         except Problem as problem:
             verdict.problems.append(f"Entry {index}: {problem.what}")
             continue
         verdict.entries += 1
         verdict.recorded.append(Recorded(index, Leaf.decode(data), claim))
         blobs.update({digest: f"entry {index} names it as {name}" for digest, name in blobs_of(claim)})
+    verdict.purged_blobs = len(holdings.purged)
     for digest, where in [*blobs.items(), *((digest, "no entry names it") for digest in source.others(blobs))]:
-        advance(digest)
-        _check_blob(source, digest, where, verdict)
+        if digest not in holdings.purged:
+            advance(digest)
+            _check_blob(source, digest, where, verdict)
     verdict.problems.extend(source.leftovers())
     verdict.quarantined = [
         f"Entry {index}: {identifier} of {member} was signed after its key was compromised."

@@ -12,12 +12,15 @@ from contributors.ledger import Advance
 from contributors.sources import StoreSource
 from contributors.witness.standing import standing
 from protos.documents import statements
+from protos.documents.holdings import Holdings
 from protos.documents.leaf import Leaf
 from protos.documents.named import blobs_of
+from protos.documents.roll import Roll
+from protos.documents.statements import Claimed
 from protos.transport import blobs
 from trust.audit import Audit, verify_log
 from trust.digests import Digest, hex_of
-from trust.errors import NotFound
+from trust.errors import NotFound, Problem
 from trust.files import write_atomic
 from trust.notes import TreeHead, verify_tree_head
 from trust.tiles import WIDTH, entries_path, tile_path, tiles_for
@@ -33,6 +36,7 @@ class Mirrored:
     fetched: int = 0
     present: int = 0
     private: int = 0
+    purged: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,21 +88,48 @@ def _files(size: int) -> list[str]:
 
 
 def _fetch_blobs(hub: Coalition, audit: Audit, directory: Path, result: Mirrored, advance: Advance) -> None:
+    """Every envelope, then every blob that they name. What was rightly purged is dropped here as well, and not asked for."""
+    entries: list[tuple[Leaf, Claimed]] = []
     for index, data in enumerate(audit.entries):
-        envelope = Digest(Leaf.decode(data).envelope)
+        leaf = Leaf.decode(data)
         advance(f"entry {index}")
-        _fetch(hub, envelope, None, directory, result)
-        claim = statements.read(StoreSource(directory).read_envelope(envelope)).claim
-        sizes = {file.digest: file.size for file in getattr(claim, "files", ())}
-        for digest, name in blobs_of(claim):
+        _fetch(hub, Digest(leaf.envelope), None, directory, result)
+        entries.append((leaf, statements.read(StoreSource(directory).read_envelope(Digest(leaf.envelope)))))
+    purged = _purged(hub, entries, directory)
+    for index, (_, claimed) in enumerate(entries):
+        sizes = {file.digest: file.size for file in getattr(claimed.claim, "files", ())}
+        for digest, name in blobs_of(claimed.claim):
+            if digest in purged:
+                _place(directory, digest).unlink(missing_ok=True)
+                continue
             advance(f"entry {index}: {name}")
             _fetch(hub, digest, sizes.get(digest), directory, result)
+    result.purged = len(purged)
+
+
+def _purged(hub: Coalition, entries: list[tuple[Leaf, Claimed]], directory: Path) -> set[Digest]:
+    """What the ledger lets go, by statements whose signatures hold: nobody else's word makes a mirror drop anything."""
+    if not any(leaf.kind == "purge" for leaf, _ in entries):
+        return set()
+    roll, holdings = Roll(hub.home.statement_key()), Holdings()
+    for index, (leaf, claimed) in enumerate(entries):
+        try:
+            envelope = StoreSource(directory).read_envelope(Digest(leaf.envelope))
+            roll.admit(claimed, envelope, index, leaf.time)
+            holdings.admit(index, leaf, claimed.claim)
+        except Problem:
+            holdings.name(leaf, claimed.claim)  # an audit says what is wrong; until then nothing goes on its account
+    return set(holdings.purged)
+
+
+def _place(directory: Path, digest: Digest) -> Path:
+    name = hex_of(digest)
+    return directory / "blobs" / "sha256" / name[:2] / name
 
 
 def _fetch(hub: Coalition, digest: Digest, size: int | None, directory: Path, result: Mirrored) -> None:
     """A blob, verified, where we may read it."""
-    name = hex_of(digest)
-    target = directory / "blobs" / "sha256" / name[:2] / name
+    target = _place(directory, digest)
     if target.exists():
         result.present += 1
         return
@@ -106,7 +137,7 @@ def _fetch(hub: Coalition, digest: Digest, size: int | None, directory: Path, re
         if size is None:
             _write(target, blobs.read(hub.channel, digest, MAX_BLOB))
         else:
-            arriving = directory / "incoming" / name
+            arriving = directory / "incoming" / target.name
             blobs.download(hub.channel, digest, size, arriving)
             target.parent.mkdir(parents=True, exist_ok=True)
             arriving.rename(target)

@@ -13,15 +13,18 @@ import os
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO
 
 from hub import places
 from hub.aside import Aside
+from hub.direct import DirectWriter
 from hub.durable import raise_if_full, remove_left_behind
 from hub.fuse import Fuse
+from hub.gate import Gate
 from hub.receiving import Receiving
 from hub.settling import Settling
 from hub.vault import Vault
@@ -43,6 +46,7 @@ class BlobStore:
 
     def __init__(self, directory: Path, fuse: Fuse | None = None, seal_key: Path | None = None) -> None:
         self.fuse = fuse or Fuse()
+        self.gate = Gate(directory / "purge.lock", self.fuse)
         self.vault = Vault(directory / "sealed", seal_key or directory / "seal.key", self.fuse)
         self._blobs = directory / "sha256"
         self._partial = directory / "partial"
@@ -165,10 +169,42 @@ class BlobStore:
     def was_set_aside(self, digest: Digest) -> bool:
         return self._aside.has(hex_of(digest))
 
+    def keep(self, digest: Digest) -> bool:
+        """Whether it is here; if so it counts as just stored, so that there is time to record what names it."""
+        with self.gate.keeping():
+            if not self.has(digest):
+                return False
+            self._touch(digest)
+            return True
+
+    def idle(self, digest: Digest) -> float:
+        """Seconds since it was stored, or since somebody relied on it."""
+        places = [path for path in (self._target(digest), self.vault.place(digest)) if path.is_file()]
+        return time.time() - max((path.stat().st_mtime for path in places), default=0.0)
+
+    def drop(self, digest: Digest) -> None:
+        """Delete it durably, sealed or not; again does nothing. For `hub.disposal`, which knows who needs it.
+
+        Raises `Unavailable` when the disk does not.
+        """
+        for path in (self._target(digest), self.vault.forget(digest)):
+            try:
+                path.unlink()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise Unavailable(f"The hub's disk does not delete {digest}: {error.strerror}.", "Try again.") from None
+            with self.fuse.guard("deleting a blob"):
+                sync_folder(path.parent)
+        with self.fuse.guard("deleting a damaged blob"):
+            self._aside.drop(hex_of(digest))
+
     def put(self, data: bytes) -> Digest:
         """Store and make durable. Raises `Unavailable` when the disk is full or fails."""
         digest = digest_bytes(data)
-        if not self._target(digest).is_file():
+        with self.gate.keeping():
+            if self._stored(digest):
+                return digest
             with self._temporary() as (path, file):
                 file.write(data)
                 self._settle(file)
@@ -177,11 +213,12 @@ class BlobStore:
 
     def put_group(self, blobs: Iterable[bytes]) -> None:
         """Store many small blobs, durable together by one flush (`hub.settling`). One thread at a time. Raises as `put`."""
-        fresh = {digest: data for data in blobs if not self._target(digest := digest_bytes(data)).is_file()}
-        if fresh:
-            self._settling.add(list(fresh.values()))
-            for digest, data in fresh.items():
-                self._place(digest, data)
+        with self.gate.keeping():
+            fresh = {digest: data for data in blobs if not self._stored(digest := digest_bytes(data))}
+            if fresh:
+                self._settling.add(list(fresh.values()))
+                for digest, data in fresh.items():
+                    self._place(digest, data)
 
     def put_file(self, source: Path) -> Digest:
         """Copy a file in, hashed while it is copied, and make it durable. Raises as `put`."""
@@ -191,7 +228,8 @@ class BlobStore:
                 hasher.update(chunk)
                 file.write(chunk)
             self._settle(file)
-            self._publish(path, hasher.digest())
+            with self.gate.keeping():
+                self._publish(path, hasher.digest())
         return hasher.digest()
 
     def partial_size(self, owner: str, digest: Digest) -> int:
@@ -202,6 +240,10 @@ class BlobStore:
     def last_partial(self, owner: str) -> float:
         """When the last bytes of `owner`'s unfinished uploads came, in seconds since 1970; 0 when there are none."""
         return max((path.stat().st_mtime for path in self._partial.glob(f"{owner}-*")), default=0.0)
+
+    def partial_owners(self) -> set[str]:
+        """Who has unfinished uploads."""
+        return {path.name.rpartition("-")[0] for path in self._partial.glob("*-*")}
 
     def forget_partials(self, owner: str) -> None:
         """Drop `owner`'s unfinished uploads."""
@@ -253,6 +295,18 @@ class BlobStore:
     def _partial_path(self, owner: str, digest: Digest) -> Path:
         return self._partial / f"{owner}-{hex_of(digest)}"
 
+    def _stored(self, digest: Digest) -> bool:
+        """Whether it is here unsealed; then it counts as just stored."""
+        if not self._target(digest).is_file():
+            return False
+        self._touch(digest)
+        return True
+
+    def _touch(self, digest: Digest) -> None:
+        for path in (self._target(digest), self.vault.place(digest)):
+            with suppress(FileNotFoundError):
+                os.utime(path)
+
     def _target(self, digest: Digest) -> Path:
         return places.place(self._blobs, digest)
 
@@ -297,6 +351,7 @@ class Incoming(Receiving):
         try:
             self._lock()
             self._skip(offset)
+            self._writer = DirectWriter(self._file.fileno(), offset)
         except BaseException:
             self._file.close()
             raise
@@ -309,13 +364,15 @@ class Incoming(Receiving):
         if self._hasher.digest() != self._digest:
             self._path.unlink(missing_ok=True)
             raise Corrupt(f"The bytes sent are not those of {self._digest}.", "Check the file and send it again.")
-        self._store._publish(self._path, self._digest)
+        self.verified()
+        with nullcontext() if self._keep else self._store.gate.keeping():
+            self._store._publish(self._path, self._digest)
         return True
 
     def _take(self, data: bytes) -> None:
         """A full disk refuses, any other failure stops the hub."""
         try:
-            self._file.write(data)
+            self._writer.write(data)
         except OSError as error:
             raise_if_full(error)
             raise self._store.fuse.blow(f"writing an upload failed: {error.strerror or error}") from None
@@ -326,7 +383,8 @@ class Incoming(Receiving):
     def _close(self) -> None:
         with suppress(Unavailable, OSError):
             self._store._settle(self._file)
-        with suppress(OSError):  # what a full disk did not take
+        self._writer.close()
+        with suppress(OSError):
             self._file.close()
         if not self._keep:
             self._path.unlink(missing_ok=True)
@@ -364,5 +422,7 @@ def _wrong(pieces: Iterable[object]) -> bool:
 def _readable(digest: Digest) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError:  # it went while we looked
+        raise NotFound(f"There is no blob {digest}.") from None
     except OSError as error:
         raise Unreadable(f"The hub's disk does not give {digest}: {error.strerror}.", "Try again.") from None

@@ -162,6 +162,27 @@ def screen(
     _out.print(f"{len(found)} datasets were screened again.")
 
 
+@app.command(epilog="Example: coalition-hub purge /srv/coalition --dry-run")
+def purge(
+    directory: Directory,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go; the hub may run.")] = False,
+    no_grace: Annotated[bool, typer.Option("--no-grace", help="What was withdrawn goes at once.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete now what nobody needs: bytes of withdrawn submissions, of those never committed, of runs that ended.
+
+    A hub that serves does so by itself, as hub.toml says (purge_withdrawn, purge_grace_days, draft_days). Stop it first.
+    """
+    from hub.purge import purge as run
+
+    found = run(Settings.load(directory), dry_run=dry_run, no_grace=no_grace)
+    if as_json:
+        _out.print_json(json.dumps(found.as_dict()))
+        return
+    for line in found.lines():
+        _out.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command(epilog="Example: coalition-hub dump /srv/coalition | sha256sum")
 def dump(directory: Directory) -> None:
     """Print what the database says about the ledger as sorted JSON lines: equal for equal facts, on every database."""

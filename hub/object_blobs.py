@@ -136,10 +136,18 @@ class ObjectBlobStore(BlobStore):
             cached.unlink(missing_ok=True)
         return _aside(digest)
 
+    def drop(self, digest: Digest) -> None:
+        """From the cache, then from the bucket: what is in the cache is in the bucket."""
+        super().drop(digest)
+        for key in (_key(digest), _aside(digest)):
+            with suppress(NotFound), _asked("delete", digest):
+                obstore.delete(self._bucket, key)
+
     def put_group(self, blobs: Iterable[bytes]) -> None:
         """Store many small blobs, side by side; all are in the bucket when this returns. Raises `Unavailable`."""
         fresh = {digest_bytes(data): data for data in blobs}
-        list(self._pool.map(self._put_if_new, fresh, fresh.values()))
+        with self.gate.keeping():
+            list(self._pool.map(self._put_if_new, fresh, fresh.values()))
 
     def sweep(self, older: float = 0) -> None:
         super().sweep(older)
@@ -149,8 +157,15 @@ class ObjectBlobStore(BlobStore):
         super().close()
         self._pool.shutdown()
 
+    def _touch(self, digest: Digest) -> None:
+        """The cache remembers what was relied on: it drops nothing that was, within `IDLE` seconds."""
+        if self.sealed(digest):
+            super()._touch(digest)
+        else:
+            self.path(digest)
+
     def _put_if_new(self, digest: Digest, data: bytes) -> None:
-        if not self._target(digest).is_file():
+        if not self._stored(digest):
             self._upload(digest, data)
             self._place(digest, data)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,8 @@ class Receiving(ABC):
 
     def __init__(self, digest: Digest, size: int, offset: int = 0) -> None:
         self._digest, self._size, self.offset = digest, size, offset
+        self.verified: Callable[[], None] = _nothing
+        """Called once all bytes are known to be the digest's, and before the blob appears."""
         self._hasher = Hasher()
         self._writing = threading.Lock()
 
@@ -79,3 +82,7 @@ class Receiving(ABC):
 
     @abstractmethod
     def _close(self) -> None: ...
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

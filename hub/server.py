@@ -20,6 +20,7 @@ from hub.access import ALLOWED, Access, Answers
 from hub.authorities import Authorities
 from hub.blobs import BlobStore
 from hub.database import Database
+from hub.disposal import Disposal
 from hub.evaluation import projection as evaluation_projection
 from hub.evaluation.evaluator import Evaluator
 from hub.evaluation.leaderboard import scores_of
@@ -27,6 +28,7 @@ from hub.evaluation.service import EvaluationsService
 from hub.forwarding import Dial, Forwarding, dial_enrolment, dial_main
 from hub.fuse import Fuse
 from hub.holding import held
+from hub.ledger import grants
 from hub.ledger.election import Candidate, Election
 from hub.ledger.journal import Journal
 from hub.ledger.log import Log
@@ -51,16 +53,19 @@ from hub.scrub.pages import Project
 from hub.scrub.scrubber import Scrubber
 from hub.scrub.stages import Scrub
 from hub.settings import Settings
-from hub.submissions import catalogue
+from hub.submissions import catalogue, drafts
 from hub.submissions import projection as submissions_projection
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Intake
 from hub.submissions.policy import Policy
+from hub.submissions.purges import Purger
 from hub.submissions.quotas import Quota
 from hub.submissions.screening.screener import Screener
 from hub.submissions.service import SubmissionsService
 from hub.submissions.stale import Sweeper
+from hub.training import leftovers
 from hub.training import projection as training_projection
+from hub.training.leftovers import Leftovers
 from hub.training.scheduler import Scheduler
 from hub.training.service import NodesService, TrainingService
 from hub.witnesses import projection as witnesses_projection
@@ -122,15 +127,17 @@ class Foundation:
     election: Election | None
 
     @classmethod
-    def open(cls, settings: Settings, *, together: bool = False) -> Foundation:
-        """Migrate the database and open the stores; nothing runs yet. `together` with other processes: as a candidate."""
+    def open(cls, settings: Settings, *, together: bool = False, to_look: bool = False) -> Foundation:
+        """Migrate the database and open the stores; nothing runs yet. `together` with other processes: as a candidate.
+        Only `to_look`, also beside a hub that runs: nothing is migrated, and what is under way is left alone."""
         fuse = Fuse()
         election = _candidate(settings, fuse) if together else None
         database = Database(election.url if election else settings.database_url, fuse)
-        database.migrate()
+        if not to_look:
+            database.migrate()
         blobs = open_blobs(settings.blobs, settings.blobs_dir, fuse, settings.seal_key)
         log = Log(settings.ledger_dir, LogKey.load(settings.log_key), fuse)
-        if election is None:
+        if election is None and not to_look:
             blobs.sweep()
             log.sweep()
         key = ArtifactKey.load(settings.statement_key)
@@ -156,6 +163,22 @@ def register_projections(journal: Journal) -> None:
         evaluation_projection,
     ):
         room.register(journal)
+
+
+def removers_of(base: Foundation, examination: Examination) -> tuple[Purger, Sweeper, Leftovers]:
+    """What deletes blobs, each only what no room needs."""
+    settings = base.settings
+    disposal = Disposal(base.database, base.blobs, (grants.named, drafts.counts_on, leftovers.needs))
+    purger = Purger(
+        database=base.database,
+        journal=base.journal,
+        finality=Finality(base.log),
+        disposal=disposal,
+        examination=examination,
+        grace=settings.purge_grace,
+    )
+    sweeper = Sweeper(base.database, base.blobs, disposal, settings.draft_days, examination.forget)
+    return purger, sweeper, Leftovers(base.database, disposal, settings.draft_days)
 
 
 def projecting(blobs: BlobStore, log: Log, key: ArtifactKey) -> Project:
@@ -195,7 +218,7 @@ async def _serve(settings: Settings) -> None:
     examination = Examination(base.database, base.blobs, screener, settings.screening)
     quota = Quota(settings.quota_bytes, settings.quota_open)
     intake = Intake(base.database, base.blobs, base.journal, examination, Policy.of(settings), quota)
-    sweeper = Sweeper(base.database, base.blobs, settings.draft_days)
+    removers = removers_of(base, examination)
     scrubber = _scrubber(base)
     cosigning = Cosigning(database=base.database, log=base.log, journal=base.journal)
     main = _main_server(base, roles, intake, scheduler, supervisor, evaluator, cosigning)
@@ -211,7 +234,7 @@ async def _serve(settings: Settings) -> None:
             supervisor.run,
             evaluator.run,
             cosigning.run,
-            sweeper.run,
+            *(remover.run for remover in removers),
             scrubber.run,
         ]
         await _until_stopped([_work(base, loops)], failed)
@@ -325,7 +348,7 @@ def _add_rooms(
     training_pb2_grpc.add_TrainingServicer_to_server(
         TrainingService(database=database, journal=journal, progress=progress, scheduler=scheduler), server
     )
-    training_pb2_grpc.add_NodesServicer_to_server(NodesService(scheduler=scheduler), server)
+    training_pb2_grpc.add_NodesServicer_to_server(NodesService(database=database, scheduler=scheduler), server)
     rounds_pb2_grpc.add_CampaignsServicer_to_server(
         CampaignsService(database=database, journal=journal, progress=progress, supervisor=supervisor), server
     )

@@ -42,7 +42,9 @@ class Listening(Document):
     `country` is where the hub stands: data that may not be everywhere comes to no hub that does not say. The licences are
     patterns, see `LicencePolicy`. `core_may_withdraw` lets the core team withdraw others' submissions.
     Of each member: `quota_bytes` accepted and announced together, `quota_open` submissions under way, `calls_per_second` (ten
-    times as many at once). A submission that is not committed is dropped after `draft_days`.
+    times as many at once). A submission that is not committed is dropped after `draft_days`, with its files.
+    `purge_withdrawn` is what becomes of the bytes of a submission that was withdrawn: `purge` deletes what nothing else needs
+    `purge_grace_days` after the withdrawal, `keep` keeps them where nobody is served them.
     Everything that is stored is read again every `scrub_days` (0: never), at `scrub_rate` bytes a second.
     """
 
@@ -68,6 +70,8 @@ class Listening(Document):
     licences_allowed: tuple[str, ...] = LicencePolicy().allowed
     licences_denied: tuple[str, ...] = LicencePolicy().denied
     core_may_withdraw: bool = False
+    purge_withdrawn: Literal["keep", "purge"] = "purge"
+    purge_grace_days: float = Field(default=7.0, ge=0)
 
 
 class Settings(Listening):
@@ -99,6 +103,11 @@ class Settings(Listening):
         values = self.model_dump(exclude={"directory", "reached_at", "screening"})
         text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items())
         write_atomic(path, text.encode())
+
+    @property
+    def purge_grace(self) -> float | None:
+        """Days from a withdrawal to its purge; None where what is withdrawn is kept."""
+        return self.purge_grace_days if self.purge_withdrawn == "purge" else None
 
     @property
     def licences(self) -> LicencePolicy:

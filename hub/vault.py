@@ -126,7 +126,16 @@ class Vault:
             self._opened.clear()
             shutil.rmtree(_MEMORY / self._plain(os.getpid()), ignore_errors=True)
 
+    def forget(self, digest: Digest) -> Path:
+        """Drop what any process of this hub has opened of it in memory; where it lies."""
+        with self._lock:
+            self._opened.pop(digest, None)
+            for folder in _MEMORY.glob(self._plain("*")):
+                (folder / hex_of(digest)).unlink(missing_ok=True)
+        return self.place(digest)
+
     def place(self, digest: Digest) -> Path:
+        """Where it lies, if it is here."""
         return places.place(self._directory, digest)
 
     def stored(self, after: str = "") -> Iterator[Digest]:
@@ -233,6 +242,7 @@ class Sealing(Receiving):
             return False
         if self._hasher.digest() != self._digest:
             raise Corrupt(f"The bytes sent are not those of {self._digest}.", "Check the file and send it again.")
+        self.verified()
         self._seal(bytes(self._pending), last=True)
         with self._vault.fuse.guard("storing a sealed blob"):
             self._file.flush()

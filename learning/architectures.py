@@ -1,79 +1,54 @@
-"""The shapes of base models the coalition trains, and how a shape becomes a model."""
+"""How a Hugging Face configuration becomes a model to train: dense, with experts, or a hybrid with state space layers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from huggingface_hub.errors import StrictDataclassError
+from transformers import AutoConfig, AutoModelForCausalLM, Mistral4ForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from learning.tokenizer import END_OF_TEXT_ID
 from trust.errors import Invalid
 
+_NOT_IN_AUTO = {"mistral4": Mistral4ForCausalLM}
+"""`transformers` 5.23 has the class but no causal language model of it under AutoModelForCausalLM."""
 
-@dataclass(frozen=True)
-class LlamaShape:
-    """A dense Llama decoder. Sizes are counts of units; `context_length` is in tokens.
 
-    Raises `Invalid` where the sizes do not fit each other.
+def configuration(values: Mapping[str, Any]) -> PreTrainedConfig:
+    """The configuration of `values["model_type"]`, with this coalition's token that begins and ends a text.
+
+    Raises `Invalid` for a type or values that `transformers` does not take.
     """
-
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    layers: int
-    heads: int
-    kv_heads: int
-    context_length: int
-    tie_embeddings: bool = True
-
-    def __post_init__(self) -> None:
-        sizes = ("vocab_size", "hidden_size", "intermediate_size", "layers", "heads", "kv_heads", "context_length")
-        for field in sizes:
-            if getattr(self, field) < 1:
-                raise Invalid(f"The model's {field} is {getattr(self, field)}.", "Give at least 1.", field=field)
-        if self.hidden_size % (2 * self.heads):
-            raise Invalid(
-                f"hidden_size {self.hidden_size} does not split into {self.heads} heads of even width.",
-                "Choose hidden_size as a multiple of twice the number of heads.",
-                field="hidden_size",
-            )
-        if self.heads % self.kv_heads:
-            raise Invalid(
-                f"{self.heads} heads cannot share {self.kv_heads} key/value heads evenly.",
-                "Choose kv_heads as a divisor of heads.",
-                field="kv_heads",
-            )
-
-
-def _config(shape: LlamaShape) -> LlamaConfig:
     # No pad_token_id: torch freezes the embedding row of a padding index, and row 0 is also the begin/end token.
-    return LlamaConfig(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        num_key_value_heads=shape.kv_heads,
-        max_position_embeddings=shape.context_length,
-        tie_word_embeddings=shape.tie_embeddings,
-        bos_token_id=END_OF_TEXT_ID,
-        eos_token_id=END_OF_TEXT_ID,
-        pad_token_id=None,
-        rms_norm_eps=1e-5,
-    )
+    ends = {"bos_token_id": END_OF_TEXT_ID, "eos_token_id": END_OF_TEXT_ID, "pad_token_id": None}
+    rest = {key: value for key, value in values.items() if key != "model_type"}
+    try:
+        found: PreTrainedConfig = AutoConfig.for_model(values["model_type"], **rest, **ends)
+    except (ValueError, TypeError, KeyError, StrictDataclassError) as error:
+        raise Invalid(
+            f"There is no model of this shape: {str(error).splitlines()[0]}", "Check the architecture."
+        ) from None
+    return found
 
 
-def build_model(shape: LlamaShape, seed: int) -> LlamaForCausalLM:
-    """A fresh fp32 model that `shape` and `seed` alone decide; the global random state is left as it was."""
+def build_model(values: Mapping[str, Any], seed: int) -> PreTrainedModel:
+    """A fresh fp32 model that the configuration `values` and `seed` alone decide; the global random state is left as it was."""
+    config = configuration(values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        fresh: LlamaForCausalLM = LlamaForCausalLM(_config(shape)).to(torch.float32)
+        fresh: PreTrainedModel = shell(config).to(torch.float32)
         return fresh
 
 
-def parameter_count(shape: LlamaShape) -> int:
-    """The number of distinct parameters (a tied embedding counts once), found without allocating them."""
-    with torch.device("meta"):
-        model = LlamaForCausalLM(_config(shape))
-    return sum(int(parameter.numel()) for parameter in model.parameters())
+def shell(config: PreTrainedConfig) -> PreTrainedModel:
+    """The model as torch's present defaults make it: device, dtype, or no memory at all under `torch.device("meta")`."""
+    build = _NOT_IN_AUTO.get(config.model_type, AutoModelForCausalLM.from_config)
+    try:
+        model: PreTrainedModel = build(config)
+    except (ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise Invalid(
+            f"There is no model of this shape: {str(error).splitlines()[0]}", "Check the architecture."
+        ) from None
+    return model

@@ -15,11 +15,17 @@ from trust.errors import Invalid
 Precision = Literal["fp32", "bf16"]
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
+REDUCE_BUCKET = 200_000_000
+LIVE_PARAMETERS = 1_000_000_000
+"""Gradients that are exchanged at once, and parameters that ZeRO 3 may keep whole, in elements."""
 
 
 @dataclass(frozen=True)
 class TrainingShape:
-    """The numbers of a base run: `sequence_length` in tokens, `learning_rate` at its peak, `floor` a fraction of it."""
+    """The numbers of a base run: `sequence_length` in tokens, `learning_rate` at its peak, `floor` a fraction of it.
+
+    `micro_batch` sequences go through the model at a time, of `batch_size_per_rank` in a step (all, unless it is given).
+    """
 
     steps: int
     batch_size_per_rank: int
@@ -31,6 +37,7 @@ class TrainingShape:
     sequence_length: int
     precision: Precision = "bf16"
     floor: float = 0.1
+    micro_batch: int | None = None
 
     def __post_init__(self) -> None:
         for field in ("steps", "batch_size_per_rank", "learning_rate", "clip"):
@@ -42,7 +49,18 @@ class TrainingShape:
             raise Invalid("weight_decay and seed cannot be negative.", "Give 0 or more.", field="weight_decay")
         if self.precision not in ("fp32", "bf16"):
             raise Invalid(f"There is no precision {self.precision!r}.", "Choose fp32 or bf16.", field="precision")
+        if self.batch_size_per_rank % self.at_once:
+            raise Invalid(
+                f"A batch of {self.batch_size_per_rank} does not split into passes of {self.at_once}.",
+                "Choose micro_batch as a divisor of the batch size.",
+                field="micro_batch",
+            )
         cosine_with_warmup(0, self.steps, self.warmup_steps, self.floor)
+
+    @property
+    def at_once(self) -> int:
+        """Sequences per rank in one pass."""
+        return self.micro_batch or self.batch_size_per_rank
 
 
 def block_loss(model: PreTrainedModel, blocks: Tensor) -> Tensor:
@@ -70,8 +88,8 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [group for group in groups if group["params"]]
 
 
-def deepspeed_config(shape: TrainingShape, world: int, zero_stage: int) -> dict[str, Any]:
-    """The configuration for `deepspeed.initialize` (0.19.8) on `world` ranks. It logs to nobody.
+def deepspeed_config(shape: TrainingShape, world: int, zero_stage: int, parameters: int) -> dict[str, Any]:
+    """The configuration for `deepspeed.initialize` (0.19.8) on `world` ranks, for a model of `parameters`. It logs to nobody.
 
     `torch_adam` because DeepSpeed's own Adam kernels need a compiler at start. Raises `Invalid` for a stage outside
     0 to 3 or no rank.
@@ -89,13 +107,17 @@ def deepspeed_config(shape: TrainingShape, world: int, zero_stage: int) -> dict[
         "adam_w_mode": True,
     }
     return {
-        "train_micro_batch_size_per_gpu": shape.batch_size_per_rank,
-        "gradient_accumulation_steps": 1,
+        "train_micro_batch_size_per_gpu": shape.at_once,
+        "gradient_accumulation_steps": shape.batch_size_per_rank // shape.at_once,
         "train_batch_size": shape.batch_size_per_rank * world,
         "optimizer": {"type": "AdamW", "params": adam},
         "bf16": {"enabled": shape.precision == "bf16"},
         "gradient_clipping": shape.clip,
-        "zero_optimization": {"stage": zero_stage},
+        "zero_optimization": {
+            "stage": zero_stage,
+            "reduce_bucket_size": min(REDUCE_BUCKET, parameters),
+            "stage3_max_live_parameters": LIVE_PARAMETERS,
+        },
         "steps_per_print": 1_000_000_000,
         "wall_clock_breakdown": False,
     }

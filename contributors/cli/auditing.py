@@ -54,12 +54,15 @@ def mirror(
     with working("mirroring") as progress, connected() as hub:
         found = copy(hub, directory, progress)
     figures = {"size": found.head.size, "fetched": found.fetched, "present": found.present, "private": found.private}
+    figures["purged"] = found.purged
     if as_json:
         print_json(figures)
         return
     say(("Mirrored", "green"), f": {found.head.size} entries; {found.fetched} blobs came, {found.present} were here.")
     if found.private:
         say(f"{found.private} blobs may not be read by you.")
+    if found.purged:
+        say(f"{found.purged} blobs were purged after their withdrawal, and are not in the mirror.")
 
 
 def compare(
@@ -120,6 +123,7 @@ def _as_dict(audited: Audited) -> dict[str, object]:
         "blobs_verified": verdict.verified_blobs,
         "blobs_vouched": verdict.vouched_blobs,
         "blobs_absent": verdict.absent_blobs,
+        "blobs_purged": verdict.purged_blobs,
         "scores_recomputed": audited.scores_checked,
         "logs_unread": audited.logs_unread,
         "problems": verdict.problems,
@@ -155,6 +159,7 @@ def _tell(audited: Audited) -> None:
             ("blobs hashed", verdict.verified_blobs),
             ("vouched for by the hub", verdict.vouched_blobs or ""),
             ("not in the mirror", verdict.absent_blobs or ""),
+            ("purged after a withdrawal", verdict.purged_blobs or ""),
             ("scores recomputed", f"{audited.scores_checked} of {len(audited.board.cells)} on the leaderboard"),
             ("per-item logs not readable", audited.logs_unread or ""),
         ]

@@ -87,6 +87,7 @@ def verify(
                 "entries": verdict.entries,
                 "blobs_verified": verdict.verified_blobs,
                 "blobs_vouched": verdict.vouched_blobs,
+                "blobs_purged": verdict.purged_blobs,
                 "problems": verdict.problems,
                 "quarantined": verdict.quarantined,
             }
@@ -156,3 +157,5 @@ def _tell(verdict: Verdict) -> None:
     say(f"{verdict.verified_blobs} blobs were hashed here.")
     if verdict.vouched_blobs:
         say(f"{verdict.vouched_blobs} more may not be read by you; the hub says that they are intact.")
+    if verdict.purged_blobs:
+        say(f"{verdict.purged_blobs} were purged after their withdrawal, as the ledger says.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from contributors.cli import planning
 from contributors.cli.session import connected
 from contributors.cli.specs import read_spec, stop_of
 from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
@@ -15,7 +16,8 @@ from contributors.cli.watching import follow
 if TYPE_CHECKING:
     from contributors.client import Coalition
 
-app = typer.Typer(no_args_is_help=True, help="Base runs: launch, list, show, watch, cancel.")
+app = typer.Typer(no_args_is_help=True, help="Base runs: plan, launch, list, show, watch, cancel.")
+app.command("plan", epilog="Example: coalition run plan small.toml --nodes 32 --gpu h200")(planning.plan)
 
 Identifier = Annotated[str, typer.Argument(help="For example run-1a2b3c4d5e6f.")]
 

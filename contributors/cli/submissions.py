@@ -168,7 +168,7 @@ def withdraw_suite(identifier: Identifier, reason: Reason = "withdrawn by its ow
 
 @data.command("policy", epilog="Example: coalition data policy")
 def show_policy(as_json: Json = False) -> None:
-    """Which licences the hub takes, where it stands, and who may withdraw."""
+    """Which licences the hub takes, where it stands, who may withdraw, and what becomes of the bytes."""
     with connected() as hub:
         policy = hub.policy()
     if as_json:
@@ -180,8 +180,15 @@ def show_policy(as_json: Json = False) -> None:
             ("refused, unless taken by name", ", ".join(policy.licences_denied)),
             ("the hub stands in", policy.country or "it does not say"),
             ("who may withdraw", "its owner, or the core team" if policy.core_may_withdraw else "its owner alone"),
+            ("what is withdrawn", _fate(policy)),
         ]
     )
+
+
+def _fate(policy: submissions_pb2.Policy) -> str:
+    if not policy.purges:
+        return "kept at the hub, and served to nobody"
+    return f"deleted after {policy.purge_grace_days:g} days, but for what something that stands names"
 
 
 def check_licence_here(hub: Coalition, expression: str) -> None:
@@ -225,13 +232,14 @@ def _withdraw(kind: str, identifier: str, reason: str, as_json: bool) -> None:
             raise NotFound(f"{identifier} is a {found.kind}, not a {kind}.")
         names = {"hub": hub.identity.hub, "signer": hub.identity.id}
         statement = hub.sign(Withdrawal.read({**names, "submission": identifier, "reason": reason}))
-        recorded = hub.withdraw(statement)
+        recorded, policy = hub.withdraw(statement), hub.policy()
         keep_receipt(hub.home, recorded.id, recorded.receipt, statement.envelope)
         reached = [model.id for model in hub.models() if identifier in model.withdrawn]
     if as_json:
         print_json({"id": recorded.id, "index": recorded.receipt.index, "reached": reached})
         return
     say((identifier, "bold"), f" is withdrawn, by entry {recorded.receipt.index} of the ledger.")
+    say(f"Its bytes: {_fate(policy)}.")
     if reached:
         say(f"It reached {', '.join(reached)}; their lineage says so from now on.")
 
@@ -291,8 +299,9 @@ def _show(kind: str, identifier: str, as_json: bool) -> None:
             ("visibility", "" if found.category else found.visibility),
             ("state", found.state),
             ("content", _content(found)),
-            ("withdrawn", f"{found.withdrawn_at} by {found.withdrawn_by}" if found.withdrawn_at else ""),
+            ("withdrawn", _withdrawn(found)),
             ("because", found.withdrawn_because),
+            ("purged", _purged(found)),
             ("tasks", ", ".join(found.tasks)),
             ("recorded", found.recorded_at),
             ("ledger entry", found.receipt.index if found.receipt.leaf else ""),
@@ -317,6 +326,19 @@ def _report(found: submissions_pb2.Submission) -> None:
 
 def _terms(found: submissions_pb2.Submission) -> tuple[str, ...]:
     return (found.category, ", ".join(found.jurisdiction)) if found.kind == "dataset" else ()
+
+
+def _withdrawn(found: submissions_pb2.Submission) -> str:
+    if not found.withdrawn_at:
+        return ""
+    return f"{found.withdrawn_at} by {found.withdrawn_by}, since entry {found.withdrawn_index}"
+
+
+def _purged(found: submissions_pb2.Submission) -> str:
+    if not found.purged_blobs:
+        return ""
+    others = "" if found.purged_blobs == found.blobs else "; something that stands names the others"
+    return f"{found.purged_blobs} of {found.blobs} blobs, since entry {found.purged_index}{others}"
 
 
 def _content(found: submissions_pb2.Submission) -> str:

@@ -12,7 +12,7 @@ from sqlmodel import Session, col, select
 from hub.access import Caller, caller
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.ledger.grants import may_read, withdrawn_with
+from hub.ledger.grants import NOBODY, is_known, lend, may_read, withdrawn_with
 from hub.ledger.journal import Journal
 from hub.ledger.log import Log
 from hub.ledger.tables import LedgerEntry
@@ -109,6 +109,7 @@ class BlobsService(ledger_pb2_grpc.BlobsServicer):
 
     async def Check(self, request: ledger_pb2.CheckBlobRequest, context: Any) -> ledger_pb2.CheckBlobResponse:
         digest = parse_digest(request.digest)
+        await asyncio.to_thread(self._refuse_unknown, digest)
         size = await asyncio.to_thread(self._blobs.size, digest)
         intact = await asyncio.to_thread(self._blobs.check, digest)
         if not intact:
@@ -122,8 +123,9 @@ class BlobsService(ledger_pb2_grpc.BlobsServicer):
         digest = parse_digest(first.digest)
         if not 0 < first.size <= MAX_NODE_BLOB:
             raise Invalid(f"A blob cannot have {first.size} bytes.", field="size")
-        if not self._blobs.has(digest):
+        if not await asyncio.to_thread(self._blobs.keep, digest):
             await self._receive(digest, first, request_iterator)
+        await asyncio.to_thread(self._note, digest)
         return ledger_pb2.WriteBlobResponse(digest=digest)
 
     async def _receive(
@@ -135,6 +137,17 @@ class BlobsService(ledger_pb2_grpc.BlobsServicer):
                 await asyncio.to_thread(incoming.write, chunk.data)
             if not await asyncio.to_thread(incoming.finish):
                 raise Invalid(f"Only {incoming.offset} of {first.size} bytes of {digest} came.", "Send it again.")
+
+    def _refuse_unknown(self, digest: Digest) -> None:
+        """What no entry names is answered alike, whether it is here or not."""
+        with self._database.session() as session:
+            if not is_known(session, digest):
+                raise NotFound(f"There is no blob {digest}.")
+
+    def _note(self, digest: Digest) -> None:
+        """Made here, until an entry names it: what comes of it nobody knows yet."""
+        with self._database.session(writing=True) as session:
+            lend(session, digest, NOBODY)
 
     def _readable_size(self, digest: Digest, who: Caller) -> int:
         with self._database.session() as session:

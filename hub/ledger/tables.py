@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, Index, text
 from sqlmodel import Field, SQLModel
 
 
@@ -21,14 +21,32 @@ class LedgerEntry(SQLModel, table=True):
 
 
 class BlobGrant(SQLModel, table=True):
-    """`audience` may read the blob, because of `source` (a submission, or empty), unless that was withdrawn."""
+    """`audience` may read the blob, because of `source` (a submission, or empty), unless that was withdrawn.
+
+    `purged` is the entry that says that the blob need not be here on this account.
+    """
 
     __tablename__ = "blob_grant"
+    __table_args__ = (
+        Index(
+            "ix_blob_grant_source",
+            "source",
+            sqlite_where=text("source <> ''"),
+            postgresql_where=text("source <> ''"),
+        ),
+        Index(
+            "ix_blob_grant_purged",
+            "purged",
+            sqlite_where=text("purged IS NOT NULL"),
+            postgresql_where=text("purged IS NOT NULL"),
+        ),
+    )
 
     digest: str = Field(primary_key=True)
     audience: str = Field(primary_key=True)
     source: str = Field(default="", primary_key=True)
     withdrawn: bool = False
+    purged: int | None = None
 
 
 class BlobLoan(SQLModel, table=True):

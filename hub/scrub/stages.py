@@ -14,7 +14,8 @@ from sqlmodel import Session
 from hub.blobs import BlobStore
 from hub.database import Database
 from hub.ledger import rows
-from hub.ledger.grants import withdrawn_with
+from hub.ledger.grants import is_known
+from hub.ledger.grants import named as is_named
 from hub.scrub.copies import Folder, Rows
 from hub.scrub.findings import Walk
 from hub.scrub.ledger import LedgerWalk, Named
@@ -61,7 +62,7 @@ class Scrub:
         return Rows(self._leaves)
 
     def _ledger(self, damaged: Collection[str]) -> LedgerWalk:
-        named = Named(self.blobs, self._withdrawn, damaged)
+        named = Named(self.blobs, self._purged, damaged)
         key = LogKey.load(self.settings.log_key).public
         return LedgerWalk(Folder(self.settings.ledger_dir), key, named, (self.rows(),))
 
@@ -70,9 +71,10 @@ class Scrub:
             return [rows.leaf(row) for row in rows.between(session, start, stop)] if session else ()
         return ()
 
-    def _withdrawn(self, digest: Digest) -> bool:
+    def _purged(self, digest: Digest) -> bool:
+        """Whether the ledger lets it be absent; in doubt, not."""
         with self._asked() as session:
-            return session is not None and bool(withdrawn_with(session, digest))
+            return session is not None and is_known(session, digest) and not is_named(session, digest)
         return False
 
     @contextmanager

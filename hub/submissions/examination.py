@@ -67,6 +67,14 @@ class Examination:
         """Drop what the course of a screening left."""
         shutil.rmtree(self._folder(identifier), ignore_errors=True)
 
+    def purge(self, submissions: Sequence[str]) -> None:
+        """Drop the fingerprints of what was purged: they would still tell whether a text was in it."""
+        with self._index_lock:
+            Index(self._index).drop(submissions)
+        for identifier in submissions:
+            self._grams_path(identifier).unlink(missing_ok=True)
+            self.forget(identifier)
+
     def unknown(self) -> list[Accepted[DatasetFile]]:
         """Accepted datasets that the index lacks, as after it was lost."""
         index = Index(self._index)

@@ -6,8 +6,8 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, cast
 
 from sqlmodel import col, delete, select
@@ -16,19 +16,18 @@ from hub.blobs import BlobStore, Incoming
 from hub.database import Database
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Entry, Journal
-from hub.submissions import catalogue
+from hub.submissions import catalogue, drafts
 from hub.submissions.catalogue import Accepted
+from hub.submissions.drafts import Draft as Draft  # what `open` answers with
 from hub.submissions.examination import Examination
 from hub.submissions.policy import DEFAULT, Policy
 from hub.submissions.quotas import DEFAULT as DEFAULT_QUOTA
 from hub.submissions.quotas import Quota, size_of
 from hub.submissions.screening.findings import Finding, Severity, rejected
-from hub.submissions.tables import DraftRow, FindingRow, ScreeningRow, UploadedRow
+from hub.submissions.tables import DraftRow, FindingRow, ScreeningRow
 from hub.vault import Sealing
-from protos.documents import statements
-from protos.documents.base import FileEntry, now
+from protos.documents.base import FileEntry, now, rfc3339
 from protos.documents.names import check_names
-from protos.documents.statements import Claimed
 from protos.documents.submissions import Dataset, DatasetFile, Suite
 from protos.documents.suite_files import read_suite
 from trust.digests import Digest
@@ -37,30 +36,6 @@ from trust.errors import Conflict, Invalid, NotFound, Problem, Unavailable
 MAX_FILE = 1 << 40
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Draft:
-    """An opened submission."""
-
-    id: str
-    state: str
-    claimed: Claimed
-    envelope: bytes
-
-    @property
-    def claim(self) -> Dataset | Suite:
-        return cast(Dataset | Suite, self.claimed.claim)
-
-    @property
-    def sealed(self) -> bool:
-        return isinstance(self.claim, Suite) and self.claim.visibility == "sealed"
-
-    def file(self, digest: Digest) -> FileEntry:
-        for entry in self.claim.sent:
-            if entry.digest == digest:
-                return entry
-        raise NotFound(f"The submission {self.id} sends no file {digest}.")
 
 
 class Intake:
@@ -93,11 +68,11 @@ class Intake:
         _check_files(claimed.claim)
         self.policy.check(claimed.claim, claimed.id)
         self._check_space(claimed.claim)
-        draft = DraftRow(id=claimed.id, member=member, envelope=envelope, opened_at=now())
-        with self._database.session(writing=True) as session:
+        draft = Draft(claimed.id, "open", claimed, envelope)
+        with self._blobs.gate.keeping(), self._database.session(writing=True) as session:
             self._quota.reserve(session, member, claimed.id, size_of(envelope))
-            session.merge(draft)
-        return Draft(claimed.id, "open", claimed, envelope)
+            drafts.begin(session, draft)
+        return draft
 
     def _to_mend(self, recorded: Draft) -> Draft | None:
         """Of a submission that stands: the draft under which its lost files are sent again, if there are any."""
@@ -115,16 +90,22 @@ class Intake:
         """Files that the member has not shown yet, with the bytes of them that came.
 
         A blob that the hub holds counts only if the member may read it: otherwise a digest would be a key to another's data.
-        The same is looked up for every file, so that neither the answer nor the work tells what others have.
+        And only if the submission counts on it, so that nobody deletes it after this answer. The same is looked up for every
+        file, so that neither the answer nor the work tells what others have.
         """
         member = draft.claim.signer
         with self._database.session() as session:
-            shown = set(session.exec(select(UploadedRow.digest).where(UploadedRow.submission == draft.id)))
-            digests = dict.fromkeys(Digest(file.digest) for file in draft.claim.sent)
+            counted = drafts.counted(session, draft.id)
             lacking = [
                 digest
-                for digest in digests
-                if not all([may_read(session, digest, member=member) or digest in shown, self._has(draft, digest)])
+                for digest in draft.digests
+                if not all(
+                    [
+                        may_read(session, digest, member=member) or counted.get(digest),
+                        digest in counted or draft.state == "accepted",
+                        self._has(draft, digest),
+                    ]
+                )
             ]
         return [(digest, self._blobs.partial_size(draft.id, digest)) for digest in lacking]
 
@@ -133,23 +114,31 @@ class Intake:
         return self._blobs.vault.has(digest) if draft.sealed else self._blobs.has(digest)
 
     def receive(self, draft: Draft, digest: Digest, offset: int) -> Incoming | Sealing:
-        """Where a file's bytes go. Raises `NotFound` for one that the manifest does not name, `Conflict` for a wrong offset."""
-        if draft.sealed:
-            return self._blobs.vault.incoming(digest, draft.file(digest).size, offset)
-        return self._blobs.resumable(draft.id, digest, draft.file(digest).size, offset)
+        """Where a file's bytes go; when all are here, it is remembered that the member has shown it.
 
-    def shown(self, draft: Draft, digest: Digest) -> None:
-        """Remember that the member has sent the whole file."""
-        with self._database.session(writing=True) as session:
-            session.merge(UploadedRow(submission=draft.id, digest=digest))
+        Raises `NotFound` for a file that the manifest does not name, `Conflict` for a wrong offset.
+        """
+        size = draft.file(digest).size
+        incoming: Incoming | Sealing
+        if draft.sealed:
+            incoming = self._blobs.vault.incoming(digest, size, offset)
+        else:
+            incoming = self._blobs.resumable(draft.id, digest, size, offset)
+        incoming.verified = partial(self._show, draft, digest)
+        return incoming
+
+    def _show(self, draft: Draft, digest: Digest) -> None:
+        """Before the blob appears, so that it is counted on from the beginning."""
+        with self._blobs.gate.keeping(), self._database.session(writing=True) as session:
+            drafts.show(session, draft, digest)
 
     def draft(self, identifier: str, member: str) -> Draft:
         """Raises `NotFound`, also for somebody else's."""
         with self._database.session() as session:
             row = session.get(DraftRow, identifier)
-        if row is None or row.member != member:
+        if row is None or row.member != member or row.state == "dropped":
             raise NotFound(f"You have no open submission {identifier[:80]!r}.", "Submit it again.")
-        return Draft(row.id, row.state, statements.read(row.envelope), row.envelope)
+        return Draft.of(row)
 
     def commit(self, draft: Draft) -> Entry:
         """Screen and record, and wait for it. Raises `Conflict` with the reasons of a rejection; idempotent."""
@@ -164,14 +153,22 @@ class Intake:
         if entry := self._journal.find(draft.claimed.payload):
             done.set_result(entry)
             return done
+        with self._blobs.gate.keeping(), self._database.session(writing=True) as session:
+            drafts.alive(session, draft.id)
+            drafts.count_on(session, draft)
         if missing := self.missing(draft):
-            raise Conflict(f"{len(missing)} files of {draft.id} are still missing.", "Upload them first.")
+            raise _missing(draft, missing)
         with self._lock:
             if going := self._going.get(draft.id):
                 return going
             self._count_try(draft)
             self._going[draft.id] = done
-        self._begin(draft, done)
+        if missing := self.missing(
+            draft
+        ):  # it may have been dropped between the two; while it is screened it cannot be
+            self._end(draft, done, _missing(draft, missing))
+        else:
+            self._begin(draft, done)
         return done
 
     def resume(self) -> list[Future[Any]]:
@@ -183,7 +180,7 @@ class Intake:
         with self._database.session() as session:
             rows = session.exec(select(DraftRow).where(DraftRow.state == "screening")).all()
         for row in rows:
-            draft, done = Draft(row.id, row.state, statements.read(row.envelope), row.envelope), Future[Entry]()
+            draft, done = Draft.of(row), Future[Entry]()
             with self._lock:
                 self._going[draft.id] = done
             self._begin(draft, done)
@@ -222,7 +219,8 @@ class Intake:
                 raise Conflict(f"{draft.id} was rejected: " + " ".join(finding.message for finding in refused))
             self._keep(draft, findings, "screening")
             entry = self._record(draft, findings)
-            self._keep(draft, findings, "accepted")
+            with self._database.session(writing=True) as session:
+                drafts.accept(session, draft.id)
         except Exception as error:
             self._end(draft, done, error)
             return
@@ -288,7 +286,7 @@ class Intake:
 
     def _count_try(self, draft: Draft) -> None:
         """Findings tell a little about what the hub holds: nobody may ask without end."""
-        since = (datetime.now(UTC) - timedelta(days=1)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        since = rfc3339(datetime.now(UTC) - timedelta(days=1))
         member, allowed = draft.claim.signer, self._examination.policy.tries_per_day
         with self._database.session(writing=True) as session:
             session.exec(delete(ScreeningRow).where(col(ScreeningRow.started_at) < since))
@@ -296,17 +294,16 @@ class Intake:
             if len(tries) >= allowed:
                 raise Conflict(f"You had {len(tries)} submissions screened within a day.", "Commit it tomorrow.")
             session.add(ScreeningRow(member=member, started_at=now()))
-            row = session.get(DraftRow, draft.id)
-            if row is not None:
-                row.state = "screening"
-                session.add(row)
+            row = drafts.alive(session, draft.id)
+            row.state = "screening"
+            session.add(row)
 
     def drafts(self, member: str) -> list[Draft]:
         """A member's open and rejected submissions."""
-        query = select(DraftRow).where(DraftRow.member == member, DraftRow.state != "accepted")
+        ended = col(DraftRow.state).in_(("accepted", "dropped"))
         with self._database.session() as session:
-            rows = session.exec(query.order_by(col(DraftRow.opened_at))).all()
-        return [Draft(row.id, row.state, statements.read(row.envelope), row.envelope) for row in rows]
+            query = select(DraftRow).where(DraftRow.member == member, ~ended).order_by(col(DraftRow.opened_at))
+            return [Draft.of(row) for row in session.exec(query)]
 
     def findings(self, identifier: str) -> list[Finding]:
         with self._database.session() as session:
@@ -348,6 +345,10 @@ class Intake:
         size = sum(file.size for file in claim.sent)
         if size > self._blobs.free_bytes() // 2:
             raise Conflict(f"The hub has no room for {size} bytes.", "Ask the core team to enlarge its disk.")
+
+
+def _missing(draft: Draft, missing: Sequence[object]) -> Conflict:
+    return Conflict(f"{len(missing)} files of {draft.id} are still missing.", "Upload them first.")
 
 
 def _check_files(claim: Dataset | Suite) -> None:

@@ -14,16 +14,17 @@ from trust.errors import Invalid
 
 @dataclass(frozen=True)
 class Policy:
-    """`place` is the hub itself."""
+    """`place` is the hub itself; `purge_grace` the days from a withdrawal to its purge, None where the bytes are kept."""
 
     place: Place
     licences: LicencePolicy
     core_may_withdraw: bool = False
+    purge_grace: float | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
         place = Place("hub", settings.name, settings.country)
-        return cls(place, settings.licences, settings.core_may_withdraw)
+        return cls(place, settings.licences, settings.core_may_withdraw, settings.purge_grace)
 
     def check(self, claim: Dataset | Suite, identifier: str) -> None:
         """That this hub may take the submission, before any of its bytes come. Raises `Invalid`."""

@@ -6,13 +6,15 @@ from typing import cast
 
 from sqlmodel import Session, select
 
+from hub.ledger import grants
 from hub.ledger.grants import EVERYONE, NODES, grant, member_audience, withdraw
 from hub.ledger.journal import Entry, Journal
 from hub.members import directory
 from hub.submissions.tables import SubmissionRow
 from protos.documents.placing import FOR_MEMBERS
 from protos.documents.statements import Claimed
-from protos.documents.submissions import Dataset, Suite, SuiteVisibility, Withdrawal
+from protos.documents.submissions import Dataset, Purge, Suite, SuiteVisibility, Withdrawal
+from trust.digests import Digest
 from trust.errors import Conflict, Denied, NotFound
 
 
@@ -20,6 +22,7 @@ def register(journal: Journal) -> None:
     for kind in ("dataset", "suite"):
         journal.register(kind, project=_project, check=_check_name)
     journal.register("withdrawal", project=_withdraw, check=_check_withdrawal)
+    journal.register("purge", project=_purge, check=_check_purge)
 
 
 def _check_name(session: Session, claimed: Claimed) -> None:
@@ -87,6 +90,24 @@ def _withdraw(session: Session, entry: Entry) -> None:
     row.withdrawn_by, row.withdrawn_because = claim.signer, claim.reason
     session.add(row)
     withdraw(session, row.id)
+
+
+def _check_purge(session: Session, claimed: Claimed) -> None:
+    """Of a withdrawn submission, what nothing that stands names: as auditors judge it (`protos.documents.holdings`)."""
+    claim = cast(Purge, claimed.claim)
+    row = session.get(SubmissionRow, claim.submission)
+    if row is None or not row.withdrawn_at:
+        raise Conflict(f"{claim.submission} was not withdrawn.")
+    held = set(grants.held_for(session, row.id))
+    for digest in map(Digest, claim.blobs):
+        if digest not in held:
+            raise Conflict(f"{digest} is no blob of {row.id}, or was purged already.")
+        if not all(ground.withdrawn for ground in grants.grounds(session, digest)):
+            raise Conflict(f"{digest} is named by something that stands.")
+
+
+def _purge(session: Session, entry: Entry) -> None:
+    grants.purge(session, cast(Purge, entry.claim).blobs, entry.index)
 
 
 def _visibility(claim: Dataset | Suite) -> SuiteVisibility:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sqlmodel import Session, col, func, select
 
+from hub.ledger import grants
 from hub.submissions.tables import DraftRow, SubmissionRow
 from protos.documents import statements
 from protos.documents.placing import AT_HOME
@@ -26,16 +27,25 @@ class Quota:
         Call it in the transaction that adds the draft.
         """
         query = select(DraftRow).where(DraftRow.member == member, DraftRow.id != draft)
-        drafts = session.exec(query.where(col(DraftRow.state).not_in(("accepted", "rejected")))).all()
+        drafts = session.exec(query.where(col(DraftRow.state).not_in(("accepted", "rejected", "dropped")))).all()
         if len(drafts) >= self.open:
             raise Conflict(f"You have {len(drafts)} open submissions.", "Commit one, or wait: old ones are dropped.")
         here = (SubmissionRow.member == member, col(SubmissionRow.category).not_in(AT_HOME))
         stored = session.exec(select(func.sum(SubmissionRow.size)).where(*here)).one()
-        taken = int(stored or 0) + sum(size_of(row.envelope) for row in drafts)
+        taken = int(stored or 0) - _purged(session, member) + sum(size_of(row.envelope) for row in drafts)
         if taken + size > self.size:
             raise Conflict(
                 f"{size} bytes do not fit: {taken} of your {self.size} bytes are taken.", "Ask the core team for more."
             )
+
+
+def _purged(session: Session, member: str) -> int:
+    """Bytes of the member's submissions of which nothing has to be here any more."""
+    withdrawn = select(SubmissionRow).where(
+        SubmissionRow.member == member, col(SubmissionRow.withdrawn_index).is_not(None)
+    )
+    sent = (row for row in session.exec(withdrawn) if row.category not in AT_HOME)
+    return sum(row.size for row in sent if grants.purged_of(session, row.id) and not grants.held_for(session, row.id))
 
 
 def size_of(envelope: bytes) -> int:

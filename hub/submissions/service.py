@@ -6,10 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 
 from hub.access import Caller, caller
 from hub.database import Database
+from hub.ledger import grants
 from hub.ledger.journal import Entry, Journal
 from hub.submissions import catalogue
 from hub.submissions.intake import Draft, Intake
@@ -20,6 +21,7 @@ from hub.turns import Turns
 from hub.witnesses.finality import Finality
 from protos.coalition.v1 import common_pb2, submissions_pb2, submissions_pb2_grpc
 from protos.documents.base import FileEntry
+from protos.documents.placing import AT_HOME
 from protos.documents.submissions import Dataset, Suite, Withdrawal
 from trust.errors import Denied, Invalid, NotFound
 
@@ -82,6 +84,8 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
             licences_denied=self._intake.policy.licences.denied,
             country=self._intake.policy.place.country,
             core_may_withdraw=self._intake.policy.core_may_withdraw,
+            purges=self._intake.policy.purge_grace is not None,
+            purge_grace_days=self._intake.policy.purge_grace or 0,
         )
 
     def _withdraw(self, envelope: bytes, who: Caller) -> common_pb2.Recorded:
@@ -101,8 +105,9 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
             query = query.where(SubmissionRow.kind == kind)
         with self._database.session() as session:
             rows, final = session.exec(query).all(), self._finality.size(session)
+            accepted = [_accepted(session, row, final) for row in rows]
         drafts = [draft for draft in self._intake.drafts(who.id) if kind in ("", draft.claimed.kind)]
-        return [_accepted(row, final) for row in rows] + [_draft(draft, ()) for draft in drafts]
+        return accepted + [_draft(draft, ()) for draft in drafts]
 
     def _show(self, identifier: str, who: Caller) -> submissions_pb2.Submission:
         try:
@@ -119,11 +124,11 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
         """One accepted submission in full; what screening found is for its owner and the core team."""
         with self._database.session() as session:
             row, final = session.get(SubmissionRow, identifier), self._finality.size(session)
-        if row is None:
-            raise NotFound(f"There is no submission {identifier[:80]!r}.", "See `coalition data list`.")
-        message = _accepted(row, final)
+            if row is None:
+                raise NotFound(f"There is no submission {identifier[:80]!r}.", "See `coalition data list`.")
+            message = _accepted(session, row, final)
         message.receipt.CopyFrom(self._journal.receipt(row.index))
-        if row.kind == "suite" and (row.visibility != "sealed" or who.id == row.member):
+        if row.kind == "suite" and not message.purged_blobs and (row.visibility != "sealed" or who.id == row.member):
             message.tasks.extend(self._intake.suite_tasks(tuple(FileEntry.read(file) for file in row.files)))
         if who.role == "core" or who.id == row.member:
             message.findings.extend(_findings(self._intake.findings(identifier)))
@@ -138,8 +143,12 @@ def _files(files: Sequence[FileEntry]) -> list[common_pb2.File]:
     return [common_pb2.File(path=file.path, digest=file.digest, size=file.size) for file in files]
 
 
-def _accepted(row: SubmissionRow, final: int) -> submissions_pb2.Submission:
-    """Accepted, once the witnesses have seen it."""
+def _accepted(session: Session, row: SubmissionRow, final: int) -> submissions_pb2.Submission:
+    """Accepted, once the witnesses have seen it; withdrawn and purged as the ledger says, seen or not."""
+    purged = grants.purged_of(session, row.id) if row.withdrawn_at else {}
+    blobs = len({file["digest"] for file in row.files}) if row.category not in AT_HOME else 0
+    accepted = "accepted" if row.index < final else "pending"
+    withdrawn = "purged" if purged and len(purged) == blobs else "withdrawn"
     return submissions_pb2.Submission(
         id=row.id,
         kind=row.kind,
@@ -147,10 +156,14 @@ def _accepted(row: SubmissionRow, final: int) -> submissions_pb2.Submission:
         domain=row.domain,
         licence=row.licence,
         member=row.member,
-        state="withdrawn" if row.withdrawn_at else "accepted" if row.index < final else "pending",
+        state=withdrawn if row.withdrawn_at else accepted,
         withdrawn_at=row.withdrawn_at,
         withdrawn_by=row.withdrawn_by,
         withdrawn_because=row.withdrawn_because,
+        withdrawn_index=row.withdrawn_index or 0,
+        purged_blobs=len(purged),
+        blobs=blobs,
+        purged_index=max(purged.values(), default=0),
         rows=row.rows,
         size=row.size,
         files=[common_pb2.File(path=f["path"], digest=f["digest"], size=f["size"]) for f in row.files],

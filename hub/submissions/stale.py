@@ -1,46 +1,105 @@
-"""Submissions that were opened and never committed: dropped with what came of them, which returns their reservation."""
+"""Submissions that were opened and never committed: dropped with what came of them, which returns their reservation.
+
+First a submission counts on nothing any more (`dropped`), then those of its files are deleted that nobody needs, then it is
+forgotten. A crash in between costs nothing: what is dropped and not forgotten is gone on with. Who opens it again sends again.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import datetime as dt
-
-from sqlmodel import col, delete, select
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.submissions.tables import DraftRow, FindingRow, UploadedRow
+from hub.disposal import Disposal
+from hub.submissions import drafts
+from hub.submissions.drafts import Draft
+from protos.documents.base import rfc3339
+from trust.digests import Digest
+from trust.errors import Problem
 
 PAUSE = 600.0
 """Seconds between two looks."""
 
+_log = logging.getLogger(__name__)
 
-def drop_stale(database: Database, blobs: BlobStore, before: dt.datetime) -> list[str]:
-    """Drop drafts that were opened before a moment (UTC) and of which nothing came since; their identifiers.
 
-    Whole files stay until they are purged as blobs: another submission may have shown the same ones.
-    """
-    moment = before.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    query = select(DraftRow.id).where(DraftRow.opened_at < moment, col(DraftRow.state).in_(("open", "rejected")))
-    with database.session() as session:
-        found = list(session.exec(query))
-    stale = [draft for draft in found if blobs.last_partial(draft) < before.timestamp()]
-    for draft in stale:
-        with database.session(writing=True) as session:
-            for row in (FindingRow, UploadedRow):
-                session.exec(delete(row).where(col(row.submission) == draft))
-            session.exec(delete(DraftRow).where(col(DraftRow.id) == draft))
-        blobs.forget_partials(draft)
-    return stale
+@dataclass
+class Swept:
+    """Submissions that were `dropped` or would be, and blobs that were `deleted` with them."""
+
+    dropped: list[str] = field(default_factory=list)
+    deleted: list[Digest] = field(default_factory=list)
 
 
 class Sweeper:
-    """The loop that drops what is older than `days`."""
+    """Blocking, but for `run`. Drops what is older than `days`; `forget` drops what the course of a screening left."""
 
-    def __init__(self, database: Database, blobs: BlobStore, days: float) -> None:
-        self._database, self._blobs, self._age = database, blobs, dt.timedelta(days=days)
+    def __init__(
+        self, database: Database, blobs: BlobStore, disposal: Disposal, days: float, forget: Callable[[str], None]
+    ) -> None:
+        self._database, self._blobs, self._disposal, self._forget = database, blobs, disposal, forget
+        self._age = dt.timedelta(days=days)
+
+    def plan(self) -> Swept:
+        """What `look` would drop now."""
+        return Swept([draft.id for draft in self._stale(dt.datetime.now(dt.UTC) - self._age)])
+
+    def look(self, moment: dt.datetime | None = None) -> Swept:
+        """Drop what was opened before a moment (by default, `days` ago) and of which nothing came since; go on with what was
+        dropped. Raises `Unavailable`; then the next look goes on."""
+        before = moment or dt.datetime.now(dt.UTC) - self._age
+        for draft in self._stale(before):
+            with self._database.session(writing=True) as session:
+                drafts.drop(session, draft, rfc3339(before))
+        done = Swept()
+        with self._database.session() as session:
+            dropped = drafts.dropped(session)
+        for draft in dropped:
+            self._end(draft, done)
+        self._forget_strangers(before)
+        return done
+
+    def _stale(self, before: dt.datetime) -> list[Draft]:
+        with self._database.session() as session:
+            found = drafts.stale(session, rfc3339(before))
+        return [draft for draft in found if self._blobs.last_partial(draft.id) < before.timestamp()]
+
+    def _end(self, draft: Draft, done: Swept) -> None:
+        """Delete and forget; one with a file that came a moment ago waits."""
+        outcomes = []
+        for digest in draft.digests:
+            lay = self._disposal.lies(digest)
+            outcomes.append(self._disposal.dispose(digest))
+            if lay and outcomes[-1] == "gone":
+                done.deleted.append(digest)
+        if "fresh" in outcomes:
+            return
+        with self._database.session(writing=True) as session:
+            forgotten = drafts.forget(session, draft.id)
+        if forgotten:
+            self._blobs.forget_partials(draft.id)
+            self._forget(draft.id)
+            done.dropped.append(draft.id)
+            _log.info("%s was never committed and is dropped", draft.id)
+
+    def _forget_strangers(self, before: dt.datetime) -> None:
+        """Parts of files that belong to no submission, as after a rebuild of the database."""
+        owners = self._blobs.partial_owners()
+        with self._database.session() as session:
+            known = drafts.known(session)
+        for owner in owners - known:
+            if self._blobs.last_partial(owner) < before.timestamp():
+                self._blobs.forget_partials(owner)
 
     async def run(self) -> None:
+        """Until cancelled. A disk or bucket that does not answer is asked again at the next look."""
         while True:
-            await asyncio.to_thread(drop_stale, self._database, self._blobs, dt.datetime.now(dt.UTC) - self._age)
+            try:
+                await asyncio.to_thread(self.look)
+            except Problem as problem:
+                _log.warning("submissions that were never committed wait to be dropped: %s", problem.diagnostics())
             await asyncio.sleep(PAUSE)

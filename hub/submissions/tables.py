@@ -39,7 +39,10 @@ class SubmissionRow(SQLModel, table=True):
 
 
 class DraftRow(SQLModel, table=True):
-    """An opened submission: its signed manifest, and how far it came: open, screening, rejected or accepted."""
+    """An opened submission: its signed manifest, and how far it came: open, screening, rejected or accepted.
+
+    One that is `dropped` counts on nothing any more, and is gone when its files are.
+    """
 
     __tablename__ = "submission_draft"
 
@@ -51,12 +54,17 @@ class DraftRow(SQLModel, table=True):
 
 
 class UploadedRow(SQLModel, table=True):
-    """A file that the submission's owner has shown in full. Naming a digest is not enough: it may be another's data."""
+    """A blob that an open submission counts on: nobody deletes it until the submission is accepted or dropped.
+
+    Its owner has shown it in full at `shown_at`, or, where that is empty, could read it and need not show it. Naming a digest is
+    not enough: it may be another's data.
+    """
 
     __tablename__ = "submission_uploaded"
 
     submission: str = Field(primary_key=True)
-    digest: str = Field(primary_key=True)
+    digest: str = Field(primary_key=True, index=True)
+    shown_at: str = ""
 
 
 class FindingRow(SQLModel, table=True):

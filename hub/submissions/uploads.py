@@ -45,8 +45,6 @@ class Uploads:
             complete = await asyncio.to_thread(incoming.finish)
         finally:
             await asyncio.shield(asyncio.to_thread(incoming.close))
-        if complete:
-            await asyncio.to_thread(self._intake.shown, draft, digest)
         return incoming.offset, complete
 
     async def _fill(self, member: str, incoming: Receiving, messages: AsyncIterator[UploadChunk]) -> None:

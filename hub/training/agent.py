@@ -128,6 +128,8 @@ class Agent:
         """Hello, what the hub may have missed, then whatever comes up."""
         yield training_pb2.NodeMessage(hello=training_pb2.Hello(inventory=offer, run=self._run, attempt=self._attempt))
         _log.info("node %s is attached to %s", self._name, self._hub)
+        for kept in await asyncio.to_thread(list, self._place.kept()):
+            yield training_pb2.NodeMessage(kept=kept)
         async with aclosing(self._outbox.conversation(HEARTBEAT)) as messages:
             async for message in messages:
                 yield message
@@ -142,6 +144,16 @@ class Agent:
                 self._task = asyncio.create_task(tasks.train(message.train, self._place, self._outbox.put))
             case "stop":
                 await self._stop(message.stop)
+            case "report":
+                await self._report()
+            case "forget":
+                runs = [run for run in message.forget.runs if run != self._run]
+                await asyncio.to_thread(self._place.drop, message.forget.digests, runs)
+
+    async def _report(self) -> None:
+        """Say what is kept here; the hub answers with what of it is to be forgotten."""
+        for kept in await asyncio.to_thread(list, self._place.kept()):
+            self._outbox.put(training_pb2.NodeMessage(kept=kept))
 
     async def _begin(self, run: str, attempt: int) -> None:
         await self._drop_task()
@@ -154,6 +166,7 @@ class Agent:
             await self._drop_task()
         if stop.over:
             await asyncio.to_thread(self._place.forget, stop.run)
+            await self._report()
 
     async def _drop_task(self) -> None:
         if self._task is not None:

@@ -13,7 +13,7 @@ MOST = 10_000  # messages that wait while the hub is away; then the oldest progr
 
 class Outbox:
     """Reports about the present task are repeated in every conversation, because a hub that restarted must hear them
-    again and takes each only once. Progress is told once.
+    again and takes each only once. Progress, and what the node keeps, is told once.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Outbox:
     def put(self, message: training_pb2.NodeMessage) -> None:
         """A later report of the same kind replaces the earlier one in what is repeated: the newest checkpoint is enough."""
         kind = message.WhichOneof("kind")
-        if kind != "progress":
+        if kind not in ("progress", "kept"):
             self._reports = [old for old in self._reports if old.WhichOneof("kind") != kind] + [message]
         self._waiting.append(message)
         self._changed.set()

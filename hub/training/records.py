@@ -63,10 +63,10 @@ class Records:
             store.save_work(session, work)
 
     def check_blobs(self, files: Iterable[FileEntry]) -> None:
-        """Raises `Invalid` unless every file is here in its size: nothing is recorded that nobody can read."""
+        """Raises `Invalid` unless every file is here in its size, to stay: nothing is recorded that nobody can read."""
         for file in files:
             digest = Digest(file.digest)
-            if not self._blobs.has(digest) or self._blobs.size(digest) != file.size:
+            if not self._blobs.keep(digest) or self._blobs.size(digest) != file.size:
                 raise Invalid(f"{file.path} ({file.digest}) was not uploaded.", field=file.path)
 
     def register_checkpoint(self, work: Work, step: int) -> float:

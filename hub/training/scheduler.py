@@ -111,6 +111,13 @@ class Scheduler:
     def _heard_ledger(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
         if entry.kind in ("run", "stop", "withdrawal") and not loop.is_closed():
             loop.call_soon_threadsafe(self._events.put_nowait, None)
+        if entry.kind == "withdrawal" and not loop.is_closed():
+            loop.call_soon_threadsafe(self._ask_for_reports)
+
+    def _ask_for_reports(self) -> None:
+        """What nodes keep of withdrawn data they are told to forget (`hub.training.leftovers`)."""
+        for node in self.attachments.all():
+            self.attachments.send(node.name, training_pb2.HubMessage(report=training_pb2.Report()))
 
     async def _load(self) -> None:
         for work in await asyncio.to_thread(self._records.unfinished, list(self._works)):

@@ -12,7 +12,7 @@ from hub.database import Database
 from hub.ledger.journal import Journal
 from hub.members import directory
 from hub.progress.log import Progress
-from hub.training import store
+from hub.training import leftovers, store
 from hub.training.nodes import Attached
 from hub.training.projection import PREFIX
 from hub.training.scheduler import Scheduler
@@ -114,8 +114,8 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
 class NodesService(training_pb2_grpc.NodesServicer):
     """One long conversation per agent. Who it is says its certificate."""
 
-    def __init__(self, *, scheduler: Scheduler) -> None:
-        self._scheduler = scheduler
+    def __init__(self, *, database: Database, scheduler: Scheduler) -> None:
+        self._database, self._scheduler = database, scheduler
 
     async def Attach(
         self, request_iterator: AsyncIterator[training_pb2.NodeMessage], context: Any
@@ -138,9 +138,21 @@ class NodesService(training_pb2_grpc.NodesServicer):
         try:
             async for message in messages:
                 node.heard, node.heard_at = time.monotonic(), now()
-                self._scheduler.say(node.name, message)
+                if message.WhichOneof("kind") == "kept":
+                    await self._tidy(node, message.kept)
+                else:
+                    self._scheduler.say(node.name, message)
         finally:
             node.outgoing.put_nowait(None)
+
+    async def _tidy(self, node: Attached, kept: training_pb2.Kept) -> None:
+        def answer() -> training_pb2.Forget:
+            with self._database.session() as session:
+                return leftovers.useless(session, kept)
+
+        forget = await asyncio.to_thread(answer)
+        if forget.digests or forget.runs:
+            node.outgoing.put_nowait(training_pb2.HubMessage(forget=forget))
 
 
 def _checkpoint(row: CheckpointRow) -> training_pb2.Checkpoint:

@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from hub.ledger.grants import NODES, lend
 from hub.training.states import Phase, Prepared, Work
 from hub.training.tables import AttemptRow, CheckpointRow, RunRow
+from trust.digests import Digest
 from trust.errors import NotFound
 
 
@@ -54,6 +55,16 @@ def load_work(session: Session, run: str) -> Work:
     if work.nodes and list(work.nodes) != newest.nodes:
         return work  # the present attempt started over on other nodes
     return replace(work, registered=newest.step, registered_on=tuple(newest.nodes))
+
+
+def at_work(session: Session) -> set[Digest]:
+    """The blobs that nodes made for runs that have not ended, and that these need."""
+    found: set[Digest] = set()
+    for row in unfinished(session):
+        if (made := attempt(session, row.id)) and made.prepared:
+            prepared = Prepared.read(made.prepared)
+            found.update(Digest(file.digest) for file in (*prepared.tokenizer, prepared.tokens))
+    return found
 
 
 def save_work(session: Session, work: Work) -> None:

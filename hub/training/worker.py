@@ -22,10 +22,11 @@ from safetensors.torch import save_file
 
 from hub.training import shards
 from hub.training.launch import has_gpu
-from learning.architectures import LlamaShape, build_model
+from learning.architectures import build_model
 from learning.export import save_model
 from learning.packing import batch_at
 from learning.pretraining import TrainingShape, block_loss, deepspeed_config, learning_rate_at, parameter_groups
+from learning.routing import Routers
 from learning.tokenizer import load_tokenizer
 from protos.documents.runs import RunSpec
 from trust.errors import Invalid
@@ -50,8 +51,11 @@ class Worker:
     def run(self) -> None:
         _compile_nothing()
         deepspeed.init_distributed("nccl" if has_gpu() else "gloo", timeout=RENDEZVOUS, verbose=False)
-        model = build_model(_llama_shape(self.spec), self.shape.seed)
-        config = deepspeed_config(self.shape, self.world, self.spec.training.zero_stage)
+        model = build_model(self.spec.architecture.hugging_face(), self.shape.seed)
+        if self.spec.training.recompute:
+            model.activation_checkpointing_enable()
+        self._routers = Routers(model)
+        config = deepspeed_config(self.shape, self.world, self.spec.training.zero_stage, model.num_parameters())
         config["checkpoint"] = {"use_node_local_storage": True}
         engine, *_ = deepspeed.initialize(
             model=model, model_parameters=parameter_groups(model, self.shape.weight_decay), config=config
@@ -80,10 +84,7 @@ class Worker:
             batch = batch_at(
                 self.tokens, step - 1, self.shape.batch_size_per_rank, self.rank, self.world, self.shape.seed
             )
-            loss = block_loss(engine, batch.to(engine.device))
-            engine.backward(loss)
-            engine.step()
-            losses.append(loss.detach())
+            losses.append(self._step(engine, batch.to(engine.device)))
             if step % REPORT_EVERY == 0 or step == self.shape.steps:
                 mean = self._mean(torch.stack(losses).mean())
                 seconds, tokens = time.monotonic() - started, len(losses) * batch.numel() * self.world
@@ -94,6 +95,16 @@ class Worker:
                 last = mean
             if step % self.spec.training.checkpoint_every == 0 and step < self.shape.steps:
                 self._save(engine, step, last if not losses else self._mean(torch.stack(losses).mean()))
+
+    def _step(self, engine: Any, batch: torch.Tensor) -> torch.Tensor:
+        """One step of the optimizer over `batch`, so many sequences at a time as the spec says; the mean cross entropy."""
+        losses, training = [], self.spec.training
+        for part in torch.split(batch, self.shape.at_once):
+            loss = block_loss(engine, part)
+            engine.backward(loss + self._routers.loss(training.balance, training.router_z))
+            engine.step()  # DeepSpeed moves the weights with the last part
+            losses.append(loss.detach())
+        return torch.stack(losses).mean()
 
     def _save(self, engine: Any, step: int, loss: float) -> None:
         """This rank's shard to the node's disk; rank 0 also writes the weights."""
@@ -135,19 +146,6 @@ def _unwrapped(engine: Any) -> Any:
     return engine.module.float()
 
 
-def _llama_shape(spec: RunSpec) -> LlamaShape:
-    shape = spec.architecture
-    return LlamaShape(
-        vocab_size=shape.vocab_size,
-        hidden_size=shape.hidden_size,
-        intermediate_size=shape.intermediate_size,
-        layers=shape.layers,
-        heads=shape.heads,
-        kv_heads=shape.kv_heads,
-        context_length=shape.context_length,
-    )
-
-
 def _training_shape(spec: RunSpec) -> TrainingShape:
     training = spec.training
     return TrainingShape(
@@ -161,6 +159,7 @@ def _training_shape(spec: RunSpec) -> TrainingShape:
         sequence_length=training.sequence_length,
         precision=training.precision,
         floor=training.floor,
+        micro_batch=training.micro_batch,
     )
 
 

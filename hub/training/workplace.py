@@ -6,20 +6,22 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
 
 from hub.training.messages import file_entries
-from protos.coalition.v1 import common_pb2
+from protos.coalition.v1 import common_pb2, training_pb2
 from protos.transport import blobs
-from trust.digests import Digest, digest_file, hex_of
+from trust.digests import Digest, digest_file, hex_of, parse_digest
 from trust.errors import Corrupt, Unavailable
 
 HUB_AWAY = 900.0  # seconds for which a transfer is tried again while the hub is away
 LONGEST_PAUSE = 5.0
+PART = 1000
+HEX = 64  # digits of a digest
 _log = logging.getLogger(__name__)
 
 
@@ -50,11 +52,35 @@ class Workplace:
         """A run has ended: its checkpoints and attempts are of no more use."""
         shutil.rmtree(self._directory / "runs" / run, ignore_errors=True)
 
+    def kept(self) -> Iterator[training_pb2.Kept]:
+        """What lies in the cache, whole or in part, and the runs that have left something; in parts."""
+        blobs = (path.name.lstrip(".").partition(".")[0] for path in self._cache.glob("*"))
+        digests = [f"sha256:{name}" for name in sorted(set(blobs)) if len(name) == HEX]
+        runs = self._runs()
+        for start in range(0, max(len(digests), len(runs)), PART):
+            yield training_pb2.Kept(digests=digests[start : start + PART], runs=runs[start : start + PART])
+
+    def drop(self, digests: Iterable[str], runs: Iterable[str]) -> None:
+        """Remove from the cache, and forget runs."""
+        for digest in digests:
+            name = hex_of(parse_digest(digest))
+            for path in (self._cache / name, *self._cache.glob(f".{name}.*")):
+                path.unlink(missing_ok=True)
+        for run in set(runs) & set(self._runs()):
+            self.forget(run)
+
+    @property
+    def _cache(self) -> Path:
+        return self._directory / "blobs"
+
+    def _runs(self) -> list[str]:
+        return sorted(path.name for path in (self._directory / "runs").glob("*"))
+
     async def fetch(self, files: Iterable[common_pb2.File], folder: Path | None = None) -> list[Path]:
         """Files by digest into the node's cache, verified; copied under their own names where a folder is given."""
         paths = []
         for entry in file_entries(files):
-            cached = self._directory / "blobs" / hex_of(Digest(entry.digest))
+            cached = self._cache / hex_of(Digest(entry.digest))
             if not cached.exists() or await asyncio.to_thread(digest_file, cached) != entry.digest:
                 cached.unlink(missing_ok=True)
                 await _again(blobs.download, self._channel, Digest(entry.digest), entry.size, cached)

@@ -6,26 +6,8 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from protos.documents.architectures import Architecture
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
-
-
-class Architecture(Document):
-    """A Llama-class decoder in the Hugging Face format."""
-
-    family: Literal["llama"] = "llama"
-    vocab_size: int = Field(ge=512, le=262_144)
-    hidden_size: int = Field(ge=32, le=32_768)
-    intermediate_size: int = Field(ge=32, le=131_072)
-    layers: int = Field(ge=1, le=256)
-    heads: int = Field(ge=1, le=256)
-    kv_heads: int = Field(ge=1, le=256)
-    context_length: int = Field(ge=32, le=1_048_576)
-
-    @model_validator(mode="after")
-    def _divisible(self) -> Architecture:
-        if self.hidden_size % self.heads or self.heads % self.kv_heads:
-            raise ValueError("heads must divide hidden_size, and kv_heads must divide heads")
-        return self
 
 
 class Data(Document):
@@ -37,7 +19,12 @@ class Data(Document):
 class Training(Document):
     """How to train. `batch_size` counts sequences per rank and step; a step sees batch_size x ranks x sequence_length tokens.
 
-    The learning rate warms up, then falls along a cosine to `floor` times its peak (1: it stays at the peak).
+    `micro_batch` of them go through the model at a time (all, unless it is given). With `recompute`, a layer's activations
+    are computed again on the way back instead of being kept. The learning rate warms up, then falls along a cosine to `floor`
+    times its peak (1: it stays at the peak).
+
+    Where there are experts, `balance` weighs the loss that spreads tokens evenly over them, `router_z` the one that keeps the
+    router's logits small.
     """
 
     steps: int = Field(ge=1, le=10_000_000)
@@ -51,7 +38,22 @@ class Training(Document):
     seed: int = Field(default=0, ge=0)
     precision: Literal["fp32", "bf16"] = "bf16"
     zero_stage: Literal[0, 1, 2, 3] = 1
+    micro_batch: int | None = Field(default=None, ge=1, le=65_536)
+    recompute: bool = False
+    balance: float = Field(default=0.01, ge=0, le=1)
+    router_z: float = Field(default=0.001, ge=0, le=1)
     checkpoint_every: int = Field(default=100, ge=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Training:
+        if self.batch_size % self.at_once:
+            raise ValueError("micro_batch must divide batch_size")
+        return self
+
+    @property
+    def at_once(self) -> int:
+        """Sequences per rank in one pass."""
+        return self.micro_batch or self.batch_size
 
 
 class Placement(Document):

@@ -11,7 +11,7 @@ from protos.documents.evaluations import Evaluation
 from protos.documents.members import Delegation, Keys, Member, Node, Revocation
 from protos.documents.models import Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
-from protos.documents.submissions import Dataset, Suite, Withdrawal
+from protos.documents.submissions import Dataset, Purge, Suite, Withdrawal
 from protos.documents.witnesses import Witness, WitnessPolicy
 from trust.canonical import emit
 from trust.digests import Digest, digest_bytes, hex_of
@@ -29,6 +29,7 @@ KINDS: dict[str, type[Claim]] = {
     "dataset": Dataset,
     "suite": Suite,
     "withdrawal": Withdrawal,
+    "purge": Purge,
     "run": Run,
     "checkpoint": Checkpoint,
     "run-end": RunEnd,
@@ -50,7 +51,7 @@ _PREFIX = {"dataset": "data", "evaluation": "eval"}
 HUB = "hub"
 """The signer name of statements that the hub itself makes."""
 
-BY_HUB = frozenset({"member", "node", "checkpoint", "run-end", "model", "evaluation", "campaign-end"})
+BY_HUB = frozenset({"member", "node", "purge", "checkpoint", "run-end", "model", "evaluation", "campaign-end"})
 """Kinds that only the hub may sign. All others are members' own."""
 
 

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from protos.documents.base import Claim, FileEntry, Identifier, Licence, Name, Text
+from protos.documents.base import Claim, DigestText, FileEntry, Identifier, Licence, Name, Text
 from protos.documents.jurisdictions import WORLD, Jurisdictions
 from protos.documents.placing import AT_HOME, Category
 
@@ -75,3 +75,11 @@ class Withdrawal(Claim):
 
     submission: Identifier
     reason: Text = "withdrawn by its owner"
+
+
+class Purge(Claim):
+    """Signed by the hub: of a withdrawn submission, the blobs that nothing which stands names. They need not be there any more,
+    unless a later statement names them again."""
+
+    submission: Identifier
+    blobs: tuple[DigestText, ...] = Field(min_length=1, max_length=1000)

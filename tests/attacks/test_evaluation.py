@@ -15,7 +15,7 @@ from hub.evaluation.outputs import scores_of
 from hub.evaluation.scorer import Scorer
 from hub.evaluation.tables import EvaluationRow
 from hub.ledger.journal import Entry
-from learning.architectures import LlamaShape, build_model
+from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from protos.documents.evaluations import Evaluation, Sample, TaskScore
@@ -27,6 +27,7 @@ from tests.contributors.served import Hub
 from tests.hub.conftest import ORIGIN, Base
 from tests.hub.evaluation.conftest import CHOICE, TASKS, record_suite, suite_files
 from tests.hub.models.conftest import contribution, record_model
+from tests.shapes import llama
 
 __all__ = ["base", "coalition", "database", "database_url", "hub"]
 FILES = suite_files(tasks=[{"name": "terms", "data": "terms.jsonl", **CHOICE}, TASKS[5]])
@@ -36,7 +37,7 @@ FILES = suite_files(tasks=[{"name": "terms", "data": "terms.jsonl", **CHOICE}, T
 def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("model")
     tokenizer = train_tokenizer(["the heart pumps blood " * 50], 280)
-    save_model(build_model(LlamaShape(len(tokenizer), 16, 32, 1, 2, 1, 128), seed=0), tokenizer, folder)
+    save_model(build_model(llama(len(tokenizer), 16, 32, 1, 2, 1, 128), seed=0), tokenizer, folder)
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 

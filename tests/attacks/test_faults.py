@@ -50,7 +50,7 @@ def test_attack_14_a_kill_at_any_file_system_call_loses_nothing_and_shows_nothin
     """`kill -9` in the middle of a submission, an append or a release: after the restart the ledger audits clean and extends
     the old head, what was acknowledged is there, blobs are whole, and the same again gives the same answer."""
     kills = [point for point in faults.points if point.fault == "KILL"]
-    assert {point.scenario for point in kills} == {"submission", "append", "release", "rebuild"}
+    assert {point.scenario for point in kills} == {"submission", "append", "release", "rebuild", "purge"}
     assert broken(faults, kills) == []
 
 

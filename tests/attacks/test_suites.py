@@ -15,12 +15,13 @@ from hub.evaluation import outputs
 from hub.evaluation.process import Output, Sandbox, WorkerProcess
 from hub.evaluation.tasks import compile_task
 from hub.settings import SANDBOX
-from learning.architectures import LlamaShape, build_model
+from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from protos.documents.suite import MultipleChoice
 from protos.documents.suite_files import read_suite, task_rows
 from tests.hub.evaluation.sandbox.probing import DENIED, PROBE, Prey, needs_bubblewrap, needs_landlock, prey
+from tests.shapes import llama
 from trust.errors import Invalid
 
 NAME = "hostile-member/exam@0123456789ab"
@@ -97,7 +98,7 @@ LM_EVAL_TRICKS: dict[str, Mapping[str, bytes]] = {
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     tokenizer = train_tokenizer(["yes no question " * 50], 270)
-    save_model(build_model(LlamaShape(len(tokenizer), 16, 32, 1, 2, 1, 512), seed=0), tokenizer, folder)
+    save_model(build_model(llama(len(tokenizer), 16, 32, 1, 2, 1, 512), seed=0), tokenizer, folder)
     return folder
 
 

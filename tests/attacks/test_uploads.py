@@ -13,8 +13,11 @@ import grpc
 import pytest
 
 from contributors.client import Coalition
+from hub.disposal import Disposal
+from hub.ledger import grants
 from hub.rates import Limit, Rates
-from hub.submissions import stale, uploads
+from hub.submissions import drafts, uploads
+from hub.submissions.stale import Sweeper
 from protos.coalition.v1 import common_pb2, members_pb2, members_pb2_grpc, submissions_pb2
 from protos.coalition.v1.submissions_pb2 import UploadChunk
 from protos.coalition.v1.submissions_pb2_grpc import SubmissionsStub
@@ -192,18 +195,25 @@ def test_attack_27_submissions_that_are_never_committed_are_dropped_and_their_re
     sender: Sender,
 ) -> None:
     """27: opened, sent in part, never committed: the quota bounds them, and when they are stale nothing of them is left."""
-    for number in range(20):
+    for number in range(19):
         sender.open(DATA, f"contracts-{number}")
+    whole = sender.open(OTHER, "a-whole-file")
+    assert isinstance(sender.send(sender.chunks(whole, OTHER)), submissions_pb2.UploadResponse)
     opened = sender.open(DATA, "contracts-0")
     assert isinstance(sender.send(sender.chunks(opened, DATA)[:2]), submissions_pb2.UploadResponse)
     with pytest.raises(grpc.RpcError) as caught:
         sender.open(DATA, "one-too-many")
     assert isinstance(from_rpc_error(caught.value), Conflict)
     base = hub.base  # noqa: F811
+    os.utime(base.blobs.path(digest_bytes(OTHER)), (0, 0))  # an hour ago
+    disposal = Disposal(base.database, base.blobs, (grants.named, drafts.counts_on))
+    sweeper = Sweeper(base.database, base.blobs, disposal, 7, lambda draft: None)
     now = dt.datetime.now(dt.UTC)
-    assert stale.drop_stale(base.database, base.blobs, now - dt.timedelta(hours=1)) == []
-    assert len(stale.drop_stale(base.database, base.blobs, now + dt.timedelta(hours=1))) == 20
+    assert sweeper.look(now - dt.timedelta(hours=1)).dropped == []
+    swept = sweeper.look(now + dt.timedelta(hours=1))
+    assert (len(swept.dropped), swept.deleted) == (20, [digest_bytes(OTHER)])
     assert base.blobs.partial_size(opened.id, opened.missing[0].digest) == 0
+    assert not base.blobs.has(digest_bytes(OTHER))
     assert sender.open(DATA, "one-too-many").missing[0].offset == 0
 
 

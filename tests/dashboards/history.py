@@ -11,12 +11,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hub.rounds import sites
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
+from protos.documents.architectures import Llama
 from protos.documents.base import Claim, FileEntry
 from protos.documents.campaigns import Adapter, Campaign, CampaignEnd, CampaignSpec, Consent, LocalTraining
 from protos.documents.evaluations import Evaluation, TaskScore
 from protos.documents.members import Member
 from protos.documents.models import Contribution, DataUsed, Model
-from protos.documents.runs import Architecture, Run, RunEnd, RunSpec, Training
+from protos.documents.runs import Run, RunEnd, RunSpec, Training
 from protos.documents.statements import HUB, sign
 from protos.documents.submissions import Dataset, DatasetFile, Suite
 from trust.digests import Digest, digest_bytes
@@ -102,7 +103,7 @@ class History:
         shape = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "layers": 2, "heads": 2, "kv_heads": 2}
         spec = RunSpec(
             name=name,
-            architecture=Architecture(**shape, context_length=64),
+            architecture=Llama(**shape, context_length=64),
             training=Training(steps=100, batch_size=2, sequence_length=64, learning_rate=1e-3),
         )
         return self.record(Run(hub=self.hub, signer="core-team", spec=spec))

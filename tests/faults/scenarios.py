@@ -1,4 +1,4 @@
-"""What is interrupted: one submission, one ledger append, one release, one rebuild; as the hub does them, on a prepared hub.
+"""What is interrupted: one submission, append, release, rebuild and purge; as the hub does them, on a prepared hub.
 
 Everything that a member signs is signed while preparing, so that a retry sends the same bytes.
 """
@@ -6,6 +6,7 @@ Everything that a member signs is signed while preparing, so that a retry sends 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from hub.ledger import rows
 from hub.ledger.journal import Entry
 from hub.models.releases import Releases
 from hub.rebuild import rebuild
-from hub.server import Foundation, register_projections
+from hub.server import Foundation, register_projections, removers_of
 from hub.settings import Settings
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Draft, Intake
@@ -26,7 +27,7 @@ from protos.documents.base import Claim, FileEntry
 from protos.documents.members import Member
 from protos.documents.models import DataUsed, Model, Release
 from protos.documents.statements import HUB, sign
-from protos.documents.submissions import Dataset, DatasetFile
+from protos.documents.submissions import Dataset, DatasetFile, Withdrawal
 from trust.bundles import sign_files
 from trust.digests import Digest, digest_bytes
 from trust.keys import ArtifactKey
@@ -86,9 +87,7 @@ def _upload(intake: Intake, draft: Draft, digest: Digest, body: bytes, offset: i
     with intake.receive(draft, digest, offset) as incoming:
         for start in range(offset, len(body), CHUNK):
             incoming.write(body[start : start + CHUNK])
-        complete = incoming.finish()
-    if complete:
-        intake.shown(draft, digest)
+        incoming.finish()
 
 
 def append(hub: Hub) -> Iterator[Ack]:
@@ -112,11 +111,24 @@ def rebuilding(hub: Hub) -> Iterator[Ack]:
         yield from [(row.payload, row.index) for row in rows.between(session, 0, entries)]
 
 
+def purging(hub: Hub) -> Iterator[Ack]:
+    """A withdrawn dataset's blobs are purged: the statement, then the deletion; one of them another dataset needs."""
+    with tempfile.TemporaryDirectory() as folder:
+        examination = Examination(hub.base.database, hub.base.blobs, Screener(Path(folder), run=screen))
+        purger, _, _ = removers_of(hub.base, examination)
+        purger.look()
+    if [hub.base.blobs.has(digest_bytes(shard(number))) for number in (1, 2)] != [False, True]:
+        raise RuntimeError("what was purged is here, or what is needed is not")
+    with hub.base.database.session() as session:
+        yield from [(row.payload, row.index) for row in rows.between(session, 0) if row.kind == "purge"]
+
+
 SCENARIOS: dict[str, Callable[[Hub], Iterator[Ack]]] = {
     "submission": submission,
     "append": append,
     "release": release,
     "rebuild": rebuilding,
+    "purge": purging,
 }
 
 
@@ -143,6 +155,20 @@ def _prepare_submission(hub: Hub, keys: dict[str, ArtifactKey]) -> None:
 def _prepare_rebuild(hub: Hub, keys: dict[str, ArtifactKey]) -> None:
     for number in range(3):
         hub.base.journal.record(sign(_dataset(f"filling-{number}", (number,)), keys[MEMBER]), MEMBER)
+
+
+def _prepare_purge(hub: Hub, keys: dict[str, ArtifactKey]) -> None:
+    """Blobs of an hour ago, one of them in two datasets, of which the first is withdrawn without a grace."""
+    toml = hub.base.settings.directory / "hub.toml"
+    toml.write_text(toml.read_text().replace("purge_grace_days = 7.0", "purge_grace_days = 0.0"))
+    for number in (1, 2):
+        path = hub.base.blobs.path(hub.base.blobs.put(shard(number)))
+        os.utime(path, (0, 0))
+    first, _ = [
+        hub.base.journal.record(sign(_dataset(name, numbers), keys[MEMBER]), MEMBER)
+        for name, numbers in (("contracts", (1, 2)), ("letters", (2,)))
+    ]
+    hub.base.journal.record(sign(Withdrawal(hub=ORIGIN, signer=MEMBER, submission=first.id), keys[MEMBER]), MEMBER)
 
 
 def _prepare_append(hub: Hub, keys: dict[str, ArtifactKey]) -> None:
@@ -182,6 +208,7 @@ _PREPARATIONS = {
     "append": _prepare_append,
     "release": _prepare_release,
     "rebuild": _prepare_rebuild,
+    "purge": _prepare_purge,
 }
 
 

@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("command", ["init", "serve", "invite", "node", "rebuild", "dump", "screen", "scrub"])
+@pytest.mark.parametrize("command", ["init", "serve", "invite", "node", "rebuild", "dump", "screen", "purge", "scrub"])
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     done = hub(command, "--help")
     assert done.returncode == 0

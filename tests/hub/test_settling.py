@@ -78,7 +78,7 @@ def test_a_failed_flush_refuses_the_group_and_blows_the_fuse(tmp_path: Path) -> 
     fuse.listen(heard.append)
     blobs, disk = BlobStore(tmp_path, fuse), Disk(tmp_path)
     blobs.put_group(group(0))
-    with disk.watched(1, fails(errno.EIO)), pytest.raises(Unavailable, match="Input/output"):
+    with disk.watched(2, fails(errno.EIO)), pytest.raises(Unavailable, match="Input/output"):
         blobs.put_group(group(5))
     for again in (lambda: blobs.put_group(group(5)), lambda: blobs.put(b"another")):
         with pytest.raises(Unavailable, match="The hub stops"):
@@ -89,7 +89,7 @@ def test_a_failed_flush_refuses_the_group_and_blows_the_fuse(tmp_path: Path) -> 
 def test_a_full_disk_refuses_the_group_and_takes_the_next(tmp_path: Path) -> None:
     blobs, disk = BlobStore(tmp_path), Disk(tmp_path)
     blobs.put_group(group(0))
-    with disk.watched(0, fails(errno.ENOSPC)), pytest.raises(Unavailable, match="No space left"):
+    with disk.watched(1, fails(errno.ENOSPC)), pytest.raises(Unavailable, match="No space left"):
         blobs.put_group(group(5))
     blobs.put_group(group(5))
     assert [blobs.read(digest_bytes(data)) for data in group(0, 10)] == group(0, 10)
@@ -97,7 +97,7 @@ def test_a_full_disk_refuses_the_group_and_takes_the_next(tmp_path: Path) -> Non
 
 def test_a_failed_flush_of_one_blob_blows_the_fuse_too(tmp_path: Path) -> None:
     blobs, disk = BlobStore(tmp_path), Disk(tmp_path)
-    with disk.watched(0, fails(errno.EIO)), pytest.raises(Unavailable, match="The hub stops"):
+    with disk.watched(1, fails(errno.EIO)), pytest.raises(Unavailable, match="The hub stops"):
         blobs.put(b"content")
     assert blobs.fuse.reason
     assert not blobs.has(digest_bytes(b"content"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -11,8 +12,9 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from learning.architectures import LlamaShape, build_model
+from learning.architectures import build_model
 from learning.tokenizer import train_tokenizer
+from tests.shapes import llama
 
 torch.set_num_threads(1)
 
@@ -33,10 +35,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 @pytest.fixture(scope="session")
-def shape() -> LlamaShape:
-    return LlamaShape(320, 32, 64, 2, 4, 2, 64)
+def shape() -> dict[str, Any]:
+    return llama(320, 32, 64, 2, 4, 2, 64)
 
 
 @pytest.fixture
-def model(shape: LlamaShape) -> LlamaForCausalLM:
+def model(shape: dict[str, Any]) -> LlamaForCausalLM:
     return build_model(shape, seed=3).eval()

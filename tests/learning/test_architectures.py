@@ -1,16 +1,31 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from learning.architectures import LlamaShape, build_model, parameter_count
+from learning.architectures import build_model, configuration
+from learning.export import load_model, save_model
+from protos.documents.architectures import Mistral4, Mixtral, Nemotron, Olmo, Olmoe
 from trust.errors import Invalid
 
+SMALL: dict[str, Any] = {"vocab_size": 512, "hidden_size": 32, "heads": 2, "context_length": 64}
+ROUTED = {"experts": 4, "experts_per_token": 2, "intermediate_size": 16}
+FAMILIES = [
+    Olmo(**SMALL, family="olmo3", layers=4, kv_heads=1, intermediate_size=64, sliding_window=16),
+    Mixtral(**SMALL, **ROUTED, family="mixtral", layers=2, kv_heads=1),
+    Olmoe(**SMALL, **ROUTED, family="olmoe", layers=2, kv_heads=1),
+    Mistral4(**SMALL, **ROUTED, family="mistral4", layers=2, q_lora_rank=16, kv_lora_rank=16, rope_head_size=16,
+             plain_head_size=16, value_head_size=16),
+    Nemotron(**SMALL, **ROUTED, family="nemotron_h", pattern="MEM*E-", kv_heads=1, head_size=16,
+             shared_intermediate_size=16, dense_intermediate_size=32, mamba_heads=4, mamba_head_size=16, mamba_groups=2,
+             state_size=16),
+]  # fmt: skip
 
-def test_the_seed_decides_the_weights_and_the_global_random_state_stays(shape: LlamaShape) -> None:
+
+def test_the_seed_decides_the_weights_and_the_global_random_state_stays(shape: dict[str, Any]) -> None:
     torch.manual_seed(11)
     expected = torch.rand(3)
     torch.manual_seed(11)
@@ -21,24 +36,33 @@ def test_the_seed_decides_the_weights_and_the_global_random_state_stays(shape: L
     assert not torch.equal(first.model.embed_tokens.weight, other.model.embed_tokens.weight)
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_the_count_is_that_of_the_built_model(shape: LlamaShape, tied: bool) -> None:
-    shape = replace(shape, tie_embeddings=tied)
-    assert parameter_count(shape) == sum(p.numel() for p in build_model(shape, 0).parameters())
-
-
-def test_a_model_too_large_for_this_machine_is_counted() -> None:
-    llama_70b = LlamaShape(128256, 8192, 28672, 80, 64, 8, 8192, tie_embeddings=False)
-    assert parameter_count(llama_70b) == 70_553_706_496
-
-
 def test_the_end_of_text_row_learns(model: LlamaForCausalLM) -> None:
     model.model(input_ids=torch.tensor([[0, 5]])).last_hidden_state[0, 0, 0].backward()
     assert model.model.embed_tokens.weight.grad[0].abs().sum() > 0
 
 
-@pytest.mark.parametrize(("field", "value"), [("layers", 0), ("hidden_size", 30), ("kv_heads", 3), ("vocab_size", -1)])
-def test_sizes_that_do_not_fit_are_named(shape: LlamaShape, field: str, value: int) -> None:
-    with pytest.raises(Invalid) as caught:
-        replace(shape, **{field: value})
-    assert caught.value.field == field
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.family)
+def test_every_family_learns(family: Any) -> None:
+    """Each class of `transformers` is told its sizes in words that it takes, and every weight gets a gradient."""
+    model = build_model(family.hugging_face(), seed=0)
+    blocks = torch.randint(1, 512, (2, 32), generator=torch.Generator().manual_seed(0))
+    logits = model(input_ids=blocks, use_cache=False).logits
+    torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), blocks[:, 1:].flatten()).backward()
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+
+
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f.family != "mistral4"], ids=lambda family: family.family)
+def test_every_family_is_exported_for_public_tools(family: Any, tokenizer: Any, tmp_path: Any) -> None:
+    model = build_model(family.hugging_face() | {"vocab_size": len(tokenizer)}, seed=0).eval()
+    save_model(model, tokenizer, tmp_path)
+    again, _ = load_model(tmp_path)
+    blocks = torch.arange(20).reshape(1, 20)
+    with torch.no_grad():
+        assert torch.equal(again(input_ids=blocks).logits, model(input_ids=blocks).logits)
+
+
+@pytest.mark.parametrize("values", [{"model_type": "gpt-9"}, {"model_type": "llama", "hidden_size": "wide"}])
+def test_a_configuration_that_is_none_is_one_sentence(values: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match="no model of this shape"):
+        configuration(values)

@@ -34,13 +34,13 @@ def test_matrices_decay_and_vectors_do_not(model: LlamaForCausalLM) -> None:
 
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_the_deepspeed_configuration(stage: int) -> None:
-    config = deepspeed_config(SHAPE, 2, stage)
+    config = deepspeed_config(SHAPE, 2, stage, 1_000_000)
     assert json.loads(json.dumps(config)) == config
     assert config["train_batch_size"] == 8
     assert config["zero_optimization"]["stage"] == stage
     assert config["optimizer"]["params"]["torch_adam"] is True
     assert config["bf16"]["enabled"] is True
-    assert deepspeed_config(replace(SHAPE, precision="fp32"), 2, stage)["bf16"]["enabled"] is False
+    assert deepspeed_config(replace(SHAPE, precision="fp32"), 2, stage, 1_000_000)["bf16"]["enabled"] is False
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_impossible_runs_are_refused(change: dict[str, int]) -> None:
     with pytest.raises(Invalid):
         replace(SHAPE, **change)
     with pytest.raises(Invalid):
-        deepspeed_config(SHAPE, 1, 4)
+        deepspeed_config(SHAPE, 1, 4, 1_000_000)

@@ -16,18 +16,23 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import obstore
 import psycopg
 import pytest
+from obstore.store import from_url
 
 from contributors.client import Coalition
 from contributors.demo.parties import BIN, answers, run
 from contributors.home import Home, Identity
 from contributors.packing import Packed, pack_dataset
+from protos.coalition.v1.submissions_pb2_grpc import SubmissionsStub
+from protos.documents.submissions import Withdrawal
 from protos.transport.enrolment import enrol
 from tests import postgres, s3
 from tests.contributors.served import dataset
 from tests.dashboards.conftest import free_ports
 from trust.audit import Audit, verify_log
+from trust.digests import Digest
 from trust.errors import NotFound, Problem, Unavailable
 from trust.invitations import Invitation
 from trust.notes import TreeHead
@@ -78,6 +83,18 @@ class Cluster:
     @property
     def hub(self) -> Path:
         return self.directory / "hub"
+
+    def age(self) -> None:
+        """Nobody relied on any blob for an hour."""
+        for path in (self.hub / "blobs" / "sha256").glob("*/*"):
+            os.utime(path, (0, 0))
+
+    def in_the_bucket(self, digest: str) -> bool:
+        name = digest.removeprefix("sha256:")
+        with suppress(FileNotFoundError):
+            obstore.head(from_url(self.blobs), f"sha256/{name[:2]}/{name}")
+            return True
+        return False
 
     def start(self, name: str) -> None:
         command = [str(BIN / "coalition-hub"), "serve", str(self.hub), "--at", f"127.0.0.1:{self.ports[name]}"]
@@ -148,6 +165,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         ports = {"first": first, "second": first + 3}
         made = Cluster(directory, url, buckets.bucket(), buckets.environment, ports)
         run([BIN / "coalition-hub", "init", made.hub, "--name", "replicated", "--port", first])
+        toml = made.hub / "hub.toml"
+        toml.write_text(toml.read_text().replace("purge_grace_days = 7.0", "purge_grace_days = 0.0"))
         try:
             made.start("first")
             made.wait("the first one leads", lambda: made.leader() == "first")
@@ -271,3 +290,29 @@ def test_the_one_that_left_comes_back_as_a_follower(cluster: Cluster) -> None:
         index = cluster.submit(client, "after-all")
         assert client.head().size == index + 1
     assert cluster.leader() == "first"
+
+
+def test_the_leader_purges_from_the_bucket_what_nobody_anywhere_counts_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Submissions are opened at the other process: what that told a member that it has, stays."""
+    for name, value in cluster.s3.items():
+        monkeypatch.setenv(name, value)
+    with cluster.client("second") as client:
+        for name in ("gone", "kept"):
+            cluster.submit(client, name)
+        found = {each.name: each for each in client.submissions("dataset")}
+        gone, kept = (found[name].files[0].digest for name in ("gone", "kept"))
+        statement = client.sign(dataset(client, cluster.packed["kept"], name="the-same-again"))
+        opened = SubmissionsStub(client.channel).Open(statement, timeout=30)
+        assert list(opened.missing) == []
+        cluster.age()
+        for name in ("gone", "kept"):
+            claim = Withdrawal(hub=client.identity.hub, signer=client.identity.id, submission=found[name].id)
+            client.withdraw(client.sign(claim))
+        cluster.wait("the purges", lambda: client.submission(found["kept"].id).state == "purged")
+        cluster.wait("the deletion", lambda: not cluster.in_the_bucket(gone))
+        assert cluster.in_the_bucket(kept)
+        again = client.submit(statement, cluster.packed["kept"].paths, lambda count: None)
+        assert client.submission(again.id).state == "accepted"
+        assert client.blob(kept) == cluster.packed["kept"].paths[Digest(kept)].read_bytes()

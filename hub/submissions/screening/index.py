@@ -40,10 +40,13 @@ class Index:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self._datasets: list[str] = []
+        self._read()
+
+    def _read(self) -> None:
+        self._datasets: list[str] = []  # in the order in which they came; an empty name was dropped
         self._segments: list[str] = []
         self._leaving: list[str] = []  # merged into others; a reader may still have them in hand until the next `add`
-        path = folder / "index.json"
+        path = self._folder / "index.json"
         if path.exists():
             with suppress(ValueError, KeyError, AttributeError):  # damaged: begin anew
                 held = json.loads(path.read_bytes())
@@ -68,19 +71,58 @@ class Index:
             held, whose = self._open(leaving[-1])
             merged, owners = np.concatenate((held, merged)), np.concatenate((whose, owners))
         order = np.argsort(merged, kind="stable")
+        name = self._write(merged[order], owners[order])
+        self._datasets = [*self._datasets, dataset]
+        self._turn_to([*kept, name], leaving)
+
+    def drop(self, datasets: Iterable[str]) -> None:
+        """Forget datasets, and take their keys off the disk."""
+        names = set(datasets) - {""}
+        numbers = [number for number, name in enumerate(self._datasets) if name in names]
+        if not numbers:
+            return
+        kept, leaving = [], []
+        for segment in self._segments:
+            keys, owners = self._open(segment)
+            stays = ~np.isin(owners, numbers)
+            if stays.all():
+                kept.append(segment)
+                continue
+            leaving.append(segment)
+            if stays.any():
+                kept.append(self._write(keys[stays], owners[stays]))
+        self._datasets = ["" if number in numbers else name for number, name in enumerate(self._datasets)]
+        self._leaving += leaving
+        self._turn_to(kept, [])
+
+    def _write(self, keys: NDArray[np.uint64], owners: NDArray[np.uint32]) -> str:
+        """A segment of sorted keys; its name."""
         name = secrets.token_hex(8)
-        np.save(self._path(name, "keys"), merged[order])
-        np.save(self._path(name, "owners"), owners[order])
-        gone, self._leaving = self._leaving, leaving
-        self._datasets, self._segments = [*self._datasets, dataset], [*kept, name]
-        held_now = {"format": _FORMAT, "datasets": self._datasets, "segments": self._segments, "leaving": self._leaving}
-        write_atomic(self._folder / "index.json", json.dumps(held_now).encode())
+        np.save(self._path(name, "keys"), keys)
+        np.save(self._path(name, "owners"), owners)
+        return name
+
+    def _turn_to(self, segments: list[str], leaving: list[str]) -> None:
+        """From now on these segments count; those that left the time before are removed."""
+        gone, self._leaving, self._segments = self._leaving, leaving, segments
+        held = {"format": _FORMAT, "datasets": self._datasets, "segments": segments, "leaving": leaving}
+        write_atomic(self._folder / "index.json", json.dumps(held).encode())
         for segment in gone:
             for part in ("keys", "owners"):
                 self._path(segment, part).unlink(missing_ok=True)
 
     def look(self, rows: Rows, own: Iterable[str], others: Iterable[str]) -> Seen:
         """Which rows were seen in datasets of the member's own and in those of others; datasets in neither do not count."""
+        try:
+            return self._look(rows, own, others)
+        except Corrupt:
+            before = self._segments
+            self._read()  # segments that were read of may have been merged or dropped meanwhile
+            if self._segments == before:
+                raise
+            return self._look(rows, own, others)
+
+    def _look(self, rows: Rows, own: Iterable[str], others: Iterable[str]) -> Seen:
         kinds = np.zeros(len(self._datasets) + 1, dtype=np.uint8)
         for kind, names in ((1, set(own)), (2, set(others))):
             for number, name in enumerate(self._datasets):

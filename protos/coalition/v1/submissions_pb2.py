@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.coalition.v1 import common_pb2 as protos_dot_coalition_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/coalition/v1/submissions.proto\x12\x0c\x63oalition.v1\x1a protos/coalition/v1/common.proto\"\x12\n\x10GetPolicyRequest\"g\n\x06Policy\x12\x18\n\x10licences_allowed\x18\x01 \x03(\t\x12\x17\n\x0flicences_denied\x18\x02 \x03(\t\x12\x0f\n\x07\x63ountry\x18\x03 \x01(\t\x12\x19\n\x11\x63ore_may_withdraw\x18\x04 \x01(\x08\"n\n\x0cOpenResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07missing\x18\x02 \x03(\x0b\x32\x15.coalition.v1.Missing\x12*\n\x08\x65xisting\x18\x03 \x01(\x0b\x32\x18.coalition.v1.Submission\")\n\x07Missing\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"_\n\x0bUploadChunk\x12\x12\n\nsubmission\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0e\n\x06prefix\x18\x05 \x01(\x0c\"2\n\x0eUploadResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"&\n\x16ListSubmissionsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"H\n\x17ListSubmissionsResponse\x12-\n\x0bsubmissions\x18\x01 \x03(\x0b\x32\x18.coalition.v1.Submission\"\xd3\x03\n\nSubmission\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06\x64omain\x18\x04 \x01(\t\x12\x0f\n\x07licence\x18\x05 \x01(\t\x12\x0e\n\x06member\x18\x06 \x01(\t\x12\r\n\x05state\x18\x07 \x01(\t\x12\x0c\n\x04rows\x18\x08 \x01(\x03\x12\x0c\n\x04size\x18\t \x01(\x03\x12!\n\x05\x66iles\x18\n \x03(\x0b\x32\x12.coalition.v1.File\x12\'\n\x08\x66indings\x18\x0b \x03(\x0b\x32\x15.coalition.v1.Finding\x12\x13\n\x0brecorded_at\x18\x0c \x01(\t\x12&\n\x07receipt\x18\r \x01(\x0b\x32\x15.coalition.v1.Receipt\x12\x12\n\nvisibility\x18\x0e \x01(\t\x12\x0f\n\x07version\x18\x0f \x01(\t\x12\r\n\x05tasks\x18\x10 \x03(\t\x12\x10\n\x08\x63\x61tegory\x18\x11 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x12 \x03(\t\x12\x14\n\x0cwithdrawn_at\x18\x13 \x01(\t\x12\x14\n\x0cwithdrawn_by\x18\x14 \x01(\t\x12\x19\n\x11withdrawn_because\x18\x15 \x01(\t\x12\x15\n\rscreened_rows\x18\x1e \x01(\x03\"j\n\x07\x46inding\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12\x10\n\x08\x65xamples\x18\x06 \x03(\t2\xf2\x03\n\x0bSubmissions\x12\x41\n\x04Open\x12\x1d.coalition.v1.SignedStatement\x1a\x1a.coalition.v1.OpenResponse\x12\x43\n\x06Upload\x12\x19.coalition.v1.UploadChunk\x1a\x1c.coalition.v1.UploadResponse(\x01\x12\x36\n\x06\x43ommit\x12\x12.coalition.v1.ById\x1a\x18.coalition.v1.Submission\x12^\n\x0fListSubmissions\x12$.coalition.v1.ListSubmissionsRequest\x1a%.coalition.v1.ListSubmissionsResponse\x12=\n\rGetSubmission\x12\x12.coalition.v1.ById\x1a\x18.coalition.v1.Submission\x12\x41\n\x08Withdraw\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12\x41\n\tGetPolicy\x12\x1e.coalition.v1.GetPolicyRequest\x1a\x14.coalition.v1.Policyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%protos/coalition/v1/submissions.proto\x12\x0c\x63oalition.v1\x1a protos/coalition/v1/common.proto\"\x12\n\x10GetPolicyRequest\"\x91\x01\n\x06Policy\x12\x18\n\x10licences_allowed\x18\x01 \x03(\t\x12\x17\n\x0flicences_denied\x18\x02 \x03(\t\x12\x0f\n\x07\x63ountry\x18\x03 \x01(\t\x12\x19\n\x11\x63ore_may_withdraw\x18\x04 \x01(\x08\x12\x0e\n\x06purges\x18\x05 \x01(\x08\x12\x18\n\x10purge_grace_days\x18\x06 \x01(\x01\"n\n\x0cOpenResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07missing\x18\x02 \x03(\x0b\x32\x15.coalition.v1.Missing\x12*\n\x08\x65xisting\x18\x03 \x01(\x0b\x32\x18.coalition.v1.Submission\")\n\x07Missing\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\"_\n\x0bUploadChunk\x12\x12\n\nsubmission\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0e\n\x06prefix\x18\x05 \x01(\x0c\"2\n\x0eUploadResponse\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x10\n\x08\x63omplete\x18\x02 \x01(\x08\"&\n\x16ListSubmissionsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"H\n\x17ListSubmissionsResponse\x12-\n\x0bsubmissions\x18\x01 \x03(\x0b\x32\x18.coalition.v1.Submission\"\xa7\x04\n\nSubmission\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x0e\n\x06\x64omain\x18\x04 \x01(\t\x12\x0f\n\x07licence\x18\x05 \x01(\t\x12\x0e\n\x06member\x18\x06 \x01(\t\x12\r\n\x05state\x18\x07 \x01(\t\x12\x0c\n\x04rows\x18\x08 \x01(\x03\x12\x0c\n\x04size\x18\t \x01(\x03\x12!\n\x05\x66iles\x18\n \x03(\x0b\x32\x12.coalition.v1.File\x12\'\n\x08\x66indings\x18\x0b \x03(\x0b\x32\x15.coalition.v1.Finding\x12\x13\n\x0brecorded_at\x18\x0c \x01(\t\x12&\n\x07receipt\x18\r \x01(\x0b\x32\x15.coalition.v1.Receipt\x12\x12\n\nvisibility\x18\x0e \x01(\t\x12\x0f\n\x07version\x18\x0f \x01(\t\x12\r\n\x05tasks\x18\x10 \x03(\t\x12\x10\n\x08\x63\x61tegory\x18\x11 \x01(\t\x12\x14\n\x0cjurisdiction\x18\x12 \x03(\t\x12\x14\n\x0cwithdrawn_at\x18\x13 \x01(\t\x12\x14\n\x0cwithdrawn_by\x18\x14 \x01(\t\x12\x19\n\x11withdrawn_because\x18\x15 \x01(\t\x12\x17\n\x0fwithdrawn_index\x18\x16 \x01(\x03\x12\x14\n\x0cpurged_blobs\x18\x17 \x01(\x03\x12\r\n\x05\x62lobs\x18\x18 \x01(\x03\x12\x14\n\x0cpurged_index\x18\x19 \x01(\x03\x12\x15\n\rscreened_rows\x18\x1e \x01(\x03\"j\n\x07\x46inding\x12\x0c\n\x04rule\x18\x01 \x01(\t\x12\x10\n\x08severity\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\r\n\x05\x63ount\x18\x04 \x01(\x03\x12\r\n\x05total\x18\x05 \x01(\x03\x12\x10\n\x08\x65xamples\x18\x06 \x03(\t2\xf2\x03\n\x0bSubmissions\x12\x41\n\x04Open\x12\x1d.coalition.v1.SignedStatement\x1a\x1a.coalition.v1.OpenResponse\x12\x43\n\x06Upload\x12\x19.coalition.v1.UploadChunk\x1a\x1c.coalition.v1.UploadResponse(\x01\x12\x36\n\x06\x43ommit\x12\x12.coalition.v1.ById\x1a\x18.coalition.v1.Submission\x12^\n\x0fListSubmissions\x12$.coalition.v1.ListSubmissionsRequest\x1a%.coalition.v1.ListSubmissionsResponse\x12=\n\rGetSubmission\x12\x12.coalition.v1.ById\x1a\x18.coalition.v1.Submission\x12\x41\n\x08Withdraw\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12\x41\n\tGetPolicy\x12\x1e.coalition.v1.GetPolicyRequest\x1a\x14.coalition.v1.Policyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,24 +34,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_GETPOLICYREQUEST']._serialized_start=89
   _globals['_GETPOLICYREQUEST']._serialized_end=107
-  _globals['_POLICY']._serialized_start=109
-  _globals['_POLICY']._serialized_end=212
-  _globals['_OPENRESPONSE']._serialized_start=214
-  _globals['_OPENRESPONSE']._serialized_end=324
-  _globals['_MISSING']._serialized_start=326
-  _globals['_MISSING']._serialized_end=367
-  _globals['_UPLOADCHUNK']._serialized_start=369
-  _globals['_UPLOADCHUNK']._serialized_end=464
-  _globals['_UPLOADRESPONSE']._serialized_start=466
-  _globals['_UPLOADRESPONSE']._serialized_end=516
-  _globals['_LISTSUBMISSIONSREQUEST']._serialized_start=518
-  _globals['_LISTSUBMISSIONSREQUEST']._serialized_end=556
-  _globals['_LISTSUBMISSIONSRESPONSE']._serialized_start=558
-  _globals['_LISTSUBMISSIONSRESPONSE']._serialized_end=630
-  _globals['_SUBMISSION']._serialized_start=633
-  _globals['_SUBMISSION']._serialized_end=1100
-  _globals['_FINDING']._serialized_start=1102
-  _globals['_FINDING']._serialized_end=1208
-  _globals['_SUBMISSIONS']._serialized_start=1211
-  _globals['_SUBMISSIONS']._serialized_end=1709
+  _globals['_POLICY']._serialized_start=110
+  _globals['_POLICY']._serialized_end=255
+  _globals['_OPENRESPONSE']._serialized_start=257
+  _globals['_OPENRESPONSE']._serialized_end=367
+  _globals['_MISSING']._serialized_start=369
+  _globals['_MISSING']._serialized_end=410
+  _globals['_UPLOADCHUNK']._serialized_start=412
+  _globals['_UPLOADCHUNK']._serialized_end=507
+  _globals['_UPLOADRESPONSE']._serialized_start=509
+  _globals['_UPLOADRESPONSE']._serialized_end=559
+  _globals['_LISTSUBMISSIONSREQUEST']._serialized_start=561
+  _globals['_LISTSUBMISSIONSREQUEST']._serialized_end=599
+  _globals['_LISTSUBMISSIONSRESPONSE']._serialized_start=601
+  _globals['_LISTSUBMISSIONSRESPONSE']._serialized_end=673
+  _globals['_SUBMISSION']._serialized_start=676
+  _globals['_SUBMISSION']._serialized_end=1227
+  _globals['_FINDING']._serialized_start=1229
+  _globals['_FINDING']._serialized_end=1335
+  _globals['_SUBMISSIONS']._serialized_start=1338
+  _globals['_SUBMISSIONS']._serialized_end=1836
 # @@protoc_insertion_point(module_scope)

@@ -42,10 +42,15 @@ class Policy(_message.Message):
     LICENCES_DENIED_FIELD_NUMBER: _builtins.int
     COUNTRY_FIELD_NUMBER: _builtins.int
     CORE_MAY_WITHDRAW_FIELD_NUMBER: _builtins.int
+    PURGES_FIELD_NUMBER: _builtins.int
+    PURGE_GRACE_DAYS_FIELD_NUMBER: _builtins.int
     country: _builtins.str
     """Where the hub stands (ISO 3166-1); empty where it does not say."""
     core_may_withdraw: _builtins.bool
     """Whether the core team may withdraw what is not its own."""
+    purges: _builtins.bool
+    """Whether the bytes of what is withdrawn are deleted, and how many days after the withdrawal."""
+    purge_grace_days: _builtins.float
     @_builtins.property
     def licences_allowed(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Patterns of SPDX licence names; a name in full decides before a pattern."""
@@ -59,10 +64,12 @@ class Policy(_message.Message):
         licences_denied: _abc.Iterable[_builtins.str] | None = ...,
         country: _builtins.str = ...,
         core_may_withdraw: _builtins.bool = ...,
+        purges: _builtins.bool = ...,
+        purge_grace_days: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["core_may_withdraw", b"core_may_withdraw", "country", b"country", "licences_allowed", b"licences_allowed", "licences_denied", b"licences_denied"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["core_may_withdraw", b"core_may_withdraw", "country", b"country", "licences_allowed", b"licences_allowed", "licences_denied", b"licences_denied", "purge_grace_days", b"purge_grace_days", "purges", b"purges"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -243,6 +250,10 @@ class Submission(_message.Message):
     WITHDRAWN_AT_FIELD_NUMBER: _builtins.int
     WITHDRAWN_BY_FIELD_NUMBER: _builtins.int
     WITHDRAWN_BECAUSE_FIELD_NUMBER: _builtins.int
+    WITHDRAWN_INDEX_FIELD_NUMBER: _builtins.int
+    PURGED_BLOBS_FIELD_NUMBER: _builtins.int
+    BLOBS_FIELD_NUMBER: _builtins.int
+    PURGED_INDEX_FIELD_NUMBER: _builtins.int
     SCREENED_ROWS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _builtins.str
@@ -251,7 +262,9 @@ class Submission(_message.Message):
     licence: _builtins.str
     member: _builtins.str
     state: _builtins.str
-    """"open", "screening", "rejected", "pending" (recorded; a quorum of witnesses has not cosigned it yet), "accepted" (final)"""
+    """"open", "screening", "rejected", "pending" (recorded; a quorum of witnesses has not cosigned it yet), "accepted" (final),
+    "withdrawn", "purged" (withdrawn, and none of its bytes need be here)
+    """
     rows: _builtins.int
     size: _builtins.int
     recorded_at: _builtins.str
@@ -263,6 +276,12 @@ class Submission(_message.Message):
     """Empty while it stands."""
     withdrawn_by: _builtins.str
     withdrawn_because: _builtins.str
+    withdrawn_index: _builtins.int
+    """The entry that withdraws it."""
+    purged_blobs: _builtins.int
+    """Of its blobs, how many were purged, of how many, and the last entry that says so; 0 while none was."""
+    blobs: _builtins.int
+    purged_index: _builtins.int
     screened_rows: _builtins.int
     """While it is screened: rows that were looked at."""
     @_builtins.property
@@ -299,11 +318,15 @@ class Submission(_message.Message):
         withdrawn_at: _builtins.str = ...,
         withdrawn_by: _builtins.str = ...,
         withdrawn_because: _builtins.str = ...,
+        withdrawn_index: _builtins.int = ...,
+        purged_blobs: _builtins.int = ...,
+        blobs: _builtins.int = ...,
+        purged_index: _builtins.int = ...,
         screened_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "domain", b"domain", "files", b"files", "findings", b"findings", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "licence", b"licence", "member", b"member", "name", b"name", "receipt", b"receipt", "recorded_at", b"recorded_at", "rows", b"rows", "screened_rows", b"screened_rows", "size", b"size", "state", b"state", "tasks", b"tasks", "version", b"version", "visibility", b"visibility", "withdrawn_at", b"withdrawn_at", "withdrawn_because", b"withdrawn_because", "withdrawn_by", b"withdrawn_by"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "category", b"category", "domain", b"domain", "files", b"files", "findings", b"findings", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "licence", b"licence", "member", b"member", "name", b"name", "purged_blobs", b"purged_blobs", "purged_index", b"purged_index", "receipt", b"receipt", "recorded_at", b"recorded_at", "rows", b"rows", "screened_rows", b"screened_rows", "size", b"size", "state", b"state", "tasks", b"tasks", "version", b"version", "visibility", b"visibility", "withdrawn_at", b"withdrawn_at", "withdrawn_because", b"withdrawn_because", "withdrawn_by", b"withdrawn_by", "withdrawn_index", b"withdrawn_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

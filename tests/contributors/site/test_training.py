@@ -14,12 +14,13 @@ from contributors.site.consent import change_agreements, with_agreement
 from contributors.site.policy import update_policy
 from contributors.site.training import PrivateText, private_texts, train
 from learning.adapters import AdapterShape, adapter_state, attach
-from learning.architectures import LlamaShape, build_model
+from learning.architectures import build_model
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
 from learning.updates import load_tensors
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, RoundTask
+from tests.shapes import llama
 from trust.canonical import emit
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, NotFound
@@ -32,7 +33,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """A tiny model as it travels."""
     torch.set_num_threads(1)
     tokenizer = train_tokenizer(iter([SECRET] * 9), 300)
-    model = build_model(LlamaShape(len(tokenizer), 32, 64, 2, 2, 2, 64), seed=1)
+    model = build_model(llama(len(tokenizer), 32, 64, 2, 2, 2, 64), seed=1)
     folder = tmp_path_factory.mktemp("model")
     return {path.name: path.read_bytes() for path in save_model(model, tokenizer, folder)}
 

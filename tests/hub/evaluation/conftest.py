@@ -12,12 +12,13 @@ import pytest
 
 from hub.evaluation import projection
 from hub.ledger.journal import Entry
-from learning.architectures import LlamaShape, build_model
+from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from protos.documents.base import FileEntry
 from protos.documents.submissions import Suite
 from tests.hub.conftest import ORIGIN, Base
+from tests.shapes import llama
 from trust.digests import digest_bytes
 
 CONTEXT = 64
@@ -108,7 +109,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random Llama with a context of 64 tokens. Its initial weights are enlarged, so that likelihoods differ."""
     folder = tmp_path_factory.mktemp("model")
     tokenizer = train_tokenizer((prose(seed, 200) for seed in range(20)), 300)
-    model = build_model(LlamaShape(len(tokenizer), 32, 64, 2, 2, 1, CONTEXT), seed=0)
+    model = build_model(llama(len(tokenizer), 32, 64, 2, 2, 1, CONTEXT), seed=0)
     for parameter in model.parameters():
         parameter.data.mul_(4)
     save_model(model, tokenizer, folder)

@@ -20,7 +20,7 @@ from hub.members import invitations
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
 from hub.setup import create
-from learning.architectures import LlamaShape, build_model
+from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from protos.coalition.v1 import rounds_pb2
@@ -29,6 +29,7 @@ from protos.documents.campaigns import Adapter, Campaign, CampaignSpec, LocalTra
 from protos.documents.models import Model
 from protos.documents.statements import HUB
 from protos.transport.enrolment import enrol
+from tests.shapes import llama
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
 from trust.invitations import Invitation
@@ -183,7 +184,7 @@ class World:
 def _lay_down_base_model(settings: Settings, folder: Path) -> None:
     """A tiny random model in the ledger, as a base run leaves it."""
     tokenizer = train_tokenizer(iter([text * 5 for text in TEXTS.values()]), 320)
-    model = build_model(LlamaShape(len(tokenizer), 32, 64, 2, 2, 2, 64), seed=1)
+    model = build_model(llama(len(tokenizer), 32, 64, 2, 2, 2, 64), seed=1)
     base = Foundation.open(settings)
     register_projections(base.journal)
     base.journal.start()

@@ -72,10 +72,7 @@ def upload(intake: Intake, draft: Draft, data: bytes, offset: int = 0) -> bool:
     digest = digest_bytes(data)
     with intake.receive(draft, digest, offset) as incoming:
         incoming.write(data[offset:])
-        complete = incoming.finish()
-    if complete:
-        intake.shown(draft, digest)
-    return complete
+        return incoming.finish()
 
 
 def submit(intake: Intake, base: Base, claim: Dataset | Suite, *files: bytes) -> Entry:

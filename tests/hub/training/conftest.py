@@ -22,6 +22,7 @@ from trust.errors import Problem
 SPEC = """
 name = "tiny"
 [architecture]
+{architecture}
 vocab_size = 512
 hidden_size = 32
 intermediate_size = 64
@@ -34,6 +35,7 @@ steps = {steps}
 batch_size = {batch}
 sequence_length = 64
 learning_rate = 1e-2
+{training}
 checkpoint_every = {every}
 [placement]
 nodes = 2
@@ -103,9 +105,12 @@ class Cluster:
     def _launchers(self, node: str) -> list[int]:
         return pids("torch.distributed.run", f"{self.directory / node}/")
 
-    def launch(self, steps: int, every: int, batch: int = 4) -> str:
+    def launch(self, steps: int, every: int, batch: int = 4, architecture: str = "", training: str = "") -> str:
+        """A run of the tiny spec; `architecture` and `training` are further lines of those tables."""
         spec = self.directory / "run.toml"
-        spec.write_text(SPEC.format(steps=steps, every=every, batch=batch))
+        spec.write_text(
+            SPEC.format(steps=steps, every=every, batch=batch, architecture=architecture, training=training)
+        )
         return str(self.core.coalition("run", "launch", spec)["id"])
 
     def show(self, identifier: str) -> dict[str, Any]:

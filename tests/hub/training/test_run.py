@@ -53,3 +53,43 @@ def test_a_cancelled_run_stops_its_workers_and_leaves_nothing_on_the_nodes(clust
     cluster.wait("the workers' end", lambda: not (cluster.workers("node-1") or cluster.workers("node-2")), 15)
     folders = [cluster.directory / node / "runs" / run for node in ("node-1", "node-2")]
     cluster.wait("empty nodes", lambda: not any(folder.exists() for folder in folders), 15)
+
+
+def test_a_mixture_of_experts_trains_in_smaller_passes_and_loads_with_public_tools(cluster: Cluster) -> None:
+    from transformers import AutoModelForCausalLM
+
+    run = cluster.launch(
+        steps=20,
+        every=10,
+        architecture='family = "olmoe"\nexperts = 4\nexperts_per_token = 2',
+        training="micro_batch = 2\nrecompute = true\nzero_stage = 2",
+    )
+    cluster.wait("the end", lambda: cluster.show(run)["state"] in ("finished", "failed"))
+    ended = cluster.show(run)
+    assert ended["state"] == "finished", cluster.said(run)
+    losses = {int(point["step"]): point["value"] for point in ended["metrics"] if point["name"] == "loss"}
+    assert losses[20] < losses[5]
+    cluster.core.coalition("release", "cut", ended["model"], "--version", "0.1")
+    cluster.core.coalition("release", "download", "0.1", cluster.directory / "out")
+    model = AutoModelForCausalLM.from_pretrained(cluster.directory / "out")
+    assert model.config.model_type == "olmoe"
+    assert model.num_parameters() == next(
+        m["parameters"] for m in cluster.core.coalition("model", "list") if m["id"] == ended["model"]
+    )
+
+
+def test_what_is_withdrawn_is_forgotten_by_the_nodes(cluster: Cluster) -> None:
+    """Their copies of its files, and before that the packed tokens of runs that have ended, which are the data once more."""
+    (dataset,) = cluster.core.coalition("data", "list")
+    files = {file["digest"] for file in cluster.core.coalition("data", "show", dataset["id"])["files"]}
+
+    def cached() -> set[str]:
+        paths = (path for node in ("node-1", "node-2") for path in (cluster.directory / node / "blobs").iterdir())
+        return {f"sha256:{path.name}" for path in paths}
+
+    models = cluster.core.coalition("model", "list")
+    kept = {file["digest"] for model in models for file in model["files"]} | files
+    cluster.wait("nothing but data and tokenizers", lambda: cached() <= kept, 15)
+    assert files <= cached()
+    cluster.core.coalition("data", "withdraw", dataset["id"])
+    cluster.wait("the nodes' forgetting", lambda: not files & cached(), 15)

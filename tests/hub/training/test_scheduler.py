@@ -370,6 +370,7 @@ async def test_a_run_whose_data_is_withdrawn_ends_and_makes_no_model(ledger: Bas
         assert (ended.outcome, ended.model) == ("cancelled", "")
         assert f"{dataset.id} was withdrawn" in ended.reason
         for node in (first, second):
+            await node.told("report")
             assert (await node.told("stop")).stop.over
 
 

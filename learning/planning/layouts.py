@@ -1,0 +1,39 @@
+"""Which way of laying a model over ranks fits their memory. Pure: traces and counts come in, a choice goes out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from learning.planning.memory import Memory
+
+MARGIN = 0.92
+"""The share of an accelerator's memory that is planned with: the rest goes to the allocator's gaps, kernels and NCCL."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`micro_batch` sequences per rank in one pass."""
+
+    zero_stage: int
+    micro_batch: int
+    recompute: bool
+
+
+def fits(memory: Memory, available: int) -> bool:
+    return memory.total <= MARGIN * available
+
+
+def alternatives(batch_size: int) -> Iterator[Layout]:
+    """Every layout in the order in which we would rather have it: fewer exchanges between ranks, nothing computed twice, and
+    as much at once as there is. ZeRO 3 moves half as much again as 1 and 2 do; recomputing adds a third to the work."""
+    sizes = [size for size in range(batch_size, 0, -1) if batch_size % size == 0]
+    for recompute in (False, True):
+        for stage in (1, 2, 3):
+            for size in sizes:
+                yield Layout(stage, size, recompute)
+
+
+def choose(batch_size: int, available: int, needs: Callable[[Layout], Memory]) -> Layout | None:
+    """The first layout that fits `available` bytes a rank; none where none does."""
+    return next((layout for layout in alternatives(batch_size) if fits(needs(layout), available)), None)

@@ -1,0 +1,77 @@
+"""Memory of one rank under DeepSpeed 0.19's ZeRO (Rajbhandari et al., 2020), in bytes, by what it is for.
+
+What the optimizer holds follows `deepspeed/runtime/zero`; what a pass holds was traced (`learning.planning.tracing`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from learning.planning.census import Census
+from learning.planning.tracing import Held
+from learning.pretraining import LIVE_PARAMETERS, REDUCE_BUCKET, Precision
+
+FP32 = 4
+MOMENTS = 2  # Adam's, in fp32
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of one rank at its fullest. `total` is their sum."""
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    buffers: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations + self.buffers
+
+
+def memory(census: Census, passing: Held, *, ranks: int, zero_stage: int, precision: Precision) -> Memory:
+    """What a rank of `ranks` holds at its fullest, at the end of a pass or in the optimizer's step.
+
+    bf16 training keeps an fp32 copy of the weights beside Adam's two moments; fp32 training needs no copy. From stage 1 on each
+    rank holds its part of these, from 2 on of the gradients too, from 3 on of the weights as well.
+    """
+    width = 2 if precision == "bf16" else FP32
+    part = -(-census.total // ranks)
+    owned = census.total if zero_stage == 0 else part
+    share = 1 / ranks if zero_stage >= 2 else 1.0
+    bucket = width * min(REDUCE_BUCKET, census.total)
+    always, exchange = _buffers(zero_stage, bucket, width * _gathered(census))
+    activations, finished = passing.fullest(share, exchange)
+    gradients = int(share * finished)
+    buffers = always + (exchange if finished else 0)
+    # The step makes fp32 of the gradients that this rank owns; by then the activations are gone.
+    whole, step = int(share * width * census.total), FP32 * owned if precision == "bf16" else 0
+    if whole + always + step > activations + gradients + buffers:
+        activations, gradients, buffers = 0, whole, always + step
+    return Memory(
+        weights=width * (part if zero_stage == 3 else census.total),
+        gradients=gradients,
+        optimizer=FP32 * owned * (MOMENTS + (precision == "bf16")),
+        activations=activations,
+        buffers=buffers,
+    )
+
+
+def _gathered(census: Census) -> int:
+    """Parameters that ZeRO 3 has whole at a time: what it may keep for reuse, or one layer in use and the next on its way."""
+    return min(census.total, max(LIVE_PARAMETERS, 2 * census.largest_layer))
+
+
+def _buffers(zero_stage: int, bucket: int, gathered: int) -> tuple[int, int]:
+    """Bytes held all the time, and those held from the first gradient on: gradients on their way to other ranks, which the
+    stages that scatter them copy once more."""
+    match zero_stage:
+        case 0:
+            return 0, 0
+        case 1:
+            return 0, bucket
+        case 2:
+            return 0, 2 * bucket
+        case _:
+            return gathered + bucket, bucket

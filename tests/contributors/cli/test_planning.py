@@ -1,0 +1,93 @@
+"""`coalition run plan`, as it is typed, with no hub and no cluster."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contributors.demo.parties import BIN
+
+SPECS = Path(__file__).parents[3] / "hub" / "training" / "specs"
+
+
+def plan(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "coalition", "run", "plan", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def planned(*arguments: object) -> dict[str, Any]:
+    done = plan(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value
+
+
+def test_mistral_small_4_is_119_billion_of_which_a_token_sees_six_and_a_half() -> None:
+    told = planned(SPECS / "small-4.toml", "--gpu", "h200", "--nodes", 32)
+    assert told["census"]["total"] == 118_972_826_624
+    assert told["census"]["active"] == 6_632_588_288
+    assert told["cluster"]["ranks"] == 256
+    assert told["chosen"]["layout"]["zero_stage"] == 3
+    assert told["forecast"]["days"] > 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "total", "active"),
+    [
+        ("dense-7b", 7_298_011_136, 7_298_011_136),
+        ("nano-hybrid", 31_577_937_344, 3_580_073_408),
+        ("tiny-experts", 6_104_256, 2_565_312),
+        ("tiny-dense", 3_443_136, 3_443_136),
+    ],
+)
+def test_every_shipped_spec_fits_what_it_asks_for(spec: str, total: int, active: int) -> None:
+    told = planned(SPECS / f"{spec}.toml", "--gpu", "h200")
+    assert (told["census"]["total"], told["census"]["active"]) == (total, active)
+    assert told["asked"]["fits"]
+
+
+def test_what_does_not_fit_is_refused_with_what_would(tmp_path: Path) -> None:
+    spec = tmp_path / "wide.toml"
+    text = (SPECS / "dense-7b.toml").read_text().replace("recompute = true", "recompute = false")
+    spec.write_text(text.replace("micro_batch = 1", "micro_batch = 8"))
+    done = plan(spec, "--gpu", "h100", "--nodes", 8)
+    assert done.returncode == 1
+    assert "does not fit 8 nodes of 8 x h100" in done.stderr
+    assert "This fits: zero_stage = 3, micro_batch = 1" in done.stderr or "recompute = true" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_one_node_is_too_little_for_119_billion() -> None:
+    done = plan(SPECS / "small-4.toml", "--gpu", "h100", "--nodes", 1)
+    assert done.returncode == 1
+    assert "No layout fits" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ('family = "llama"', 'family = "gpt"', "architecture: is no family of models; choose llama"),
+        ("steps = 300", "steps = 300\nstepz = 3", "training.stepz: Extra inputs are not permitted"),
+        ("heads = 6\nkv", "heads = 7\nkv", "hidden_size must be a multiple of twice the heads"),
+        ("sequence_length = 256", "sequence_length = 512", "sequence_length exceeds architecture.context_length"),
+        ("batch_size = 8", "batch_size = 8\nmicro_batch = 3", "micro_batch must divide batch_size"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_one_sentence(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    text = (SPECS / "tiny-dense.toml").read_text()
+    assert old in text
+    (tmp_path / "bad.toml").write_text(text.replace(old, new))
+    done = plan(tmp_path / "bad.toml", "--gpu", "h200")
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_an_accelerator_that_nobody_knows() -> None:
+    done = plan(SPECS / "tiny-dense.toml", "--gpu", "abacus")
+    assert done.returncode == 1
+    assert "Known are a100" in done.stderr
