@@ -1,4 +1,4 @@
-"""Damaged files are set aside: renamed, so that nothing reads them again, and never deleted, for somebody may want to look."""
+"""Damaged files are set aside: renamed, so that nothing reads them again, and kept, for somebody may want to look."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Aside:
         self._directory = beside / DAMAGED
 
     def has(self, name: str) -> bool:
-        return (self._directory / name).exists()
+        return any(path.name.partition(".")[0] == name for path in self._directory.glob(f"{name}*"))
 
     def take(self, path: Path, name: str) -> Path:
         """Move a file here under `name`, durably; where it is now. Further ones of that name are numbered. Raises OSError."""
@@ -29,3 +29,11 @@ class Aside:
         for folder in (self._directory, self._directory.parent, path.parent):
             sync_folder(folder)
         return target
+
+    def drop(self, name: str) -> None:
+        """Delete what is kept under a name, durably: what must not be anywhere must not be here. Raises OSError."""
+        kept = [path for path in self._directory.glob(f"{name}*") if path.name.partition(".")[0] == name]
+        for path in kept:
+            path.unlink(missing_ok=True)
+        if kept:
+            sync_folder(self._directory)

@@ -196,6 +196,8 @@ class BlobStore:
                 raise Unavailable(f"The hub's disk does not delete {digest}: {error.strerror}.", "Try again.") from None
             with self.fuse.guard("deleting a blob"):
                 sync_folder(path.parent)
+        with self.fuse.guard("deleting a damaged blob"):
+            self._aside.drop(hex_of(digest))
 
     def put(self, data: bytes) -> Digest:
         """Store and make durable. Raises `Unavailable` when the disk is full or fails."""
@@ -420,5 +422,7 @@ def _wrong(pieces: Iterable[object]) -> bool:
 def _readable(digest: Digest) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError:  # it went while we looked
+        raise NotFound(f"There is no blob {digest}.") from None
     except OSError as error:
         raise Unreadable(f"The hub's disk does not give {digest}: {error.strerror}.", "Try again.") from None

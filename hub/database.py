@@ -16,7 +16,8 @@ from sqlmodel import Session, create_engine
 
 from hub.fuse import Fuse
 
-_FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOTADB}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
 _MIGRATING = 0x6D696772  # an advisory lock of PostgreSQL: any number that nobody else uses in this database
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -41,19 +42,29 @@ class Database:
         fails when somebody else wrote in between. Raises `Unavailable` when the disk under SQLite failed.
         """
         engine = self.engine.execution_options(writing=writing)
+        with self._trusted(), Session(engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def _trusted(self) -> Iterator[None]:
         try:
-            with Session(engine, expire_on_commit=False) as session, session.begin():
-                yield session
+            yield
         except DBAPIError as error:
-            if getattr(error.orig, "sqlite_errorcode", 0) & 0xFF in _FATAL:
+            code = getattr(error.orig, "sqlite_errorcode", 0) & 0xFF
+            if code in _DAMAGED:
+                raise self._fuse.blow(f"{error.orig}: make it anew with `coalition-hub rebuild`") from None
+            if code in _FATAL:
                 raise self._fuse.blow(f"the database: {error.orig}") from None
             raise
 
     def migrate(self) -> None:
-        """Bring the schema to the newest revision; of several processes that start at once, one does it."""
+        """Bring the schema to the newest revision; of several processes that start at once, one does it.
+
+        Raises `Unavailable` when the disk under SQLite failed.
+        """
         configuration = Config()
         configuration.set_main_option("script_location", str(_MIGRATIONS))
-        with self.engine.connect() as connection:
+        with self._trusted(), self.engine.connect() as connection:
             configuration.attributes["connection"] = connection
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATING})")

@@ -36,8 +36,8 @@ class Disposal:
         return any(need(session, digest) for need in self._needs)
 
     def lies(self, digest: Digest) -> bool:
-        """Whether it is in the store."""
-        return self._blobs.has(digest)
+        """Whether it is in the store, be it as a damaged one that was set aside."""
+        return self._blobs.has(digest) or self._blobs.was_set_aside(digest)
 
     def dispose(self, digest: Digest, age: float = FRESH) -> Outcome:
         """Delete it durably, unless it is needed, or was relied on within `age` seconds. Idempotent, also after a crash.
@@ -45,7 +45,7 @@ class Disposal:
         Raises `Unavailable` when the disk, the bucket or the database does not answer; then it may still be there.
         """
         with self._blobs.gate.alone():
-            if not self._blobs.has(digest):
+            if not self.lies(digest):
                 return "gone"
             with self._database.session() as session:
                 if self.needed(session, digest):

@@ -139,8 +139,9 @@ class ObjectBlobStore(BlobStore):
     def drop(self, digest: Digest) -> None:
         """From the cache, then from the bucket: what is in the cache is in the bucket."""
         super().drop(digest)
-        with suppress(NotFound), _asked("delete", digest):
-            obstore.delete(self._bucket, _key(digest))
+        for key in (_key(digest), _aside(digest)):
+            with suppress(NotFound), _asked("delete", digest):
+                obstore.delete(self._bucket, key)
 
     def put_group(self, blobs: Iterable[bytes]) -> None:
         """Store many small blobs, side by side; all are in the bucket when this returns. Raises `Unavailable`."""

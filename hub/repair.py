@@ -55,7 +55,10 @@ class Findings:
 def scrub(settings: Settings, advance: Advance) -> Findings:
     """Read everything and change nothing; the hub may serve meanwhile. Raises `NotFound` where there is no ledger."""
     if not settings.ledger_dir.is_dir():
-        raise NotFound(f"There is no ledger in {settings.directory}.", "Take it back: --restore-from MIRROR.")
+        raise NotFound(
+            f"There is no ledger in {settings.directory}.",
+            "Serve the hub once; or take a lost one back: --restore-from MIRROR.",
+        )
     with _opened(settings) as opened:
         return _walk(opened, opened.stages, advance)
 

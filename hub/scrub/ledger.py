@@ -30,10 +30,10 @@ LOOKED_UP = 4096
 
 
 class Named:
-    """Blobs that the ledger's entries name. `damaged` are known to be so; what was withdrawn need not be there."""
+    """Blobs that the ledger's entries name. `damaged` are known to be so; what was `purged` need not be there."""
 
-    def __init__(self, blobs: BlobStore, withdrawn: Callable[[Digest], bool], damaged: Collection[str] = ()) -> None:
-        self._blobs, self._withdrawn, self._damaged = blobs, withdrawn, damaged
+    def __init__(self, blobs: BlobStore, purged: Callable[[Digest], bool], damaged: Collection[str] = ()) -> None:
+        self._blobs, self._purged, self._damaged = blobs, purged, damaged
         self.size = 0  # bytes read, and looked up
 
     def damage(self, index: int, data: bytes) -> Iterator[Damage]:
@@ -65,7 +65,7 @@ class Named:
         self.size += LOOKED_UP
         if digest in self._damaged:
             return CHANGED
-        if self._blobs.has(digest) or self._withdrawn(digest):
+        if self._blobs.has(digest) or self._purged(digest):
             return ""
         return "is set aside as damaged" if self._blobs.was_set_aside(digest) else "is missing"
 
@@ -80,9 +80,10 @@ class LedgerWalk:
     others: tuple[Copy, ...] = ()
 
     def steps(self, after: str = "") -> Walk:
-        """Bundle by bundle from the number `after` on, then the tiles above, then the heads. A hub may append meanwhile.
+        """Bundle by bundle from the number `after` on, then the tiles above, then the heads.
 
-        Raises `Unavailable` when a bucket is away.
+        A hub may append meanwhile: what comes behind the bundles that are there now is young enough to wait. Raises
+        `Unavailable` when a bucket is away.
         """
         number = int(after or 0)
         try:
@@ -90,7 +91,8 @@ class LedgerWalk:
         except Corrupt:  # no head to go by
             yield self._step(number, _damaged_heads(self.own, self.key))
             return
-        while number * WIDTH < proven.size and proven.holds:
+        stop = -(-proven.size // WIDTH)
+        while number < stop and proven.holds:
             yield self._step(number, self._bundle(proven, number))
             yield self._step(number + 1, self._named_in(proven, number))
             number += 1

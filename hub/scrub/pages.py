@@ -24,6 +24,8 @@ Project = Callable[[Database], Journal]
 
 GROUP = 256
 """Entries that are replayed in one step."""
+CHASES = 3
+"""How often what came in the meantime is replayed step by step, before the last of it is replayed at once."""
 SHOWN = 3
 """Rows of a table that are told one by one."""
 _KEY = 200
@@ -35,6 +37,9 @@ def walk_pages(path: Path, after: str = "") -> Walk:
 
     Pages that belong to no table hold nothing.
     """
+    if not path.is_file():
+        yield Step(after, 0, (Damage("database", path.name, "is missing"),))
+        return
     try:
         tables = _tables(path)
     except sqlite3.DatabaseError as error:
@@ -82,12 +87,14 @@ def _compared(path: Path, project: Project, fresh: Path) -> Walk:
         database.migrate()
         journal = project(database)
         replayed, before = 0, 0
-        while replayed < (count := _entries(path)):
-            replayed = min(replayed + GROUP, count)
-            journal.replay(replayed)
-            size = fresh.stat().st_size
-            yield Step("", max(0, size - before))
-            before = size
+        for _ in range(CHASES):
+            count = _entries(path)
+            for start in range(replayed, count, GROUP):
+                journal.replay(min(start + GROUP, count))
+                size = fresh.stat().st_size
+                yield Step("", max(0, size - before))
+                before = size
+            replayed = count
         with closing(_reading(path)) as connection:
             connection.execute("ATTACH ? AS replayed", (_uri(fresh),))
             connection.execute("BEGIN")

@@ -14,12 +14,14 @@ from hub.scrub.findings import Damage, Step, Walk
 from hub.scrub.stages import Scrub
 from protos.documents.base import Document, now
 from trust.canonical import emit, parse
-from trust.digests import Digest
+from trust.digests import CHUNK, Digest
 from trust.errors import Problem
 from trust.files import write_atomic
 
 SAVED = 30.0
 """Seconds after which it is written down how far the walk is."""
+MOMENT = 0.05
+"""Seconds of work between two pauses, where steps are short."""
 SHARE = 5
 """At most one part in so many of one core is taken."""
 
@@ -67,15 +69,16 @@ class Scrubber:
                     await self._keep(course, at_once=True)
                 await asyncio.sleep(course.seconds_left(self._days))
                 course = Course(began=now(), stage=self._scrub.stages[0])
-            await self._round(course)
+            await self.round(course)
 
-    async def _round(self, course: Course) -> None:
+    async def round(self, course: Course) -> None:
         """Every stage from the one where it was left on."""
         stages = self._scrub.stages
         first = stages.index(course.stage) if course.stage in stages else 0
         _log.info("the scrub goes through %s", ", ".join(stages[first:]))
         for stage in stages[first:]:
             course = course.model_copy(update={"stage": stage, "after": course.after if stage == course.stage else ""})
+            await self._keep(course, at_once=True)
             try:
                 await self._walk(course)
             except (Problem, OSError, sqlite3.DatabaseError) as error:
@@ -96,11 +99,11 @@ class Scrubber:
                 walk.close()
 
     async def _next(self, walk: Walk) -> Step | None:
-        """The next step, after a pause that keeps to the rate and leaves the processor to others."""
+        """The next piece, after a pause that keeps to the rate and leaves the processor to others."""
         began = time.monotonic()
-        step = await asyncio.to_thread(next, walk, None)
+        step = await asyncio.to_thread(_piece, walk)
         if step is not None:
-            await asyncio.sleep(max(step.size / self._rate, (SHARE - 1) * (time.monotonic() - began)))
+            await asyncio.sleep(pause(step.size, time.monotonic() - began, self._rate))
         return step
 
     def _meet(self, damage: Damage) -> None:
@@ -114,3 +117,18 @@ class Scrubber:
         if at_once or time.monotonic() - self._saved > SAVED:
             self._saved = time.monotonic()
             await asyncio.to_thread(course.save, self._file)
+
+
+def _piece(walk: Walk) -> Step | None:
+    """So many steps of the walk as make a mebibyte or take a moment, as one; up to the first damage. None at the end."""
+    last, size, end = None, 0, time.monotonic() + MOMENT
+    for step in walk:
+        last, size = step, size + step.size
+        if step.damage or size >= CHUNK or time.monotonic() >= end:
+            break
+    return last and Step(last.after, size, last.damage)
+
+
+def pause(size: int, seconds: float, rate: int) -> float:
+    """Seconds to rest after a step that read `size` bytes in so many seconds, at `rate` bytes a second on the whole."""
+    return max(size / rate - seconds, (SHARE - 1) * seconds)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from sqlmodel import Session
 from hub.blobs import BlobStore
 from hub.database import Database
 from hub.ledger import rows
-from hub.ledger.grants import withdrawn_with
+from hub.ledger.grants import is_known
+from hub.ledger.grants import named as is_named
 from hub.scrub.copies import Folder, Rows
 from hub.scrub.findings import Walk
 from hub.scrub.ledger import LedgerWalk, Named
@@ -60,23 +62,29 @@ class Scrub:
         return Rows(self._leaves)
 
     def _ledger(self, damaged: Collection[str]) -> LedgerWalk:
-        named = Named(self.blobs, self._withdrawn, damaged)
+        named = Named(self.blobs, self._purged, damaged)
         key = LogKey.load(self.settings.log_key).public
         return LedgerWalk(Folder(self.settings.ledger_dir), key, named, (self.rows(),))
 
     def _leaves(self, start: int, stop: int) -> Sequence[bytes]:
-        try:
-            with Session(self.database.engine) as session:
-                return [rows.leaf(row) for row in rows.between(session, start, stop)]
-        except SQLAlchemyError:
-            return ()  # a damaged database has nothing to say
+        with self._asked() as session:
+            return [rows.leaf(row) for row in rows.between(session, start, stop)] if session else ()
+        return ()
 
-    def _withdrawn(self, digest: Digest) -> bool:
-        try:
-            with Session(self.database.engine) as session:
-                return bool(withdrawn_with(session, digest))
-        except SQLAlchemyError:
-            return False
+    def _purged(self, digest: Digest) -> bool:
+        """Whether the ledger lets it be absent; in doubt, not."""
+        with self._asked() as session:
+            return session is not None and is_known(session, digest) and not is_named(session, digest)
+        return False
+
+    @contextmanager
+    def _asked(self) -> Iterator[Session | None]:
+        """A look at the database. One that is lost (and must not be made by looking) or damaged has nothing to say."""
+        if self._sqlite and not self._sqlite.is_file():
+            yield None
+            return
+        with suppress(SQLAlchemyError), Session(self.database.engine) as session:
+            yield session
 
     @property
     def _sqlite(self) -> Path | None:

@@ -17,7 +17,7 @@ from hub.blobs import BlobStore
 from hub.fuse import Fuse
 from hub.object_blobs import ObjectBlobStore, open_blobs
 from tests import s3
-from trust.digests import Digest, digest_bytes, digest_file, hex_of
+from trust.digests import CHUNK, Digest, digest_bytes, digest_file, hex_of
 from trust.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
 
 KINDS = ["directory", pytest.param("bucket", marks=pytest.mark.system)]
@@ -133,6 +133,69 @@ def test_a_changed_blob_is_noticed(blobs: BlobStore, damage: Callable[[Digest, b
         blobs.read(digest)
 
 
+@pytest.mark.parametrize("offset", [0, CHUNK // 2, 2 * CHUNK, 2 * CHUNK + 70])
+@pytest.mark.parametrize("changed", [0, CHUNK + 3, 2 * CHUNK + 80], ids=["first piece", "second piece", "last piece"])
+def test_a_reader_never_gets_the_end_of_a_changed_blob(
+    blobs: BlobStore, damage: Callable[[Digest, bytes], None], changed: int, offset: int
+) -> None:
+    """Not even one who begins behind the change."""
+    data = os.urandom(2 * CHUNK + 100)
+    digest = blobs.put(data)
+    assert b"".join(blobs.chunks(digest, offset)) == data[offset:]
+    assert b"".join(blobs.chunks(digest, len(data))) == b""
+    damage(digest, data[:changed] + bytes([data[changed] ^ 1]) + data[changed + 1 :])
+    came: list[bytes] = []
+    with pytest.raises(Corrupt):
+        came.extend(blobs.chunks(digest, offset))
+    assert sum(map(len, came)) < len(data) - offset
+
+
+def test_copies_and_paths_for_others_are_hashed_first(
+    blobs: BlobStore, damage: Callable[[Digest, bytes], None], tmp_path: Path
+) -> None:
+    digest = blobs.put(b"content")
+    blobs.copy_out(digest, tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == blobs.sound(digest).read_bytes() == b"content"
+    damage(digest, b"c0ntent")
+    for read in (lambda: blobs.copy_out(digest, tmp_path / "copy"), lambda: blobs.sound(digest)):
+        with pytest.raises(Corrupt):
+            read()
+
+
+def test_a_damaged_blob_is_set_aside_and_can_be_sent_again(
+    blobs: BlobStore, damage: Callable[[Digest, bytes], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    digest = blobs.put(b"content")
+    assert not blobs.set_aside(digest)
+    for _ in range(2):
+        damage(digest, b"c0ntent")
+        assert blobs.set_aside(digest)
+        assert not blobs.set_aside(digest)
+        assert (blobs.has(digest), blobs.was_set_aside(digest)) == (False, True)
+        with pytest.raises(NotFound):
+            blobs.read(digest)
+        assert blobs.put(b"content") == digest
+        assert blobs.read(digest) == b"content"
+    assert digest in caplog.text
+
+
+def test_what_was_set_aside_is_kept(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path)
+    for body in (b"c0ntent", b"conten7"):
+        blobs.path(blobs.put(b"content")).write_bytes(body)
+        blobs.set_aside(digest_bytes(b"content"))
+    kept = sorted((tmp_path / "damaged").iterdir())
+    assert [path.read_bytes() for path in kept] == [b"c0ntent", b"conten7"]
+
+
+def test_everything_stored_is_listed_in_order_from_anywhere(blobs: BlobStore, tmp_path: Path) -> None:
+    stored = sorted(blobs.put(b"%d" % number) for number in range(60))
+    (tmp_path / "blobs" / "sha256" / stored[0][7:9] / "no-digest").write_bytes(b"")
+    assert list(blobs.stored()) == stored
+    assert list(blobs.stored(stored[20])) == stored[21:]
+    assert list(blobs.stored(stored[-1])) == []
+
+
 def test_what_is_not_there_is_not_found_and_what_is_too_large_is_refused(blobs: BlobStore) -> None:
     with pytest.raises(NotFound):
         blobs.path(digest_bytes(b"nothing"))
@@ -199,6 +262,18 @@ def test_a_damaged_copy_in_the_cache_is_fetched_again(bucket: Bucket) -> None:
     blobs.path(digest).write_bytes(b"c0ntent")
     assert blobs.read(digest) == b"content"
     assert blobs.path(digest).read_bytes() == b"content"
+
+
+@pytest.mark.system
+def test_a_damaged_object_is_replaced_by_the_copy_in_the_cache(bucket: Bucket) -> None:
+    blobs = bucket.open()
+    digest = blobs.put(b"content")
+    bucket.write(digest, b"c0ntent")
+    assert not blobs.check(digest)
+    assert blobs.set_aside(digest)
+    assert bucket.raw(digest) == b"content"
+    assert blobs.check(digest)
+    assert bucket.open("elsewhere").was_set_aside(digest)
 
 
 @pytest.mark.system

@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("command", ["init", "serve", "invite", "node", "rebuild", "dump", "screen", "purge"])
+@pytest.mark.parametrize("command", ["init", "serve", "invite", "node", "rebuild", "dump", "screen", "purge", "scrub"])
 def test_every_command_explains_itself_with_an_example(command: str) -> None:
     done = hub(command, "--help")
     assert done.returncode == 0
@@ -49,6 +49,9 @@ def test_an_invitation_carries_what_a_client_needs(made: Path) -> None:
         (("init", "{made}", "--name", "asia"), "holds a hub already"),
         (("init", "{made}-never", "--name", "UPPER"), "name"),
         (("serve", "/nowhere"), "coalition-hub init"),
+        (("scrub", "/nowhere"), "coalition-hub init"),
+        (("scrub", "{made}"), "There is no ledger"),
+        (("scrub", "{made}", "--restore-from", "/nowhere"), "There is no mirror"),
         (("invite", "{made}", "--organisation", "X Y Z", "--role", "king"), "is not a role"),
         (("invite", "{made}", "--organisation", "!"), "too short"),
         (("node", "{made}-never", "--hub", "127.0.0.1:1", "--name", "gpu-1"), "not enrolled"),

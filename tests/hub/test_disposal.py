@@ -62,6 +62,22 @@ def test_what_was_stored_or_relied_on_lately_stays(database: Database, blobs: Bl
     assert not blobs.keep(digest)
 
 
+def test_what_was_set_aside_as_damaged_goes_as_well(database: Database, tmp_path: Path) -> None:  # noqa: F811
+    """What must not be anywhere must not lie among the damaged either."""
+    store = BlobStore(tmp_path / "blobs")
+    digest, other = put_long_ago(store, DATA), store.put(b"other")
+    for _ in range(2):
+        store.put(DATA)
+        for damaged in (digest, other):
+            store.path(store.put(DATA if damaged == digest else b"other")).write_bytes(b"changed")
+            assert store.set_aside(damaged)
+    remover = disposal(database, store, other)
+    assert remover.lies(digest)
+    assert [remover.dispose(digest), remover.dispose(digest), remover.dispose(other)] == ["gone", "gone", "needed"]
+    assert not remover.lies(digest)
+    assert store.was_set_aside(other)
+
+
 def test_a_cache_remembers_for_as_long_as_a_disposal_waits() -> None:
     assert FRESH <= IDLE
 

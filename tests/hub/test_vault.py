@@ -92,13 +92,14 @@ def flipped(data: bytes, place: int) -> bytes:
     [
         lambda data: data[:-1],
         lambda data: data[: FIRST + STEP],
+        lambda data: data[:FIRST],
         lambda data: data + b"x",
         lambda data: flipped(data, 0),
         lambda data: flipped(data, 30),
         lambda data: flipped(data, 200),
         swapped,
     ],
-    ids=["cut", "whole chunks short", "longer", "format", "salt", "a bit", "chunks swapped"],
+    ids=["cut", "whole chunks short", "nothing but the header", "longer", "format", "salt", "a bit", "chunks swapped"],
 )
 def test_a_changed_file_is_never_served(blobs: BlobStore, damage: object) -> None:
     digest = seal(blobs, BODY)
@@ -179,3 +180,28 @@ def test_a_plain_copy_is_read_as_it_is(blobs: BlobStore) -> None:
     assert blobs.put(BODY) == digest
     assert not blobs.sealed(digest)
     assert hex_of(digest) in str(blobs.path(digest))
+
+
+def test_a_damaged_one_is_set_aside_and_can_be_sealed_again(blobs: BlobStore, tmp_path: Path) -> None:
+    digest, other = seal(blobs, BODY), seal(blobs, b"another")
+    path = sealed_file(blobs, digest)
+    path.write_bytes(flipped(path.read_bytes(), 200))
+    assert blobs.set_aside(digest)
+    assert not blobs.set_aside(other)
+    assert (blobs.has(digest), blobs.was_set_aside(digest)) == (False, True)
+    assert list(blobs.vault.stored()) == [other]
+    assert seal(blobs, BODY) == digest
+    assert blobs.read(digest) == BODY
+
+
+def test_with_a_wrong_key_none_is_set_aside(blobs: BlobStore, tmp_path: Path) -> None:
+    digest = seal(blobs, b"small")
+    kept = (tmp_path / "seal.key").read_bytes()
+    (tmp_path / "seal.key").write_bytes(b"x" * 32)
+    assert not blobs.vault.key_fits()
+    assert not blobs.set_aside(digest)
+    (tmp_path / "seal.key").unlink()
+    assert not blobs.set_aside(digest)
+    (tmp_path / "seal.key").write_bytes(kept)
+    assert blobs.vault.key_fits()
+    assert blobs.read(digest) == b"small"

@@ -18,7 +18,8 @@ from hub.places import place
 from hub.rebuild import rebuild
 from hub.submissions.tables import SubmissionRow
 from protos.documents.base import FileEntry
-from protos.documents.submissions import Suite, Withdrawal
+from protos.documents.statements import HUB
+from protos.documents.submissions import Purge, Suite, Withdrawal
 from tests.dashboards.history import History
 from tests.hub.ledger.test_log import Files
 from tests.hub.scrub.conftest import Copy, flip
@@ -328,12 +329,21 @@ def test_a_wrong_seal_key_costs_no_sealed_blob(copy: Copy) -> None:
     assert all("seal key" in damage.what for damage in copy.scrub())
 
 
-def test_what_was_withdrawn_need_not_be_there(copy: Copy) -> None:
+def test_what_was_purged_need_not_be_there_and_is_not_brought_back(copy: Copy) -> None:
+    """A withdrawal alone excuses no loss: the purge that is signed after it does."""
     history = History(copy.settings)
     history.enrol("leaver", "contributor")
     submission = history.dataset("leaver", "history")
     digest = named(copy, "part-000.jsonl", submission)
     history.record(Withdrawal(hub=history.hub, signer="leaver", submission=submission))
     history.close()
+    for folder in ("ledger", "blobs/sha256"):
+        shutil.copytree(copy.settings.directory / folder, copy.mirror / folder, dirs_exist_ok=True)
     copy.blob(digest).unlink()
+    assert [(damage.name, damage.what) for damage in copy.scrub()] == [(digest, "is missing")]
+    history = History(copy.settings)
+    history.record(Purge(hub=history.hub, signer=HUB, submission=submission, blobs=(digest,)))
+    history.close()
     assert copy.scrub() == []
+    assert copy.restore() == ([], [])
+    assert not copy.blob(digest).exists()
