@@ -126,7 +126,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="coalition-bench-") as folder:
         (Path(folder) / "a").mkdir()
         (Path(folder) / "b").mkdir()
-        many = {"quota_open": 10_000, "quota_bytes": 1 << 40}  # what the flood may have open is not what is measured
+        many = {"quota_open": 1000, "quota_bytes": 1 << 40}  # what the flood may have open is not what is measured
         with serving(Path(folder) / "a", **many) as hub, serving(Path(folder) / "b", **many) as other:
             measure(hub, other, options)
 
