@@ -1,5 +1,5 @@
 """Upload speed: one file through a real hub over mutual TLS, durable at the end, against a bare gRPC stream of the same chunks,
-against SHA-256 alone and against the disk alone. `--concurrent N` sends N files of ten members at once. It prints the hub's memory too.
+against SHA-256 alone and against the disk alone. `--concurrent N` sends N files of ten members at once.
 
     python -m benchmarks.upload [--megabytes 1024] [--rounds 3] [--concurrent 100]
 """

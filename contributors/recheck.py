@@ -21,7 +21,7 @@ from protos.documents.base import Claim
 from protos.documents.evaluations import Evaluation, Sample, TaskScore
 from protos.documents.leaf import Leaf
 from protos.documents.submissions import Suite
-from protos.documents.suite import Generation, MultipleChoice, Task
+from protos.documents.suite import Generation, LogLikelihood, MultipleChoice, Perplexity, Task
 from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
 from trust.canonical import parse
 from trust.errors import Corrupt, Invalid, NotFound, Problem
@@ -165,8 +165,18 @@ def _fits(task: Task, sample: Sample, row: Mapping[str, object]) -> bool:
         case MultipleChoice():
             choices = row[task.choices]
             lengths = tuple(len(choice) for choice in choices) if isinstance(choices, list) else ()
-            return sample.answer == row[task.answer] and sample.lengths == lengths
+            whole = len(sample.log_likelihoods) == len(lengths)
+            return whole and sample.answer == row[task.answer] and sample.lengths == lengths
+        case Perplexity():
+            return _of_one_text(sample, str(row[task.text]))
+        case LogLikelihood():
+            return _of_one_text(sample, f" {row[task.target]}")
         case Generation() if sample.output is not None:
             check = task.check.model_dump(by_alias=True, exclude_none=True)
             return sample.credit == credit(check, sample.output, row)
     return True
+
+
+def _of_one_text(sample: Sample, text: str) -> bool:
+    """One likelihood, divided by the bytes that the text has."""
+    return len(sample.log_likelihoods) == 1 and sample.lengths == (len(text.encode()),)

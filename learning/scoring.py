@@ -53,7 +53,7 @@ def score(metric: str, items: Sequence[Item]) -> Score:
             lengths = [item.lengths for item in items]
             value, error = accuracy(choices, lengths, answers, normalised=metric == "acc_norm")
             return Score(value, error, len(items), guessing([len(values) for values in choices]))
-    except (IndexError, ValueError, ZeroDivisionError):
+    except (IndexError, ValueError, ArithmeticError):
         raise Invalid(f"The items of the per-item log do not fit the metric {metric}.") from None
     raise Invalid(f"There is no metric {metric[:40]!r}.")
 

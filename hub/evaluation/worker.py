@@ -14,7 +14,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hub.evaluation.messages import Conclusion, Ended, Job, Ready, Standing, Start
@@ -43,7 +43,7 @@ def main() -> None:
         if not line:
             return
         job = Job.model_validate_json(line)
-        child = _fork(lambda job=job, files=files: _do(job, files, start, ready), job.seconds)  # type: ignore[misc]
+        child = _fork(lambda job=job, files=files: _do(job, files, start, ready), job.seconds, files)  # type: ignore[misc]
         for file in files:
             os.close(file)
         _say(hub, Ended(suite=job.suite, size=len(child.output), why=child.why))
@@ -67,12 +67,12 @@ class Child:
         self.output, self.why = output, why
 
 
-def _fork(work: Callable[[], Iterator[Document] | list[Document]], seconds: float) -> Child:
-    """Run `work` in a child of its own, whose lines are collected until it ends or has had `seconds`."""
+def _fork(work: Callable[[], Iterator[Document] | list[Document]], seconds: float, files: Sequence[int] = ()) -> Child:
+    """Run `work` in a child of its own, whose lines are collected until it ends or has had `seconds`. It gets `files`."""
     reading, writing = os.pipe()
     process = os.fork()
     if not process:
-        _be_child(work, reading, writing)
+        _be_child(work, writing, files)
     os.close(writing)
     output, why = _collect(reading, time.monotonic() + seconds)
     os.close(reading)
@@ -84,11 +84,11 @@ def _fork(work: Callable[[], Iterator[Document] | list[Document]], seconds: floa
     return Child(b"" if why else output, why.replace("{seconds}", f"{seconds:.0f}"))
 
 
-def _be_child(work: Callable[[], Iterator[Document] | list[Document]], reading: int, writing: int) -> None:
+def _be_child(work: Callable[[], Iterator[Document] | list[Document]], writing: int, files: Sequence[int]) -> None:
     code = 1
     try:
         die_with_parent()
-        os.close(reading)
+        _close_all_but({0, 1, 2, writing, *files})
         for standard in (0, 1, 2):
             os.dup2(os.open(os.devnull, os.O_RDWR), standard)
         os.environ.clear()
@@ -98,6 +98,14 @@ def _be_child(work: Callable[[], Iterator[Document] | list[Document]], reading: 
         code = 0
     finally:
         os._exit(code)
+
+
+def _close_all_but(kept: set[int]) -> None:
+    """Above all the way to the hub: what is said there counts as the worker's own word."""
+    low = 0
+    for descriptor in [*sorted(kept), os.sysconf("SC_OPEN_MAX")]:
+        os.closerange(low, descriptor)
+        low = descriptor + 1
 
 
 def _collect(reading: int, deadline: float) -> tuple[bytes, str]:

@@ -90,7 +90,14 @@ class Examination:
             licence=claim.licence,
             rows=claim.rows,
             files=self._shards(claim.files),
-            suites=tuple(SuiteGrams(suite=f"{s.member}/{s.name} {s.version}", path=self._grams(s)) for s in suites),
+            suites=tuple(
+                SuiteGrams(
+                    suite=f"{s.member}/{s.name} {s.version}",
+                    path=self._grams(s),
+                    readable=s.visibility == "members" or s.member == claim.signer,
+                )
+                for s in suites
+            ),
             own=tuple(d.id for d in datasets if d.member == claim.signer and d.id != identifier),
             others=tuple(d.id for d in datasets if d.member != claim.signer),
             index=str(self._index),

@@ -109,6 +109,13 @@ class Intake:
             ]
         return [(digest, self._blobs.partial_size(draft.id, digest)) for digest in lacking]
 
+    def _check_sizes(self, draft: Draft) -> None:
+        """Raises `Invalid` where the manifest says another size than a file has that did not have to be sent."""
+        for digest in draft.digests:
+            said, held = draft.file(digest).size, self._blobs.size(digest)
+            if said != held:
+                raise Invalid(f"{digest} has {held} bytes, and the manifest says {said}.", "Pack the files again.")
+
     def _has(self, draft: Draft, digest: Digest) -> bool:
         """Whether the hub holds it as the submission asks: what is to be sealed must be sent to be."""
         return self._blobs.vault.has(digest) if draft.sealed else self._blobs.has(digest)
@@ -158,6 +165,7 @@ class Intake:
             drafts.count_on(session, draft)
         if missing := self.missing(draft):
             raise _missing(draft, missing)
+        self._check_sizes(draft)
         with self._lock:
             if going := self._going.get(draft.id):
                 return going

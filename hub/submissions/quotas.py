@@ -16,7 +16,10 @@ from trust.errors import Conflict
 
 @dataclass(frozen=True)
 class Quota:
-    """Of each member: `size` in bytes, accepted and reserved together, and submissions that are `open` at once."""
+    """Of each member: `size` in bytes, accepted and reserved together, and submissions that are `open` at once.
+
+    What was rejected counts by its bytes until its files are dropped.
+    """
 
     size: int = 1 << 40
     open: int = 20
@@ -27,9 +30,10 @@ class Quota:
         Call it in the transaction that adds the draft.
         """
         query = select(DraftRow).where(DraftRow.member == member, DraftRow.id != draft)
-        drafts = session.exec(query.where(col(DraftRow.state).not_in(("accepted", "rejected", "dropped")))).all()
-        if len(drafts) >= self.open:
-            raise Conflict(f"You have {len(drafts)} open submissions.", "Commit one, or wait: old ones are dropped.")
+        drafts = session.exec(query.where(col(DraftRow.state).not_in(("accepted", "dropped")))).all()
+        under_way = sum(row.state != "rejected" for row in drafts)
+        if under_way >= self.open:
+            raise Conflict(f"You have {under_way} open submissions.", "Commit one, or wait: old ones are dropped.")
         here = (SubmissionRow.member == member, col(SubmissionRow.category).not_in(AT_HOME))
         stored = session.exec(select(func.sum(SubmissionRow.size)).where(*here)).one()
         taken = int(stored or 0) - _purged(session, member) + sum(size_of(row.envelope) for row in drafts)

@@ -18,8 +18,8 @@ from trust.errors import Invalid, Unavailable
 
 IDLE = 30.0
 """Seconds that may pass between two messages of an upload."""
-STALL = 0.5
-"""Seconds that an upload keeps its turn while nothing comes."""
+STALL = 0.02
+"""Seconds that an upload keeps its turn while nothing comes: who sends slowly waits for its next chunk without one."""
 AT_ONCE = 16
 """Chunks of a turn."""
 

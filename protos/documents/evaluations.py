@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -46,6 +46,10 @@ class Evaluation(Claim):
     seconds: float = Field(ge=0)
 
 
+LogLikelihood = Annotated[float, Field(ge=-1e12, le=1e-3)]  # of sums of rounded numbers
+Length = Annotated[int, Field(ge=0, le=1 << 40)]
+
+
 class Sample(Document):
     """One line of the per-item log, from which every metric follows: natural-log likelihoods of what could be said, or what
     the model did say (`output`) and what that is worth (`credit`).
@@ -55,8 +59,8 @@ class Sample(Document):
 
     task: str
     item: int = Field(ge=0)
-    log_likelihoods: tuple[float, ...] = ()
-    lengths: tuple[int, ...] = ()
+    log_likelihoods: tuple[LogLikelihood, ...] = ()
+    lengths: tuple[Length, ...] = ()
     answer: int | None = None
     credit: float | None = Field(default=None, ge=0, le=1)
     output: str | None = Field(default=None, max_length=16_384)

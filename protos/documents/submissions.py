@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -50,7 +51,18 @@ class Dataset(Claim):
             raise ValueError("sovereign data names the jurisdictions that it is sovereign in")
         if self.rows != sum(file.rows for file in self.files):
             raise ValueError(f"the files have {sum(file.rows for file in self.files)} rows, not {self.rows}")
+        _one_size(self.files)
         return self
+
+
+def _one_size(files: Iterable[FileEntry]) -> None:
+    """Raises `ValueError` where the same bytes would have two sizes."""
+    sizes: dict[str, int] = {}
+    for file in files:
+        if sizes.setdefault(file.digest, file.size) != file.size:
+            raise ValueError(
+                f"{file.path} has {file.size} bytes, and another file with its digest {sizes[file.digest]}"
+            )
 
 
 class Suite(Claim):
@@ -63,6 +75,11 @@ class Suite(Claim):
     licence: Licence
     visibility: SuiteVisibility = "members"
     files: tuple[FileEntry, ...] = Field(min_length=2, max_length=100)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _one_size(self.files)
+        return self
 
     @property
     def sent(self) -> tuple[FileEntry, ...]:

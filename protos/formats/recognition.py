@@ -52,7 +52,7 @@ def recognise(path: Path, name: str) -> Format:
         if size < 12 or tail != _PARQUET:
             raise Invalid(f"{name} begins like a Parquet file and is cut off.", TODO)
         return "parquet"
-    if wrong := _refused(head, size):
+    if wrong := _refused(head):
         raise Invalid(f"{name} is {wrong}.", TODO)
     if _begins_like_safetensors(head, size):
         return "safetensors"
@@ -66,7 +66,7 @@ def recognise(path: Path, name: str) -> Format:
     return "text"
 
 
-def _refused(head: bytes, size: int) -> str:
+def _refused(head: bytes) -> str:
     for magic, what in _REFUSED:
         if head.startswith(magic):
             return what
@@ -74,21 +74,21 @@ def _refused(head: bytes, size: int) -> str:
         return "a tar archive"
     if head[0] == 0x80 and len(head) > 1 and head[1] <= 5:
         return "a pickle, which could run code"
-    return "a pickle, which could run code" if size <= _HEAD and _parses_as_pickle(head) else ""
+    return "a pickle, which could run code" if _begins_as_pickle(head) else ""
 
 
-def _parses_as_pickle(data: bytes) -> bool:
-    """Whether plain opcodes (protocols 0 and 1, which have no mark) lead from the first byte to the last.
+def _begins_as_pickle(data: bytes) -> bool:
+    """Whether plain opcodes (protocols 0 and 1, which have no mark) lead from the first byte to a STOP: what follows that, no
+    unpickler looks at.
 
     `pickletools` only reads opcodes; it runs nothing. Text almost never parses: most of its letters are no opcode.
     """
-    stream = io.BytesIO(data)
     try:
-        pickletools.dis(stream, io.StringIO())  # also follows the stack, which words soon empty
+        pickletools.dis(io.BytesIO(data), io.StringIO())  # also follows the stack, which words soon empty
         seen = {opcode.name for opcode, _, _ in pickletools.genops(data)}
     except Exception:  # it raises whatever its readers of arguments raise; then these are no opcodes
         return False
-    return not stream.read().strip() and bool(seen & (_PICKLE_DOES | _PICKLE_HOLDS))
+    return bool(seen & (_PICKLE_DOES | _PICKLE_HOLDS))
 
 
 def _begins_like_safetensors(head: bytes, size: int) -> bool:

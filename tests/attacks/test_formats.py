@@ -253,3 +253,12 @@ def test_attack_26_what_is_accepted_the_reference_accepts_alike(tmp_path: Path, 
 
     with safe_open(path, "pt") as reference:
         assert {name: reference.get_slice(name).get_shape() for name in reference.keys()} == mine  # noqa: SIM118
+
+
+@pytest.mark.parametrize("after", [b"\nhello world", b"x" * (1 << 17)], ids=["words", "much"])
+def test_attack_03_what_follows_a_pickle_hides_nothing(tmp_path: Path, after: bytes) -> None:
+    """3: an unpickler stops at the opcode STOP, and so does the look at a file."""
+    path = tmp_path / "notes.txt"
+    path.write_bytes(pickle.dumps(["a", {"b": 1}], protocol=0) + after)
+    with pytest.raises(Invalid, match="pickle"):
+        recognise(path, path.name)

@@ -80,3 +80,10 @@ def test_no_bytes_crash_the_parser(data: bytes) -> None:
         parse(data)
     except Invalid:
         return
+
+
+def test_a_key_that_stands_twice_among_many_is_found_in_one_pass() -> None:
+    """A search per key would keep a hub busy for minutes with one small message."""
+    keys = ",".join(f'"{number}":0' for number in range(100_000))
+    with pytest.raises(Invalid, match="the key '99999' twice"):
+        parse(f'{{{keys},"99999":0}}'.encode())

@@ -1,8 +1,9 @@
 """A seccomp filter, as BPF of our own (seccomp(2)): what scoring a model never needs is refused, for good.
 
 No sockets of any family, no programs, no processes (threads are allowed), no tracing, mounting, namespaces, keys, BPF,
-io_uring, performance counters or kernel settings; nothing that is newer than the list. Refused calls answer EPERM; clone3,
-whose flags a filter cannot see, answers ENOSYS, so that the C library falls back to clone.
+io_uring, performance counters or kernel settings; no limits, priorities or processors of others; nothing that is newer than the
+list. Refused calls answer EPERM; clone3, whose flags a filter cannot see, answers ENOSYS, so that the C library falls back to
+clone.
 """
 
 from __future__ import annotations
@@ -32,12 +33,15 @@ _ALIKE = (
 class _Machine:
     architecture: int
     clone: int
+    of_oneself: tuple[int, ...]
+    """prlimit64 and sched_setaffinity: whose first argument, a process, must be 0, the caller."""
     refused: tuple[int, ...]
 
 
 _X86 = _Machine(
     0xC000003E,
     56,
+    (302, 203),
     (
         # socket connect accept sendto recvfrom sendmsg recvmsg shutdown bind listen getsockname getpeername socketpair
         *range(41, 54),
@@ -80,12 +84,13 @@ _X86 = _Machine(
             242,
             243,
         ),  # System V shared memory, semaphores, queues; mq_*
-        *(62, 129),  # kill rt_sigqueueinfo; threads signal each other with tgkill
+        *(62, 129, 200, 141),  # kill rt_sigqueueinfo tkill setpriority; threads signal each other with tgkill
     ),
 )
 _ARM = _Machine(
     0xC00000B7,
     220,
+    (261, 122),
     (
         *range(198, 204),  # socket socketpair bind listen accept connect
         *(204, 205, 206, 207, 210, 211, 212, 242, 243, 269),  # names, send, receive, shutdown
@@ -101,7 +106,7 @@ _ARM = _Machine(
         *(262, 263, 264, 265),  # fanotify handles
         *(143, 144, 145, 146, 147, 149, 151, 152, 159),  # setuid and its kin
         *range(180, 198),  # mq_* and System V
-        *(129, 138),  # kill rt_sigqueueinfo
+        *(129, 138, 130, 140),  # kill rt_sigqueueinfo tkill setpriority
     ),
 )
 _MACHINES = {"x86_64": _X86, "aarch64": _ARM}
@@ -135,6 +140,14 @@ def program(machine: _Machine) -> bytes:
     ]
     for number in sorted({*machine.refused, *_ALIKE}):
         checks += [_jump(_EQUAL, number, 0, 1), _give(_ERRNO | errno.EPERM)]
+    for number in machine.of_oneself:
+        checks += [
+            _jump(_EQUAL, number, 0, 4),
+            _load(_FIRST_ARGUMENT),
+            _jump(_EQUAL, 0, 1, 0),
+            _give(_ERRNO | errno.EPERM),
+            _give(_ALLOW),
+        ]
     checks += [
         _jump(_EQUAL, machine.clone, 0, 3),
         _load(_FIRST_ARGUMENT),

@@ -39,6 +39,10 @@ class Grams:
         with path.open("wb") as file:
             np.savez(file, hashes=self.hashes, lengths=self.lengths, items=self.items, total=np.array(self.total))
 
+    def too_short(self) -> int:
+        """Items without a single run: nothing of them is found, wherever they stand."""
+        return self.total - len(np.unique(self.items))
+
     @classmethod
     def load(cls, path: Path) -> Grams:
         with np.load(path, allow_pickle=False) as held:
@@ -141,10 +145,22 @@ class Overlap:
         have = np.bincount(self.grams.items, self.seen, minlength=size)
         return int(((have / np.maximum(np.bincount(self.grams.items, minlength=size), 1)) >= FOUND).sum())
 
-    def finding(self, suite: str, rows: int, severity: Severity) -> Finding | None:
-        """What the submitter is told: coarse, so that submitting guesses spells no suite out. None without an overlap."""
-        if not self.rows:
+    def finding(self, suite: str, rows: int, severity: Severity, *, readable: bool) -> Finding | None:
+        """What the submitter is told. None without an overlap.
+
+        Of a suite that it may not read: nothing before an item stands there in good part, and never where. Otherwise rows that
+        each guess the thirteenth word of a run, all in one dataset, would spell the suite out.
+        """
+        if not self.rows or not (readable or self.items_found()):
             return None
+        if not readable:
+            return Finding(
+                rule="contamination",
+                severity=severity,
+                message=f"Overlaps with the suite {suite}: {share(self.items_found(), self.grams.total)} of its items stand "
+                "here in good part.",
+                total=rows,
+            )
         return Finding(
             rule="contamination",
             severity=severity,

@@ -174,10 +174,12 @@ def _quality(course: Course) -> Iterator[Finding]:
 
 def _contamination(job: DatasetJob, course: Course) -> Iterator[Finding]:
     found = [
-        overlap.finding(suite.suite, course.rows, job.policy.contamination)
+        overlap.finding(suite.suite, course.rows, job.policy.contamination, readable=suite.readable)
         for suite, overlap in zip(job.suites, course.overlaps, strict=True)
     ]
     yield from (finding for finding in found if finding)
     if not any(found):
         message = f"No overlap with any of {len(job.suites)} evaluation suites."
+        if short := sum(overlap.grams.too_short() for overlap in course.overlaps):
+            message += f" {short} of their items are too short to be looked for."
         yield Finding(rule="contamination", severity="info", message=message)

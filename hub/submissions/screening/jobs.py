@@ -19,10 +19,11 @@ class ShardFile(Document):
 
 
 class SuiteGrams(Document):
-    """A suite by the name that members know, and the file with the hashes of its runs of words."""
+    """A suite by the name that members know, and the file with the hashes of its runs of words. `readable` by the submitter."""
 
     suite: str
     path: str
+    readable: bool = False
 
 
 class DatasetJob(Document):

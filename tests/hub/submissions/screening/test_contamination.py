@@ -67,10 +67,28 @@ def test_what_is_told_is_coarse_and_holds_no_word_of_the_suite() -> None:
     told = set()
     for leaked in (21, 37, 60, 99):
         finding = overlap(items, [item[0] for item in items[:leaked]] + ["clean"] * (200 - leaked)).finding(
-            "board/exam 1", 200, "warning"
+            "board/exam 1", 200, "warning", readable=True
         )
         assert finding is not None
         assert finding.count == 0
         assert "w1" not in finding.message
         told.add(finding.message.partition("; ")[0])
     assert len(told) == 1
+
+
+def test_of_a_suite_that_one_may_not_read_only_whole_items_are_told_and_never_where() -> None:
+    """Otherwise a dataset of guesses, each a run with another last word, would spell an item out."""
+    items = [[" ".join(f"i{n}w{k}" for k in range(40))] for n in range(3)]
+    words = items[0][0].split()
+    guesses = [" ".join([*words[:12], guess]) for guess in ("wrong", words[12], "other")]
+    looked = overlap(items, guesses)
+    assert looked.finding("board/exam 1", 3, "warning", readable=False) is None
+    assert looked.finding("board/exam 1", 3, "warning", readable=True) is not None
+    told = overlap(items, [items[0][0], "clean"]).finding("board/exam 1", 2, "warning", readable=False)
+    assert told is not None
+    assert told.examples == ()
+    assert "rows" not in told.message
+
+
+def test_items_that_are_too_short_are_counted() -> None:
+    assert overlap([["two words"], [" ".join(f"w{k}" for k in range(20))]], ["clean"]).grams.too_short() == 1
