@@ -52,14 +52,15 @@ def memory_of(pid: int, field: str = "VmRSS") -> float:
 
 
 @contextmanager
-def serving(directory: Path) -> Iterator[Served]:
-    """A fresh hub; when something fails, the end of its log is shown."""
+def serving(directory: Path, **changes: int) -> Iterator[Served]:
+    """A fresh hub, with some settings of its own; when something fails, the end of its log is shown."""
     port = free_ports(3)
-    settings = setup.create(directory / "hub", "bench", host="127.0.0.1", bind="127.0.0.1", port=port)
+    settings = setup.create(directory / "hub", "bench", host="127.0.0.1", bind="127.0.0.1", port=port, **changes)
     with (directory / "hub.log").open("wb") as log:
         hub = subprocess.Popen([BIN / "coalition-hub", "serve", settings.directory], stdout=log, stderr=log)
     try:
         while not (answers(port) and answers(port + 1)):
+            assert hub.poll() is None, "the hub ended"
             time.sleep(0.2)
         yield Served(directory, settings, hub.pid)
     except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,7 +15,7 @@ from grpc_status import rpc_status
 
 from hub.rates import Rates
 from protos.transport.errors import to_status
-from trust.errors import Denied, Invalid, Problem, Unavailable
+from trust.errors import Denied, Exhausted, Invalid, Problem, Unavailable
 from trust.presented import read_client_certificate
 
 Role = Literal["core", "contributor", "viewer", "node"]
@@ -119,6 +120,8 @@ _OPEN_TO_ENROLLED = (
 _PREFIX = "/coalition.v1."
 MAX_DEADLINE = 900.0
 """Seconds that a call with one question and one answer may take."""
+LATE = 0.5
+"""Seconds after which a caller hears that it calls too often: one that asks again at once costs the others less."""
 CALLER = "coalition-caller-bin"
 """The metadata in which one process of the hub passes the caller's certificate on to another (`hub.forwarding`)."""
 
@@ -304,6 +307,8 @@ async def _refuse(context: Any, error: Exception) -> None:
     if isinstance(problem, Denied):
         who = _caller.get(None)
         _log.warning("refused %s: %s", f"{who.kind} {who.id}" if who else "a caller", problem.what)
+    if isinstance(problem, Exhausted):
+        await asyncio.sleep(LATE)
     if problem is None:
         _log.error("a call failed", exc_info=error)
         problem = Unavailable("The hub met an error of its own while answering.", "Its log says more.")

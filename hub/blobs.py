@@ -179,8 +179,7 @@ class BlobStore:
 
     def idle(self, digest: Digest) -> float:
         """Seconds since it was stored, or since somebody relied on it."""
-        places = [path for path in (self._target(digest), self.vault.place(digest)) if path.is_file()]
-        return time.time() - max((path.stat().st_mtime for path in places), default=0.0)
+        return time.time() - max(_changed(self._target(digest)), _changed(self.vault.place(digest)))
 
     def drop(self, digest: Digest) -> None:
         """Delete it durably, sealed or not; again does nothing. For `hub.disposal`, which knows who needs it.
@@ -239,7 +238,7 @@ class BlobStore:
 
     def last_partial(self, owner: str) -> float:
         """When the last bytes of `owner`'s unfinished uploads came, in seconds since 1970; 0 when there are none."""
-        return max((path.stat().st_mtime for path in self._partial.glob(f"{owner}-*")), default=0.0)
+        return max(map(_changed, self._partial.glob(f"{owner}-*")), default=0.0)
 
     def partial_owners(self) -> set[str]:
         """Who has unfinished uploads."""
@@ -426,3 +425,11 @@ def _readable(digest: Digest) -> Iterator[None]:
         raise NotFound(f"There is no blob {digest}.") from None
     except OSError as error:
         raise Unreadable(f"The hub's disk does not give {digest}: {error.strerror}.", "Try again.") from None
+
+
+def _changed(path: Path) -> float:
+    """In seconds since 1970; 0 when it is not here, or gone since it was found."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0

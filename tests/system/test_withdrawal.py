@@ -94,6 +94,9 @@ def test_withdrawn_purged_killed_rebuilt_and_submitted_again(hub: Hub, tmp_path:
     shown = owner.coalition("data", "show", submission["id"])
     assert (shown["state"], int(shown["purged_blobs"])) == ("purged", 1)
     assert int(shown["purged_index"]) > int(shown["withdrawn_index"])
+    told = run([BIN / "coalition", "data", "show", submission["id"]], COALITION_HOME=str(owner.home))
+    assert f"since entry {shown['withdrawn_index']}" in told
+    assert f"1 of 1 blobs, since entry {shown['purged_index']}" in told
     for audit in (("audit",), ("audit", "--store", hub.directory), ("verify",)):
         found = other.coalition("ledger", *audit)
         assert (found["problems"], found["blobs_purged"]) == ([], 1), audit
