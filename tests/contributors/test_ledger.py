@@ -68,13 +68,15 @@ def test_blobs_that_we_may_not_read_are_vouched_for_by_the_hub_and_counted_apart
 def test_a_changed_blob_is_named_with_the_entry_that_names_it(told: Hub, client: Coalition, home: Home) -> None:
     file = next(s for s in client.submissions("dataset")).files[0]
     flip(blob_path(told, file.digest), 3)
-    for source in (HubSource(client), store(told)):
+    for source in (store(told), HubSource(client)):
         (problem,) = check(source, home).problems
         assert "was changed" in problem
         assert f"entry 1 names it as {file.path}" in problem
-    blob_path(told, file.digest).unlink()
+    assert not blob_path(told, file.digest).exists(), "the hub has set it aside"
     (problem,) = check(store(told), home).problems
     assert "missing" in problem
+    (problem,) = check(HubSource(client), home).problems
+    assert file.digest in problem
 
 
 def test_any_byte_of_any_file_of_the_ledger_matters(told: Hub, home: Home) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlmodel import col, select
 
+from hub import setup
 from hub.database import Database
 from hub.holding import held
 from hub.ledger.log import WITNESSED, Log
@@ -20,7 +21,8 @@ from hub.submissions.tables import SubmissionRow
 from protos.documents.base import FileEntry
 from protos.documents.statements import HUB
 from protos.documents.submissions import Purge, Suite, Withdrawal
-from tests.dashboards.history import History
+from tests.dashboards.history import History, fill
+from tests.hub.conftest import database_url  # noqa: F401  (a fixture)
 from tests.hub.ledger.test_log import Files
 from tests.hub.scrub.conftest import Copy, flip
 from trust.audit import verify_log
@@ -327,6 +329,23 @@ def test_a_wrong_seal_key_costs_no_sealed_blob(copy: Copy) -> None:
     assert all(copy.sealed(digest).exists() for digest in digests)
     copy.settings.seal_key.unlink()
     assert all("seal key" in damage.what for damage in copy.scrub())
+
+
+def test_the_ledger_and_blobs_are_scrubbed_whatever_the_database_is(tmp_path: Path, database_url: str) -> None:  # noqa: F811
+    made = setup.create(tmp_path / "hub", "europe", host="127.0.0.1", bind="127.0.0.1", port=9090)
+    settings = made.model_copy(update={"database": "" if database_url.startswith("sqlite") else database_url})
+    fill(settings)
+    shutil.copytree(settings.directory, tmp_path / "mirror")
+    copy = Copy(settings, tmp_path / "mirror")
+    assert copy.scrub() == []
+    digest = digest_bytes(b"{}")
+    copy.blob(digest).unlink()
+    bundle = max(settings.ledger_dir.glob("tile/entries/000.p/*"), key=lambda path: int(path.name))
+    flip(bundle)
+    assert {damage.kind for damage in copy.scrub()} == {"blob", "bundle"}
+    shutil.rmtree(copy.mirror / "ledger" / "tile" / "entries")  # then the database alone knows the entry
+    assert copy.restore() == ([str(bundle.relative_to(settings.ledger_dir)), digest], [])
+    assert copy.scrub() == []
 
 
 def test_what_was_purged_need_not_be_there_and_is_not_brought_back(copy: Copy) -> None:
