@@ -104,7 +104,8 @@ def _close_all_but(kept: set[int]) -> None:
     """Above all the way to the hub: what is said there counts as the worker's own word."""
     low = 0
     for descriptor in [*sorted(kept), os.sysconf("SC_OPEN_MAX")]:
-        os.closerange(low, descriptor)
+        if low < descriptor:  # an empty range at 0 would end at -1, which is all of them
+            os.closerange(low, descriptor)
         low = descriptor + 1
 
 
