@@ -35,5 +35,5 @@ def test_attack_16_items_of_a_suite_are_seen_whoever_may_read_it(tmp_path: Path)
     dressed = ITEM.upper().replace(" ", " \u200b\u2014 ").replace("A", "\uff21")
     found = told(screen_dataset(job(tmp_path, [*rows(300), dressed], suite=True)))
     assert found["contamination"].severity == "warning"
-    assert found["contamination"].examples == ()  # where they stand would spell the suite out
+    assert found["contamination"].examples == ("row 301",)  # it is a suite that its submitter may read
     assert "tenant" not in found["contamination"].message

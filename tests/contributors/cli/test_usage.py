@@ -18,7 +18,7 @@ CONTRACT = {
     *("enrol", "whoami", "leaderboard", "dashboard", "site start"),
     *("data submit", "data list", "data show", "data policy", "data withdraw"),
     *("suite submit", "suite list", "suite show", "suite withdraw"),
-    *("run launch", "run list", "run show", "run watch", "run cancel"),
+    *("run plan", "run launch", "run list", "run show", "run watch", "run cancel"),
     *("campaign open", "campaign list", "campaign show", "campaign watch", "campaign join", "campaign stop"),
     *("model list", "model show", "model lineage", "model download", "eval list", "eval show", "eval verify"),
     *("release cut", "release list", "release verify", "release download"),

@@ -17,8 +17,9 @@ from hub.training.leftovers import Leftovers
 from hub.training.states import Prepared, Work
 from hub.training.workplace import Workplace
 from protos.coalition.v1 import training_pb2
+from protos.documents.architectures import Llama
 from protos.documents.base import FileEntry
-from protos.documents.runs import Architecture, Run, RunEnd, RunSpec, Training
+from protos.documents.runs import Run, RunEnd, RunSpec, Training
 from protos.documents.statements import HUB
 from protos.documents.submissions import Withdrawal
 from tests.hub.conftest import ORIGIN, Base
@@ -42,7 +43,7 @@ def run(ledger: Base) -> str:
     """A run that trains: its tokens are at the hub."""
     shape = {"vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "layers": 2, "heads": 2, "kv_heads": 1}
     training = Training(steps=10, batch_size=2, sequence_length=32, learning_rate=1e-3)
-    spec = RunSpec(name="tiny", architecture=Architecture(**shape, context_length=64), training=training)
+    spec = RunSpec(name="tiny", architecture=Llama(**shape, context_length=64), training=training)
     run = ledger.record(Run(hub=ORIGIN, signer="core", spec=spec)).id
     prepared = Prepared(
         tokenizer=(stored(ledger, "tokenizer.json", b"{}"),),

@@ -44,7 +44,7 @@ def job(folder: Path, *shards: list[str], suite: bool = False, **changes: object
         "licence": "MIT",
         "rows": sum(map(len, shards)),
         "files": files,
-        "suites": [SuiteGrams(suite="board/exam 1", path=str(folder / "suite.npz"))] if suite else [],
+        "suites": [SuiteGrams(suite="board/exam 1", path=str(folder / "suite.npz"), readable=True)] if suite else [],
         "index": str(folder / "index"),
         "folder": str(folder / "course"),
     }
