@@ -27,7 +27,7 @@ from hub.ledger.groups import Groups
 from hub.ledger.journal import Journal
 from hub.ledger.log import Log
 from hub.members import projection as members_projection
-from hub.members.directory import key_of
+from hub.members.directory import prove
 from hub.submissions import projection as submissions_projection
 from protos.documents.members import Member
 from protos.documents.statements import HUB, sign
@@ -118,7 +118,7 @@ def journal(directory: Path) -> tuple[float, list[float]]:
     database.migrate()
     key, hub_key = ArtifactKey.generate(), ArtifactKey.generate()
     log = Log(folder / "ledger", LogKey.generate("benchmark"))
-    recorder = Journal(database, BlobStore(folder / "blobs"), log, hub_key, key_of)
+    recorder = Journal(database, BlobStore(folder / "blobs"), log, hub_key, prove)
     for room in (members_projection, submissions_projection):
         room.register(recorder)
     recorder.start()

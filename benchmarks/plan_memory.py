@@ -69,23 +69,13 @@ def measured(spec: RunSpec, ranks: int) -> tuple[int, int]:
 def worker() -> None:
     import deepspeed
 
+    from hub.training.worker import training_shape
+
     # torchrun gives its standard input to one rank alone, so the spec comes through a file of the launcher.
     spec = RunSpec.read(json.loads(os.environ["COALITION_BENCH_SPEC"]))
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("nccl" if has_gpu() else "gloo", verbose=False)
-    training = spec.training
-    shape = TrainingShape(
-        steps=STEPS,
-        batch_size_per_rank=training.batch_size,
-        learning_rate=training.learning_rate,
-        warmup_steps=1,
-        weight_decay=training.weight_decay,
-        clip=training.clip,
-        seed=0,
-        sequence_length=training.sequence_length,
-        precision=training.precision,
-        micro_batch=training.micro_batch,
-    )
+    shape = training_shape(spec)
     began = resident()
     if has_gpu():
         train(spec, shape)

@@ -19,7 +19,7 @@ from protos.documents.roll import Roll
 from protos.documents.statements import Claimed
 from protos.transport import blobs
 from trust.audit import Audit, verify_log
-from trust.digests import Digest, hex_of
+from trust.digests import Digest
 from trust.errors import NotFound, Problem
 from trust.files import write_atomic
 from trust.notes import TreeHead, verify_tree_head
@@ -100,7 +100,7 @@ def _fetch_blobs(hub: Coalition, audit: Audit, directory: Path, result: Mirrored
         sizes = {file.digest: file.size for file in getattr(claimed.claim, "files", ())}
         for digest, name in blobs_of(claimed.claim):
             if digest in purged:
-                _place(directory, digest).unlink(missing_ok=True)
+                StoreSource(directory).place(digest).unlink(missing_ok=True)
                 continue
             advance(f"entry {index}: {name}")
             _fetch(hub, digest, sizes.get(digest), directory, result)
@@ -122,14 +122,9 @@ def _purged(hub: Coalition, entries: list[tuple[Leaf, Claimed]], directory: Path
     return set(holdings.purged)
 
 
-def _place(directory: Path, digest: Digest) -> Path:
-    name = hex_of(digest)
-    return directory / "blobs" / "sha256" / name[:2] / name
-
-
 def _fetch(hub: Coalition, digest: Digest, size: int | None, directory: Path, result: Mirrored) -> None:
     """A blob, verified, where we may read it."""
-    target = _place(directory, digest)
+    target = StoreSource(directory).place(digest)
     if target.exists():
         result.present += 1
         return

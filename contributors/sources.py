@@ -137,9 +137,13 @@ class StoreSource:
             if not all(widest.startswith(tile) for tile in tiles):
                 yield f"A tile in {folder} was changed."
 
-    def _path(self, digest: Digest) -> Path:
+    def place(self, digest: Digest) -> Path:
+        """Where a blob lies, if it is here."""
         name = hex_of(digest)
-        path = self.directory / "blobs" / "sha256" / name[:2] / name
+        return self.directory / "blobs" / "sha256" / name[:2] / name
+
+    def _path(self, digest: Digest) -> Path:
+        path = self.place(digest)
         if not path.is_file():
             raise NotFound(f"The blob {digest} is missing.")
         return path

@@ -7,14 +7,19 @@ and its entry) is protected by its age.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
-from typing import Literal, TypeAlias
+from typing import Literal, NoReturn, TypeAlias
 
 from sqlmodel import Session
 
 from hub.blobs import BlobStore
 from hub.database import Database
 from trust.digests import Digest
+from trust.errors import Problem
+
+_log = logging.getLogger(__name__)
 
 FRESH = 3600.0
 """Seconds for which a blob stays that was stored or relied on: longer than anything takes from a blob to the entry that names
@@ -54,3 +59,14 @@ class Disposal:
                 return "fresh"
             self._blobs.drop(digest)
             return "gone"
+
+
+async def look_again(look: Callable[[], object], pause: float, what: str) -> NoReturn:
+    """Look every `pause` seconds, until cancelled. A disk or bucket that does not answer is asked again at the next look; then
+    `what` has to wait."""
+    while True:
+        try:
+            await asyncio.to_thread(look)
+        except Problem as problem:
+            _log.warning("%s: %s", what, problem.diagnostics())
+        await asyncio.sleep(pause)

@@ -77,9 +77,10 @@ class Intake:
     def _to_mend(self, recorded: Draft) -> Draft | None:
         """Of a submission that stands: the draft under which its lost files are sent again, if there are any."""
         member = recorded.claim.signer
-        digests = [Digest(file.digest) for file in recorded.claim.sent]
         with self._database.session() as session:
-            if all(self._has(recorded, each) or not may_read(session, each, member=member) for each in digests):
+            if all(
+                self._has(recorded, each) or not may_read(session, each, member=member) for each in recorded.digests
+            ):
                 return None
         row = DraftRow(id=recorded.id, member=member, envelope=recorded.envelope, state=recorded.state, opened_at=now())
         with self._database.session(writing=True) as session:
@@ -171,9 +172,8 @@ class Intake:
                 return going
             self._count_try(draft)
             self._going[draft.id] = done
-        if missing := self.missing(
-            draft
-        ):  # it may have been dropped between the two; while it is screened it cannot be
+        # It may have been dropped between the two; while it is screened it cannot be.
+        if missing := self.missing(draft):
             self._end(draft, done, _missing(draft, missing))
         else:
             self._begin(draft, done)

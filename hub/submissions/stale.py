@@ -6,7 +6,6 @@ forgotten. A crash in between costs nothing: what is dropped and not forgotten i
 
 from __future__ import annotations
 
-import asyncio
 import datetime as dt
 import logging
 from collections.abc import Callable
@@ -14,12 +13,11 @@ from dataclasses import dataclass, field
 
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.disposal import Disposal
+from hub.disposal import Disposal, look_again
 from hub.submissions import drafts
 from hub.submissions.drafts import Draft
 from protos.documents.base import rfc3339
 from trust.digests import Digest
-from trust.errors import Problem
 
 PAUSE = 600.0
 """Seconds between two looks."""
@@ -96,10 +94,5 @@ class Sweeper:
                 self._blobs.forget_partials(owner)
 
     async def run(self) -> None:
-        """Until cancelled. A disk or bucket that does not answer is asked again at the next look."""
-        while True:
-            try:
-                await asyncio.to_thread(self.look)
-            except Problem as problem:
-                _log.warning("submissions that were never committed wait to be dropped: %s", problem.diagnostics())
-            await asyncio.sleep(PAUSE)
+        """Until cancelled."""
+        await look_again(self.look, PAUSE, "submissions that were never committed wait to be dropped")

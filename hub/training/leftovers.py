@@ -6,18 +6,16 @@ needs them, and go when it has ended. Nodes say what they keep, and are told wha
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from sqlmodel import Session
 
 from hub.database import Database
-from hub.disposal import FRESH, Disposal
+from hub.disposal import FRESH, Disposal, look_again
 from hub.ledger import grants
 from hub.training import store
 from protos.coalition.v1 import training_pb2
 from trust.digests import Digest, parse_digest
-from trust.errors import Problem
 
 PAUSE = 600.0
 """Seconds between two looks."""
@@ -60,13 +58,8 @@ class Leftovers:
         return {digest: lent for digest, lent in grants.loans(session).items() if digest not in working}
 
     async def run(self) -> None:
-        """Until cancelled. A disk or bucket that does not answer is asked again at the next look."""
-        while True:
-            try:
-                await asyncio.to_thread(self.look)
-            except Problem as problem:
-                _log.warning("what runs left waits to be deleted: %s", problem.diagnostics())
-            await asyncio.sleep(PAUSE)
+        """Until cancelled."""
+        await look_again(self.look, PAUSE, "what runs left waits to be deleted")
 
 
 def needs(session: Session, digest: Digest) -> bool:

@@ -45,7 +45,7 @@ class Worker:
         self.tokens = load_file(job["tokens"])["tokens"]
         self.resume_step = int(job["resume_step"])
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        self.shape = _training_shape(self.spec)
+        self.shape = training_shape(self.spec)
         self._events = (self.folder / "events.jsonl").open("a", buffering=1)
 
     def run(self) -> None:
@@ -146,7 +146,8 @@ def _unwrapped(engine: Any) -> Any:
     return engine.module.float()
 
 
-def _training_shape(spec: RunSpec) -> TrainingShape:
+def training_shape(spec: RunSpec) -> TrainingShape:
+    """The spec's numbers in the words of `learning`."""
     training = spec.training
     return TrainingShape(
         steps=training.steps,

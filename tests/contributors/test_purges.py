@@ -144,11 +144,16 @@ def blob_of(told: Told, submission: str) -> Digest:
     return Digest(claim.files[0].digest)  # type: ignore[attr-defined]
 
 
+def purge_unasked(told: Told, digest: Digest) -> None:
+    """The hub says so, and deletes."""
+    told.history.record(Purge(hub="europe", signer=HUB, submission=told.suite, blobs=(digest,)))
+    told.history.base.blobs.path(digest).unlink()
+
+
 def test_a_hub_that_purges_what_stands_is_caught(told: Told) -> None:
     digest = blob_of(told, told.suite)
     unchecked(told, "purge")
-    told.history.record(Purge(hub="europe", signer=HUB, submission=told.suite, blobs=(digest,)))
-    told.history.base.blobs.path(digest).unlink()
+    purge_unasked(told, digest)
     found = told.audit()
     assert found.first == told.size - 1
     assert "was not withdrawn before it" in found.verdict.problems[0]
@@ -160,8 +165,7 @@ def test_a_hub_that_lets_a_stranger_withdraw_is_caught_and_its_purge_counts_for_
     told.history.enrol("stranger", "contributor")
     unchecked(told, "withdrawal")
     told.history.record(Withdrawal(hub="europe", signer="stranger", submission=told.suite))
-    told.history.record(Purge(hub="europe", signer=HUB, submission=told.suite, blobs=(digest,)))
-    told.history.base.blobs.path(digest).unlink()
+    purge_unasked(told, digest)
     found = told.audit()
     assert found.first == told.size - 2
     assert "which is author's" in found.verdict.problems[0]

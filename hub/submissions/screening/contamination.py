@@ -151,21 +151,15 @@ class Overlap:
         Of a suite that it may not read: nothing before an item stands there in good part, and never where. Otherwise rows that
         each guess the thirteenth word of a run, all in one dataset, would spell the suite out.
         """
-        if not self.rows or not (readable or self.items_found()):
+        items = self.items_found()
+        if not self.rows or not (readable or items):
             return None
-        if not readable:
-            return Finding(
-                rule="contamination",
-                severity=severity,
-                message=f"Overlaps with the suite {suite}: {share(self.items_found(), self.grams.total)} of its items stand "
-                "here in good part.",
-                total=rows,
-            )
+        where = f"{about(self.rows)} rows ({share(self.rows, rows)}) hold a run of its words; " if readable else ""
         return Finding(
             rule="contamination",
             severity=severity,
-            message=f"Overlaps with the suite {suite}: {about(self.rows)} rows ({share(self.rows, rows)}) hold a run of its "
-            f"words; {share(self.items_found(), self.grams.total)} of its items stand here in good part.",
+            message=f"Overlaps with the suite {suite}: {where}{share(items, self.grams.total)} of its items stand here in good "
+            "part.",
             total=rows,
-            examples=tuple(f"row {row + 1}" for row in self.first),
+            examples=tuple(f"row {row + 1}" for row in self.first) if readable else (),
         )

@@ -27,6 +27,7 @@ from protos.documents.submissions import Dataset, DatasetFile, Suite, Withdrawal
 from tests.hub.conftest import ORIGIN, Base
 from trust.digests import Digest, digest_bytes
 
+US, OTHERS = "law-institute", "university"
 DAYS = 7.0
 LATER = dt.timedelta(days=2 * DAYS)
 

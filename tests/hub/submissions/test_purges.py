@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -28,23 +27,12 @@ from protos.documents.placing import Category
 from protos.documents.statements import HUB
 from protos.documents.submissions import Purge
 from protos.documents.witnesses import Witness
-from tests.hub.conftest import ORIGIN, Base, open_base
+from tests.hub.conftest import ORIGIN, open_base
 from tests.hub.models.conftest import record_model
-from tests.hub.submissions.room import DIGESTS, LATER, SHARDS, Room, dataset
+from tests.hub.submissions.room import DIGESTS, LATER, OTHERS, SHARDS, US, Room, dataset
 from trust.digests import Digest
 from trust.errors import Conflict, NotFound, Unavailable
 from trust.keys import ArtifactKey, LogKey, WitnessKey
-
-US, OTHERS = "law-institute", "university"
-
-
-@pytest.fixture
-def room(base: Base, tmp_path: Path) -> Iterator[Room]:
-    for member in (US, OTHERS):
-        base.enrol(member)
-    room = Room.of(base, tmp_path / "screening")
-    yield room
-    room.screener.stop()
 
 
 def recorded(room: Room) -> list[str]:

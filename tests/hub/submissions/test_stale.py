@@ -5,8 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import os
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlmodel import select
@@ -14,21 +12,9 @@ from sqlmodel import select
 from hub.disposal import Disposal
 from hub.submissions.stale import Sweeper
 from hub.submissions.tables import DraftRow, UploadedRow
-from tests.hub.conftest import Base
-from tests.hub.submissions.room import DAYS, DIGESTS, LATER, SHARDS, Room, dataset
+from tests.hub.submissions.room import DAYS, DIGESTS, LATER, OTHERS, SHARDS, US, Room, dataset
 from trust.digests import Digest
 from trust.errors import Conflict, NotFound, Unavailable
-
-US, OTHERS = "law-institute", "university"
-
-
-@pytest.fixture
-def room(base: Base, tmp_path: Path) -> Iterator[Room]:
-    for member in (US, OTHERS):
-        base.enrol(member)
-    room = Room.of(base, tmp_path / "screening")
-    yield room
-    room.screener.stop()
 
 
 def later() -> dt.datetime:
