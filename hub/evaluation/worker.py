@@ -88,9 +88,10 @@ def _be_child(work: Callable[[], Iterator[Document] | list[Document]], writing: 
     code = 1
     try:
         die_with_parent()
-        _close_all_but({0, 1, 2, writing, *files})
+        null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
-            os.dup2(os.open(os.devnull, os.O_RDWR), standard)
+            os.dup2(null, standard)
+        _close_all_but({0, 1, 2, writing, *files})
         os.environ.clear()
         with os.fdopen(writing, "wb") as pipe:
             for word in work():

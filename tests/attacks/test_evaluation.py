@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,8 @@ from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from protos.documents.evaluations import Evaluation, Sample, TaskScore
 from protos.documents.statements import HUB
-from protos.documents.suite_files import read_suite
+from protos.documents.suite import Perplexity
+from protos.documents.suite_files import read_suite, task_rows
 from tests.contributors.cli.conftest import Coalition, coalition
 from tests.contributors.conftest import base, database, database_url, hub
 from tests.contributors.served import Hub
@@ -186,6 +188,29 @@ def test_the_checks_by_themselves(log: list[Sample]) -> None:
     cheated = [s if s.output is None else s.model_copy(update={"credit": 1.0}) for s in log]
     assert "does not fit the suite" in next(iter(regraded(FILES, cheated)))
     assert list(differing(claimed, better(claimed[:1]))), "a task that is missing"
+
+
+@pytest.mark.parametrize("task", [TASKS[2], TASKS[3]], ids=lambda task: str(task["kind"]))
+def test_attack_18_a_text_is_as_long_as_the_suite_says(task: dict[str, Any]) -> None:
+    """A thousand times the bytes would make a thousandth of the bits, and nobody would need the model to see it."""
+    files = suite_files(tasks=[task])
+    (read,) = read_suite(files).tasks
+    texts = [
+        str(row[read.text]) if isinstance(read, Perplexity) else f" {row[read.target]}"  # type: ignore[union-attr]
+        for row in task_rows(read, files[read.data])
+    ]
+    true = [
+        Sample(task=read.name, item=item, log_likelihoods=(-5.0,), lengths=(len(text.encode()),))
+        for item, text in enumerate(texts)
+    ]
+    assert list(regraded(files, true)) == []
+    for forged in (
+        {"lengths": (true[0].lengths[0] * 1000,)},
+        {"log_likelihoods": (-5.0, -5.0)},
+        {"log_likelihoods": ()},
+    ):
+        said = list(regraded(files, [true[0].model_copy(update=forged), *true[1:]]))
+        assert "does not fit the suite at item 0" in said[0]
 
 
 def test_attack_19_an_author_is_not_ranked_by_its_own_suite(base: Base) -> None:

@@ -73,6 +73,7 @@ def test_credits_are_averaged_with_the_error_of_their_mean() -> None:
         ("bits_per_byte", []),
         ("bits_per_byte", [Item((), (1,))]),
         ("bits_per_byte", [Item((-1.0,), (0,))]),
+        ("bits_per_byte", [Item((-1e300,), (1,)), Item((-1.0,), (1,))]),  # beyond what a double can square
         ("acc_norm", [Item((-1.0, -2.0), (1, 0), 0)]),
         ("acc_norm", [Item((-1.0, -2.0), (1,), 0)]),
         ("acc", [Item((-1.0, -2.0), (1, 1))]),

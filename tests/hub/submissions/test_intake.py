@@ -17,6 +17,7 @@ from hub.submissions import catalogue
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Draft, Intake
 from hub.submissions.policy import DEFAULT, Policy
+from hub.submissions.quotas import Quota
 from hub.submissions.screening.datasets import Advance
 from hub.submissions.screening.findings import Finding
 from hub.submissions.screening.jobs import Job
@@ -127,6 +128,24 @@ def test_naming_anothers_blob_does_not_open_it(intake: Intake, base: Base) -> No
         intake.commit(thief)
     upload(intake, thief, SHARD)
     assert intake.commit(thief).signer == "university"
+
+
+def test_a_manifest_does_not_lie_about_the_size_of_what_need_not_be_sent(intake: Intake, base: Base) -> None:
+    """Nodes would fetch so many bytes, and the quota count them."""
+    submit(intake, base, manifest("law-institute"), SHARD)
+    file = DatasetFile(path="data.jsonl", digest=digest_bytes(SHARD), size=7, rows=5)
+    again = opened(intake, base, manifest("law-institute", name="shorter", files=(file,)))
+    assert intake.missing(again) == []
+    with pytest.raises(Invalid, match=f"has {len(SHARD)} bytes, and the manifest says 7"):
+        intake.commit(again)
+
+
+def test_the_same_bytes_have_one_size() -> None:
+    whole, short = (
+        DatasetFile(path=f"{size}.jsonl", digest=digest_bytes(SHARD), size=size, rows=5) for size in (len(SHARD), 7)
+    )
+    with pytest.raises(ValueError, match="another file with its digest"):
+        manifest("law-institute", rows=10, files=(whole, short))
 
 
 def test_a_draft_is_its_owners_alone(intake: Intake, base: Base) -> None:
@@ -361,3 +380,17 @@ def test_credentials_refuse_and_are_not_repeated(intake: Intake, base: Base) -> 
         submit(intake, base, manifest("law-institute", leaking), leaking)
     (draft,) = intake.drafts("law-institute")
     assert token not in str(refusal.value) + repr(intake.findings(draft.id))
+
+
+def test_what_was_rejected_takes_space_until_it_is_dropped(intake: Intake, base: Base) -> None:
+    """Otherwise a member could have rejected whatever the disk holds."""
+    shard = json.dumps({"text": "one row that stands here over and over"}).encode() + b"\n"
+    shard *= 50
+    draft = opened(intake, base, manifest("law-institute", shard, rows=50))
+    upload(intake, draft, shard)
+    with pytest.raises(Conflict, match="rejected"):
+        intake.commit(draft)
+    with base.database.session(writing=True) as session:
+        Quota(2 * len(shard), 1).reserve(session, "law-institute", "data-next", len(shard))  # it is not under way
+        with pytest.raises(Conflict, match=f"{len(shard)} of your"):
+            Quota(2 * len(shard) - 1, 1).reserve(session, "law-institute", "data-next", len(shard))

@@ -10,6 +10,7 @@ import errno
 import json
 import mmap
 import os
+import resource
 import signal
 import socket
 import sys
@@ -22,6 +23,7 @@ from hub.evaluation.sandbox import files, landlock, limits, seccomp
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PTRACE, MOUNT, UNSHARE, BPF, PERF, KEYCTL, IO_URING = 101, 165, 272, 321, 298, 250, 425  # x86-64
+TKILL, SETPRIORITY = 200, 141
 NOBODYS_PROCESS = 4_000_000
 
 
@@ -79,7 +81,8 @@ def environment() -> None:
 
 
 def threads() -> None:
-    """Not forbidden: torch needs them."""
+    """Not forbidden: torch needs them, and whoever starts one asks for its own limits."""
+    resource.getrlimit(resource.RLIMIT_STACK)
     thread = threading.Thread(target=lambda: None)
     thread.start()
     thread.join()
@@ -103,6 +106,10 @@ def acts(facts: dict[str, Any]) -> dict[str, Callable[[], object]]:
         "100 GiB": hundred_gibibytes,
         "fill disk": lambda: fill(facts["folder"]),
         "kill": lambda: os.kill(facts["process"], 0),
+        "limits of another": lambda: resource.prlimit(facts["process"], resource.RLIMIT_FSIZE),
+        "processors of another": lambda: os.sched_setaffinity(facts["process"], os.sched_getaffinity(0)),
+        "tkill": lambda: call(TKILL, NOBODYS_PROCESS, 0),
+        "setpriority": lambda: call(SETPRIORITY, 99, 0, 0),
         "ptrace": lambda: call(PTRACE, 16, NOBODYS_PROCESS, 0, 0),
         "mount": lambda: call(MOUNT, b"none", b"/", b"no-such-type", 0, 0),
         "unshare": lambda: call(UNSHARE, 1 << 62),

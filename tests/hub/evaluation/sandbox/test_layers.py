@@ -14,8 +14,9 @@ from trust.errors import Invalid
 
 FILES = {"passwd", "hub's key", "another's suite", "list folder", "hub's environment", "fill disk"}
 NETWORK = {"TCP", "UDP", "DNS", "abstract socket"}
-CALLS = {"ptrace", "mount", "unshare", "bpf", "perf", "keyctl", "io_uring"}
-ALL = FILES | NETWORK | CALLS | {"socket file", "fork", "execute", "100 GiB", "kill"}
+OTHERS = {"limits of another", "processors of another"}
+CALLS = {"ptrace", "mount", "unshare", "bpf", "perf", "keyctl", "io_uring", "tkill", "setpriority"}
+ALL = FILES | NETWORK | CALLS | OTHERS | {"socket file", "fork", "execute", "100 GiB", "kill"}
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,8 @@ def denied(found: dict[str, str], acts: set[str]) -> set[str]:
 
 def test_where_nothing_forbids_it_the_probe_can_do_it(machine: Prey) -> None:
     found = machine.probe()
-    assert {
-        act for act in FILES | NETWORK | {"socket file", "fork", "execute", "kill"} if found[act] != "done"
-    } == set()
+    free = FILES | NETWORK | OTHERS | {"socket file", "fork", "execute", "kill"}
+    assert {act for act in free if found[act] != "done"} == set()
 
 
 @needs_landlock
@@ -45,7 +45,7 @@ def test_landlock_alone_keeps_files_tcp_and_signals(machine: Prey) -> None:
 
 def test_seccomp_alone_keeps_sockets_processes_and_privileged_calls(machine: Prey) -> None:
     found = machine.probe("seccomp")
-    expected = NETWORK | CALLS | {"socket file", "fork", "execute", "kill"}
+    expected = NETWORK | CALLS | OTHERS | {"socket file", "fork", "execute", "kill"}
     assert {act for act in expected if found[act] != "EPERM"} == set()
     assert found["threads"] == "done"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +14,9 @@ import pytest
 from hub.evaluation import outputs
 from hub.evaluation.process import Output, Sandbox, Unsafe, WorkerProcess
 from hub.evaluation.sandbox import bubblewrap, cgroups
+from hub.evaluation.worker import _fork
 from hub.settings import SANDBOX
+from protos.documents.base import Document
 from protos.documents.suite_files import read_suite, task_rows
 from tests.hub.evaluation.conftest import CHOICE, suite_files
 from tests.hub.evaluation.sandbox.probing import needs_bubblewrap, needs_landlock
@@ -144,6 +148,28 @@ async def test_what_goes_wrong_is_said_and_the_worker_lives_on(tmp_path: Path, m
         assert one._process is process
 
 
+def test_a_child_has_no_descriptor_but_its_own() -> None:
+    """On the worker's socket it could answer in the worker's name, for suites that are not its own."""
+
+    class Open(Document):
+        numbers: list[int]
+
+    def look() -> list[Document]:
+        return [
+            Open(numbers=[n for n in map(int, os.listdir("/proc/self/fd")) if os.path.exists(f"/proc/self/fd/{n}")])
+        ]
+
+    ours, theirs = socket.socketpair()
+    suite = os.memfd_create("suite")
+    with ours, theirs:
+        child = _fork(look, 60, (suite,))
+    os.close(suite)
+    found = Open.model_validate_json(child.output).numbers
+    assert suite in found
+    assert not {ours.fileno(), theirs.fileno()} & set(found)
+    assert len([number for number in found if number > 2]) == 2, "the pipe to the worker and the suite"
+
+
 async def test_a_worker_that_cannot_start_says_where_to_look(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +203,9 @@ END = b'{"failure": "", "seconds": 1}\n'
         sample(0) + sample(1, secret="the rows of another suite") + END,
         sample(0) + sample(1, answer=7) + END,
         sample(0) + sample(1, log_likelihoods=[]) + END,
+        sample(0) + sample(1, log_likelihoods=[0.5, -2.0]) + END,
+        sample(0) + sample(1, log_likelihoods=[-1e300, -2.0]) + END,
+        sample(0) + sample(1, lengths=[-1, 1]) + END,
         sample(0)
         + b'{"task": "terms", "item": 1, "log_likelihoods": [NaN, 1], "lengths": [1, 1], "answer": 0}\n'
         + END,
