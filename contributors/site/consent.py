@@ -8,6 +8,8 @@ from pathlib import Path
 
 from contributors.client import Coalition
 from contributors.signers import key_statements, signing_key, standing_from
+from contributors.site.datasets import remembered_digests, sources, write_declarations
+from contributors.site.following import Following
 from contributors.site.keys import site_key
 from contributors.site.policy import (
     FILE,
@@ -28,11 +30,15 @@ MAX_STATEMENT = 4 << 20
 
 
 def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
-    """Sign and send our consent. Raises `Denied` for a campaign beyond `site.toml`, or one not signed by the core team."""
+    """Sign and send our consent.
+
+    Raises `Denied` for a campaign beyond `site.toml` or one not signed by the core team, and for data that is not as our
+    datasets say.
+    """
     home = hub.home.directory
     spec = signed_spec(hub, campaign)
-    if (home / FILE).exists() and (why := acceptable(load_policy(home), spec)):
-        raise Denied(f"Your site's policy refuses {campaign}: {why}.", "Change site.toml if you do want this.")
+    if (home / FILE).exists():
+        _check_site(hub, campaign, spec)
     key = site_key(home)
     hub.register_site(key.public_line)
     claim = Consent(hub=hub.identity.hub, signer=hub.identity.id, campaign=campaign, site_key=key.digest)
@@ -42,6 +48,16 @@ def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
     except Exception:
         change_agreements(home, lambda known: before)
         raise
+
+
+def _check_site(hub: Coalition, campaign: str, spec: CampaignSpec) -> None:
+    home = hub.home.directory
+    policy = load_policy(home)
+    if why := acceptable(policy, spec):
+        raise Denied(f"Your site's policy refuses {campaign}: {why}.", "Change site.toml if you do want this.")
+    known = Following(hub).look()
+    write_declarations(home, known)
+    sources(Path(policy.data), policy.country, known, remembered_digests(home))
 
 
 def signed_spec(hub: Coalition, campaign: str) -> CampaignSpec:

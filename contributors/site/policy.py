@@ -41,10 +41,10 @@ def load_policy(home: Path) -> SitePolicy:
         raise Invalid(f"{path} is not valid TOML: {error}.") from None
 
 
-def update_policy(home: Path, data: Path | None, join: str) -> SitePolicy:
+def update_policy(home: Path, data: Path | None, join: str, country: str = "") -> SitePolicy:
     """The policy with what was given on the command line, kept for the next time. Raises as `load_policy`."""
     given = {"data": str(data.absolute())} if data is not None else {}
-    given |= {"join": join} if join else {}
+    given |= {name: value for name, value in (("join", join), ("country", country)) if value}
     known = load_policy(home).model_dump() if (home / FILE).exists() or not data else {}
     policy = SitePolicy.read({**known, **given})
     if not Path(policy.data).exists():
