@@ -11,6 +11,7 @@ from pathlib import Path
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.receipts import keep_receipt
+from contributors.site import keys as site_keys
 from protos.coalition.v1 import common_pb2
 from protos.documents import statements
 from protos.documents.base import Claim, Document, Text
@@ -71,8 +72,9 @@ class Pending(Document):
 def revoke(hub: Coalition, key: str, since: int | None, reason: str) -> list[str]:
     """Disown a key of ours, or a delegate's (by its keyid or its delegation), from entry `since` of the ledger on.
 
-    Without a key it is the present one, and with it all that lay beside it: key and TLS key are replaced first; said again
-    after a cut, that goes on where it was. Answers with the revocations' identifiers. Raises what the hub refuses.
+    Without a key it is the present one, and with it all that lay beside it: key and TLS key are replaced first, and the site
+    makes its own anew; said again after a cut, that goes on where it was. Answers with the revocations' identifiers. Raises
+    what the hub refuses.
     """
     since = hub.head().size if since is None else since
     present = hub.home.artifact_key().public.keyid
@@ -94,6 +96,7 @@ def _revoke_all(hub: Coalition, present: str, since: int, reason: str) -> list[s
         hub.renew()
     claims = [_about(hub, keyid, pending.since, pending.reason) for keyid in (pending.key, pending.tls)]
     done = [_send(hub, Revocation.read({**_ours(hub), **claim})) for claim in claims]
+    site_keys.discard(home.directory)
     path.unlink()
     sync_folder(path.parent)
     return done

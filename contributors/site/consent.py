@@ -24,6 +24,7 @@ from protos.coalition.v1 import common_pb2
 from protos.documents import statements
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
 from protos.documents.leaf import Leaf
+from trust.digests import Digest
 from trust.errors import Denied
 
 MAX_STATEMENT = 4 << 20
@@ -42,7 +43,7 @@ def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
     key = site_key(home)
     hub.register_site(key.public_line)
     claim = Consent(hub=hub.identity.hub, signer=hub.identity.id, campaign=campaign, site_key=key.digest)
-    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec))
+    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest))
     try:
         return hub.join_campaign(hub.sign(claim))
     except Exception:
@@ -74,10 +75,10 @@ def signed_spec(hub: Coalition, campaign: str) -> CampaignSpec:
     return claimed.claim.spec
 
 
-def with_agreement(known: Agreements, campaign: str, spec: CampaignSpec) -> Agreements:
+def with_agreement(known: Agreements, campaign: str, spec: CampaignSpec, site_key: Digest | None = None) -> Agreements:
     """The agreements with this campaign among them, once."""
     others = tuple(each for each in known.campaigns if each.campaign != campaign)
-    return Agreements(campaigns=(*others, Agreed(campaign=campaign, spec=spec)))
+    return Agreements(campaigns=(*others, Agreed(campaign=campaign, spec=spec, site_key=site_key)))
 
 
 def change_agreements(home: Path, change: Callable[[Agreements], Agreements]) -> Agreements:

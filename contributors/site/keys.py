@@ -42,6 +42,11 @@ def site_key(home: Path) -> SiteKey:
     return SiteKey(line, digest_bytes(pem), path)
 
 
+def discard(home: Path) -> None:
+    """The site makes a new one at its next start: whoever had the home may have copied this."""
+    (home / "keys" / "site.key").unlink(missing_ok=True)
+
+
 def _private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()

@@ -6,7 +6,7 @@ import json
 import tomllib
 from pathlib import Path
 
-from protos.documents.base import Document, Identifier
+from protos.documents.base import DigestText, Document, Identifier
 from protos.documents.campaigns import CampaignSpec, RoundTask, SitePolicy
 from trust.errors import Denied, Invalid, NotFound
 from trust.files import write_atomic
@@ -15,10 +15,12 @@ FILE = "site.toml"
 
 
 class Agreed(Document):
-    """A campaign that we consented to: the spec as its signed statement has it, and whether it is still on."""
+    """A campaign that we consented to: the spec as its signed statement has it, the site's key that our consent names, and
+    whether it is still on."""
 
     campaign: Identifier
     spec: CampaignSpec
+    site_key: DigestText | None = None
     ended: bool = False
 
 

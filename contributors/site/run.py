@@ -22,7 +22,7 @@ from contributors.site.consent import change_agreements, consent, signed_spec, w
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
 from contributors.site.keys import site_key
-from contributors.site.policy import Agreements, acceptable, update_policy
+from contributors.site.policy import Agreements, acceptable, read_agreements, update_policy
 from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Event
 from protos.coalition.v1 import rounds_pb2
@@ -62,6 +62,7 @@ class Site:
         self._following = Following(hub)
         self._digests = remembered_digests(self._home)
         self._unfit = ""
+        self._key = ""
         self._children: list[Child] = []
         self._refused: set[str] = set()
         self._specs: dict[str, CampaignSpec] = {}
@@ -72,6 +73,7 @@ class Site:
     def open(self) -> None:
         """Make our key known, waiting for the hub if need be, and set up the two processes."""
         key = site_key(self._home)
+        self._key = key.digest
         write_private(self._home / "site" / "secret", secrets.token_hex(32).encode())
         registered = self._register(key.public_line)
         arguments = ["contributors.site.clientapp", str(self._home), self._port]
@@ -150,8 +152,15 @@ class Site:
         ended = campaign.state in ENDED
         if self._hub.identity.id in campaign.members:
             self._agree(campaign.id, ended)
+            if fit and not ended and self._consented_with_another_key(campaign.id):
+                self._join(campaign)
         elif fit and not ended and self._policy.join == "all" and campaign.id not in self._refused:
             self._join(campaign)
+
+    def _consented_with_another_key(self, campaign: str) -> bool:
+        """Whether the site's key was replaced since: the hub waits for the one that our consent names."""
+        known = (each.site_key for each in read_agreements(self._home).campaigns if each.campaign == campaign)
+        return campaign not in self._refused and next(known, None) not in (None, self._key)
 
     def _agree(self, campaign: str, ended: bool) -> None:
         """Bring our list of agreements up to date: what we joined elsewhere, what is over."""

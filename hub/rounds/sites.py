@@ -7,7 +7,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlmodel import Session, select
 
-from hub.rounds.tables import SiteRow
+from hub.blobs import BlobStore
+from hub.members.belief import Belief
+from hub.rounds.control import given_up
+from hub.rounds.standings import counts
+from hub.rounds.tables import ConsentRow, SiteRow
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid
 
@@ -28,14 +32,26 @@ def read_public_key(line: bytes) -> bytes:
 
 
 def claim_key(session: Session, member: str, public_key: bytes) -> None:
-    """Note that the key is this member's. Raises `Denied` for one that is another's."""
+    """Note that the key is this member's. Raises `Denied` for one that is another's, and for one that was given up."""
     digest = digest_bytes(public_key)
     row = session.get(SiteRow, digest)
+    if row is not None and not row.member:
+        raise given_up()
     if row is not None and row.member != member:
         raise Denied("This site key is registered already, by somebody else.", "Use a key of your own.")
     if row is None:
         session.add(SiteRow(digest=digest, member=member, public_key=public_key.decode()))
 
 
-def all_keys(session: Session) -> list[bytes]:
-    return [key.encode() for key in session.exec(select(SiteRow.public_key))]
+def give_up(session: Session, blobs: BlobStore) -> list[bytes]:
+    """Take the keys away that a disowned consent names, and those of members that were revoked; all that were ever given up.
+
+    Who stole a member's key may have put a SuperNode of its own into a campaign with it.
+    """
+    belief = Belief(session, blobs)
+    doubted = {row.site_key for row in session.exec(select(ConsentRow)) if not counts(belief, row)}
+    for row in session.exec(select(SiteRow).where(SiteRow.member != "")):
+        if row.digest in doubted or belief.standing(row.member).revoked:
+            row.member = ""
+            session.add(row)
+    return [key.encode() for key in session.exec(select(SiteRow.public_key).where(SiteRow.member == ""))]

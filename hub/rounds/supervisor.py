@@ -51,7 +51,7 @@ class Supervisor:
         self._place = Place("hub", settings.name, settings.country)
         self._recorder = Recorder(database, blobs, journal)
         self._superlink = SuperLink(settings)
-        self._changed = asyncio.Event()
+        self._changed, self._revoked = asyncio.Event(), asyncio.Event()
         self._failures: dict[str, Failures] = {}
         self.leading = ""
 
@@ -62,6 +62,7 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._superlink.run())
             group.create_task(self._lead())
+            group.create_task(self._give_up_keys())
 
     async def register_site(self, member: str, line: bytes) -> tuple[int, str, bytes]:
         """Make a member's SuperNode key known: (Flower's number, HOST:PORT, the authority's certificate).
@@ -73,6 +74,23 @@ class Supervisor:
         node = await self._superlink.register(public_key)
         return node, self._superlink.address, self._superlink.authority
 
+    async def _give_up_keys(self) -> None:
+        """At the start and after every revocation: SuperNodes whose keys are disowned are shut out."""
+        while True:
+            self._revoked.clear()
+            try:
+                if keys := await asyncio.to_thread(self._given_up):
+                    await self._superlink.forget(keys)
+            except (Problem, OSError) as error:
+                _log.warning("revoked sites are not shut out of the SuperLink yet: %s", error)
+                await asyncio.sleep(states.LONGEST_PAUSE)
+                continue
+            await self._revoked.wait()
+
+    def _given_up(self) -> list[bytes]:
+        with self._database.session(writing=True) as session:
+            return sites.give_up(session, self._blobs)
+
     def _claim_key(self, member: str, public_key: bytes) -> None:
         with self._database.session(writing=True) as session:
             sites.claim_key(session, member, public_key)
@@ -80,6 +98,8 @@ class Supervisor:
     def _wake(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
         if entry.kind in KINDS and not loop.is_closed():
             loop.call_soon_threadsafe(self._changed.set)
+            if entry.kind == "revocation":
+                loop.call_soon_threadsafe(self._revoked.set)
 
     # --- which campaign ----------------------------------------------------------------------------------------------
 

@@ -45,3 +45,11 @@ def test_a_key_belongs_to_the_member_that_registered_it(database: Database, tmp_
         row = session.get(SiteRow, digest_bytes(public_key))
         assert row is not None
         assert row.member == "law"
+
+
+def test_a_key_that_was_given_up_is_registered_by_nobody_again(database: Database, tmp_path: Path) -> None:
+    public_key = sites.read_public_key(site_key(tmp_path).public_line)
+    with database.session(writing=True) as session:
+        session.add(SiteRow(digest=digest_bytes(public_key), member="", public_key=public_key.decode()))
+    with pytest.raises(Denied, match="given up"), database.session(writing=True) as session:
+        sites.claim_key(session, "law", public_key)
