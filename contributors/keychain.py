@@ -72,9 +72,8 @@ class Pending(Document):
 def revoke(hub: Coalition, key: str, since: int | None, reason: str) -> list[str]:
     """Disown a key of ours, or a delegate's (by its keyid or its delegation), from entry `since` of the ledger on.
 
-    Without a key it is the present one, and with it all that lay beside it: key and TLS key are replaced first, and the site
-    makes its own anew; said again after a cut, that goes on where it was. Answers with the revocations' identifiers. Raises
-    what the hub refuses.
+    Without a key it is the present one, and with it all that lay beside it: key and TLS key are replaced first; said again
+    after a cut, that goes on where it was. Answers with the revocations' identifiers. Raises what the hub refuses.
     """
     since = hub.head().size if since is None else since
     present = hub.home.artifact_key().public.keyid
