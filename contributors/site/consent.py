@@ -10,7 +10,7 @@ from contributors.client import Coalition
 from contributors.signers import key_statements, signing_key, standing_from
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
-from contributors.site.keys import site_key
+from contributors.site.keys import register, site_key
 from contributors.site.policy import (
     FILE,
     Agreed,
@@ -41,7 +41,7 @@ def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
     if (home / FILE).exists():
         _check_site(hub, campaign, spec)
     key = site_key(home)
-    hub.register_site(key.public_line)
+    register(hub, key)
     claim = Consent(hub=hub.identity.hub, signer=hub.identity.id, campaign=campaign, site_key=key.digest)
     before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest))
     try:

@@ -21,7 +21,7 @@ from contributors.site.children import Child
 from contributors.site.consent import change_agreements, consent, signed_spec, with_agreement
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
-from contributors.site.keys import site_key
+from contributors.site.keys import SiteKey, register, site_key
 from contributors.site.policy import Agreements, acceptable, read_agreements, update_policy
 from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Event
@@ -75,7 +75,7 @@ class Site:
         key = site_key(self._home)
         self._key = key.digest
         write_private(self._home / "site" / "secret", secrets.token_hex(32).encode())
-        registered = self._register(key.public_line)
+        registered = self._register(key)
         arguments = ["contributors.site.clientapp", str(self._home), self._port]
         self._children = [
             Child("supernode", self._supernode(registered), self._home),
@@ -100,10 +100,10 @@ class Site:
         for child in self._children:
             child.stop()
 
-    def _register(self, public_line: bytes) -> rounds_pb2.RegisterSiteResponse:
+    def _register(self, key: SiteKey) -> rounds_pb2.RegisterSiteResponse:
         while True:
             try:
-                return self._hub.register_site(public_line)
+                return register(self._hub, key)
             except Unavailable as problem:
                 self._trouble(problem)
                 time.sleep(LOOK)
@@ -111,7 +111,7 @@ class Site:
     def _register_again(self, supernode: Child) -> None:
         """The SuperLink may have forgotten us, which a SuperNode does not survive."""
         try:
-            supernode.arguments = self._supernode(self._hub.register_site(site_key(self._home).public_line))
+            supernode.arguments = self._supernode(register(self._hub, site_key(self._home)))
         except Unavailable as problem:
             self._trouble(problem)
 

@@ -76,10 +76,15 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
                 return
             yield event
 
+    async def BeginSite(self, request: rounds_pb2.BeginSiteRequest, context: Any) -> rounds_pb2.BeginSiteResponse:
+        return rounds_pb2.BeginSiteResponse(nonce=self._supervisor.nonces.give(caller().id))
+
     async def RegisterSite(
         self, request: rounds_pb2.RegisterSiteRequest, context: Any
     ) -> rounds_pb2.RegisterSiteResponse:
-        node, superlink, authority = await self._supervisor.register_site(caller().id, request.public_key)
+        node, superlink, authority = await self._supervisor.register_site(
+            caller().id, request.public_key, request.nonce, request.proof
+        )
         return rounds_pb2.RegisterSiteResponse(superlink=superlink, authority=authority, node=node)
 
     def _open(self, envelope: bytes, member: str) -> common_pb2.Recorded:

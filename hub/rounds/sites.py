@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
+import hmac
+import secrets
+import time
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sqlmodel import Session, select
 
@@ -13,9 +17,10 @@ from hub.rounds.control import given_up
 from hub.rounds.standings import counts
 from hub.rounds.tables import ConsentRow, SiteRow
 from trust.digests import digest_bytes
-from trust.errors import Denied, Invalid
+from trust.errors import Denied, Invalid, Unavailable
 
 MAX_LINE = 1024
+NONCE_SECONDS = 60.0
 
 
 def read_public_key(line: bytes) -> bytes:
@@ -29,6 +34,39 @@ def read_public_key(line: bytes) -> bytes:
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP384R1):
         raise Invalid("The site key is not on P-384.", field="public_key")
     return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+class Nonces:
+    """Nonces that need not be remembered: the hub knows its own, of one member and of the last minute. `secret` is the hub's."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_bytes(32)
+
+    def give(self, member: str) -> bytes:
+        moment = int(time.monotonic()).to_bytes(8, "big")
+        return moment + self._mark(moment, member)
+
+    def check(self, member: str, nonce: bytes) -> None:
+        """Raises `Unavailable` for one that is too old, another member's or none of ours: a new attempt gets a new one."""
+        moment, mark = nonce[:8], nonce[8:]
+        ours = hmac.compare_digest(mark, self._mark(moment, member))
+        if not ours or time.monotonic() - int.from_bytes(moment, "big") > NONCE_SECONDS:
+            raise Unavailable("The registration of the site was not begun here, or too long ago.", "Try again.")
+
+    def _mark(self, moment: bytes, member: str) -> bytes:
+        return hmac.digest(self._secret, moment + member.encode(), "sha256")
+
+
+def check_possession(public_key: bytes, challenge: bytes, proof: bytes) -> None:
+    """That who registers a key (SPKI PEM, P-384) holds it. Raises `Denied`."""
+    key = serialization.load_pem_public_key(public_key)
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(proof, challenge, ec.ECDSA(hashes.SHA384()))
+            return
+    except InvalidSignature:
+        pass
+    raise Denied("The site key did not sign the hub's challenge: nobody showed that it is held.")
 
 
 def claim_key(session: Session, member: str, public_key: bytes) -> None:

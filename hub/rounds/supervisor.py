@@ -24,9 +24,10 @@ from hub.rounds.recording import Recorder
 from hub.rounds.states import Failures, Standing
 from hub.rounds.superlink import STARTING, SuperLink
 from hub.settings import Settings
-from protos.documents.campaigns import CampaignEnd
+from protos.documents.campaigns import CampaignEnd, site_challenge
 from protos.documents.placing import Place
 from protos.documents.statements import HUB
+from trust.digests import digest_bytes
 from trust.errors import Invalid, Problem
 
 KINDS = frozenset({"campaign", "consent", "stop", "model", "campaign-end", "dataset", "withdrawal", "revocation"})
@@ -52,6 +53,7 @@ class Supervisor:
         self._recorder = Recorder(database, blobs, journal)
         self._superlink = SuperLink(settings)
         self._changed, self._revoked = asyncio.Event(), asyncio.Event()
+        self.nonces = sites.Nonces()
         self._failures: dict[str, Failures] = {}
         self.leading = ""
 
@@ -64,12 +66,15 @@ class Supervisor:
             group.create_task(self._lead())
             group.create_task(self._give_up_keys())
 
-    async def register_site(self, member: str, line: bytes) -> tuple[int, str, bytes]:
-        """Make a member's SuperNode key known: (Flower's number, HOST:PORT, the authority's certificate).
+    async def register_site(self, member: str, line: bytes, nonce: bytes, proof: bytes) -> tuple[int, str, bytes]:
+        """Make a member's SuperNode key known, which signed the nonce: (Flower's number, HOST:PORT, the authority's certificate).
 
-        Raises `Invalid`, `Denied` for another member's key, `Unavailable`.
+        Raises `Invalid`, `Denied` for a key that is another member's or not held, `Unavailable`.
         """
         public_key = sites.read_public_key(line)
+        self.nonces.check(member, nonce)
+        challenge = site_challenge(self._journal.origin, member, nonce, digest_bytes(public_key))
+        sites.check_possession(public_key, challenge, proof)
         await asyncio.to_thread(self._claim_key, member, public_key)
         node = await self._superlink.register(public_key)
         return node, self._superlink.address, self._superlink.authority

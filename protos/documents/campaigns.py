@@ -94,6 +94,11 @@ class RoundReply(Document):
     data: tuple[Learned, ...] = Field(default=(), max_length=1000)
 
 
+def site_challenge(hub: str, member: str, nonce: bytes, site_key: DigestText) -> bytes:
+    """What a site's key signs to be registered: possession now, for this hub and member only."""
+    return b"\n".join([b"coalition site v1", hub.encode(), member.encode(), nonce.hex().encode(), site_key.encode()])
+
+
 class CampaignEnd(Claim):
     """Signed by the hub: the campaign is over."""
 

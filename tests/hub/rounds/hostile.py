@@ -15,7 +15,7 @@ from contributors.home import Home
 from contributors.site.children import Child
 from contributors.site.clientapp import Answer, serve
 from contributors.site.consent import consent
-from contributors.site.keys import site_key
+from contributors.site.keys import register, site_key
 from contributors.site.run import _free_port
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.export import load_model
@@ -44,7 +44,7 @@ def main(home: Path, campaign: str, dataset: str) -> None:
     (home / "site" / "secret").write_bytes(secret)
     port = _free_port()
     with Coalition(Home(home)) as hub:
-        registered = hub.register_site(site_key(home).public_line)
+        registered = register(hub, site_key(home))
         arguments = ["contributors.site.supernode", str(home), registered.superlink, str(port), str(registered.node)]
         Child("supernode", arguments, home).tend()
         consent(hub, campaign)
