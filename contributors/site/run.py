@@ -142,7 +142,7 @@ class Site:
         except Problem as problem:
             why = problem.diagnostics()
         if why and why != self._unfit:
-            _say(f"this site joins nothing and refuses every round until its data is in order: {why}")
+            _say(f"this site joins nothing and refuses every round until its data is in order: {escape(why)}")
         if self._unfit and not why:
             _say("the site's data is in order now")
         self._unfit = why
@@ -202,7 +202,7 @@ class Site:
 
 
 def _say(message: str) -> None:
-    _console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {message}", highlight=False)
+    _console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {message}", highlight=False, soft_wrap=True)
 
 
 def _tell(event: Event) -> None:

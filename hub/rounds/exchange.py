@@ -24,6 +24,7 @@ from trust.errors import Invalid, Problem, Unavailable
 POLL = 0.5
 TIME_TO_LIVE = 24 * 3600.0
 UPDATE = "adapter.safetensors"
+DISOWNED = "Its member's consent does not count any more."
 HEADROOM = 2  # an update may have this many times the reference's bytes
 
 Say = Callable[[str], None]
@@ -127,6 +128,9 @@ class Round:
                 part.node, part.last_seen = int(node.node_id), time.monotonic()
 
     def _decide(self, part: _Part) -> None:
+        if self._site_of(part.site.member) is None:
+            self._exclude(part.site.member, DISOWNED)
+            return
         seen = part.seen()
         move = patience.move(seen, self._took)
         if move == "send":
@@ -210,7 +214,7 @@ class Round:
 def check_data(reply: RoundReply, site: Site | None) -> None:
     """That the update learned from datasets of its member, of which this hub may learn now. Raises `Invalid`."""
     if site is None:
-        raise Invalid("Its member's consent does not count any more.")
+        raise Invalid(DISOWNED)
     named = [learned.dataset for learned in reply.data]
     if not named or len(set(named)) != len(named):
         raise Invalid("The update does not say which datasets it learned from, each once.")

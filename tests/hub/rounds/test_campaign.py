@@ -85,7 +85,7 @@ def test_a_campaign_learns_from_declared_data_alone_and_not_from_disowned_member
 ) -> None:
     for name in ("medicine", "law"):
         world.member(name)
-    campaign = world.open_campaign(spec.model_copy(update={"rounds": 10_000, "minimum_members": 1}))
+    campaign = world.open_campaign(spec.model_copy(update={"rounds": 100, "minimum_members": 1}))
     world.declared["law"] = ""  # its site starts all the same
     world.site("law")
     log = world.directory / "law.log"
@@ -93,14 +93,14 @@ def test_a_campaign_learns_from_declared_data_alone_and_not_from_disowned_member
     assert not world.campaign(campaign).members
     notes = world.declare("law", world.private_text("law"))
     world.site("medicine")
-    world.wait(campaign, lambda found: learned_in_last(found) == {"law", "medicine"})
+    world.wait(campaign, lambda found: learned_in_last(found) == {"law", "medicine"}, 300)
     with Coalition(world.homes["core"]) as core:
         newest = world.campaign(campaign).rounds[-1].model
         used = {(data.member, data.dataset): data.category for data in core.lineage(newest).data}
     assert used == {("law", notes): "private", ("medicine", world.declared["medicine"]): "private"}
 
     world.withdraw("law", notes)
-    world.wait(campaign, lambda found: learned_in_last(found) == {"medicine"})
+    world.wait(campaign, lambda found: learned_in_last(found) == {"medicine"}, 300)
     (why,) = (part.excluded for part in world.campaign(campaign).rounds[-1].participants if part.member == "law")
     assert "notes.txt" not in why
     until(lambda: f"notes.txt may not be trained on: {notes} was withdrawn" in log.read_text(), 60, "the sentence")
@@ -108,7 +108,7 @@ def test_a_campaign_learns_from_declared_data_alone_and_not_from_disowned_member
     with Coalition(world.homes["core"]) as core:
         keychain.revoke_member(core, "law", "", None, "the member left")
     site = world.processes.pop("law")
-    world.wait(campaign, lambda found: [part.member for part in found.rounds[-1].participants] == ["medicine"])
+    world.wait(campaign, lambda found: [part.member for part in found.rounds[-1].participants] == ["medicine"], 300)
     assert world.campaign(campaign).members == ["medicine"]
     assert site.wait(60) != 0, "a revoked member's site has nothing to do here"
 
