@@ -270,8 +270,13 @@ class Coalition:
     def watch_campaign(self, identifier: str) -> Iterator[common_pb2.ProgressEvent]:
         return _watch(self._campaigns.WatchCampaign, identifier)
 
-    def register_site(self, public_key: bytes) -> rounds_pb2.RegisterSiteResponse:
-        return _call(self._campaigns.RegisterSite, rounds_pb2.RegisterSiteRequest(public_key=public_key))
+    def begin_site(self) -> bytes:
+        """A nonce, for the site's key to sign."""
+        return _call(self._campaigns.BeginSite, rounds_pb2.BeginSiteRequest()).nonce
+
+    def register_site(self, public_key: bytes, nonce: bytes, proof: bytes) -> rounds_pb2.RegisterSiteResponse:
+        request = rounds_pb2.RegisterSiteRequest(public_key=public_key, nonce=nonce, proof=proof)
+        return _call(self._campaigns.RegisterSite, request)
 
     # --- evaluations, models, releases -------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.receipts import keep_receipt
+from contributors.site import keys as site_keys
 from protos.coalition.v1 import common_pb2
 from protos.documents import statements
 from protos.documents.base import Claim, Document, Text
@@ -94,6 +95,7 @@ def _revoke_all(hub: Coalition, present: str, since: int, reason: str) -> list[s
         hub.renew()
     claims = [_about(hub, keyid, pending.since, pending.reason) for keyid in (pending.key, pending.tls)]
     done = [_send(hub, Revocation.read({**_ours(hub), **claim})) for claim in claims]
+    site_keys.discard(home.directory)
     path.unlink()
     sync_folder(path.parent)
     return done

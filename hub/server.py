@@ -357,7 +357,8 @@ def _add_rooms(
     )
     training_pb2_grpc.add_NodesServicer_to_server(NodesService(database=database, scheduler=scheduler), server)
     rounds_pb2_grpc.add_CampaignsServicer_to_server(
-        CampaignsService(database=database, journal=journal, progress=progress, supervisor=supervisor), server
+        CampaignsService(database=database, blobs=blobs, journal=journal, progress=progress, supervisor=supervisor),
+        server,
     )
     models_pb2_grpc.add_ModelsServicer_to_server(ModelsService(database=database, journal=journal), server)
     releases = Releases(

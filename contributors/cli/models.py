@@ -82,9 +82,14 @@ def lineage(identifier: Identifier, as_json: Json = False) -> None:
             print_table(["  member", ">examples", ">weight"], [(f"  {m}", e, w) for m, e, w in parts], "")
     say(("data", "bold"))
     print_table(
-        ["  dataset", "name", "member", "domain", "licence", ">tokens", "withdrawn"],
+        ["  dataset", "name", "member", "domain", "category", "licence", ">tokens", "withdrawn"],
         [
-            (f"  {d.dataset}", d.name, d.member, d.domain, d.licence, f"{d.tokens:,}", d.withdrawn_at[:19])
+            (
+                *(f"  {d.dataset}", d.name, d.member, d.domain, d.category),
+                d.licence,
+                f"{d.tokens:,}",
+                d.withdrawn_at[:19],
+            )
             for d in found.data
         ],
         "  none",

@@ -16,11 +16,17 @@ app = typer.Typer(no_args_is_help=True, help="Your site: where post-training mee
 def start(
     data: Annotated[Path | None, typer.Option(help="Your private text; kept in site.toml for the next time.")] = None,
     join: Annotated[str, typer.Option(help="all: join every campaign; ask: you join by hand. Kept in site.toml.")] = "",
+    country: Annotated[
+        str, typer.Option(help="Where the site stands, for example NL; data may be bound to it. Kept in site.toml.")
+    ] = "",
 ) -> None:
-    """Run the site until Ctrl-C. The text stays here: only adapter weights and a few numbers leave."""
+    """Run the site until Ctrl-C. The text stays here: only adapter weights and a few numbers leave.
+
+    It trains on files that a dataset of yours names, as they are: coalition data submit DIR --category private.
+    """
     from contributors.site.run import start as run
 
-    run(our_home(), data=data, join=join)
+    run(our_home(), data=data, join=join, country=country)
 
 
 @app.callback()

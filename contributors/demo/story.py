@@ -82,14 +82,28 @@ class Story:
     def submit(self) -> None:
         for domain in _domains(self.members):
             party, parts = self.members[domain.name], self.prepared[domain.name]
+            described = (
+                *("--domain", domain.name, "--licence", domain.licence),
+                *("--jurisdiction", domain.jurisdiction, "--provenance", domain.provenance),
+            )
             data = party.coalition(
-                *("data", "submit", parts.data, "--name", f"{domain.name}-text", "--domain", domain.name),
-                *("--licence", domain.licence, "--provenance", domain.provenance),
-                *("--category", "controlled", "--jurisdiction", domain.jurisdiction),
+                *("data", "submit", parts.data, "--name", f"{domain.name}-text", "--category", "controlled", *described)
+            )
+            private = party.coalition(
+                *(
+                    "data",
+                    "submit",
+                    parts.private,
+                    "--name",
+                    f"{domain.name}-private",
+                    "--category",
+                    "private",
+                    *described,
+                )
             )
             suite = party.coalition("suite", "submit", parts.suite)
             self.say(
-                f"{domain.organisation}: dataset {data['id']} ({data['rows']:,} rows), "
+                f"{domain.organisation}: dataset {data['id']} ({data['rows']:,} rows), private {private['id']} (its manifest), "
                 f"suite {suite['id']} ({', '.join(suite['tasks'])})"
             )
 
@@ -100,9 +114,11 @@ class Story:
             command = [BIN / "coalition-hub", "node", self.directory / name, "--hub", self.address, "--name", name]
             command += ["--label", f"jurisdiction={country}"]
             self.processes.start(name, command, COALITION_TOKEN=token, OMP_NUM_THREADS="1")
-        for name, party in self.members.items():
-            command = [BIN / "coalition", "site", "start", "--data", self.prepared[name].private, "--join", "all"]
-            self.processes.start(f"site-{name}", command, COALITION_HOME=str(party.home), OMP_NUM_THREADS="1")
+        for domain in _domains(self.members):
+            command = [BIN / "coalition", "site", "start", "--data", self.prepared[domain.name].private]
+            command += ["--join", "all", "--country", domain.country]
+            home = str(self.members[domain.name].home)
+            self.processes.start(f"site-{domain.name}", command, COALITION_HOME=home, OMP_NUM_THREADS="1")
         self.processes.wait_for("The witnesses' first quorum", lambda: self._cosigned() == len(self.members), 120)
         self.say("attached: two nodes for base runs, a site for every member")
         self.say_who_cosigned()

@@ -28,8 +28,9 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from contributors.site.children import die_with_parent
+from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
 from contributors.site.policy import check_task, load_policy, read_agreements
-from contributors.site.training import PrivateText, train
+from contributors.site.training import PrivateText, Unfit, train
 from learning.updates import save_tensors
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
@@ -39,6 +40,7 @@ from trust.errors import Invalid, Problem
 POLL = 0.3
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 UPDATE = "adapter.safetensors"
+UNFIT = "its data is not as its datasets say; the site's own log names the file"
 _log = logging.getLogger(__name__)
 
 Answer = tuple[RoundReply, bytes]
@@ -95,15 +97,16 @@ def _run_task(port: int, token: str, work: Work) -> None:
 
 
 def _reply(message: Message, work: Work) -> Message:
-    """Every way a task can go wrong becomes a refusal; its words are ours and never quote the private text."""
+    """Every way a task can go wrong becomes a refusal; its words are ours, quote no private text and name no file."""
     campaign, number = "unknown", 1
     try:
         task = read_task(message.content)
         campaign, number = task.campaign, task.round
         reply, update = work(task, files_of(message.content, task))
     except Problem as problem:
-        _say(f"round {number} of {campaign} refused: {problem.what}")
-        reply, update = RoundReply(campaign=campaign, round=number, refusal=problem.what[:500]), b""
+        _say(f"round {number} of {campaign} refused: {problem.diagnostics()}")
+        why = UNFIT if isinstance(problem, Unfit) else problem.what
+        reply, update = RoundReply(campaign=campaign, round=number, refusal=why[:500]), b""
     except Exception as error:
         _log.exception("round %d of %s failed", number, campaign)
         why = f"the site met an error of its own ({type(error).__name__}); its log says more"
@@ -135,15 +138,19 @@ def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
 
 
 def honest_work(home: Path) -> Work:
-    """Check against consent and policy as they stand now, then train on the private text."""
+    """Check against consent, policy and our datasets as they stand now, then train on the private text."""
+    digests = remembered_digests(home)
 
-    texts: dict[str, PrivateText] = {}
+    def usable() -> tuple[Source, ...]:
+        policy = load_policy(home)
+        return sources(Path(policy.data), policy.country, read_declarations(home), digests)
+
+    text = PrivateText(usable)
 
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
-        policy = load_policy(home)
-        check_task(task, policy, read_agreements(home))
+        check_task(task, load_policy(home), read_agreements(home))
         _say(f"round {task.round} of {task.campaign} begins")
-        trained = train(task, files, texts.setdefault(policy.data, PrivateText(Path(policy.data))))
+        trained = train(task, files, text)
         update = save_tensors(trained.adapter)
         reply = RoundReply(
             campaign=task.campaign,
@@ -153,6 +160,7 @@ def honest_work(home: Path) -> Work:
             tokens=trained.result.tokens,
             loss_first=trained.result.loss_first,
             loss_last=trained.result.loss_last,
+            data=trained.data,
         )
         _say(f"round {task.round}: loss {reply.loss_first:.3f} to {reply.loss_last:.3f} on {reply.examples} texts")
         return reply, update

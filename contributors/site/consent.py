@@ -8,7 +8,9 @@ from pathlib import Path
 
 from contributors.client import Coalition
 from contributors.signers import key_statements, signing_key, standing_from
-from contributors.site.keys import site_key
+from contributors.site.datasets import remembered_digests, sources, write_declarations
+from contributors.site.following import Following
+from contributors.site.keys import register, site_key
 from contributors.site.policy import (
     FILE,
     Agreed,
@@ -22,26 +24,41 @@ from protos.coalition.v1 import common_pb2
 from protos.documents import statements
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
 from protos.documents.leaf import Leaf
+from trust.digests import Digest
 from trust.errors import Denied
 
 MAX_STATEMENT = 4 << 20
 
 
 def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
-    """Sign and send our consent. Raises `Denied` for a campaign beyond `site.toml`, or one not signed by the core team."""
+    """Sign and send our consent.
+
+    Raises `Denied` for a campaign beyond `site.toml` or one not signed by the core team, and for data that is not as our
+    datasets say.
+    """
     home = hub.home.directory
     spec = signed_spec(hub, campaign)
-    if (home / FILE).exists() and (why := acceptable(load_policy(home), spec)):
-        raise Denied(f"Your site's policy refuses {campaign}: {why}.", "Change site.toml if you do want this.")
+    if (home / FILE).exists():
+        _check_site(hub, campaign, spec)
     key = site_key(home)
-    hub.register_site(key.public_line)
+    register(hub, key)
     claim = Consent(hub=hub.identity.hub, signer=hub.identity.id, campaign=campaign, site_key=key.digest)
-    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec))
+    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest))
     try:
         return hub.join_campaign(hub.sign(claim))
     except Exception:
         change_agreements(home, lambda known: before)
         raise
+
+
+def _check_site(hub: Coalition, campaign: str, spec: CampaignSpec) -> None:
+    home = hub.home.directory
+    policy = load_policy(home)
+    if why := acceptable(policy, spec):
+        raise Denied(f"Your site's policy refuses {campaign}: {why}.", "Change site.toml if you do want this.")
+    known = Following(hub).look()
+    write_declarations(home, known)
+    sources(Path(policy.data), policy.country, known, remembered_digests(home))
 
 
 def signed_spec(hub: Coalition, campaign: str) -> CampaignSpec:
@@ -58,10 +75,10 @@ def signed_spec(hub: Coalition, campaign: str) -> CampaignSpec:
     return claimed.claim.spec
 
 
-def with_agreement(known: Agreements, campaign: str, spec: CampaignSpec) -> Agreements:
+def with_agreement(known: Agreements, campaign: str, spec: CampaignSpec, site_key: Digest | None = None) -> Agreements:
     """The agreements with this campaign among them, once."""
     others = tuple(each for each in known.campaigns if each.campaign != campaign)
-    return Agreements(campaigns=(*others, Agreed(campaign=campaign, spec=spec)))
+    return Agreements(campaigns=(*others, Agreed(campaign=campaign, spec=spec, site_key=site_key)))
 
 
 def change_agreements(home: Path, change: Callable[[Agreements], Agreements]) -> Agreements:

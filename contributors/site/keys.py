@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from contributors.client import Coalition
+from protos.coalition.v1 import rounds_pb2
+from protos.documents.campaigns import site_challenge
 from trust.digests import Digest, digest_bytes
 from trust.errors import Invalid
 from trust.files import write_private
@@ -22,6 +25,17 @@ class SiteKey:
     digest: Digest
     private_path: Path
 
+    def sign(self, message: bytes) -> bytes:
+        """ECDSA with SHA-384."""
+        return _load(self.private_path).sign(message, ec.ECDSA(hashes.SHA384()))
+
+
+def register(hub: Coalition, key: SiteKey) -> rounds_pb2.RegisterSiteResponse:
+    """Make our key known to the hub, which sees that we hold it. Raises what the hub refuses."""
+    nonce = hub.begin_site()
+    proof = key.sign(site_challenge(hub.identity.hub, hub.identity.id, nonce, key.digest))
+    return hub.register_site(key.public_line, nonce, proof)
+
 
 def site_key(home: Path) -> SiteKey:
     """The key in a member's home, made on first use: EC P-384 in OpenSSH's private format, as flower-supernode reads it."""
@@ -30,16 +44,25 @@ def site_key(home: Path) -> SiteKey:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = ec.generate_private_key(ec.SECP384R1())
         write_private(path, _private_bytes(fresh))
+    public = _load(path).public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    line = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return SiteKey(line, digest_bytes(pem), path)
+
+
+def _load(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_ssh_private_key(read_secret_file(path), None)
     except ValueError:
         raise Invalid(f"{path} is no OpenSSH private key.", "Move it away: the site makes a new one.") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP384R1):
         raise Invalid(f"{path} is no P-384 key.", "Move it away: the site makes a new one.")
-    public = key.public_key()
-    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    line = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return SiteKey(line, digest_bytes(pem), path)
+    return key
+
+
+def discard(home: Path) -> None:
+    """The site makes a new one at its next start: whoever had the home may have copied this."""
+    (home / "keys" / "site.key").unlink(missing_ok=True)
 
 
 def _private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:

@@ -6,7 +6,7 @@ import json
 import tomllib
 from pathlib import Path
 
-from protos.documents.base import Document, Identifier
+from protos.documents.base import DigestText, Document, Identifier
 from protos.documents.campaigns import CampaignSpec, RoundTask, SitePolicy
 from trust.errors import Denied, Invalid, NotFound
 from trust.files import write_atomic
@@ -15,10 +15,12 @@ FILE = "site.toml"
 
 
 class Agreed(Document):
-    """A campaign that we consented to: the spec as its signed statement has it, and whether it is still on."""
+    """A campaign that we consented to: the spec as its signed statement has it, the site's key that our consent names, and
+    whether it is still on."""
 
     campaign: Identifier
     spec: CampaignSpec
+    site_key: DigestText | None = None
     ended: bool = False
 
 
@@ -41,10 +43,10 @@ def load_policy(home: Path) -> SitePolicy:
         raise Invalid(f"{path} is not valid TOML: {error}.") from None
 
 
-def update_policy(home: Path, data: Path | None, join: str) -> SitePolicy:
+def update_policy(home: Path, data: Path | None, join: str, country: str = "") -> SitePolicy:
     """The policy with what was given on the command line, kept for the next time. Raises as `load_policy`."""
     given = {"data": str(data.absolute())} if data is not None else {}
-    given |= {"join": join} if join else {}
+    given |= {name: value for name, value in (("join", join), ("country", country)) if value}
     known = load_policy(home).model_dump() if (home / FILE).exists() or not data else {}
     policy = SitePolicy.read({**known, **given})
     if not Path(policy.data).exists():

@@ -19,8 +19,10 @@ from contributors.client import Coalition
 from contributors.home import Home
 from contributors.site.children import Child
 from contributors.site.consent import change_agreements, consent, signed_spec, with_agreement
-from contributors.site.keys import site_key
-from contributors.site.policy import Agreements, acceptable, update_policy
+from contributors.site.datasets import remembered_digests, sources, write_declarations
+from contributors.site.following import Following
+from contributors.site.keys import SiteKey, register, site_key
+from contributors.site.policy import Agreements, acceptable, read_agreements, update_policy
 from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Event
 from protos.coalition.v1 import rounds_pb2
@@ -34,9 +36,9 @@ ENDED = frozenset({"finished", "failed", "stopped"})
 _console = Console()
 
 
-def start(home: Home, data: Path | None = None, join: str = "") -> None:
-    """Run the site until Ctrl-C or SIGTERM. `data` and `join` go into site.toml when given. Raises a Problem."""
-    policy = update_policy(home.directory, data, join)
+def start(home: Home, data: Path | None = None, join: str = "", country: str = "") -> None:
+    """Run the site until Ctrl-C or SIGTERM. What is given goes into site.toml. Raises a Problem."""
+    policy = update_policy(home.directory, data, join, country)
     signal.signal(signal.SIGTERM, _interrupt)
     with _alone(home.directory), Coalition(home) as hub, attached(home, _tell):
         site = Site(hub, policy)
@@ -57,6 +59,10 @@ class Site:
     def __init__(self, hub: Coalition, policy: SitePolicy) -> None:
         self._hub, self._policy = hub, policy
         self._home = hub.home.directory
+        self._following = Following(hub)
+        self._digests = remembered_digests(self._home)
+        self._unfit = ""
+        self._key = ""
         self._children: list[Child] = []
         self._refused: set[str] = set()
         self._specs: dict[str, CampaignSpec] = {}
@@ -67,8 +73,9 @@ class Site:
     def open(self) -> None:
         """Make our key known, waiting for the hub if need be, and set up the two processes."""
         key = site_key(self._home)
+        self._key = key.digest
         write_private(self._home / "site" / "secret", secrets.token_hex(32).encode())
-        registered = self._register(key.public_line)
+        registered = self._register(key)
         arguments = ["contributors.site.clientapp", str(self._home), self._port]
         self._children = [
             Child("supernode", self._supernode(registered), self._home),
@@ -77,7 +84,10 @@ class Site:
         _say(f"{self._hub.identity.id}'s site serves the SuperLink at {registered.superlink}; its text stays here")
 
     def tend(self) -> None:
-        """Restart what died; look at the campaigns every now and then."""
+        """Look at our datasets and the campaigns every now and then; restart what died."""
+        if time.monotonic() - self._looked > LOOK:
+            self._looked = time.monotonic()
+            self._look()
         supernode, clientapp = self._children
         if supernode.tend():
             _say("the SuperNode died; it starts again")
@@ -85,18 +95,15 @@ class Site:
         if clientapp.tend():
             _say("the training process died; it and the SuperNode start again")
             supernode.stop()  # it would wait for an answer that never comes
-        if time.monotonic() - self._looked > LOOK:
-            self._looked = time.monotonic()
-            self._look()
 
     def close(self) -> None:
         for child in self._children:
             child.stop()
 
-    def _register(self, public_line: bytes) -> rounds_pb2.RegisterSiteResponse:
+    def _register(self, key: SiteKey) -> rounds_pb2.RegisterSiteResponse:
         while True:
             try:
-                return self._hub.register_site(public_line)
+                return register(self._hub, key)
             except Unavailable as problem:
                 self._trouble(problem)
                 time.sleep(LOOK)
@@ -104,7 +111,7 @@ class Site:
     def _register_again(self, supernode: Child) -> None:
         """The SuperLink may have forgotten us, which a SuperNode does not survive."""
         try:
-            supernode.arguments = self._supernode(self._hub.register_site(site_key(self._home).public_line))
+            supernode.arguments = self._supernode(register(self._hub, site_key(self._home)))
         except Unavailable as problem:
             self._trouble(problem)
 
@@ -115,8 +122,9 @@ class Site:
     def _look(self) -> None:
         try:
             self._hub.keep_fresh()
+            fit = self._data_is_fit()
             for campaign in self._hub.campaigns():
-                self._consider(campaign)
+                self._consider(campaign, fit)
         except Unavailable as problem:
             self._trouble(problem)
             return
@@ -124,12 +132,35 @@ class Site:
             _say("the hub is back")
         self._troubled = ""
 
-    def _consider(self, campaign: rounds_pb2.Campaign) -> None:
+    def _data_is_fit(self) -> bool:
+        """Whether we may train on every file; the first that we may not is named, once. Raises `Unavailable`."""
+        known = self._following.look()
+        write_declarations(self._home, known)
+        why = ""
+        try:
+            sources(Path(self._policy.data), self._policy.country, known, self._digests)
+        except Problem as problem:
+            why = problem.diagnostics()
+        if why and why != self._unfit:
+            _say(f"this site joins nothing and refuses every round until its data is in order: {escape(why)}")
+        if self._unfit and not why:
+            _say("the site's data is in order now")
+        self._unfit = why
+        return not why
+
+    def _consider(self, campaign: rounds_pb2.Campaign, fit: bool) -> None:
         ended = campaign.state in ENDED
         if self._hub.identity.id in campaign.members:
             self._agree(campaign.id, ended)
-        elif not ended and self._policy.join == "all" and campaign.id not in self._refused:
+            if fit and not ended and self._consented_with_another_key(campaign.id):
+                self._join(campaign)
+        elif fit and not ended and self._policy.join == "all" and campaign.id not in self._refused:
             self._join(campaign)
+
+    def _consented_with_another_key(self, campaign: str) -> bool:
+        """Whether the site's key was replaced since: the hub waits for the one that our consent names."""
+        known = (each.site_key for each in read_agreements(self._home).campaigns if each.campaign == campaign)
+        return campaign not in self._refused and next(known, None) not in (None, self._key)
 
     def _agree(self, campaign: str, ended: bool) -> None:
         """Bring our list of agreements up to date: what we joined elsewhere, what is over."""
@@ -171,7 +202,7 @@ class Site:
 
 
 def _say(message: str) -> None:
-    _console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {message}", highlight=False)
+    _console.print(f"[dim]{time.strftime('%H:%M:%S')}[/] {message}", highlight=False, soft_wrap=True)
 
 
 def _tell(event: Event) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,17 +12,20 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
+from contributors.site.datasets import Source
 from learning.adaptation import AdaptationResult, adapt
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.export import load_model
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
-from protos.documents.campaigns import RoundTask
+from protos.documents.campaigns import Learned, RoundTask
+from protos.formats.texts import text_rows
 from trust.digests import digest_bytes
-from trust.errors import Invalid, NotFound
+from trust.errors import Denied, Invalid, Problem
 
-MAX_LINE = 16 << 20
-SUFFIXES = (".jsonl", ".txt", ".md")
+
+class Unfit(Denied):
+    """About the site's own data. Said here in full and to the hub not at all: names of files tell secrets."""
 
 
 @dataclass(frozen=True)
@@ -32,31 +35,76 @@ class Trained:
     adapter: dict[str, Tensor]
     examples: int
     result: AdaptationResult
+    data: tuple[Learned, ...]
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Text as blocks of tokens [n, length]; `documents` and `tokens` count what is in them, tokens by dataset."""
+
+    blocks: Blocks
+    documents: int
+    tokens: Mapping[str, int]
+
+    def shares(self, trained: int) -> tuple[Learned, ...]:
+        """Batches are drawn evenly from all packed tokens, so each dataset counts by its share of them."""
+        total = sum(self.tokens.values())
+        return tuple(
+            Learned(dataset=dataset, tokens=trained * tokens // total) for dataset, tokens in self.tokens.items()
+        )
 
 
 class PrivateText:
-    """The site's text as blocks of tokens, made once per tokenizer and state of the files: rounds share them."""
+    """The site's text, packed once per tokenizer and state of the files: rounds share it.
 
-    def __init__(self, data: Path) -> None:
-        self._data = data
+    `sources` looks which files there are, and raises where one of them may not be used.
+    """
+
+    def __init__(self, sources: Callable[[], Sequence[Source]]) -> None:
+        self._sources = sources
         self._key: object = None
-        self._blocks: Blocks | None = None
-        self._documents = 0
+        self._packed: Packed | None = None
 
-    def packed(self, tokenizer: PreTrainedTokenizerFast, tokenizer_digest: str, length: int) -> tuple[Blocks, int]:
-        """(blocks [n, length], number of documents). Raises `Invalid` or `NotFound`, never quoting the text."""
-        key = (tokenizer_digest, length, [(path, path.stat().st_mtime_ns) for path in _paths(self._data)])
-        if self._blocks is None or key != self._key:
-            texts = list(private_texts(self._data))
-            blocks = pack(encode_documents(tokenizer, texts), length, END_OF_TEXT_ID)
-            if not len(blocks):
-                raise Invalid("The site's text does not fill one block of tokens.", "Give it more text.")
-            self._key, self._blocks, self._documents = key, blocks, len(texts)
-        return self._blocks, self._documents
+    def packed(self, tokenizer: PreTrainedTokenizerFast, tokenizer_digest: str, length: int) -> Packed:
+        """Raises `Unfit`, never quoting the text."""
+        try:
+            found = self._sources()
+            key = (tokenizer_digest, length, found)
+            if self._packed is None or key != self._key:
+                fresh = _pack(found, tokenizer, length)
+                if self._sources() != found:
+                    raise Invalid(
+                        "The site's text changed while it was read.", "The next round takes it as it is then."
+                    )
+                self._key, self._packed = key, fresh
+        except Problem as problem:
+            raise Unfit(problem.what, problem.todo) from None
+        return self._packed
+
+
+def _pack(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length: int) -> Packed:
+    owners: list[str] = []
+    tokens: Counter[str] = Counter()
+
+    def texts() -> Iterator[str]:
+        for source in sources:
+            for _, row in text_rows(source.path, source.path.name):
+                owners.append(source.dataset)
+                yield row["text"]
+
+    def documents() -> Iterator[list[int]]:
+        for number, ids in enumerate(encode_documents(tokenizer, texts())):
+            tokens[owners[number]] += len(ids) + 1
+            yield ids
+
+    blocks = pack(documents(), length, END_OF_TEXT_ID)
+    if not len(blocks):
+        raise Invalid("The site's text does not fill one block of tokens.", "Give it more text.")
+    return Packed(blocks, len(owners), tokens)
 
 
 def train(task: RoundTask, files: Mapping[str, bytes], text: PrivateText) -> Trained:
-    """Adapt the task's model to the private text. Raises `Invalid` or `NotFound`, never quoting the text."""
+    """Adapt the task's model to the private text. Raises `Invalid` or `Unfit`, never quoting the text."""
     _check_files(task, files)
     spec = task.spec
     with tempfile.TemporaryDirectory(prefix="coalition-round-") as folder:
@@ -64,49 +112,12 @@ def train(task: RoundTask, files: Mapping[str, bytes], text: PrivateText) -> Tra
             (Path(folder) / name).write_bytes(content)
         model, tokenizer = load_model(Path(folder))
     tokenizer_digest = digest_bytes(files["tokenizer.json"])
-    blocks, documents = text.packed(tokenizer, tokenizer_digest, spec.training.sequence_length)
+    packed = text.packed(tokenizer, tokenizer_digest, spec.training.sequence_length)
     shape = AdapterShape(rank=spec.adapter.rank, alpha=spec.adapter.alpha, targets=spec.adapter.targets)
     adapted = attach(model, shape, task.seed).to("cuda" if torch.cuda.is_available() else "cpu")
     training = spec.training
-    result = adapt(adapted, blocks, training.steps, training.batch_size, training.learning_rate, task.seed)
-    return Trained(adapter_state(adapted), documents, result)
-
-
-def private_texts(data: Path) -> Iterator[str]:
-    """Documents of a file or folder: the `text` of each JSON line, or a whole .txt or .md file, in order of the paths."""
-    paths = _paths(data)
-    found = False
-    for path in paths:
-        for text in _json_lines(path) if path.suffix == ".jsonl" else [path.read_text(errors="replace")]:
-            found = True
-            yield text
-    if not found:
-        raise Invalid("The site's data holds no text.", f"Give it {', '.join(SUFFIXES)} files.")
-
-
-def _paths(data: Path) -> list[Path]:
-    if not data.exists():
-        raise NotFound("The site's private text is not where site.toml says.", "Correct `data` in site.toml.")
-    return [data] if data.is_file() else sorted(path for path in data.rglob("*") if path.suffix in SUFFIXES)
-
-
-def _json_lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if len(line) > MAX_LINE:
-                raise Invalid(f"Line {number} of {path.name} is longer than {MAX_LINE} bytes.")
-            if line.strip():
-                yield _text(line, number, path.name)
-
-
-def _text(line: bytes, number: int, name: str) -> str:
-    try:
-        text = json.loads(line)["text"]
-    except (ValueError, TypeError, KeyError):
-        raise Invalid(f"Line {number} of {name} is no JSON object with a `text`.") from None
-    if not isinstance(text, str):
-        raise Invalid(f"The `text` in line {number} of {name} is no string.")
-    return text
+    result = adapt(adapted, packed.blocks, training.steps, training.batch_size, training.learning_rate, task.seed)
+    return Trained(adapter_state(adapted), packed.documents, result, packed.shares(result.tokens))
 
 
 def _check_files(task: RoundTask, files: Mapping[str, bytes]) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 from dashboards.rows.formats import amount, moment, natural, size
 from protos.coalition.v1 import models_pb2
 
+AT_SITES = frozenset({"private", "sovereign"})
+"""Categories of data that never leaves its owner's site; campaigns learn from it there."""
+
 MAX_DRAWN = 12
 """Datasets or models drawn one by one; more are drawn as one box that counts them."""
 
@@ -39,13 +42,14 @@ def file_rows(files: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def data_rows(lineage: models_pb2.Lineage) -> list[dict[str, Any]]:
-    """The datasets of the base run, the largest first, with each one's part of all tokens in percent."""
+    """The datasets of the base run and of the rounds, the largest first, with each one's part of all tokens in percent."""
     total = sum(data.tokens for data in lineage.data) or 1
     return [
         {
             "dataset": data.name,
             "member": data.member,
             "domain": data.domain,
+            "category": data.category or None,
             "licence": data.licence,
             "tokens": amount(data.tokens),
             "part": 100 * data.tokens / total,
@@ -83,12 +87,14 @@ def drawing(lineage: models_pb2.Lineage, ink: str, box: str, accent: str) -> str
 
 
 def _data_lines(lineage: models_pb2.Lineage, base: str) -> list[str]:
-    if len(lineage.data) > MAX_DRAWN:
-        members = len({data.member for data in lineage.data})
-        label = f"{len(lineage.data)} datasets\nof {members} members"
+    """Of the base: what sites learned from in rounds came in there, with the members."""
+    drawn = [data for data in lineage.data if data.category not in AT_SITES]
+    if len(drawn) > MAX_DRAWN:
+        members = len({data.member for data in drawn})
+        label = f"{len(drawn)} datasets\nof {members} members"
         return [f"data [label={_quoted(label)}];", f"data -> {_quoted(base)};"]
     lines = []
-    for data in lineage.data:
+    for data in drawn:
         node = _quoted(f"data:{data.dataset}")
         label = f"{data.name}\n{data.member}" + ("\nwithdrawn" if data.withdrawn_at else "")
         lines += [f"{node} [label={_quoted(label)}];", f"{node} -> {_quoted(base)};"]

@@ -56,7 +56,7 @@ def _data(tree: models_pb2.Lineage) -> None:
         return
     display.table(
         lineage.data_rows(tree),
-        "Datasets that the base model was trained on",
+        "Datasets that it learned from, in the base run and in the rounds",
         {"part": display.percent("Part of all tokens")},
     )
 

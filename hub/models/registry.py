@@ -56,6 +56,15 @@ def data_used(row: ModelRow) -> list[DataUsed]:
     return [DataUsed.read(value) for value in row.data]
 
 
+def data_of(rows: Sequence[ModelRow]) -> list[DataUsed]:
+    """What all of these versions were trained on, each dataset once with all its tokens."""
+    found: dict[str, DataUsed] = {}
+    for used in (used for row in rows for used in data_used(row)):
+        before = found.get(used.dataset)
+        found[used.dataset] = used.model_copy(update={"tokens": used.tokens + (before.tokens if before else 0)})
+    return list(found.values())
+
+
 def contributions(row: ModelRow) -> list[Contribution]:
     return [Contribution.read(value) for value in row.contributions]
 

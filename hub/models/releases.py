@@ -85,8 +85,7 @@ class Releases:
     def _facts(self, session: Session, rows: Sequence[ModelRow], version: str) -> Facts:
         data = [
             DataLine(used.dataset, dataset.name, used.member, dataset.domain, used.licence, used.tokens)
-            for row in rows
-            for used in registry.data_used(row)
+            for used in registry.data_of(rows)
             for dataset in [catalogue.get(session, used.dataset)]
         ]
         rounds = [
@@ -159,8 +158,7 @@ def _data(session: Session, rows: Sequence[ModelRow]) -> list[dict[str, Any]]:
             **used.model_dump(mode="json"),
             "files": [file.model_dump(mode="json") for file in catalogue.get(session, used.dataset).files],
         }
-        for row in rows
-        for used in registry.data_used(row)
+        for used in registry.data_of(rows)
     ]
 
 

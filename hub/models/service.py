@@ -117,18 +117,19 @@ def _lineage(session: Session, rows: Sequence[ModelRow]) -> models_pb2.Lineage:
         for part in registry.contributions(row):
             weight = 0.0 if part.excluded else part.weight
             lineage.members.add(model=row.id, member=part.member, examples=part.examples, weight=weight)
-        for used in registry.data_used(row):
-            dataset = catalogue.get(session, used.dataset)
-            lineage.data.add(
-                dataset=used.dataset,
-                name=dataset.name,
-                member=used.member,
-                domain=dataset.domain,
-                licence=used.licence,
-                tokens=used.tokens,
-                payload=used.payload,
-                withdrawn_at=dataset.withdrawn_at,
-            )
+    for used in registry.data_of(rows):
+        dataset = catalogue.get(session, used.dataset)
+        lineage.data.add(
+            dataset=used.dataset,
+            name=dataset.name,
+            member=used.member,
+            domain=dataset.domain,
+            licence=used.licence,
+            tokens=used.tokens,
+            payload=used.payload,
+            withdrawn_at=dataset.withdrawn_at,
+            category=dataset.category,
+        )
     return lineage
 
 

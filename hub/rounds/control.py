@@ -7,9 +7,10 @@ Flower's Control API knows no accounts in this edition, so the SuperLink that we
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from trust.errors import Unavailable
+from trust.errors import Denied, Unavailable
 
 if TYPE_CHECKING:
     from flwr.supercore.control.control_http_client import ControlHttpClient
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
 
 SECRET_HEADER = "x-coalition-secret"  # noqa: S105 - the header's name
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
+UNREGISTERED = "unregistered"
 _FINISHED = "finished"
+
+
+def given_up() -> Denied:
+    """The refusal of a SuperNode's key that is nobody's any more."""
+    return Denied(
+        "This site key was given up when a key of its member was revoked.",
+        "Move keys/site.key away: the site makes a new one.",
+    )
 
 
 class _Secret:
@@ -50,13 +60,27 @@ def control_client(address: str, authority: bytes, secret: str) -> ControlHttpCl
 
 
 def register_node(client: ControlHttpClient, public_key: bytes) -> int:
-    """Make a SuperNode's key (SPKI PEM) known; the node's number. Registering a known key answers with its number."""
+    """Make a SuperNode's key (SPKI PEM) known; the node's number. Registering a known key answers with its number.
+
+    Raises `Denied` for one that was given up.
+    """
     from flwr.proto.control_pb2 import ListNodesRequest, RegisterNodeRequest
 
-    known = {node.public_key: int(node.node_id) for node in client.ListNodes(ListNodesRequest()).nodes_info}
-    if public_key in known:
-        return known[public_key]
+    for node in client.ListNodes(ListNodesRequest()).nodes_info:
+        if node.public_key == public_key:
+            if node.status == UNREGISTERED:
+                raise given_up()
+            return int(node.node_id)
     return int(client.RegisterNode(RegisterNodeRequest(public_key=public_key)).node_id)
+
+
+def unregister_nodes(client: ControlHttpClient, public_keys: Collection[bytes]) -> None:
+    """Make SuperNodes' keys unknown: the SuperLink takes no call of theirs any more, and no such key again."""
+    from flwr.proto.control_pb2 import ListNodesRequest, UnregisterNodeRequest
+
+    for node in client.ListNodes(ListNodesRequest()).nodes_info:
+        if node.public_key in public_keys and node.status != UNREGISTERED:
+            client.UnregisterNode(UnregisterNodeRequest(node_id=node.node_id))
 
 
 def start_run(client: ControlHttpClient, fab: bytes) -> int:

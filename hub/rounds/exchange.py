@@ -15,7 +15,7 @@ from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
 from learning.aggregation import RunningMean
 from learning.updates import check_update, load_tensors
-from protos.documents.campaigns import RoundReply, RoundTask
+from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution
 from trust.canonical import emit, parse
 from trust.digests import Digest, digest_bytes
@@ -24,9 +24,12 @@ from trust.errors import Invalid, Problem, Unavailable
 POLL = 0.5
 TIME_TO_LIVE = 24 * 3600.0
 UPDATE = "adapter.safetensors"
+DISOWNED = "Its member's consent does not count any more."
 HEADROOM = 2  # an update may have this many times the reference's bytes
 
 Say = Callable[[str], None]
+SiteOf = Callable[[str], Site | None]
+"""A member's site as it stands at this moment: which datasets it may learn from; None when its consent counts no more."""
 
 
 @dataclass
@@ -51,20 +54,27 @@ class _Part:
 
 @dataclass(frozen=True)
 class Averaged:
-    """What a round came to. The contributions' weights sum to 1 over those that counted."""
+    """What a round came to. The contributions' weights sum to 1 over those that counted; `data` is what they learned from."""
 
     adapter: dict[str, Tensor]
     contributions: tuple[Contribution, ...]
     tokens: int
+    data: tuple[Learned, ...]
 
 
 class Round:
     """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from."""
 
     def __init__(
-        self, grid: Any, task: RoundTask, files: Mapping[str, bytes], reference: Mapping[str, Tensor], say: Say
+        self,
+        grid: Any,
+        task: RoundTask,
+        files: Mapping[str, bytes],
+        reference: Mapping[str, Tensor],
+        site_of: SiteOf,
+        say: Say,
     ) -> None:
-        self._grid, self._task, self._say = grid, task, say
+        self._grid, self._task, self._site_of, self._say = grid, task, site_of, say
         self._content = RecordDict(
             {
                 "task": ConfigRecord({"document": emit(task.model_dump(mode="json"))}),
@@ -78,6 +88,7 @@ class Round:
         self._done: dict[str, Contribution] = {}
         self._took: list[float] = []
         self._tokens = 0
+        self._data: list[Learned] = []
 
     def run(self, sites: Iterable[Site]) -> Averaged:
         """Raises `Unavailable` when no site gave a valid update."""
@@ -105,7 +116,7 @@ class Round:
             part.model_copy(update={"weight": part.weight / self._mean.weight})
             for _, part in sorted(self._done.items())
         )
-        return Averaged(self._mean.result(), shares, self._tokens)
+        return Averaged(self._mean.result(), shares, self._tokens, tuple(self._data))
 
     def _look(self, parts: Iterable[_Part]) -> None:
         """Which SuperNodes are online; whose they are, their registered keys say."""
@@ -117,6 +128,9 @@ class Round:
                 part.node, part.last_seen = int(node.node_id), time.monotonic()
 
     def _decide(self, part: _Part) -> None:
+        if self._site_of(part.site.member) is None:
+            self._exclude(part.site.member, DISOWNED)
+            return
         seen = part.seen()
         move = patience.move(seen, self._took)
         if move == "send":
@@ -157,7 +171,7 @@ class Round:
     def _take(self, part: _Part, content: RecordDict) -> None:
         member, took = part.site.member, time.monotonic() - part.sent_at
         try:
-            answer, update = self._read(content)
+            answer, update = self._read(member, content)
             norm = check_update(update, self._reference)
             weight = float(answer.examples) if self._task.spec.weighting == "examples" else 1.0
             self._mean.add(update, weight)
@@ -166,6 +180,7 @@ class Round:
             return
         self._took.append(took)
         self._tokens += answer.tokens
+        self._data += answer.data
         self._done[member] = Contribution(
             member=member,
             examples=answer.examples,
@@ -176,13 +191,14 @@ class Round:
         )
         self._say(f"{member}: loss {answer.loss_first:.3f} to {answer.loss_last:.3f}, in {took:.1f} s")
 
-    def _read(self, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
+    def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
         """A reply's document and tensors. Raises `Invalid` for anything but what was asked for."""
         reply = read_reply(content)
         if (reply.campaign, reply.round) != (self._task.campaign, self._task.round):
             raise Invalid("The reply is about another round.")
         if reply.refusal:
             raise Invalid(f"The site refused: {reply.refusal}")
+        check_data(reply, self._site_of(member))
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
         if reply.update != digest_bytes(data):
             raise Invalid("The update is not the one that the reply names.")
@@ -193,6 +209,21 @@ class Round:
             member=member, examples=0, weight=0, loss_first=0, loss_last=0, update_norm=0, excluded=why[:500]
         )
         self._say(f"{member} is left out: {why}")
+
+
+def check_data(reply: RoundReply, site: Site | None) -> None:
+    """That the update learned from datasets of its member, of which this hub may learn now. Raises `Invalid`."""
+    if site is None:
+        raise Invalid(DISOWNED)
+    named = [learned.dataset for learned in reply.data]
+    if not named or len(set(named)) != len(named):
+        raise Invalid("The update does not say which datasets it learned from, each once.")
+    if others := set(named) - set(site.datasets):
+        raise Invalid(
+            f"It learned from {min(others)}, which {site.member} does not have or this hub may not learn from."
+        )
+    if sum(learned.tokens for learned in reply.data) > reply.tokens:
+        raise Invalid("It learned more tokens from its datasets than in all.")
 
 
 def read_reply(content: RecordDict) -> RoundReply:

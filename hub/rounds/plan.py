@@ -1,6 +1,6 @@
 """What the hub and the campaign's server app tell each other: files in the campaign's directory, and events on a pipe.
 
-plan.json        from the hub: the campaign, who consented, where to begin; rewritten when another member joins
+plan.json        from the hub: the campaign, who consented, what may be learned from, where to begin; rewritten when that changes
 parent/          the model that the first round starts from
 rounds/N/        from the server app, by one rename: result.json, adapter.safetensors, model/
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from pydantic import Field
 
 from protos.documents.base import DigestText, Document, FileEntry, Identifier
-from protos.documents.campaigns import CampaignSpec
+from protos.documents.campaigns import CampaignSpec, Learned
 from protos.documents.models import Contribution
 from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
@@ -24,10 +24,11 @@ MAX_DOCUMENT = 16 << 20
 
 
 class Site(Document):
-    """A consenting member, and the SHA-256 of its SuperNode's public key (SPKI, PEM)."""
+    """A consenting member, the SHA-256 of its SuperNode's public key (SPKI, PEM), and the datasets it may learn from."""
 
     member: Identifier
     key: DigestText
+    datasets: tuple[Identifier, ...] = ()
 
 
 class Plan(Document):
@@ -50,6 +51,7 @@ class RoundResult(Document):
     parent: tuple[FileEntry, ...]
     contributions: tuple[Contribution, ...]
     tokens: int = Field(ge=0)
+    data: tuple[Learned, ...] = ()
 
 
 class Event(Document):
@@ -68,6 +70,11 @@ def write_document(path: Path, document: Document) -> None:
 
 def read_plan(directory: Path) -> Plan:
     return Plan.read(_json(directory / "plan.json"))
+
+
+def site_of(plan: Plan, member: str) -> Site | None:
+    """The member's site, while its consent counts."""
+    return next((site for site in plan.sites if site.member == member), None)
 
 
 def read_event(line: bytes) -> Event:

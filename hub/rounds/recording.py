@@ -16,9 +16,11 @@ from hub.models.weights import parameter_count
 from hub.rounds import standings
 from hub.rounds.plan import RoundResult, entries, read_result, round_directory
 from hub.rounds.projection import existing
+from hub.submissions import catalogue
 from hub.version import code_version
 from protos.documents.base import FileEntry
-from protos.documents.models import Model
+from protos.documents.campaigns import Learned
+from protos.documents.models import DataUsed, Model
 from protos.documents.statements import HUB
 from trust.digests import Digest
 
@@ -61,6 +63,7 @@ class Recorder:
             if row.outcome or row.stop or result is None:
                 return None
             name = registry.next_round_id(session, row.base_model)
+            data = _data_used(session, result.data)
         folder = round_directory(directory, result.round)
         if not _follows(result, campaign, parent.files):
             shutil.rmtree(folder)  # of another time, as after a restored backup
@@ -82,10 +85,26 @@ class Recorder:
             architecture=parent.architecture,
             tokens=parent.tokens + result.tokens,
             files=files,
+            data=data,
             contributions=result.contributions,
             update=self._blobs.put_file(folder / ADAPTER),
             code_version=code_version(),
         )
+
+
+def _data_used(session: Session, learned: tuple[Learned, ...]) -> tuple[DataUsed, ...]:
+    """What the sites say they learned from, as the ledger has it."""
+    tokens = {each.dataset: each.tokens for each in learned}
+    return tuple(
+        DataUsed(
+            dataset=dataset.id,
+            payload=dataset.payload,
+            member=dataset.member,
+            licence=dataset.licence,
+            tokens=tokens[dataset.id],
+        )
+        for dataset in (catalogue.datasets(session, list(tokens)) if tokens else ())
+    )
 
 
 def _follows(result: RoundResult, campaign: str, parent: list[FileEntry]) -> bool:

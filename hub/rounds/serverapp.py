@@ -22,11 +22,13 @@ from hub.rounds.plan import (
     Event,
     Plan,
     RoundResult,
+    Site,
     discard_unfinished,
     entries,
     model_directory,
     read_plan,
     round_directory,
+    site_of,
     write_document,
 )
 from protos.documents.campaigns import RoundTask
@@ -130,7 +132,12 @@ def _lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voic
     reference = starting_adapter(model, plan.spec.adapter, task.seed)
     sites = read_plan(directory).sites
     say(f"asks {', '.join(site.member for site in sites)}")
-    averaged = Round(grid, task, {path.name: path.read_bytes() for path in files}, reference, say).run(sites)
+    contents = {path.name: path.read_bytes() for path in files}
+
+    def as_it_stands(member: str) -> Site | None:
+        return site_of(read_plan(directory), member)
+
+    averaged = Round(grid, task, contents, reference, as_it_stands, say).run(sites)
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     write_model(model, tokenizer, plan.spec.adapter, averaged.adapter, partial)
@@ -140,6 +147,7 @@ def _lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voic
         parent=task.files,
         contributions=averaged.contributions,
         tokens=averaged.tokens,
+        data=averaged.data,
     )
     write_document(partial / "result.json", result)
     _publish(partial, round_directory(directory, number))

@@ -9,6 +9,7 @@ from typing import Any, cast
 from sqlmodel import Session
 
 from hub.access import caller
+from hub.blobs import BlobStore
 from hub.database import Database
 from hub.ledger.journal import Entry, Journal
 from hub.progress.log import Progress
@@ -30,8 +31,11 @@ TAIL = 2.0  # seconds to wait for the last event of a campaign that has ended, l
 class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
     """Open, list, show, watch, join, stop; register a site's key."""
 
-    def __init__(self, *, database: Database, journal: Journal, progress: Progress, supervisor: Supervisor) -> None:
-        self._database, self._journal, self._progress, self._supervisor = database, journal, progress, supervisor
+    def __init__(
+        self, *, database: Database, blobs: BlobStore, journal: Journal, progress: Progress, supervisor: Supervisor
+    ) -> None:
+        self._database, self._blobs, self._journal = database, blobs, journal
+        self._progress, self._supervisor = progress, supervisor
 
     async def OpenCampaign(self, request: common_pb2.SignedStatement, context: Any) -> common_pb2.Recorded:
         return await asyncio.to_thread(self._open, request.envelope, caller().id)
@@ -72,10 +76,15 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
                 return
             yield event
 
+    async def BeginSite(self, request: rounds_pb2.BeginSiteRequest, context: Any) -> rounds_pb2.BeginSiteResponse:
+        return rounds_pb2.BeginSiteResponse(nonce=self._supervisor.nonces.give(caller().id))
+
     async def RegisterSite(
         self, request: rounds_pb2.RegisterSiteRequest, context: Any
     ) -> rounds_pb2.RegisterSiteResponse:
-        node, superlink, authority = await self._supervisor.register_site(caller().id, request.public_key)
+        node, superlink, authority = await self._supervisor.register_site(
+            caller().id, request.public_key, request.nonce, request.proof
+        )
         return rounds_pb2.RegisterSiteResponse(superlink=superlink, authority=authority, node=node)
 
     def _open(self, envelope: bytes, member: str) -> common_pb2.Recorded:
@@ -108,7 +117,7 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
             return self._message(session, existing(session, campaign))
 
     def _message(self, session: Session, row: CampaignRow) -> rounds_pb2.Campaign:
-        standing = standings.standing(session, row)
+        standing = standings.standing(session, self._blobs, row)
         state, reason = states.state_of(standing, self._supervisor.leading)
         return rounds_pb2.Campaign(
             id=row.id,
@@ -118,7 +127,7 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
             base_model=row.base_model,
             rounds_planned=standing.rounds,
             rounds=[_round(each) for each in standings.rounds(session, row.id)],
-            members=[consent.member for consent in standings.consents(session, row.id)],
+            members=[consent.member for consent in standings.consents(session, self._blobs, row)],
             opened_at=row.opened_at,
             ended_at=row.ended_at,
             opened_by=row.opened_by,

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 from sqlmodel import Session, col, func, select
 
+from hub.blobs import BlobStore
+from hub.members.belief import Belief
 from hub.rounds.states import Standing
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow
+from hub.submissions import catalogue
 from protos.documents.campaigns import CampaignSpec
+from protos.documents.placing import Place, may_learn
 
 
 def spec_of(row: CampaignRow) -> CampaignSpec:
     return CampaignSpec.read(row.spec)
 
 
-def standing(session: Session, row: CampaignRow) -> Standing:
+def standing(session: Session, blobs: BlobStore, row: CampaignRow) -> Standing:
     spec = spec_of(row)
-    consents = select(func.count()).select_from(ConsentRow).where(ConsentRow.campaign == row.id)
     done = select(func.count()).select_from(RoundRow).where(RoundRow.campaign == row.id)
     return Standing(
         id=row.id,
@@ -23,17 +28,17 @@ def standing(session: Session, row: CampaignRow) -> Standing:
         rounds=spec.rounds,
         done=session.exec(done).one(),
         minimum=spec.minimum_members,
-        consents=session.exec(consents).one(),
+        consents=len(consents(session, blobs, row)),
         stop=row.stop,
         outcome=row.outcome,
         reason=row.reason,
     )
 
 
-def open_standings(session: Session) -> list[Standing]:
+def open_standings(session: Session, blobs: BlobStore) -> list[Standing]:
     """Of the campaigns whose end is not recorded, oldest first."""
     rows = session.exec(select(CampaignRow).where(CampaignRow.outcome == "").order_by(col(CampaignRow.index)))
-    return [standing(session, row) for row in rows]
+    return [standing(session, blobs, row) for row in rows]
 
 
 def campaigns(session: Session) -> list[CampaignRow]:
@@ -41,10 +46,28 @@ def campaigns(session: Session) -> list[CampaignRow]:
     return list(session.exec(select(CampaignRow).order_by(col(CampaignRow.index))))
 
 
-def consents(session: Session, campaign: str) -> list[ConsentRow]:
-    """In the order in which they were given."""
-    query = select(ConsentRow).where(ConsentRow.campaign == campaign).order_by(col(ConsentRow.index))
-    return list(session.exec(query))
+def consents(session: Session, blobs: BlobStore, campaign: CampaignRow) -> list[ConsentRow]:
+    """In the order in which they were given. While the campaign goes on, without those that their members disowned."""
+    query = select(ConsentRow).where(ConsentRow.campaign == campaign.id).order_by(col(ConsentRow.index))
+    given = list(session.exec(query))
+    belief = Belief(session, blobs)
+    return given if campaign.outcome else [row for row in given if counts(belief, row)]
+
+
+def counts(belief: Belief, consent: ConsentRow) -> bool:
+    """Whether a consent is its member's will: the key that signed it was its own, and it is a member."""
+    return not belief.standing(consent.member).revoked and belief.holds(consent.member, consent.index)
+
+
+def learnable(session: Session, blobs: BlobStore, hub: Place) -> dict[str, list[str]]:
+    """By member, the datasets that stand and that sites may learn from for this hub."""
+    belief = Belief(session, blobs)
+    found: dict[str, list[str]] = defaultdict(list)
+    for dataset in catalogue.datasets(session):
+        stands = not dataset.withdrawn_at and belief.holds(dataset.member, dataset.index)
+        if stands and may_learn(dataset.terms, hub) is None:
+            found[dataset.member].append(dataset.id)
+    return found
 
 
 def rounds(session: Session, campaign: str) -> list[RoundRow]:

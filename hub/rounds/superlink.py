@@ -7,7 +7,9 @@ import logging
 import secrets
 import ssl
 import sys
+from collections.abc import Callable, Collection
 from contextlib import suppress
+from typing import TYPE_CHECKING, TypeVar
 
 from hub.rounds import children, control
 from hub.settings import Settings
@@ -15,6 +17,10 @@ from trust.certificates import Authority
 from trust.errors import Unavailable
 from trust.files import write_atomic, write_private
 
+if TYPE_CHECKING:
+    from flwr.supercore.control.control_http_client import ControlHttpClient
+
+Answer = TypeVar("Answer")
 LONGEST_PAUSE = 30.0
 HEALTHY_AFTER = 60.0  # seconds of life after which a death counts as the first again
 STARTING = 40.0  # below the deadline of a member's call
@@ -87,14 +93,22 @@ class SuperLink:
         except (TimeoutError, OSError) as error:
             raise Unavailable(f"The SuperLink does not answer: {error or 'it is starting'}.", "Try again.") from None
 
+    async def forget(self, public_keys: Collection[bytes]) -> None:
+        """Make sites' keys (SPKI PEM) unknown, those that are known, once it answers. Raises `Unavailable`."""
+        await self.ready()
+        await asyncio.to_thread(self._ask, lambda client: control.unregister_nodes(client, public_keys))
+
     def _register(self, public_key: bytes) -> int:
+        return self._ask(lambda client: control.register_node(client, public_key))
+
+    def _ask(self, question: Callable[[ControlHttpClient], Answer]) -> Answer:
         import httpx
 
         try:
             with control.control_client(self.address, self.authority, self._secret()) as client:
-                return control.register_node(client, public_key)
+                return question(client)
         except httpx.HTTPError as error:
-            raise Unavailable(f"The SuperLink did not take the key: {error}.", "Try again.") from None
+            raise Unavailable(f"The SuperLink refused what was asked of it: {error}.", "Try again.") from None
 
     def _secret(self) -> str:
         return (self._directory / "secret").read_text()

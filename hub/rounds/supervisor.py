@@ -24,11 +24,13 @@ from hub.rounds.recording import Recorder
 from hub.rounds.states import Failures, Standing
 from hub.rounds.superlink import STARTING, SuperLink
 from hub.settings import Settings
-from protos.documents.campaigns import CampaignEnd
+from protos.documents.campaigns import CampaignEnd, site_challenge
+from protos.documents.placing import Place
 from protos.documents.statements import HUB
+from trust.digests import digest_bytes
 from trust.errors import Invalid, Problem
 
-KINDS = frozenset({"campaign", "consent", "stop", "model", "campaign-end"})
+KINDS = frozenset({"campaign", "consent", "stop", "model", "campaign-end", "dataset", "withdrawal", "revocation"})
 _log = logging.getLogger(__name__)
 
 
@@ -45,10 +47,13 @@ class Supervisor:
     def __init__(
         self, *, settings: Settings, database: Database, blobs: BlobStore, journal: Journal, progress: Progress
     ) -> None:
-        self._settings, self._database, self._journal, self._progress = settings, database, journal, progress
+        self._settings, self._database, self._blobs = settings, database, blobs
+        self._journal, self._progress = journal, progress
+        self._place = Place("hub", settings.name, settings.country)
         self._recorder = Recorder(database, blobs, journal)
         self._superlink = SuperLink(settings)
-        self._changed = asyncio.Event()
+        self._changed, self._revoked = asyncio.Event(), asyncio.Event()
+        self.nonces = sites.Nonces()
         self._failures: dict[str, Failures] = {}
         self.leading = ""
 
@@ -59,16 +64,37 @@ class Supervisor:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._superlink.run())
             group.create_task(self._lead())
+            group.create_task(self._give_up_keys())
 
-    async def register_site(self, member: str, line: bytes) -> tuple[int, str, bytes]:
-        """Make a member's SuperNode key known: (Flower's number, HOST:PORT, the authority's certificate).
+    async def register_site(self, member: str, line: bytes, nonce: bytes, proof: bytes) -> tuple[int, str, bytes]:
+        """Make a member's SuperNode key known, which signed the nonce: (Flower's number, HOST:PORT, the authority's certificate).
 
-        Raises `Invalid`, `Denied` for another member's key, `Unavailable`.
+        Raises `Invalid`, `Denied` for a key that is another member's or not held, `Unavailable`.
         """
         public_key = sites.read_public_key(line)
+        self.nonces.check(member, nonce)
+        challenge = site_challenge(self._journal.origin, member, nonce, digest_bytes(public_key))
+        sites.check_possession(public_key, challenge, proof)
         await asyncio.to_thread(self._claim_key, member, public_key)
         node = await self._superlink.register(public_key)
         return node, self._superlink.address, self._superlink.authority
+
+    async def _give_up_keys(self) -> None:
+        """At the start and after every revocation: SuperNodes whose keys are disowned are shut out."""
+        while True:
+            self._revoked.clear()
+            try:
+                if keys := await asyncio.to_thread(self._given_up):
+                    await self._superlink.forget(keys)
+            except (Problem, OSError) as error:
+                _log.warning("revoked sites are not shut out of the SuperLink yet: %s", error)
+                await asyncio.sleep(states.LONGEST_PAUSE)
+                continue
+            await self._revoked.wait()
+
+    def _given_up(self) -> list[bytes]:
+        with self._database.session(writing=True) as session:
+            return sites.give_up(session, self._blobs)
 
     def _claim_key(self, member: str, public_key: bytes) -> None:
         with self._database.session(writing=True) as session:
@@ -77,6 +103,8 @@ class Supervisor:
     def _wake(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
         if entry.kind in KINDS and not loop.is_closed():
             loop.call_soon_threadsafe(self._changed.set)
+            if entry.kind == "revocation":
+                loop.call_soon_threadsafe(self._revoked.set)
 
     # --- which campaign ----------------------------------------------------------------------------------------------
 
@@ -95,7 +123,7 @@ class Supervisor:
 
     def _standings(self) -> list[Standing]:
         with self._database.session() as session:
-            return standings.open_standings(session)
+            return standings.open_standings(session, self._blobs)
 
     async def _end(self, campaign: Standing) -> bool:
         """Record that a campaign is over, if it is."""
@@ -141,7 +169,7 @@ class Supervisor:
     async def _next_round(self, campaign: str) -> int:
         def number() -> int:
             with self._database.session() as session:
-                return states.next_round(standings.standing(session, existing(session, campaign)))
+                return states.next_round(standings.standing(session, self._blobs, existing(session, campaign)))
 
         return await asyncio.to_thread(number)
 
@@ -191,7 +219,7 @@ class Supervisor:
         return Attempt(failure or f"the server app ended with code {code}") if code else Attempt()
 
     async def _until_pointless(self, campaign: str, first: int) -> Attempt:
-        """Keep the plan's list of sites fresh; end when the campaign is stopped or the SuperLink dies."""
+        """Keep the plan's list of sites fresh; end when the campaign is stopped, lost its members, or the SuperLink dies."""
         deaths = self._superlink.deaths
         while True:
             self._changed.clear()
@@ -213,19 +241,25 @@ class Supervisor:
             await asyncio.to_thread(self._progress.append, campaign, f"round {model.round}", message)
 
     def _is_over(self, campaign: str) -> bool:
+        """Also one that has to wait, for members that disowned their consent."""
         with self._database.session() as session:
-            standing = standings.standing(session, existing(session, campaign))
-        return bool(standing.outcome) or states.ending(standing, Failures()) is not None
+            standing = standings.standing(session, self._blobs, existing(session, campaign))
+        ended = bool(standing.outcome) or states.ending(standing, Failures()) is not None
+        return ended or not states.has_enough(standing)
 
     def _write_plan(self, campaign: str, first: int) -> None:
         with self._database.session() as session:
-            spec = standings.spec_of(existing(session, campaign))
-            members = [Site(member=row.member, key=row.site_key) for row in standings.consents(session, campaign)]
+            row = existing(session, campaign)
+            consents = standings.consents(session, self._blobs, row)
+            learnable = standings.learnable(session, self._blobs, self._place)
         plan = Plan(
             campaign=campaign,
-            spec=spec,
+            spec=standings.spec_of(row),
             first_round=first,
-            sites=tuple(members),
+            sites=tuple(
+                Site(member=each.member, key=each.site_key, datasets=tuple(learnable.get(each.member, ())))
+                for each in consents
+            ),
             superlink=self._superlink.address,
             authority=self._superlink.authority_file,
             secret=self._superlink.secret_file,

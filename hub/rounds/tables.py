@@ -51,7 +51,10 @@ class RoundRow(SQLModel, table=True):
 
 
 class SiteRow(SQLModel, table=True):
-    """A SuperNode key that a member registered (SPKI PEM). Not a projection: sites register at every start."""
+    """A SuperNode key that a member registered (SPKI PEM). Not a projection: sites register at every start.
+
+    `member` is empty once the key was given up: it is nobody's, for ever.
+    """
 
     __tablename__ = "rounds_site"
 

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
+from protos.documents.jurisdictions import Country
 
 
 class Adapter(Document):
@@ -68,8 +69,16 @@ class RoundTask(Document):
         return self.spec.training.seed + self.round
 
 
+class Learned(Document):
+    """A dataset of the site's member that an update learned from, and the tokens trained on: its share of the site's text."""
+
+    dataset: Identifier
+    tokens: int = Field(ge=0, le=1 << 50)
+
+
 class RoundReply(Document):
-    """A site's answer. Losses are nats per token; `update` is the digest of the adapter that travels beside it.
+    """A site's answer. Losses are nats per token; `update` is the digest of the adapter that travels beside it, `data` is what
+    it learned from.
 
     A `refusal` says why there is no update.
     """
@@ -82,6 +91,12 @@ class RoundReply(Document):
     tokens: int = Field(default=0, ge=0, le=1 << 50)
     loss_first: float = Field(default=0, ge=0, le=1000)
     loss_last: float = Field(default=0, ge=0, le=1000)
+    data: tuple[Learned, ...] = Field(default=(), max_length=1000)
+
+
+def site_challenge(hub: str, member: str, nonce: bytes, site_key: DigestText) -> bytes:
+    """What a site's key signs to be registered: possession now, for this hub and member only."""
+    return b"\n".join([b"coalition site v1", hub.encode(), member.encode(), nonce.hex().encode(), site_key.encode()])
 
 
 class CampaignEnd(Claim):
@@ -93,8 +108,9 @@ class CampaignEnd(Claim):
 
 
 class SitePolicy(Document):
-    """`site.toml` in the member's home: what this site agrees to without being asked."""
+    """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked."""
 
     data: Text
+    country: Country = ""
     join: Literal["all", "ask"] = "ask"
     maximum_rounds: int = Field(default=100, ge=1)

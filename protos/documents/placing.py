@@ -45,12 +45,10 @@ class Place:
 
 
 def may_use(terms: Terms, place: Place) -> str | None:
-    """Why the text of a dataset may not be at a place; None where it may."""
-    if terms.category in FOR_MEMBERS:
-        return None
+    """Why the text of a dataset may not be at a place; None where it may. Its jurisdiction binds, whatever its category."""
     if terms.category in AT_HOME and place.kind != "site":
         return f"{terms.id} is {terms.category}: it stays at {terms.owner}'s site"
-    if place.kind == "site" and place.owner != terms.owner:
+    if place.kind == "site" and place.owner != terms.owner and terms.category not in FOR_MEMBERS:
         return f"{terms.id} is {terms.category} and belongs to {terms.owner}, not to {place.owner}"
     if not covers(terms.jurisdiction, place.country):
         return f"{terms.id} is {terms.category} and may be in {', '.join(terms.jurisdiction)} alone, not at {place}"

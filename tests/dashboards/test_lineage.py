@@ -46,6 +46,13 @@ def test_drawing_joins_data_base_and_rounds() -> None:
     assert "round 1, 1 members" in dot, "a member whose update was left out is not counted"
 
 
+def test_private_data_is_listed_and_not_drawn_into_the_base() -> None:
+    found = tree()
+    found.data.add(dataset="data-p", name="letters", member="a", tokens=7, category="private")
+    assert "letters" in {row["dataset"] for row in lineage.data_rows(found)}
+    assert "letters" not in lineage.drawing(found, "#000000", "#ffffff", "#0000ff")
+
+
 def test_a_long_lineage_is_drawn_short() -> None:
     dot = lineage.drawing(tree(rounds=50, datasets=50), "#000000", "#ffffff", "#0000ff")
     assert "50 datasets" in dot

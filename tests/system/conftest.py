@@ -171,6 +171,9 @@ def coalition(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Coalition]:
             _write_parts(directory / name, texts[number::2])
             described = ("--name", "sources", "--domain", "code", "--licence", "PSF-2.0")
             party.coalition("data", "submit", directory / name / "data", *described)
+            kept = ("--category", "private", "--jurisdiction", "EU")
+            described = ("--name", "kept-sources", *described[2:])
+            party.coalition("data", "submit", directory / name / "private", *described, *kept)
             party.coalition("suite", "submit", directory / name / "suite")
         for node in ("node-1", "node-2"):
             token = found.hub_command("invite", found.hub, "--organisation", "Core Team", "--node", node)["token"]

@@ -52,8 +52,7 @@ def test_rounds_survive_the_death_of_a_site_and_of_the_hub(coalition: Coalition)
             "start",
             "--data",
             coalition.directory / name / "private",
-            "--join",
-            "all",
+            *("--join", "all", "--country", "NL"),
         ]
         coalition.start(f"site-{name}", command, COALITION_HOME=str(coalition.members[name].home), OMP_NUM_THREADS="1")
     spec = coalition.directory / "campaign.toml"
@@ -72,6 +71,10 @@ def test_rounds_survive_the_death_of_a_site_and_of_the_hub(coalition: Coalition)
     ended = show()
     assert ended["state"] == "finished", ended["reason"]
     assert [step["model"] for step in ended["rounds"] if isinstance(step, dict)] == ["small-1.1", "small-1.2"]
+    learned = coalition.core.coalition("model", "lineage", "small-1.2")["data"]
+    assert {(used["member"], used["name"]) for used in learned if used["category"] == "private"} == {
+        (name, "kept-sources") for name in MEMBERS
+    }
 
 
 def test_every_model_is_evaluated_and_every_number_is_on_the_leaderboard(coalition: Coalition) -> None:

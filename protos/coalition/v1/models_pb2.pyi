@@ -156,6 +156,7 @@ class LineageData(_message.Message):
     TOKENS_FIELD_NUMBER: _builtins.int
     PAYLOAD_FIELD_NUMBER: _builtins.int
     WITHDRAWN_AT_FIELD_NUMBER: _builtins.int
+    CATEGORY_FIELD_NUMBER: _builtins.int
     dataset: _builtins.str
     name: _builtins.str
     member: _builtins.str
@@ -165,6 +166,8 @@ class LineageData(_message.Message):
     payload: _builtins.str
     withdrawn_at: _builtins.str
     """Empty while it stands."""
+    category: _builtins.str
+    """Data of the categories private and sovereign was learned from at its owner's site, in rounds."""
     def __init__(
         self,
         *,
@@ -176,10 +179,11 @@ class LineageData(_message.Message):
         tokens: _builtins.int = ...,
         payload: _builtins.str = ...,
         withdrawn_at: _builtins.str = ...,
+        category: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dataset", b"dataset", "domain", b"domain", "licence", b"licence", "member", b"member", "name", b"name", "payload", b"payload", "tokens", b"tokens", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["category", b"category", "dataset", b"dataset", "domain", b"domain", "licence", b"licence", "member", b"member", "name", b"name", "payload", b"payload", "tokens", b"tokens", "withdrawn_at", b"withdrawn_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -65,6 +65,11 @@ class CampaignsStub:
                 request_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
                 response_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
                 _registered_method=True)
+        self.BeginSite = channel.unary_unary(
+                '/coalition.v1.Campaigns/BeginSite',
+                request_serializer=protos_dot_coalition_dot_v1_dot_rounds__pb2.BeginSiteRequest.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_rounds__pb2.BeginSiteResponse.FromString,
+                _registered_method=True)
         self.RegisterSite = channel.unary_unary(
                 '/coalition.v1.Campaigns/RegisterSite',
                 request_serializer=protos_dot_coalition_dot_v1_dot_rounds__pb2.RegisterSiteRequest.SerializeToString,
@@ -113,8 +118,15 @@ class CampaignsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BeginSite(self, request, context):
+        """A fresh nonce that the SuperNode's key signs to be registered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RegisterSite(self, request, context):
-        """Makes the caller's SuperNode key known to the SuperLink. Idempotent.
+        """Makes the caller's SuperNode key known to the SuperLink. Idempotent. UNAVAILABLE for a nonce that is too old.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +164,11 @@ def add_CampaignsServicer_to_server(servicer, server):
                     servicer.StopCampaign,
                     request_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.FromString,
                     response_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.SerializeToString,
+            ),
+            'BeginSite': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginSite,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_rounds__pb2.BeginSiteRequest.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_rounds__pb2.BeginSiteResponse.SerializeToString,
             ),
             'RegisterSite': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterSite,
@@ -321,6 +338,33 @@ class Campaigns:
             '/coalition.v1.Campaigns/StopCampaign',
             protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
             protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginSite(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Campaigns/BeginSite',
+            protos_dot_coalition_dot_v1_dot_rounds__pb2.BeginSiteRequest.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_rounds__pb2.BeginSiteResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,8 +40,10 @@ class CampaignsStub:
     """A signed consent naming the campaign."""
     StopCampaign: _grpc.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]
     """A signed stop statement naming the campaign."""
+    BeginSite: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.BeginSiteRequest, _rounds_pb2.BeginSiteResponse]
+    """A fresh nonce that the SuperNode's key signs to be registered."""
     RegisterSite: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.RegisterSiteRequest, _rounds_pb2.RegisterSiteResponse]
-    """Makes the caller's SuperNode key known to the SuperLink. Idempotent."""
+    """Makes the caller's SuperNode key known to the SuperLink. Idempotent. UNAVAILABLE for a nonce that is too old."""
 
 @_typing.type_check_only
 class CampaignsAsyncStub(CampaignsStub):
@@ -54,8 +56,10 @@ class CampaignsAsyncStub(CampaignsStub):
     """A signed consent naming the campaign."""
     StopCampaign: _aio.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]  # type: ignore[assignment]
     """A signed stop statement naming the campaign."""
+    BeginSite: _aio.UnaryUnaryMultiCallable[_rounds_pb2.BeginSiteRequest, _rounds_pb2.BeginSiteResponse]  # type: ignore[assignment]
+    """A fresh nonce that the SuperNode's key signs to be registered."""
     RegisterSite: _aio.UnaryUnaryMultiCallable[_rounds_pb2.RegisterSiteRequest, _rounds_pb2.RegisterSiteResponse]  # type: ignore[assignment]
-    """Makes the caller's SuperNode key known to the SuperLink. Idempotent."""
+    """Makes the caller's SuperNode key known to the SuperLink. Idempotent. UNAVAILABLE for a nonce that is too old."""
 
 class CampaignsServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -103,11 +107,19 @@ class CampaignsServicer(metaclass=_abc_1.ABCMeta):
         """A signed stop statement naming the campaign."""
 
     @_abc_1.abstractmethod
+    def BeginSite(
+        self,
+        request: _rounds_pb2.BeginSiteRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rounds_pb2.BeginSiteResponse, _abc.Awaitable[_rounds_pb2.BeginSiteResponse]]:
+        """A fresh nonce that the SuperNode's key signs to be registered."""
+
+    @_abc_1.abstractmethod
     def RegisterSite(
         self,
         request: _rounds_pb2.RegisterSiteRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_rounds_pb2.RegisterSiteResponse, _abc.Awaitable[_rounds_pb2.RegisterSiteResponse]]:
-        """Makes the caller's SuperNode key known to the SuperLink. Idempotent."""
+        """Makes the caller's SuperNode key known to the SuperLink. Idempotent. UNAVAILABLE for a nonce that is too old."""
 
 def add_CampaignsServicer_to_server(servicer: CampaignsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -5,25 +5,30 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+from pyarrow import parquet
 
-from contributors.site.clientapp import files_of, honest_work, read_task
+from contributors.site.clientapp import UNFIT, Work, _reply, files_of, honest_work, read_task
 from contributors.site.consent import change_agreements, with_agreement
+from contributors.site.datasets import Declarations, Declared, Source, write_declarations
 from contributors.site.policy import update_policy
-from contributors.site.training import PrivateText, private_texts, train
+from contributors.site.training import PrivateText, Unfit, train
+from contributors.texts import sort_files
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.architectures import build_model
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
 from learning.updates import load_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, RoundTask
+from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, RoundReply, RoundTask
 from tests.shapes import llama
-from trust.canonical import emit
+from trust.canonical import emit, parse
 from trust.digests import digest_bytes
-from trust.errors import Denied, Invalid, NotFound
+from trust.errors import Denied, Invalid
 
 SECRET = "the patient's name is Aurelia Quirke and nobody may know it"
 
@@ -62,10 +67,29 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
+def named(data: Path) -> tuple[Source, ...]:
+    """The files as if every folder were a dataset."""
+    files, _ = sort_files(data)
+    return tuple(
+        Source(path, digest_bytes(path.read_bytes()), f"data-{path.parent.name.replace('_', '-')}") for path in files
+    )
+
+
+def text_of(data: Path) -> PrivateText:
+    return PrivateText(lambda: named(data))
+
+
+def declare(home: Path, data: Path, **more: object) -> None:
+    """As if the member had submitted the folder as a private dataset."""
+    files = tuple(source.digest for source in named(data))
+    one = {"id": "data-1", "category": "private", "jurisdiction": ("world",), "files": files, **more}
+    write_declarations(home, Declarations(member="law", hub="test-hub", datasets=(Declared.read(one),)))
+
+
 def test_an_adapter_comes_out_that_fits_the_reference(
     task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path
 ) -> None:
-    trained = train(task, files, PrivateText(data))
+    trained = train(task, files, text_of(data))
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     model, _ = load_model(tmp_path)
@@ -77,25 +101,27 @@ def test_an_adapter_comes_out_that_fits_the_reference(
 
 
 def test_the_same_round_again_gives_the_same_update(task: RoundTask, files: dict[str, bytes], data: Path) -> None:
-    first, second = train(task, files, PrivateText(data)), train(task, files, PrivateText(data))
+    first, second = train(task, files, text_of(data)), train(task, files, text_of(data))
     assert all(torch.equal(first.adapter[name], second.adapter[name]) for name in first.adapter)
 
 
 def test_a_file_that_was_exchanged_is_noticed(task: RoundTask, files: dict[str, bytes], data: Path) -> None:
     with pytest.raises(Invalid, match=r"config\.json"):
-        train(task, {**files, "config.json": b"{}"}, PrivateText(data))
+        train(task, {**files, "config.json": b"{}"}, text_of(data))
     with pytest.raises(Invalid):
-        train(task, {**files, "modeling.py": b"print()"}, PrivateText(data))
+        train(task, {**files, "modeling.py": b"print()"}, text_of(data))
 
 
 def test_what_leaves_are_tensors_and_numbers_and_never_the_text(
     task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     update_policy(tmp_path, data, "all")
+    declare(tmp_path, data)
     change_agreements(tmp_path, lambda known: with_agreement(known, task.campaign, task.spec))
     reply, update = honest_work(tmp_path)(task, files)
     assert all(".lora_" in name for name in load_tensors(update))
     assert reply.update == digest_bytes(update)
+    assert [(learned.dataset, learned.tokens) for learned in reply.data] == [("data-1", reply.tokens)]
     said = "".join(capfd.readouterr())
     for word in ("Aurelia", "Quirke", "patient"):
         assert word not in said
@@ -109,34 +135,98 @@ def test_without_consent_the_data_is_not_even_opened(task: RoundTask, files: dic
         honest_work(tmp_path)(task, files)
 
 
-def test_texts_come_from_lines_and_files_in_order(data: Path) -> None:
-    assert list(private_texts(data)) == [SECRET] * 9 + [SECRET * 3]
-    assert list(private_texts(data / "deep" / "b.txt")) == [SECRET * 3]
+def test_every_dataset_counts_by_its_share_of_the_text(
+    task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path
+) -> None:
+    trained = train(task, files, text_of(data))
+    counts = {learned.dataset: learned.tokens for learned in trained.data}
+    assert counts.keys() == {"data-private", "data-deep"}
+    assert 2 < counts["data-private"] / counts["data-deep"] < 4  # nine sentences and three
+    assert trained.result.tokens - 2 < sum(counts.values()) <= trained.result.tokens
 
 
-def test_text_that_was_added_counts_in_the_next_round(task: RoundTask, files: dict[str, bytes], data: Path) -> None:
-    text = PrivateText(data)
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet", ".txt", ".md"])
+def test_every_format_of_a_dataset_trains(
+    task: RoundTask, files: dict[str, bytes], tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"text{suffix}"
+    match suffix:
+        case ".parquet":
+            parquet.write_table(pyarrow.table({"text": [SECRET] * 9, "name": ["Aurelia"] * 9}), path)
+        case ".jsonl":
+            path.write_text(f"{json.dumps({'text': SECRET})}\n" * 9)
+        case _:
+            path.write_text(SECRET * 9)
+    assert train(task, files, text_of(tmp_path)).examples == (1 if suffix in (".txt", ".md") else 9)
+
+
+def test_text_that_changed_counts_in_the_next_round(task: RoundTask, files: dict[str, bytes], data: Path) -> None:
+    text = text_of(data)
     assert [train(task, files, text).examples for _ in range(2)] == [10, 10]
     (data / "c.md").write_text(SECRET)
     assert train(task, files, text).examples == 11
 
 
+def test_text_that_changes_while_it_is_read_is_not_trained_on(
+    task: RoundTask, files: dict[str, bytes], data: Path
+) -> None:
+    looks = iter([named(data), ()])
+    with pytest.raises(Unfit, match="changed while it was read"):
+        train(task, files, PrivateText(lambda: next(looks)))
+
+
+def test_what_no_dataset_names_is_refused_and_named_here_alone(
+    task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    update_policy(tmp_path, data, "all")
+    declare(tmp_path, data)
+    change_agreements(tmp_path, lambda known: with_agreement(known, task.campaign, task.spec))
+    work = honest_work(tmp_path)
+    work(task, files)
+    (data / "Quirke.txt").write_text(SECRET)
+    capfd.readouterr()
+    refusal = reply_of(task, files, work)
+    assert refusal.refusal == UNFIT
+    assert "Quirke.txt belongs to no dataset that law has submitted" in capfd.readouterr().out
+    declare(tmp_path, data, gone="data-1 was withdrawn")
+    assert reply_of(task, files, work).refusal == UNFIT
+    assert "data-1 was withdrawn" in capfd.readouterr().out
+    declare(tmp_path, data)
+    assert reply_of(task, files, work).refusal == ""
+
+
+def test_a_site_that_never_heard_of_its_datasets_trains_on_nothing(
+    task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path
+) -> None:
+    update_policy(tmp_path, data, "all")
+    change_agreements(tmp_path, lambda known: with_agreement(known, task.campaign, task.spec))
+    with pytest.raises(Unfit, match="does not know its own datasets"):
+        honest_work(tmp_path)(task, files)
+
+
 @pytest.mark.parametrize("line", [SECRET, json.dumps([SECRET]), json.dumps({"body": SECRET}), '{"text": 7}'])
-def test_a_bad_line_is_named_and_never_quoted(tmp_path: Path, line: str) -> None:
+def test_a_bad_line_is_named_and_never_quoted(
+    task: RoundTask, files: dict[str, bytes], tmp_path: Path, line: str
+) -> None:
     (tmp_path / "a.jsonl").write_text(f'{{"text": "fine"}}\n{line}\n')
-    with pytest.raises(Invalid, match=r"ine 2.* of a\.jsonl|line 2 of a\.jsonl") as caught:
-        list(private_texts(tmp_path))
+    with pytest.raises(Unfit, match=r"a\.jsonl, line 2") as caught:
+        train(task, files, text_of(tmp_path))
     assert "Quirke" not in str(caught.value)
 
 
-def test_no_text_is_a_plain_refusal(tmp_path: Path, task: RoundTask, files: dict[str, bytes]) -> None:
-    with pytest.raises(NotFound):
-        list(private_texts(tmp_path / "nowhere"))
-    with pytest.raises(Invalid):
-        list(private_texts(tmp_path))
+def test_too_little_text_is_a_plain_refusal(tmp_path: Path, task: RoundTask, files: dict[str, bytes]) -> None:
     (tmp_path / "a.txt").write_text("short")
-    with pytest.raises(Invalid, match="one block"):
-        train(task, files, PrivateText(tmp_path))
+    with pytest.raises(Unfit, match="one block"):
+        train(task, files, text_of(tmp_path))
+
+
+def reply_of(task: RoundTask, files: dict[str, bytes], work: Work) -> RoundReply:
+    """What the hub gets to read."""
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+    sent = Message(message(task, files), dst_node_id=1, message_type=MessageType.TRAIN)
+    document = _reply(sent, work).content.config_records["reply"]["document"]
+    assert isinstance(document, bytes)
+    return RoundReply.read(parse(document))
 
 
 def message(task: RoundTask, files: dict[str, bytes]) -> RecordDict:

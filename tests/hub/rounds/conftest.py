@@ -16,6 +16,7 @@ import pytest
 
 from contributors.client import Coalition
 from contributors.home import Home
+from contributors.packing import list_dataset
 from hub.members import invitations
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
@@ -28,6 +29,7 @@ from protos.documents.base import FileEntry
 from protos.documents.campaigns import Adapter, Campaign, CampaignSpec, LocalTraining
 from protos.documents.models import Model
 from protos.documents.statements import HUB
+from protos.documents.submissions import Dataset, Withdrawal
 from protos.transport.enrolment import enrol
 from tests.shapes import llama
 from trust.digests import digest_bytes
@@ -40,6 +42,7 @@ _SITE = """
 import sys
 from pathlib import Path
 from contributors.home import Home
+from contributors.packing import list_dataset
 from contributors.site.run import start
 start(Home(Path(sys.argv[1])), Path(sys.argv[2]), "all")
 """
@@ -92,6 +95,7 @@ class World:
     settings: Settings
     homes: dict[str, Home] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    declared: dict[str, str] = field(default_factory=dict)
 
     def serve(self) -> None:
         """Start the hub, and wait until it answers."""
@@ -115,18 +119,40 @@ class World:
         home.save_enrolment(enrolled, f"{self.settings.host}:{self.settings.port}")
         self.homes[name] = home
 
-    def site(self, name: str) -> None:
-        """Start a member's site on private text of its own; it joins every campaign."""
-        home = self.homes[name].directory
-        data = home / "private"
+    def private_text(self, name: str) -> Path:
+        """A folder of a member's own."""
+        data = self.homes[name].directory / "private"
         data.mkdir(exist_ok=True)
         (data / "notes.txt").write_text(TEXTS[name] * 60)
-        arguments = [str(home), str(data)]
+        return data
+
+    def declare(self, name: str, data: Path, dataset: str = "notes", **terms: object) -> str:
+        """Submit the folder's manifest, as a private dataset; its identifier."""
+        with Coalition(self.homes[name]) as member:
+            packed = list_dataset(data)
+            described = {"name": dataset, "domain": "tests", "licence": "CC-BY-4.0", "provenance": "a test"}
+            listed = {"rows": packed.rows, "files": [file.model_dump() for file in packed.files]}
+            ours = {"hub": member.identity.hub, "signer": member.identity.id, "category": "private"}
+            manifest = Dataset.read({**described, **listed, **ours, **terms})
+            return member.submit(member.sign(manifest), {}, lambda count: None).id
+
+    def withdraw(self, name: str, dataset: str) -> None:
+        with Coalition(self.homes[name]) as member:
+            claim = Withdrawal(hub=member.identity.hub, signer=member.identity.id, submission=dataset)
+            member.withdraw(member.sign(claim))
+
+    def site(self, name: str) -> None:
+        """Start a member's site on private text that it has declared; it joins every campaign."""
+        data = self.private_text(name)
+        if name not in self.declared:
+            self.declared[name] = self.declare(name, data)
+        arguments = [str(self.homes[name].directory), str(data)]
         self._start(name, [sys.executable, "-c", _SITE, *arguments])
 
     def hostile_site(self, name: str, campaign: str) -> None:
         script = str(Path(__file__).parent / "hostile.py")
-        self._start(name, [sys.executable, script, str(self.homes[name].directory), campaign])
+        dataset = self.declare(name, self.private_text(name))
+        self._start(name, [sys.executable, script, str(self.homes[name].directory), campaign, dataset])
 
     def open_campaign(self, spec: CampaignSpec) -> str:
         with Coalition(self.homes["core"]) as core:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from contributors import keychain
 from contributors.client import Coalition
+from protos.coalition.v1 import rounds_pb2
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.runs import Stop
 
@@ -76,6 +78,44 @@ def test_a_killed_hub_and_a_killed_supernode_cost_no_finished_round(world: World
     assert [each.number for each in found.rounds] == [1, 2, 3]
     assert not any(part.excluded for each in found.rounds for part in each.participants)
     assert not list((world.hub / "campaigns").iterdir())
+
+
+def test_a_campaign_learns_from_declared_data_alone_and_not_from_disowned_members(
+    world: World, spec: CampaignSpec
+) -> None:
+    for name in ("medicine", "law"):
+        world.member(name)
+    campaign = world.open_campaign(spec.model_copy(update={"rounds": 100, "minimum_members": 1}))
+    world.declared["law"] = ""  # its site starts all the same
+    world.site("law")
+    log = world.directory / "law.log"
+    until(lambda: "notes.txt belongs to no dataset that law has submitted" in log.read_text(), 60, "the refusal")
+    assert not world.campaign(campaign).members
+    notes = world.declare("law", world.private_text("law"))
+    world.site("medicine")
+    world.wait(campaign, lambda found: learned_in_last(found) == {"law", "medicine"}, 300)
+    with Coalition(world.homes["core"]) as core:
+        newest = world.campaign(campaign).rounds[-1].model
+        used = {(data.member, data.dataset): data.category for data in core.lineage(newest).data}
+    assert used == {("law", notes): "private", ("medicine", world.declared["medicine"]): "private"}
+
+    world.withdraw("law", notes)
+    world.wait(campaign, lambda found: learned_in_last(found) == {"medicine"}, 300)
+    (why,) = (part.excluded for part in world.campaign(campaign).rounds[-1].participants if part.member == "law")
+    assert "notes.txt" not in why
+    until(lambda: f"notes.txt may not be trained on: {notes} was withdrawn" in log.read_text(), 60, "the sentence")
+
+    with Coalition(world.homes["core"]) as core:
+        keychain.revoke_member(core, "law", "", None, "the member left")
+    site = world.processes.pop("law")
+    world.wait(campaign, lambda found: [part.member for part in found.rounds[-1].participants] == ["medicine"], 300)
+    assert world.campaign(campaign).members == ["medicine"]
+    assert site.wait(60) != 0, "a revoked member's site has nothing to do here"
+
+
+def learned_in_last(found: rounds_pb2.Campaign) -> set[str]:
+    """The members whose update counted in the newest round."""
+    return {part.member for part in found.rounds[-1].participants if part.weight} if found.rounds else set()
 
 
 def test_a_stopped_campaign_ends_and_keeps_its_rounds(world: World, spec: CampaignSpec) -> None:

@@ -17,13 +17,14 @@ from hub.rounds.exchange import UPDATE, Averaged, Round, bytes_array
 from hub.rounds.plan import Site
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import CampaignSpec, LocalTraining, RoundReply, RoundTask
+from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask
 from trust.canonical import emit
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
 
 FILES = {"model.safetensors": b"weights"}
 REFERENCE = {"a": torch.ones(2, 3), "b": torch.zeros(4)}
+DATASET = "data-0123456789ab"
 Answerer = Callable[[Message], RecordDict]
 
 
@@ -70,21 +71,27 @@ class Postbox:
 def answer(tensors: dict[str, Tensor] | bytes, arrays: dict[str, Array] | None = None, **more: Any) -> Answerer:
     """A site that answers with this update; `more` goes into its reply document."""
     data = tensors if isinstance(tensors, bytes) else save_tensors(tensors)
-    said = {"campaign": "campaign-a", "round": 2, "update": digest_bytes(data), "examples": 5, "tokens": 7, **more}
-    document = emit({"loss_first": 2.0, "loss_last": 1.0, "refusal": "", **said})
+    said = {"campaign": "campaign-a", "round": 2, "update": digest_bytes(data), "examples": 5, "tokens": 7}
+    learned = {"data": [{"dataset": DATASET, "tokens": 7}], "loss_first": 2.0, "loss_last": 1.0, "refusal": ""}
+    document = emit({**said, **learned, **more})
     content = {UPDATE: bytes_array(data)} if arrays is None else arrays
     return lambda message: RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(content)})
 
 
-def lead(answerers: dict[str, Answerer], weighting: str = "equal") -> Averaged:
+def lead(answerers: dict[str, Answerer], weighting: str = "equal", gone: str = "") -> Averaged:
+    """A round; the consent of `gone` stops counting while it goes on."""
     training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
     spec = CampaignSpec(
         name="rounds", base_model="tiny-1", rounds=2, minimum_members=1, training=training, weighting=weighting
     )
     files = tuple(FileEntry(path=name, digest=digest_bytes(data), size=len(data)) for name, data in FILES.items())
     task = RoundTask(campaign="campaign-a", round=2, spec=spec, files=files)
-    sites = [Site(member=name, key=digest_bytes(name.encode())) for name in answerers]
-    return Round(Postbox(answerers), task, FILES, REFERENCE, lambda message: None).run(sites)
+    sites = {
+        name: Site(member=name, key=digest_bytes(name.encode()), datasets=(DATASET, f"{DATASET}-2"))
+        for name in answerers
+    }
+    standing = {name: site for name, site in sites.items() if name != gone}
+    return Round(Postbox(answerers), task, FILES, REFERENCE, standing.get, lambda message: None).run(sites.values())
 
 
 def moved(by: float) -> dict[str, Tensor]:
@@ -96,6 +103,18 @@ def test_updates_are_averaged_and_credited() -> None:
     assert torch.allclose(averaged.adapter["a"], torch.full((2, 3), 1.2))
     assert [(part.member, part.weight) for part in averaged.contributions] == [("law", 0.5), ("medicine", 0.5)]
     assert averaged.tokens == 14
+
+
+def test_what_was_learned_from_is_credited_too() -> None:
+    two = [{"dataset": DATASET, "tokens": 4}, {"dataset": f"{DATASET}-2", "tokens": 3}]
+    averaged = lead({"law": answer(moved(0.1), data=two), "poison": answer(moved(0.1), update=digest_bytes(b"other"))})
+    assert averaged.data == (Learned(dataset=DATASET, tokens=4), Learned(dataset=f"{DATASET}-2", tokens=3))
+
+
+def test_an_update_whose_consent_was_disowned_meanwhile_is_left_out() -> None:
+    averaged = lead({"law": answer(moved(0.1)), "medicine": answer(moved(0.3))}, gone="medicine")
+    assert [part.excluded for part in averaged.contributions] == ["", "Its member's consent does not count any more."]
+    assert torch.allclose(averaged.adapter["a"], torch.full((2, 3), 1.1))
 
 
 def test_examples_may_weigh() -> None:
@@ -120,6 +139,10 @@ def test_examples_may_weigh() -> None:
         (answer(moved(0.1), {}), "lacks"),
         (answer(moved(0.1), {UPDATE: bytes_array(b"0" * (4 << 20))}), "bytes"),
         (answer(moved(0.1), refusal="the site's policy"), "refused: the site's policy"),
+        (answer(moved(0.1), data=[]), "does not say which datasets"),
+        (answer(moved(0.1), data=[{"dataset": DATASET, "tokens": 1}] * 2), "each once"),
+        (answer(moved(0.1), data=[{"dataset": "data-of-others", "tokens": 7}]), "learned from data-of-others"),
+        (answer(moved(0.1), data=[{"dataset": DATASET, "tokens": 8}]), "than in all"),
         (answer(moved(0.1), loss_last=-1), "loss_last"),
         (answer(moved(0.1), more=1), "more"),
         (answer(moved(0.1), examples=-5), "examples"),
@@ -152,4 +175,5 @@ def test_a_reply_is_a_closed_document() -> None:
         "tokens",
         "loss_first",
         "loss_last",
+        "data",
     }

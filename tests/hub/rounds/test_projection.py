@@ -94,7 +94,7 @@ def test_rounds_are_done_one_after_the_other(base: Any, campaign: str, reopen: C
     with pytest.raises(Conflict):
         base.journal.sign_and_record(model("tiny-1.9", "tiny-1", round=1, **rounds))
     with base.database.session() as session:
-        standing = standings.standing(session, existing(session, campaign))
+        standing = standings.standing(session, base.blobs, existing(session, campaign))
         (done,) = standings.rounds(session, campaign)
     assert (standing.consents, standing.done) == (1, 1)
     assert (done.model, done.contributions[0]["member"]) == ("tiny-1.1", "law")
@@ -104,11 +104,11 @@ def test_a_stop_is_known_and_an_end_is_final(base: Any, campaign: str) -> None:
     register_key(base.database, "law")
     base.record(Stop(hub=ORIGIN, signer="core", target=campaign, why="enough"))
     with base.database.session() as session:
-        assert [each.stop for each in standings.open_standings(session)] == ["enough"]
+        assert [each.stop for each in standings.open_standings(session, base.blobs)] == ["enough"]
     end = {"hub": ORIGIN, "signer": HUB, "campaign": campaign, "outcome": "stopped", "reason": "enough"}
     base.journal.sign_and_record(CampaignEnd.read(end))
     with base.database.session() as session:
-        assert standings.open_standings(session) == []
+        assert standings.open_standings(session, base.blobs) == []
     for late in (consent(campaign), Stop(hub=ORIGIN, signer="core", target=campaign, why="again")):
         with pytest.raises(Conflict):
             base.record(late)
@@ -128,6 +128,6 @@ def test_a_database_that_was_lost_says_the_same_again(
     projection.register(other.journal)
     other.journal.start()
     with base.database.session() as before, fresh.session() as after:
-        assert standings.standing(after, existing(after, campaign)) == standings.standing(
-            before, existing(before, campaign)
+        assert standings.standing(after, base.blobs, existing(after, campaign)) == standings.standing(
+            before, base.blobs, existing(before, campaign)
         )

@@ -13,10 +13,11 @@ from hub.rounds import plan, projection
 from hub.rounds.recording import Recorder
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Campaign, CampaignSpec, LocalTraining
-from protos.documents.models import Contribution, Model
+from protos.documents.campaigns import Campaign, CampaignSpec, Learned, LocalTraining
+from protos.documents.models import Contribution, DataUsed, Model
 from protos.documents.runs import Stop
 from protos.documents.statements import HUB
+from protos.documents.submissions import Dataset
 from trust.digests import digest_bytes
 
 ORIGIN = "test-hub"
@@ -58,7 +59,9 @@ def recorder(base: Any) -> Recorder:
     return Recorder(base.database, base.blobs, base.journal)
 
 
-def finish_round(directory: Path, campaign: str, number: int, *, name: str = "") -> None:
+def finish_round(
+    directory: Path, campaign: str, number: int, *, name: str = "", data: tuple[Learned, ...] = ()
+) -> None:
     """What the server app leaves after a round."""
     parent = plan.model_directory(directory, number - 1)
     folder = directory / "rounds" / (name or str(number))
@@ -71,6 +74,7 @@ def finish_round(directory: Path, campaign: str, number: int, *, name: str = "")
         parent=plan.entries(parent, list(parent.iterdir())),
         contributions=(PART,),
         tokens=10,
+        data=data,
     )
     plan.write_document(folder / "result.json", result)
 
@@ -89,6 +93,35 @@ def test_finished_rounds_become_models_once(base: Any, campaign: str, recorder: 
         assert registry.contributions(second) == [PART]
     assert base.blobs.read(digest_bytes(weights(2))) == weights(2)
     assert base.blobs.read(digest_bytes(weights(-2))) == weights(-2)
+
+
+def test_a_rounds_model_names_the_private_data_that_it_learned_from(
+    base: Any, campaign: str, recorder: Recorder, tmp_path: Path
+) -> None:
+    base.enrol("law")
+    letters = base.record(
+        Dataset.read(
+            {
+                "hub": ORIGIN,
+                "signer": "law",
+                "name": "letters",
+                "domain": "law",
+                "licence": "CC-BY-4.0",
+                "provenance": "written for a test",
+                "category": "private",
+                "rows": 1,
+                "files": [{"path": "a.jsonl", "digest": digest_bytes(b"a letter"), "size": 8, "rows": 1}],
+            }
+        )
+    )
+    recorder.lay_out_parent(campaign, tmp_path)
+    finish_round(tmp_path, campaign, 1, data=(Learned(dataset=letters.id, tokens=9),))
+    (model,) = recorder.record_finished(campaign, tmp_path)
+    assert model.data == (
+        DataUsed(dataset=letters.id, payload=letters.payload, member="law", licence="CC-BY-4.0", tokens=9),
+    )
+    with base.database.session() as session:
+        assert registry.reached(session)["tiny-1.1"] == {letters.id}
 
 
 def test_the_next_round_starts_from_the_last_recorded_model(campaign: str, recorder: Recorder, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from contributors.site.keys import site_key
 from hub.rounds import control, sites
 from hub.rounds.superlink import SuperLink
 from hub.setup import create
+from trust.errors import Denied
 
 pytestmark = pytest.mark.system
 
@@ -73,6 +74,20 @@ async def test_it_comes_back_after_a_kill_and_still_knows_the_sites(running: Run
         secret = Path(superlink.secret_file).read_text()
         with control.control_client(superlink.address, superlink.authority, secret) as client:
             control.stop_runs(client)
+
+    await running(act)
+
+
+async def test_a_key_that_was_given_up_is_unknown_for_ever_and_others_stay(running: Running, tmp_path: Path) -> None:
+    async def act(superlink: SuperLink) -> None:
+        mine, theirs = (sites.read_public_key(site_key(tmp_path / name).public_line) for name in ("mine", "theirs"))
+        node = await superlink.register(mine)
+        await superlink.register(theirs)
+        for _ in range(2):
+            await superlink.forget([theirs])
+        assert await superlink.register(mine) == node
+        with pytest.raises(Denied, match="given up"):
+            await superlink.register(theirs)
 
     await running(act)
 

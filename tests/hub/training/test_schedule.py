@@ -65,8 +65,15 @@ def test_a_node_says_its_country_by_a_label() -> None:
 def test_data_is_placed_where_every_one_of_its_owners_lets_it_be() -> None:
     offers = [Offer("a", country="NL"), Offer("b", country="US"), Offer("c")]
     european = Terms("data-1", "controlled", ("EU",), "law-institute")
-    anywhere = Terms("data-2", "open", ("US",), "university")
+    anywhere = Terms("data-2", "open", ("world",), "university")
     fitting, why = admitted(offers, [anywhere, european])
     assert [offer.name for offer in fitting] == ["a"]
     assert why == "data-1 is controlled and may be in EU alone, not at the node b (in US)"
     assert admitted(offers, [anywhere]) == (offers, "")
+
+
+def test_open_data_too_is_placed_within_the_jurisdiction_that_it_names() -> None:
+    offers = [Offer("a", country="NL"), Offer("b", country="US"), Offer("c")]
+    fitting, why = admitted(offers, [Terms("data-1", "open", ("US",), "university")])
+    assert [offer.name for offer in fitting] == ["b"]
+    assert why == "data-1 is open and may be in US alone, not at the node a (in NL)"

@@ -26,8 +26,8 @@ def terms(category: Category, *jurisdiction: str) -> Terms:
 @pytest.mark.parametrize(
     ("category", "hub", "node", "own_site", "other_site", "abroad"),
     [
-        ("open", True, True, True, True, True),
-        ("unique-open", True, True, True, True, True),
+        ("open", True, True, True, True, False),
+        ("unique-open", True, True, True, True, False),
         ("controlled", True, True, True, False, False),
         ("private", False, False, True, False, False),
         ("sovereign", False, False, True, False, False),
@@ -47,6 +47,11 @@ def test_a_refusal_names_dataset_rule_and_place() -> None:
     )
     assert may_use(terms("private"), HUB) == "data-1 is private: it stays at law's site"
     assert "belongs to law, not to med" in str(may_use(terms("sovereign"), OTHER))
+
+
+@pytest.mark.parametrize("category", ["open", "unique-open", "controlled"])
+def test_data_that_names_no_jurisdiction_may_be_on_every_node(category: Category) -> None:
+    assert all(may_use(terms(category, WORLD), place) is None for place in (HUB, NODE, *ABROAD))
 
 
 def test_even_its_owner_may_not_take_data_out_of_its_jurisdiction() -> None:

@@ -1,0 +1,75 @@
+"""Our own datasets as the ledger has them: what we submitted, what was withdrawn, what a stolen key signed."""
+
+from __future__ import annotations
+
+from contributors.client import MAX_STATEMENT, Coalition
+from contributors.site.datasets import Declarations, Declared
+from protos.coalition.v1 import ledger_pb2
+from protos.documents import statements
+from protos.documents.roll import Roll
+from protos.documents.submissions import Dataset, Withdrawal
+from trust.errors import Problem, Unavailable
+
+_ABOUT_KEYS = frozenset({"member", "keys", "delegation", "revocation"})
+
+
+class Following:
+    """Each look reads only what is new. Who signed is verified here; what does not hold counts for nothing."""
+
+    def __init__(self, hub: Coalition) -> None:
+        self._hub = hub
+        self._roll = Roll(hub.home.statement_key())
+        self._next = 0
+        self._datasets: dict[str, Dataset] = {}
+        self._withdrawn: set[str] = set()
+
+    def look(self) -> Declarations:
+        """Raises `Unavailable`; the next look goes on from there."""
+        while entries := self._hub.entries(self._next):
+            for entry in entries:
+                if self._concerns_us(entry):
+                    self._hear(entry)
+                self._next = entry.index + 1
+        identity, stolen = self._hub.identity, {identifier for _, identifier, _ in self._roll.quarantined()}
+        return Declarations(
+            member=identity.id,
+            hub=identity.hub,
+            country=self._hub.policy().country,
+            datasets=tuple(
+                Declared(
+                    id=identifier,
+                    category=dataset.category,
+                    jurisdiction=dataset.jurisdiction,
+                    files=tuple(file.digest for file in dataset.files),
+                    gone=self._gone(identifier, stolen),
+                )
+                for identifier, dataset in self._datasets.items()
+            ),
+        )
+
+    def _gone(self, identifier: str, stolen: set[str]) -> str:
+        if identifier in self._withdrawn:
+            return f"{identifier} was withdrawn"
+        return f"{identifier} was signed with a key that was revoked" if identifier in stolen else ""
+
+    def _concerns_us(self, entry: ledger_pb2.LedgerEntry) -> bool:
+        ours = entry.kind == "dataset" and entry.signer == self._hub.identity.id
+        return ours or entry.kind in _ABOUT_KEYS or entry.kind == "withdrawal"
+
+    def _hear(self, entry: ledger_pb2.LedgerEntry) -> None:
+        try:
+            envelope = self._hub.blob(entry.envelope, MAX_STATEMENT)
+            claimed = statements.read(envelope)
+            self._roll.admit(claimed, envelope, entry.index, entry.time)
+        except Unavailable:
+            raise
+        except Problem:
+            return
+        claim = claimed.claim
+        if isinstance(claim, Dataset) and claim.signer == self._hub.identity.id:
+            self._datasets[claimed.id] = claim
+        elif isinstance(claim, Withdrawal) and self._may_withdraw(claim):
+            self._withdrawn.add(claim.submission)
+
+    def _may_withdraw(self, claim: Withdrawal) -> bool:
+        return claim.signer == self._hub.identity.id or self._roll.members[claim.signer].role == "core"
