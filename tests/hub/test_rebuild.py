@@ -64,6 +64,19 @@ def test_what_is_rebuilt_equals_what_was_there(settings: Settings) -> None:
     assert lines(settings) == before
 
 
+def test_a_head_that_was_durable_and_not_yet_shown_counts(settings: Settings) -> None:
+    """The hub died between `.head` and `checkpoint`, and its database has not seen the last entry."""
+    shown = (settings.ledger_dir / "checkpoint").read_bytes()
+    again = history.History(settings)
+    again.enrol("late-comer", "viewer")
+    entries = again.base.journal.size
+    again.close()
+    after = lines(settings)
+    (settings.ledger_dir / "checkpoint").write_bytes(shown)
+    assert rebuild(settings) == entries
+    assert lines(settings) == after
+
+
 def test_a_hub_goes_on_with_the_rebuilt_database(settings: Settings) -> None:
     entries = rebuild(settings)
     again = history.History(settings)
@@ -83,7 +96,7 @@ def test_a_database_full_of_garbage_is_no_hindrance(settings: Settings) -> None:
     assert not list(settings.directory.glob("database.sqlite.*"))
 
 
-@pytest.mark.parametrize("damaged", ["envelope", "entry", "checkpoint", "no ledger"])
+@pytest.mark.parametrize("damaged", ["envelope", "entry", "heads", "no ledger"])
 def test_a_damaged_ledger_or_blob_leaves_the_old_database_as_it_was(settings: Settings, damaged: str) -> None:
     before = lines(settings)
     if damaged == "envelope":
@@ -93,8 +106,9 @@ def test_a_damaged_ledger_or_blob_leaves_the_old_database_as_it_was(settings: Se
     elif damaged == "entry":
         bundles = [path for path in (settings.ledger_dir / "tile/entries").rglob("*") if path.is_file()]
         flip(max(bundles, key=lambda path: path.stat().st_size))
-    elif damaged == "checkpoint":
-        flip(settings.ledger_dir / "checkpoint")
+    elif damaged == "heads":
+        for name in ("checkpoint", ".head"):
+            flip(settings.ledger_dir / name)
     else:
         settings.ledger_dir.rename(settings.directory / "ledger-elsewhere")
     with pytest.raises(Problem):
