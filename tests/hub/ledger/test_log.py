@@ -143,7 +143,7 @@ def test_a_writer_that_was_stopped_before_it_published_puts_no_older_head_back(t
         other.append(entries(1, 1))
 
     woken = Log(tmp_path / "ledger", KEY, confirm=stopped)
-    with pytest.raises(Unavailable, match="taken over|larger head"):
+    with pytest.raises(Unavailable, match=r"taken over|larger head"):
         woken.append([b"of an older lead"])
     assert verify_log(Files(other.directory), KEY.public).head == other.head
     assert Log(other.directory, KEY).head == other.head
