@@ -13,6 +13,7 @@ from contributors.recheck import read_log, recomputed
 from contributors.sources import Source
 from learning.scoring import LOWER_IS_BETTER
 from protos.coalition.v1 import evaluation_pb2
+from protos.documents import interests
 from protos.documents.evaluations import Evaluation, TaskScore
 from protos.documents.models import Model
 from protos.documents.submissions import Suite
@@ -22,10 +23,11 @@ from trust.errors import Corrupt, Invalid, NotFound
 
 @dataclass(frozen=True)
 class Cell:
-    """A score, and the entry that records it."""
+    """A score, the entry that records it, and the author of its suite."""
 
     index: int
     score: TaskScore
+    author: str
 
 
 @dataclass
@@ -34,6 +36,8 @@ class Board:
 
     models: list[Recorded] = field(default_factory=list)
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By model and member: see `protos.documents.interests`."""
 
 
 def board_of(recorded: Sequence[Recorded], size: int) -> Board:
@@ -46,11 +50,15 @@ def board_of(recorded: Sequence[Recorded], size: int) -> Board:
     labels = {
         each.leaf.id: name if len(members[name]) == 1 else f"{member}:{name}" for (member, name), each in newest.items()
     }
+    authors = {each.leaf.id: each.claim.signer for each in newest.values()}
     board = Board([each for each in first if isinstance(each.claim, Model)])
+    board.shares = interests.shares(_made(each.claim) for each in board.models if isinstance(each.claim, Model))
     for each in first:
         if isinstance(each.claim, Evaluation) and each.claim.suite in labels:
             for found in each.claim.scores:
-                board.cells[each.claim.model, f"{labels[each.claim.suite]}/{found.task}"] = Cell(each.index, found)
+                board.cells[each.claim.model, f"{labels[each.claim.suite]}/{found.task}"] = Cell(
+                    each.index, found, authors[each.claim.suite]
+                )
     return board
 
 
@@ -76,7 +84,27 @@ def compare(board: Board, served: evaluation_pb2.Leaderboard) -> list[Finding]:
             if isinstance(each.claim, Model)
             and (row.origin, row.parent) != (each.claim.origin, each.claim.parent or "")
         ]
-    return sorted(findings)
+    return sorted(findings + _interests(board, served))
+
+
+def _interests(board: Board, served: evaluation_pb2.Leaderboard) -> list[Finding]:
+    """Where a score is shown with another part of the suite's author in the model than the ledger has, or ranked against it."""
+    rows = {row.model: row for row in served.rows}
+    findings: list[Finding] = []
+    for (model, key), cell in board.cells.items():
+        if (row := rows.get(model)) is None:
+            continue
+        share = board.shares[model]
+        stated = (row.author_shares.get(key, 0.0), key in row.unranked)
+        ours = (share.get(cell.author, 0.0), not interests.ranked(share, cell.author))
+        if stated[1] != ours[1] or not math.isclose(stated[0], ours[0], abs_tol=1e-9):
+            what = f"the leaderboard shows {model} in {key} with another interest of {cell.author} than the ledger."
+            findings.append((cell.index, what))
+    return findings
+
+
+def _made(claim: Model) -> interests.Made:
+    return interests.Made(claim.model, claim.parent or "", claim.data, claim.contributions)
 
 
 @dataclass

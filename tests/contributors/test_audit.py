@@ -163,6 +163,8 @@ def test_an_honest_ledger_holds_and_gives_the_leaderboard_that_the_hub_shows(tol
         (lambda board: board.rows.add(model="invented-1"), "other models"),
         (lambda board: setattr(board, "ledger_size", 1000), "not final"),
         (lambda board: setattr(board.rows[0], "parent", "tiny-0"), "another origin or parent"),
+        (lambda board: board.rows[0].ClearField("unranked"), "another interest of author"),
+        (lambda board: board.rows[0].author_shares.clear(), "another interest of author"),
         (
             lambda board: setattr(board.rows[0].scores["law-suite/text"], "higher_is_better", True),
             "the leaderboard shows",

@@ -104,14 +104,16 @@ class History:
 
     def launch(self, name: str, datasets: tuple[str, ...] = ()) -> str:
         """A run that nobody has worked on: without nodes it stays queued."""
+        return self.record(Run(hub=self.hub, signer="core-team", spec=self.spec(name, datasets)))
+
+    def spec(self, name: str, datasets: tuple[str, ...] = ()) -> RunSpec:
         shape = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "layers": 2, "heads": 2, "kv_heads": 2}
-        spec = RunSpec(
+        return RunSpec(
             name=name,
             data=Data(datasets=datasets),
             architecture=Llama(**shape, context_length=64),
             training=Training(steps=100, batch_size=2, sequence_length=64, learning_rate=1e-3),
         )
-        return self.record(Run(hub=self.hub, signer="core-team", spec=spec))
 
     def run(self, datasets: dict[str, str]) -> str:
         run = self.launch("tiny")
