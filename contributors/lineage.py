@@ -11,7 +11,7 @@ from math import isclose
 from contributors.ledger import Recorded
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent
 from protos.documents.evaluations import Evaluation
-from protos.documents.models import Contribution, Model, Release
+from protos.documents.models import Contribution, DataUsed, Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd
 from protos.documents.submissions import Dataset, Suite, Withdrawal
 
@@ -122,15 +122,7 @@ class _History:
         if len(set(stated)) < len(stated):
             yield "it names a dataset twice."
         for used in claim.data:
-            yield from self._earlier(used.dataset, Dataset, used.payload)
-            dataset = self._known.get(used.dataset)
-            owned = (
-                isinstance(dataset.claim, Dataset) and (dataset.claim.signer, dataset.claim.licence)
-                if dataset
-                else None
-            )
-            if owned and owned != (used.member, used.licence):
-                yield f"it gives {used.dataset} another owner or licence than the ledger has."
+            yield from self._used(used)
         training = run.spec.training
         tokens = training.steps * training.batch_size * run.spec.placement.nodes * training.sequence_length
         if claim.tokens != tokens:
@@ -138,6 +130,12 @@ class _History:
         attributed = sum(used.tokens for used in claim.data)
         if not tokens - len(stated) <= attributed <= tokens:
             yield f"it attributes {attributed} tokens to datasets, of {tokens}."
+
+    def _used(self, used: DataUsed) -> Iterator[str]:
+        yield from self._earlier(used.dataset, Dataset, used.payload)
+        match self._known.get(used.dataset):
+            case Recorded(claim=Dataset() as claim) if (claim.signer, claim.licence) != (used.member, used.licence):
+                yield f"it gives {used.dataset} another owner or licence than the ledger has."
 
     def _usable(self, run: Run, index: int) -> list[str]:
         """What a run at entry `index` trains on: of the datasets that stand there and may leave their sites those that it names,

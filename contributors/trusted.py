@@ -33,9 +33,12 @@ class Trusted:
 
 
 def trusted_for(home: Home, directory: Path, vkey: str, hub_key: Path | None) -> Trusted:
-    """The keys for a copy of a ledger: each as given, else our home's, else the one in the copy. Raises `NotFound`, `Invalid`."""
-    known = home.enrolled
+    """The keys for a copy of a ledger: each as given, else our home's if it is of that ledger, else the one in the copy.
+
+    Raises `NotFound`, `Invalid`.
+    """
     ledger = ledger_key_for(home, directory, vkey)
+    known = home.enrolled and ledger == home.ledger_key()
     if hub_key is not None:
         hub = ArtifactPublicKey.from_pem(hub_key.read_bytes())
     else:
@@ -57,6 +60,6 @@ def _shipped(path: Path, option: str) -> bytes:
         return path.read_bytes()
     except OSError:
         raise NotFound(
-            f"You are not enrolled, and there is no {path}.",
+            f"No key of this ledger is known: there is no {path}.",
             f"Give the key that the hub's operators publish: {option}.",
         ) from None
