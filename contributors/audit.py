@@ -4,14 +4,36 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from contributors.client import Coalition
 from contributors.finality import final_size
 from contributors.home import Home
 from contributors.ledger import Advance, Recorded, Verdict, verify_ledger
 from contributors.lineage import Finding, check_lineage
+from contributors.seen import Head, Seen
 from contributors.sources import Source
 from contributors.standings import Board, board_of, check_scores, compare
+from contributors.trusted import Trusted
+from contributors.witness.standing import standing
 from protos.coalition.v1 import evaluation_pb2
+from protos.documents.witnesses import Watch
 from trust.errors import Corrupt, Denied
+from trust.keys import LogPublicKey
+from trust.notes import verify_tree_head
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a hub showed in this order, before an audit began: its head, the one with a quorum, and then the leaderboard. So the
+    leaderboard cannot lack what was final under those.
+    """
+
+    note: bytes
+    witnessed: bytes
+    board: evaluation_pb2.Leaderboard
+
+    @classmethod
+    def by(cls, hub: Coalition) -> Served:
+        return cls(hub.head().note, standing(hub).witnessed, hub.leaderboard())
 
 
 @dataclass
@@ -24,7 +46,7 @@ class Audited:
     findings: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     scores_checked: int = 0
-    logs_unread: int = 0
+    logs_sealed: int = 0
 
     @property
     def first(self) -> int | None:
@@ -38,32 +60,63 @@ class Audited:
 
 
 def audit(
-    home: Home,
+    home: Home | None,
     source: Source,
-    served: evaluation_pb2.Leaderboard | None,
+    trusted: Trusted,
+    served: Served | None = None,
     advance: Advance = lambda what: None,
 ) -> Audited:
-    """Check the ledger and all that follows from it. `served` is the leaderboard that a hub showed before the audit began.
+    """Check the ledger and all that follows from it; with a `home`, also against what it was shown before and what it made.
 
-    Raises `Corrupt` or `Denied` when the tree itself does not hold.
+    Raises `Corrupt` or `Denied` when the tree itself does not hold, or is not of the history that the home knows.
     """
-    key, witnessed = home.ledger_key(), source.read_witnessed()  # before the head, which then covers it
-    verdict = verify_ledger(source, key, home.statement_key(), home.known_head(), advance)
+    key, witnessed = trusted.ledger_key, source.read_witnessed()  # before the head, which then covers it
+    seen = Seen.of(home) if home else Seen()
+    if served is not None:
+        shown = Head(served.note, verify_tree_head(served.note, key, key.name), "the head that the hub showed just now")
+        seen = seen.with_head(shown)
+    verdict = verify_ledger(source, key, trusted.hub_key, seen, advance)
     advance("lineage and scores")
-    findings = check_lineage(verdict.recorded)
-    wrong, checked, unread = check_scores(verdict.recorded, source)
-    findings += wrong
+    checked = check_scores(verdict.recorded, source, home.identity().id if home else "")
+    findings = check_lineage(verdict.recorded) + checked.findings
     final = 0
     try:
-        final = final_size(verdict.recorded, verdict.leaves, witnessed, key)
+        final = final_size(verdict.watch, verdict.leaves, witnessed, key)
     except (Corrupt, Denied) as problem:
         findings.append((verdict.head.size, problem.what))
     if served is not None:
-        if served.ledger_size > final:
-            findings.append((final, "the leaderboard counts entries that are not final."))
-        findings += compare(board_of(verdict.recorded, int(served.ledger_size)), served)
-    board = board_of(verdict.recorded, final)
-    return Audited(verdict, final, board, sorted(findings), _strange(home, verdict.recorded), checked, unread)
+        findings += _compare(served, verdict, final, key)
+    return Audited(
+        verdict,
+        final,
+        board_of(verdict.recorded, final),
+        sorted(findings),
+        _strange(home, verdict.recorded) if home else [],
+        checked.scores,
+        checked.sealed,
+    )
+
+
+def _compare(served: Served, verdict: Verdict, final: int, key: LogPublicKey) -> list[Finding]:
+    """The leaderboard against the ledger: of its own size, which lies between what was final before and what is final now."""
+    size = int(served.board.ledger_size)
+    findings = compare(board_of(verdict.recorded, size), served.board)
+    if size > final:
+        findings.append((final, "the leaderboard counts entries that are not final."))
+    before = verify_tree_head(served.note, key, key.name).size
+    watch = Watch(
+        [each for each in verdict.watch.witnesses if each.index < before],
+        [each for each in verdict.watch.policies if each.index < before],
+    )
+    try:
+        due = final_size(watch, verdict.leaves[:before], served.witnessed, key)
+    except (Corrupt, Denied) as problem:
+        return [*findings, (before, problem.what)]
+    if size < due:
+        findings.append(
+            (size, f"the leaderboard counts {size} entries alone, and {due} were final before it was shown.")
+        )
+    return findings
 
 
 def _strange(home: Home, recorded: list[Recorded]) -> list[Finding]:

@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from contributors.seen import Seen
 from contributors.sources import Source
 from protos.documents import statements
 from protos.documents.base import Claim
 from protos.documents.holdings import Holdings
 from protos.documents.leaf import Leaf
+from protos.documents.members import Revocation
 from protos.documents.named import blobs_of
 from protos.documents.roll import Roll
+from protos.documents.witnesses import Watch
 from trust.audit import Audit, verify_log
 from trust.digests import Digest
 from trust.errors import Corrupt, Problem
 from trust.keys import ArtifactPublicKey, LogPublicKey
+from trust.merkle import leaf_hash
 from trust.notes import TreeHead
 from trust.statements import payload_digest
 
@@ -43,8 +47,12 @@ class Verdict:
     purged_blobs: int = 0
     """Blobs that the ledger says need not be anywhere: of withdrawn submissions, and named by nothing that stands."""
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What could not be compared, and speaks against nobody."""
     quarantined: list[str] = field(default_factory=list)
     """Entries that were rightly recorded, and are not to be believed by what a member or the core team revoked later."""
+    watch: Watch = field(default_factory=Watch)
+    """Who witnesses, and what a quorum is."""
     recorded: list[Recorded] = field(default_factory=list)
     """Every statement that holds, in the order of the ledger."""
     leaves: tuple[bytes, ...] = ()
@@ -59,22 +67,32 @@ def verify_ledger(
     source: Source,
     ledger_key: LogPublicKey,
     hub_key: ArtifactPublicKey,
-    known: TreeHead | None,
+    seen: Seen | None = None,
     advance: Advance = lambda what: None,
 ) -> Verdict:
-    """Check all of it. A tree that does not hold raises `Corrupt` or `Denied`; further findings are collected."""
-    audit: Audit = verify_log(source, ledger_key, known)
+    """Check all of it. A tree that does not hold, or not what was `seen` of it, raises `Corrupt` or `Denied`; further findings
+    are collected.
+    """
+    audit: Audit = verify_log(source, ledger_key)
     verdict = Verdict(audit.head, audit.note, leaves=audit.entries)
+    if seen is not None:
+        hashes = [leaf_hash(entry) for entry in audit.entries]
+        verdict.notes = [*seen.check(audit.head, hashes, live=source.live), *seen.damaged]
     roll, holdings = Roll(hub_key), Holdings()
     blobs: dict[Digest, str] = {}
-    seen: set[str] = set()
+    recorded: set[str] = set()
     for index, data in enumerate(audit.entries):
         advance(f"entry {index}")
         try:
-            claim = _check_entry(source, data, index, audit.head.origin, roll, seen)
+            claim = _check_entry(source, data, index, audit.head.origin, roll, recorded)
             holdings.admit(index, Leaf.decode(data), claim)
+            about = claim.member if isinstance(claim, Revocation) else claim.signer
+            verdict.watch.admit(index, claim, roll.members.get(about))
         except Problem as problem:
             verdict.problems.append(f"Entry {index}: {problem.what}")
+            continue
+        except (ValueError, TypeError, ArithmeticError, LookupError) as error:  # nobody's bytes stop an audit
+            verdict.problems.append(f"Entry {index}: it makes no sense: {error}.")
             continue
         verdict.entries += 1
         verdict.recorded.append(Recorded(index, Leaf.decode(data), claim))
@@ -92,7 +110,7 @@ def verify_ledger(
     return verdict
 
 
-def _check_entry(source: Source, data: bytes, index: int, origin: str, roll: Roll, seen: set[str]) -> Claim:
+def _check_entry(source: Source, data: bytes, index: int, origin: str, roll: Roll, recorded: set[str]) -> Claim:
     """The leaf, its envelope and its signature say the same, by somebody who may, for the first time."""
     leaf = Leaf.decode(data)
     envelope = source.read_envelope(Digest(leaf.envelope))
@@ -100,9 +118,9 @@ def _check_entry(source: Source, data: bytes, index: int, origin: str, roll: Rol
     stated = (payload_digest(envelope), claimed.kind, claimed.id, claimed.claim.signer)
     if stated != (leaf.payload, leaf.kind, leaf.id, leaf.signer) or claimed.claim.hub != origin:
         raise Corrupt(f"the ledger's leaf does not match its statement {leaf.envelope}.")
-    if leaf.payload in seen:
+    if leaf.payload in recorded:
         raise Corrupt(f"{leaf.id} is recorded a second time.")
-    seen.add(leaf.payload)
+    recorded.add(leaf.payload)
     roll.admit(claimed, envelope, index, leaf.time)
     return claimed.claim
 

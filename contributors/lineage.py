@@ -1,15 +1,19 @@
-"""Whether the statements of a ledger fit together: every one that builds on others names them as the ledger has them."""
+"""Whether the statements of a ledger fit together: what builds on others names them as the ledger has them, and a model's
+data, parent and place follow from the run or campaign that made it. The rules are the hub's own, applied to the ledger alone.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from math import isclose
 
 from contributors.ledger import Recorded
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent
 from protos.documents.evaluations import Evaluation
-from protos.documents.models import Model, Release
+from protos.documents.models import Contribution, DataUsed, Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd
-from protos.documents.submissions import Dataset, Suite
+from protos.documents.submissions import Dataset, Suite, Withdrawal
 
 Finding = tuple[int, str]
 """The entry that does not fit, and why."""
@@ -31,20 +35,37 @@ class _History:
     def __init__(self) -> None:
         self._known: dict[str, Recorded] = {}
         self._consents: set[tuple[str, str]] = set()
+        self._withdrawn: dict[str, int] = {}
+        self._ended: set[str] = set()
+        self._made: dict[str, list[str]] = defaultdict(list)  # by run or campaign: its models, in order
+        self._evaluated: set[tuple[str, str]] = set()
         self._judges: dict[type, Callable[..., Iterable[str]]] = {
+            Run: self._run,
+            Campaign: lambda claim: self._earlier(claim.spec.base_model, Model),
             Model: self._model,
             Evaluation: self._evaluation,
             Release: lambda claim: self._earlier(claim.model, Model),
-            Checkpoint: lambda claim: self._earlier(claim.run, Run),
+            Checkpoint: lambda claim: self._open(claim.run, Run),
             RunEnd: self._run_end,
-            Consent: lambda claim: self._earlier(claim.campaign, Campaign),
-            CampaignEnd: lambda claim: self._earlier(claim.campaign, Campaign),
+            Consent: lambda claim: self._open(claim.campaign, Campaign),
+            CampaignEnd: lambda claim: self._open(claim.campaign, Campaign),
         }
 
     def add(self, recorded: Recorded) -> None:
         self._known.setdefault(recorded.leaf.id, recorded)
-        if isinstance(recorded.claim, Consent):
-            self._consents.add((recorded.claim.campaign, recorded.claim.signer))
+        match recorded.claim:
+            case Consent() as claim:
+                self._consents.add((claim.campaign, claim.signer))
+            case Withdrawal() as claim:
+                self._withdrawn.setdefault(claim.submission, recorded.index)
+            case RunEnd() as claim:
+                self._ended.add(claim.run)
+            case CampaignEnd() as claim:
+                self._ended.add(claim.campaign)
+            case Model() as claim:
+                self._made[claim.source].append(claim.model)
+            case Evaluation() as claim:
+                self._evaluated.add((claim.model, claim.suite))
 
     def objections(self, recorded: Recorded) -> Iterable[str]:
         judge = self._judges.get(type(recorded.claim))
@@ -59,33 +80,114 @@ class _History:
             return [f"it names {identifier} with another content than the ledger has."]
         return []
 
-    def _model(self, claim: Model) -> Iterable[str]:
+    def _open(self, identifier: str, kind: type, payload: str = "") -> list[str]:
+        """As `_earlier`, of a run or campaign that goes on."""
+        ended = [f"{identifier} had ended before it."] if identifier in self._ended else []
+        return self._earlier(identifier, kind, payload) or ended
+
+    def _run(self, claim: Run) -> Iterator[str]:
+        for dataset in claim.spec.data.datasets:
+            yield from self._earlier(dataset, Dataset)
+            found = self._known.get(dataset)
+            if dataset in self._withdrawn:
+                yield f"it names {dataset}, which was withdrawn before."
+            elif found and isinstance(found.claim, Dataset) and found.claim.at_home:
+                yield f"it names {dataset}, which stays at its owner's site."
+
+    def _model(self, claim: Model) -> Iterator[str]:
         if claim.model in self._known:
             yield f"there is a model {claim.model} already."
-        yield from self._earlier(claim.source, Run if claim.origin == "run" else Campaign, claim.payload)
         if claim.parent:
             yield from self._earlier(claim.parent, Model)
-        elif claim.origin == "round":
-            yield "a model of a round has no parent."
+        if objections := self._open(claim.source, Run if claim.origin == "run" else Campaign, claim.payload):
+            yield from objections
+            return
+        source = self._known[claim.source]
+        if isinstance(source.claim, Run):
+            yield from self._of_run(claim, source.claim, source.index)
+        elif isinstance(source.claim, Campaign):
+            yield from self._of_round(claim, source.claim)
+
+    def _of_run(self, claim: Model, run: Run, index: int) -> Iterator[str]:
+        """One model from exactly the datasets that the run trains on; all its tokens are theirs."""
+        if claim.parent or claim.contributions or claim.round:
+            yield "a model of a run has no parent, no contributions and no round."
+        if self._made[claim.source]:
+            yield f"{claim.source} has made {self._made[claim.source][0]} already."
+        stated, usable = [used.dataset for used in claim.data], self._usable(run, index)
+        yield from (f"it leaves out {each}, which {claim.source} trains on." for each in usable if each not in stated)
+        yield from (
+            f"it names {each}, which {claim.source} does not train on." for each in stated if each not in usable
+        )
+        if len(set(stated)) < len(stated):
+            yield "it names a dataset twice."
         for used in claim.data:
-            yield from self._earlier(used.dataset, Dataset, used.payload)
-            dataset = self._known.get(used.dataset)
-            stated = (used.member, used.licence)
-            if (
-                dataset
-                and isinstance(dataset.claim, Dataset)
-                and stated != (dataset.claim.signer, dataset.claim.licence)
-            ):
+            yield from self._used(used)
+        training = run.spec.training
+        tokens = training.steps * training.batch_size * run.spec.placement.nodes * training.sequence_length
+        if claim.tokens != tokens:
+            yield f"it states {claim.tokens} tokens, and {claim.source} trains on {tokens}."
+        attributed = sum(used.tokens for used in claim.data)
+        if not tokens - len(stated) <= attributed <= tokens:
+            yield f"it attributes {attributed} tokens to datasets, of {tokens}."
+
+    def _used(self, used: DataUsed) -> Iterator[str]:
+        yield from self._earlier(used.dataset, Dataset, used.payload)
+        match self._known.get(used.dataset):
+            case Recorded(claim=Dataset() as claim) if (claim.signer, claim.licence) != (used.member, used.licence):
                 yield f"it gives {used.dataset} another owner or licence than the ledger has."
+
+    def _usable(self, run: Run, index: int) -> list[str]:
+        """What a run at entry `index` trains on: of the datasets that stand there and may leave their sites those that it names,
+        or all."""
+        named = run.spec.data.datasets
+        return [
+            identifier
+            for identifier, each in self._known.items()
+            if isinstance(each.claim, Dataset)
+            and each.index < index
+            and not each.claim.at_home
+            and self._withdrawn.get(identifier, index) >= index
+            and (not named or identifier in named)
+        ]
+
+    def _of_round(self, claim: Model, campaign: Campaign) -> Iterator[str]:
+        """The next round, from the model of the last one, by members that consented."""
+        done, spec = self._made[claim.source], campaign.spec
+        parent = done[-1] if done else spec.base_model
+        if claim.parent != parent:
+            yield f"its parent is {claim.parent or 'none'}, and {claim.source} goes on from {parent}."
+        if claim.round != len(done) + 1 or claim.round > spec.rounds:
+            yield f"it is of round {claim.round}; {len(done)} of {spec.rounds} were done before."
+        if claim.data:
+            yield "a model of a round names no datasets: they stay at the sites."
         for part in claim.contributions:
             if (claim.source, part.member) not in self._consents:
                 yield f"{part.member} contributed without having consented to {claim.source}."
+        if len({part.member for part in claim.contributions}) < len(claim.contributions):
+            yield "a member contributed twice."
+        counted = [part for part in claim.contributions if not part.excluded]
+        if not _weighed(counted, by_examples=spec.weighting == "examples"):
+            yield f"its contributions are not weighted as {claim.source} says."
 
-    def _evaluation(self, claim: Evaluation) -> Iterable[str]:
+    def _evaluation(self, claim: Evaluation) -> Iterator[str]:
         yield from self._earlier(claim.model, Model, claim.model_payload)
         yield from self._earlier(claim.suite, Suite, claim.suite_payload)
+        if (claim.model, claim.suite) in self._evaluated:
+            yield f"{claim.model} was evaluated by {claim.suite} already."
 
-    def _run_end(self, claim: RunEnd) -> Iterable[str]:
-        yield from self._earlier(claim.run, Run)
-        if claim.model:
-            yield from self._earlier(claim.model, Model)
+    def _run_end(self, claim: RunEnd) -> Iterator[str]:
+        yield from self._open(claim.run, Run)
+        if claim.model and claim.model not in self._made[claim.run]:
+            yield f"it names {claim.model}, which {claim.run} did not make."
+        if claim.outcome == "finished" and not claim.model:
+            yield f"it says that {claim.run} finished, and names no model."
+
+
+def _weighed(counted: list[Contribution], *, by_examples: bool) -> bool:
+    """Whether the weights are equal, or as the examples; they sum to 1."""
+    amounts = [float(part.examples) if by_examples else 1.0 for part in counted]
+    total = sum(amounts)
+    return bool(total) and all(
+        isclose(part.weight, amount / total, rel_tol=1e-9) for part, amount in zip(counted, amounts, strict=True)
+    )

@@ -14,6 +14,7 @@ from contributors.client import Coalition
 from contributors.home import Home
 from contributors.receipts import check_receipt, keep_receipt
 from contributors.signers import key_statements, signing_key, standing_from
+from contributors.trusted import Trusted
 from protos.coalition.v1 import models_pb2
 from protos.documents import statements
 from protos.documents.base import FileEntry
@@ -22,7 +23,7 @@ from protos.documents.models import Model, Release
 from protos.documents.standing import Standing
 from trust.bundles import sign_files, verify_folder
 from trust.canonical import emit, parse
-from trust.digests import Digest, digest_bytes, hex_of
+from trust.digests import Digest, digest_bytes
 from trust.dsse import open_envelope, pae
 from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound
 from trust.files import write_atomic
@@ -40,19 +41,6 @@ WRITTEN = frozenset({"README.md", "provenance.json"})
 """What the hub writes about a model: its card and the digests of all that went in."""
 
 MAX_SMALL = 16 << 20
-
-
-@dataclass(frozen=True)
-class Trusted:
-    """Whom a verification rests on. `pinned` says whether our own home vouches for the keys, or only the folder itself."""
-
-    ledger_key: LogPublicKey
-    hub_key: ArtifactPublicKey
-    pinned: bool
-
-    def fingerprint(self) -> str:
-        """What to compare with the hub's operators when the keys came with the folder."""
-        return hex_of(digest_bytes(self.ledger_key.encode().encode() + self.hub_key.pem()))
 
 
 @dataclass(frozen=True)

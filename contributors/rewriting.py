@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 from contributors.home import Home
+from contributors.seen import HASH, Seen
 from contributors.sources import Source
 from trust import merkle
 from trust.digests import digest_bytes, hex_of
@@ -17,8 +18,6 @@ from trust.forks import Fork, verify_fork
 from trust.keys import LogPublicKey
 from trust.notes import claimed_head, verify_tree_head
 from trust.tiles import TileReader
-
-HASH = 32
 
 
 def explained(home: Home, source: Source, problem: Corrupt) -> Corrupt:
@@ -42,19 +41,13 @@ def first_change(home: Home, source: Source) -> int | None:
                 return index
     except Problem:
         return None
-    return size if size < count else None
+    return size if source.live and size < count else None
 
 
 def keep_fork(home: Home, source: Source) -> Path | None:
-    """A proof that the log's key signed the head that we know and one that contradicts it, where there is such a proof."""
-    known = home.known_note()
-    if not known:
-        return None
-    try:
-        shown = source.read_tree_head()
-        fork = fork_of(known, shown, source)
-        verify_fork(fork, home.ledger_key())
-    except Problem:
+    """A proof that the log's key signed a head that we know and one that contradicts it, where there is such a proof."""
+    fork = _fork(home, source)
+    if fork is None:
         return None
     data = fork.encode()
     folder = home.directory / "proofs"
@@ -62,6 +55,15 @@ def keep_fork(home: Home, source: Source) -> Path | None:
     path = folder / f"{hex_of(digest_bytes(data))[:16]}.json"
     write_atomic(path, data)
     return path
+
+
+def _fork(home: Home, source: Source) -> Fork | None:
+    for known in Seen.of(home).heads:
+        with suppress(Problem):
+            fork = fork_of(known.note, source.read_tree_head(), source)
+            verify_fork(fork, home.ledger_key())
+            return fork
+    return None
 
 
 def find_fork(notes: Sequence[bytes], key: LogPublicKey, source: Source) -> Fork | None:

@@ -17,7 +17,10 @@ MAX_BLOB = 64 << 20
 
 
 class Source(Protocol):
-    """A ledger and its blobs."""
+    """A ledger and its blobs. Who is `live` has the newest of it; files may be an older copy."""
+
+    @property
+    def live(self) -> bool: ...
 
     def read_tile(self, path: str) -> bytes: ...
 
@@ -46,6 +49,7 @@ class HubSource:
     """Over gRPC. Blobs that we may not read are hashed by the hub, and counted apart."""
 
     hub: Coalition
+    live = True
 
     def read_tile(self, path: str) -> bytes:
         return self.hub.tile(path)
@@ -83,6 +87,7 @@ class StoreSource:
     """From a hub's directory: `ledger/` in the C2SP layout and `blobs/sha256/`."""
 
     directory: Path
+    live = False
 
     def read_tile(self, path: str) -> bytes:
         try:

@@ -9,34 +9,35 @@ from dataclasses import dataclass, field
 
 from contributors.ledger import Recorded
 from contributors.lineage import Finding
+from contributors.recheck import read_log, recomputed
 from contributors.sources import Source
-from learning.scoring import score
+from learning.scoring import LOWER_IS_BETTER
 from protos.coalition.v1 import evaluation_pb2
-from protos.documents.evaluations import Evaluation, Sample, TaskScore
+from protos.documents import interests
+from protos.documents.evaluations import Evaluation, TaskScore
 from protos.documents.models import Model
 from protos.documents.submissions import Suite
-from trust.canonical import parse
 from trust.digests import Digest
 from trust.errors import Corrupt, Invalid, NotFound
-
-TOLERANCE = 1e-9
-MAX_LINE = 1 << 20
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A score, and the entry that records it."""
+    """A score, the entry that records it, and the author of its suite."""
 
     index: int
     score: TaskScore
+    author: str
 
 
 @dataclass
 class Board:
     """Models in their order, and by column key the scores of those that have one."""
 
-    models: list[str] = field(default_factory=list)
+    models: list[Recorded] = field(default_factory=list)
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
+    shares: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By model and member: see `protos.documents.interests`."""
 
 
 def board_of(recorded: Sequence[Recorded], size: int) -> Board:
@@ -49,11 +50,15 @@ def board_of(recorded: Sequence[Recorded], size: int) -> Board:
     labels = {
         each.leaf.id: name if len(members[name]) == 1 else f"{member}:{name}" for (member, name), each in newest.items()
     }
-    board = Board([each.leaf.id for each in first if isinstance(each.claim, Model)])
+    authors = {each.leaf.id: each.claim.signer for each in newest.values()}
+    board = Board([each for each in first if isinstance(each.claim, Model)])
+    board.shares = interests.shares(_made(each.claim) for each in board.models if isinstance(each.claim, Model))
     for each in first:
         if isinstance(each.claim, Evaluation) and each.claim.suite in labels:
             for found in each.claim.scores:
-                board.cells[each.claim.model, f"{labels[each.claim.suite]}/{found.task}"] = Cell(each.index, found)
+                board.cells[each.claim.model, f"{labels[each.claim.suite]}/{found.task}"] = Cell(
+                    each.index, found, authors[each.claim.suite]
+                )
     return board
 
 
@@ -70,53 +75,89 @@ def compare(board: Board, served: evaluation_pb2.Leaderboard) -> list[Finding]:
             findings.append((cell.index, what))
     end = int(served.ledger_size)
     findings += [(end, f"the leaderboard shows {model} in {key}, which no entry records.") for model, key in shown]
-    if [row.model for row in served.rows] != board.models:
+    if [row.model for row in served.rows] != [each.leaf.id for each in board.models]:
         findings.append((end, "the leaderboard lists other models than the ledger."))
-    return sorted(findings)
+    else:
+        findings += [
+            (each.index, f"the leaderboard shows another origin or parent of {row.model} than the ledger.")
+            for each, row in zip(board.models, served.rows, strict=True)
+            if isinstance(each.claim, Model)
+            and (row.origin, row.parent) != (each.claim.origin, each.claim.parent or "")
+        ]
+    return sorted(findings + _interests(board, served))
 
 
-def check_scores(recorded: Iterable[Recorded], source: Source) -> tuple[list[Finding], int, int]:
-    """(what does not follow from its per-item log, scores recomputed, evaluations whose log we may not read)."""
+def _interests(board: Board, served: evaluation_pb2.Leaderboard) -> list[Finding]:
+    """Where a score is shown with another part of the suite's author in the model than the ledger has, or ranked against it."""
+    rows = {row.model: row for row in served.rows}
     findings: list[Finding] = []
-    checked = unread = 0
+    for (model, key), cell in board.cells.items():
+        if (row := rows.get(model)) is None:
+            continue
+        share = board.shares[model]
+        stated = (row.author_shares.get(key, 0.0), key in row.unranked)
+        ours = (share.get(cell.author, 0.0), not interests.ranked(share, cell.author))
+        if stated[1] != ours[1] or not math.isclose(stated[0], ours[0], abs_tol=1e-9):
+            what = f"the leaderboard shows {model} in {key} with another interest of {cell.author} than the ledger."
+            findings.append((cell.index, what))
+    return findings
+
+
+def _made(claim: Model) -> interests.Made:
+    return interests.Made(claim.model, claim.parent or "", claim.data, claim.contributions)
+
+
+@dataclass
+class Checked:
+    """What does not follow from its per-item log, how many scores do, and how many evaluations have a log that is not for us."""
+
+    findings: list[Finding] = field(default_factory=list)
+    scores: int = 0
+    sealed: int = 0
+
+
+def check_scores(recorded: Iterable[Recorded], source: Source, reader: str) -> Checked:
+    """Every score from its per-item log. Those logs are for everybody, but for a sealed suite's: that is its owner's alone.
+
+    `reader` is the member who reads; empty for nobody.
+    """
+    checked = Checked()
+    suites: dict[str, Suite] = {}
     for each in recorded:
-        if not isinstance(each.claim, Evaluation) or each.claim.samples is None:
-            continue
-        try:
-            samples = read_samples(source.read_blob(Digest(each.claim.samples)))
-        except NotFound:
-            unread += 1
-            continue
-        except (Corrupt, Invalid) as problem:
-            findings.append((each.index, f"its per-item log cannot be read: {problem.what}"))
-            continue
-        for stated in each.claim.scores:
-            checked += 1
-            if why := _objection(stated, samples.get(stated.task, [])):
-                findings.append((each.index, f"the score of {stated.task} {why}"))
-    return findings, checked, unread
+        if isinstance(each.claim, Suite):
+            suites[each.leaf.id] = each.claim
+        elif isinstance(each.claim, Evaluation):
+            _check(each.index, each.claim, suites.get(each.claim.suite), source, reader, checked)
+    return checked
 
 
-def read_samples(data: bytes) -> dict[str, list[Sample]]:
-    """A per-item log by task. Raises `Invalid`."""
-    found: dict[str, list[Sample]] = defaultdict(list)
-    for line in data.splitlines():
-        sample = Sample.read(parse(line, max_bytes=MAX_LINE))
-        found[sample.task].append(sample)
-    return found
-
-
-def _objection(stated: TaskScore, samples: Sequence[Sample]) -> str:
+def _check(index: int, claim: Evaluation, suite: Suite | None, source: Source, reader: str, checked: Checked) -> None:
+    if not claim.scores:
+        if not claim.failure:
+            checked.findings.append((index, "it states neither scores nor a failure."))
+        return
+    if claim.samples is None:
+        checked.findings.append((index, "it states scores, and names no per-item log that they follow from."))
+        return
     try:
-        ours = score(stated.metric, samples)
-    except Invalid as problem:
-        return f"does not follow from its per-item log: {problem.what}"
-    pairs = [(ours.value, stated.value), (ours.standard_error, stated.standard_error)]
-    if ours.items == stated.items and all(math.isclose(a, b, abs_tol=TOLERANCE) for a, b in pairs):
-        return ""
-    return f"is stated as {stated.value}, and its per-item log gives {ours.value}."
+        samples = read_log(source.read_blob(Digest(claim.samples)))
+    except NotFound:
+        if suite is not None and suite.visibility == "sealed" and not (source.live and suite.signer == reader):
+            checked.sealed += 1
+        else:
+            why = "its per-item log, which you may read, is withheld: its scores are not proven."
+            checked.findings.append((index, why))
+        return
+    except (Corrupt, Invalid) as problem:
+        checked.findings.append((index, f"its per-item log cannot be read: {problem.what}"))
+        return
+    checked.findings += [(index, what) for what in recomputed(claim, samples)]
+    checked.scores += len(claim.scores)
 
 
 def _same(told: evaluation_pb2.Score, ours: TaskScore) -> bool:
-    stated = (told.metric, told.value, told.standard_error, told.items)
-    return stated == (ours.metric, ours.value, ours.standard_error, ours.items)
+    stated = (told.metric, told.value, told.standard_error, told.items, told.higher_is_better)
+    baseline = math.nan if ours.baseline is None else ours.baseline
+    same = told.baseline == baseline or (math.isnan(told.baseline) and math.isnan(baseline))
+    lower = ours.metric in LOWER_IS_BETTER
+    return same and stated == (ours.metric, ours.value, ours.standard_error, ours.items, not lower)

@@ -15,13 +15,13 @@ from sqlmodel import SQLModel
 
 from hub.database import Database
 from hub.holding import held
-from hub.ledger.heads import CHECKPOINT
+from hub.ledger.heads import Heads
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
 from trust.audit import verify_log
 from trust.errors import Corrupt, NotFound, Unavailable
 from trust.files import sync_folder
-from trust.keys import LogKey
+from trust.keys import LogKey, LogPublicKey
 
 _SCHEMA = "coalition_rebuilding"
 _ASIDE = "coalition_before_rebuild"
@@ -60,9 +60,10 @@ def _rebuild(settings: Settings) -> int:
 
 @dataclass(frozen=True)
 class _Files:
-    """The log's files, for the auditor."""
+    """The log's files, for the auditor, and the head that counts: the hub may have died before it showed it."""
 
     directory: Path
+    key: LogPublicKey
 
     def read_tile(self, path: str) -> bytes:
         try:
@@ -71,13 +72,13 @@ class _Files:
             raise NotFound(f"The ledger has no {path}.") from None
 
     def read_tree_head(self) -> bytes:
-        return self.read_tile(CHECKPOINT)
+        return Heads(self.directory, self.key).newest()[0]
 
 
 def _audited_size(settings: Settings) -> int:
     """A missing ledger is an error here: an empty one would throw every fact away."""
-    key = LogKey.load(settings.log_key)
-    return verify_log(_Files(settings.ledger_dir), key.public).head.size
+    key = LogKey.load(settings.log_key).public
+    return verify_log(_Files(settings.ledger_dir, key), key).head.size
 
 
 def _replay(settings: Settings, url: str) -> int:

@@ -142,7 +142,8 @@ class Foundation:
         if not to_look:
             database.migrate()
         blobs = open_blobs(settings.blobs, settings.blobs_dir, fuse, settings.seal_key)
-        log = Log(settings.ledger_dir, LogKey.load(settings.log_key), fuse)
+        confirm = election.check if election else lambda: None
+        log = Log(settings.ledger_dir, LogKey.load(settings.log_key), fuse, confirm)
         if election is None and not to_look:
             blobs.sweep()
             log.sweep()

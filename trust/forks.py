@@ -22,6 +22,10 @@ MAX_BYTES = 1 << 18
 MAX_PATH = 64
 
 
+class OneHistory(Invalid):
+    """The larger tree is shown to extend the smaller one."""
+
+
 @dataclass(frozen=True)
 class Fork:
     """Two signed notes, the smaller tree's first, and the path through the larger; empty where the sizes are equal."""
@@ -49,7 +53,8 @@ class Fork:
 
 
 def verify_fork(fork: Fork, key: LogPublicKey) -> tuple[TreeHead, TreeHead]:
-    """The two heads that contradict one another. Raises `Invalid` when they need not, `Denied` when `key` signed not both."""
+    """The two heads that contradict one another. Raises `OneHistory` when they are shown not to, `Invalid` when they need not,
+    `Denied` when `key` signed not both."""
     smaller, larger = (verify_tree_head(note, key, key.name) for note in (fork.smaller, fork.larger))
     if smaller.size == larger.size and not fork.path:
         if smaller.root == larger.root:
@@ -61,7 +66,7 @@ def verify_fork(fork: Fork, key: LogPublicKey) -> tuple[TreeHead, TreeHead]:
     if whole != larger.root:
         raise Invalid("The path does not lead to the larger tree: it proves nothing.")
     if prefix == smaller.root:
-        raise Invalid("The larger tree extends the smaller one: there is no fork.")
+        raise OneHistory("The larger tree extends the smaller one: there is no fork.")
     return smaller, larger
 
 

@@ -68,7 +68,9 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Refused:
-    """An HTTP status and body. With `suspect`, the log signed a head that does not fit the one cosigned before."""
+    """An HTTP status and body. With `suspect`, the log signed a head that does not fit the one cosigned before, or need not:
+    of a smaller head, only who holds the tree can tell.
+    """
 
     status: int
     why: str
@@ -97,21 +99,24 @@ def judge(body: bytes, logs: Mapping[str, LogPublicKey], latest: Latest) -> Acce
         head = verify_tree_head(request.note, key, origin)
     except Denied as problem:
         return Refused(403, problem.what)
+    cosigned = latest(origin)
+    known = cosigned or TreeHead(origin, 0, EMPTY_ROOT)
+    suspect = request if cosigned and head.size <= known.size and head.root != known.root else None
     if request.old > head.size:
-        return Refused(400, f"The old size {request.old} exceeds the checkpoint's, {head.size}.")
-    known = latest(origin) or TreeHead(origin, 0, EMPTY_ROOT)
+        return Refused(400, f"The old size {request.old} exceeds the checkpoint's, {head.size}.", suspect=suspect)
     if request.old != known.size:
-        suspect = request if head.size == known.size and head.root != known.root else None
         return Refused(409, "The old size is not that of the last cosigned checkpoint.", known.size, suspect)
-    return _judge_growth(request, head, known)
+    return _judge_growth(request, head, known, request if cosigned else None)
 
 
-def _judge_growth(request: AddCheckpoint, head: TreeHead, known: TreeHead) -> Accepted | Refused:
-    """The old size is the one we know: the trees must be one history."""
+def _judge_growth(
+    request: AddCheckpoint, head: TreeHead, known: TreeHead, suspect: AddCheckpoint | None
+) -> Accepted | Refused:
+    """The old size is the one we know: the trees must be one history. Without a cosigned head nothing can contradict it."""
     if head.size == known.size and head.root != known.root:
-        return Refused(409, "The log signed two trees of one size.", known.size, request)
+        return Refused(409, "The log signed two trees of one size.", known.size, suspect)
     try:
         merkle.verify_consistency(known.size, head.size, known.root, head.root, request.proof)
     except Corrupt as problem:
-        return Refused(422, problem.what, suspect=request)
+        return Refused(422, problem.what, suspect=suspect)
     return Accepted(head, request.note)

@@ -11,34 +11,44 @@ from contributors.cli.session import connected, our_home
 from contributors.cli.terminal import Json, print_fields, print_json, say, working
 
 if TYPE_CHECKING:
-    from contributors.audit import Audited
+    from contributors.audit import Audited, Served
     from contributors.home import Home
     from contributors.sources import Source
-    from protos.coalition.v1 import evaluation_pb2
+    from contributors.trusted import Trusted
 
 Store = Annotated[Path | None, typer.Option(help="A hub's directory, to read its files instead of asking it.")]
-Mirror = Annotated[Path | None, typer.Option("--mirror", help="Your mirror; needs no hub.")]
+Mirror = Annotated[Path | None, typer.Option("--mirror", help="A mirror; needs no hub and no enrolment.")]
+Key = Annotated[str, typer.Option(help="The ledger's public key, offline; by default your home's, or the copy's own.")]
+HubKey = Annotated[
+    Path | None, typer.Option(help="The hub's public statement key (PEM), offline; by default as --key.")
+]
 
 
-def audit(store: Store = None, mirror_dir: Mirror = None, as_json: Json = False) -> None:
+def audit(
+    store: Store = None, mirror_dir: Mirror = None, key: Key = "", hub_key: HubKey = None, as_json: Json = False
+) -> None:
     """Replay the whole ledger: every signature, how models came about, every score from its per-item log, the leaderboard.
 
-    Exit code 1, and the first entry that disagrees, when anything does not hold.
+    Exit code 1, and the first entry that disagrees, when anything does not hold or is withheld from you.
     """
+    from contributors.audit import Served
     from contributors.sources import HubSource, MirrorSource, StoreSource
+    from contributors.trusted import Trusted, trusted_for
 
-    home = our_home()
+    home, directory = our_home(), mirror_dir or store
     with working("auditing") as progress:
-        if mirror_dir is not None:
-            audited = _audit(home, MirrorSource(mirror_dir), None, progress)
-        elif store is not None:
-            audited = _audit(home, StoreSource(store), None, progress)
+        if directory is not None:
+            trusted = trusted_for(home, directory, key, hub_key)
+            source = MirrorSource(directory) if mirror_dir else StoreSource(directory)
+            audited = _audit(home, source, trusted, None, progress)
         else:
             with connected() as hub:
-                audited = _audit(home, HubSource(hub), hub.leaderboard(), progress)
+                trusted = Trusted.of(home)
+                audited = _audit(home, HubSource(hub), trusted, Served.by(hub), progress)
     if as_json:
-        print_json(_as_dict(audited))
+        print_json(_as_dict(audited) | keys_as_dict(trusted))
     else:
+        tell_keys(trusted)
         _tell(audited)
     if not audited.holds:
         raise typer.Exit(1)
@@ -69,6 +79,7 @@ def compare(
     notes: Annotated[list[Path], typer.Argument(help="Signed tree heads of one ledger, from whomever.")],
     store: Store = None,
     proof: Annotated[Path, typer.Option(help="Where the proof goes.")] = Path("fork.json"),
+    key: Key = "",
     as_json: Json = False,
 ) -> None:
     """Whether tree heads that were shown to different people can be of one history; exit code 1, and a proof, when not.
@@ -77,11 +88,12 @@ def compare(
     """
     from contributors.rewriting import find_fork
     from contributors.sources import HubSource, StoreSource
+    from contributors.trusted import ledger_key_for
     from trust.files import write_atomic
 
     home, heads = our_home(), [path.read_bytes() for path in notes]
     if store is not None:
-        found = find_fork(heads, home.ledger_key(), StoreSource(store))
+        found = find_fork(heads, ledger_key_for(home, store, key), StoreSource(store))
     else:
         with connected() as hub:
             found = find_fork(heads, home.ledger_key(), HubSource(hub))
@@ -97,20 +109,40 @@ def compare(
         raise typer.Exit(1)
 
 
-def _audit(home: Home, source: Source, served: evaluation_pb2.Leaderboard | None, progress: object) -> Audited:
+def keys_as_dict(trusted: Trusted) -> dict[str, object]:
+    return {"keys_pinned": trusted.pinned, "keys_fingerprint": trusted.fingerprint()}
+
+
+def tell_keys(trusted: Trusted) -> None:
+    if not trusted.pinned:
+        say(
+            ("Warning", "yellow"),
+            ": the keys came with the copy, so it may be of any ledger. Compare their fingerprint:",
+        )
+        say(f"  {trusted.fingerprint()}")
+
+
+def _audit(home: Home, source: Source, trusted: Trusted, served: Served | None, progress: object) -> Audited:
     from contributors.audit import audit as replay
     from contributors.rewriting import explained
+    from contributors.seen import remember
     from trust.errors import Corrupt
 
     advance = progress if callable(progress) else (lambda words: None)
+    if not knows(home, trusted):
+        return replay(None, source, trusted, served, advance)
     try:
-        audited = replay(home, source, served, advance)
+        audited = replay(home, source, trusted, served, advance)
     except Corrupt as problem:
         raise explained(home, source, problem) from None
     if audited.holds:
-        home.remember_head(audited.verdict.note)
-        home.remember_leaves(audited.verdict.leaves)
+        remember(home, audited.verdict.note, audited.verdict.leaves)
     return audited
+
+
+def knows(home: Home, trusted: Trusted) -> bool:
+    """Whether what our home remembers is of this ledger."""
+    return home.enrolled and home.ledger_key() == trusted.ledger_key
 
 
 def _as_dict(audited: Audited) -> dict[str, object]:
@@ -125,12 +157,13 @@ def _as_dict(audited: Audited) -> dict[str, object]:
         "blobs_absent": verdict.absent_blobs,
         "blobs_purged": verdict.purged_blobs,
         "scores_recomputed": audited.scores_checked,
-        "logs_unread": audited.logs_unread,
+        "logs_sealed": audited.logs_sealed,
         "problems": verdict.problems,
         "findings": [{"index": index, "what": what} for index, what in audited.findings],
         "first": audited.first,
         "warnings": [{"index": index, "what": what} for index, what in audited.warnings],
         "quarantined": verdict.quarantined,
+        "notes": verdict.notes,
         "leaderboard": [
             {"model": model, "column": column, "value": cell.score.value, "entry": cell.index}
             for (model, column), cell in audited.board.cells.items()
@@ -140,6 +173,8 @@ def _as_dict(audited: Audited) -> dict[str, object]:
 
 def _tell(audited: Audited) -> None:
     verdict = audited.verdict
+    for note in verdict.notes:
+        say((note, "yellow"))
     for problem in verdict.problems:
         say((problem, "red"))
     for index, what in audited.findings:
@@ -161,6 +196,9 @@ def _tell(audited: Audited) -> None:
             ("not in the mirror", verdict.absent_blobs or ""),
             ("purged after a withdrawal", verdict.purged_blobs or ""),
             ("scores recomputed", f"{audited.scores_checked} of {len(audited.board.cells)} on the leaderboard"),
-            ("per-item logs not readable", audited.logs_unread or ""),
+            (
+                "per-item logs of sealed suites",
+                f"{audited.logs_sealed}, not for you to read" if audited.logs_sealed else "",
+            ),
         ]
     )

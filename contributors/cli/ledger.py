@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from contributors.home import Home
     from contributors.ledger import Verdict
     from contributors.sources import Source
+    from contributors.trusted import Trusted
 
 app = typer.Typer(
     no_args_is_help=True, help="The ledger of everything that was accepted: read it, audit it, mirror it."
@@ -67,18 +68,23 @@ def entries(
 @app.command("verify", epilog="Example: coalition ledger verify   or offline: coalition ledger verify --store /srv/hub")
 def verify(
     store: Annotated[Path | None, typer.Option(help="A hub's directory, to verify from its files.")] = None,
+    key: auditing.Key = "",
+    hub_key: auditing.HubKey = None,
     as_json: Json = False,
 ) -> None:
     """Recompute everything: the tree, every signature, every blob; exit code 1 if anything does not hold."""
     from contributors.sources import HubSource, StoreSource
+    from contributors.trusted import Trusted, trusted_for
 
     home = our_home()
     with working("verifying") as progress:
         if store is not None:
-            verdict = _verify(home, StoreSource(store), progress)
+            trusted = trusted_for(home, store, key, hub_key)
+            verdict = _verify(home, StoreSource(store), trusted, progress)
         else:
             with connected() as hub:
-                verdict = _verify(home, HubSource(hub), progress)
+                trusted = Trusted.of(home)
+                verdict = _verify(home, HubSource(hub), trusted, progress)
     if as_json:
         print_json(
             {
@@ -90,9 +96,12 @@ def verify(
                 "blobs_purged": verdict.purged_blobs,
                 "problems": verdict.problems,
                 "quarantined": verdict.quarantined,
+                "notes": verdict.notes,
+                **auditing.keys_as_dict(trusted),
             }
         )
     else:
+        auditing.tell_keys(trusted)
         _tell(verdict)
     if verdict.problems:
         raise typer.Exit(1)
@@ -129,23 +138,27 @@ def receipt(
     say(f"Receipt: {kept.path}")
 
 
-def _verify(home: Home, source: Source, progress: object) -> Verdict:
+def _verify(home: Home, source: Source, trusted: Trusted, progress: object) -> Verdict:
     from contributors.ledger import verify_ledger
     from contributors.rewriting import explained
+    from contributors.seen import Seen, remember
     from trust.errors import Corrupt
 
     advance = progress if callable(progress) else (lambda words: None)
+    if not auditing.knows(home, trusted):
+        return verify_ledger(source, trusted.ledger_key, trusted.hub_key, None, advance)
     try:
-        verdict = verify_ledger(source, home.ledger_key(), home.statement_key(), home.known_head(), advance)
+        verdict = verify_ledger(source, trusted.ledger_key, trusted.hub_key, Seen.of(home), advance)
     except Corrupt as problem:
         raise explained(home, source, problem) from None
     if not verdict.problems:
-        home.remember_head(verdict.note)
-        home.remember_leaves(verdict.leaves)
+        remember(home, verdict.note, verdict.leaves)
     return verdict
 
 
 def _tell(verdict: Verdict) -> None:
+    for note in verdict.notes:
+        say((note, "yellow"))
     for entry in verdict.quarantined:
         say((entry, "yellow"))
     for problem in verdict.problems:

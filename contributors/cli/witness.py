@@ -31,9 +31,10 @@ def start(
     as_json: Annotated[bool, typer.Option("--json", help="Print events as lines of JSON.")] = False,
 ) -> None:
     """Cosign the hub's tree heads until Ctrl-C. Refuses whatever does not extend the last one; keeps proof of it."""
-    from contributors.witness.attachment import attached
+    from contributors.witness.attachment import attached, refuse_unfit
     from contributors.witness.listening import listening
 
+    refuse_unfit(our_home().identity())
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -86,6 +87,10 @@ def policy(
         print_json(as_dict(recorded))
         return
     say(("Recorded", "green"), f": a quorum of {quorum}, from entry {recorded.receipt.index} on.")
+    if not quorum:
+        say(
+            ("Warning", "yellow"), ": every entry is final at once now, and nobody but the hub vouches for its history."
+        )
 
 
 @app.command("proof", epilog="Example: coalition witness proof fork.json --key europe+1a2b3c4d+AbCd...")

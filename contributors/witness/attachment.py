@@ -12,13 +12,13 @@ from typing import Any
 import grpc
 
 from contributors.client import Coalition
-from contributors.home import Home
+from contributors.home import Home, Identity
 from contributors.witness.cosigner import Cosigner, Event, Tell
 from contributors.witness.standing import enrol_witness, standing
 from protos.coalition.v1 import witnesses_pb2, witnesses_pb2_grpc
 from protos.documents.witnesses import Witness
 from protos.transport.errors import from_rpc_error
-from trust.errors import Conflict, Problem
+from trust.errors import Conflict, Denied, Problem
 from trust.merkle import GetNode
 from trust.tiles import TileReader
 
@@ -85,23 +85,37 @@ class Attachment:
         return witnesses_pb2.AddCheckpointAnswer(number=question.number, status=answer.status, body=answer.body)
 
 
+def refuse_unfit(identity: Identity) -> None:
+    """Raises `Denied` for who may not witness: the hub would refuse its key for ever."""
+    if identity.delegation:
+        raise Denied("A delegate does not witness.", f"Run the witness in a home of {identity.id} itself.")
+    if identity.role == "viewer":
+        raise Denied(
+            f"{identity.id} is a viewer, and a viewer does not witness.", "Ask the core team for another role."
+        )
+
+
 def enrolled(hub: Coalition, cosigner: Cosigner, tell: Tell) -> None:
     """Our key is in the ledger, by a statement of ours, when this returns."""
     us, vkey = hub.identity, cosigner.key.public.encode()
     if any(each.member == us.id and each.vkey == vkey for each in standing(hub).witnesses):
         return
-    recorded = enrol_witness(hub, hub.sign(Witness(hub=us.hub, signer=us.id, vkey=vkey)))
+    claim = Witness.of(us.hub, us.id, cosigner.key)
+    hub.home.forget_statement(claim)  # an earlier one of the same words was disowned, or never came to be
+    recorded = enrol_witness(hub, hub.sign(claim))
     tell(Event("enrolled", recorded.receipt.index + 1, vkey))
 
 
 @contextmanager
 def attached(home: Home, tell: Tell, clock: Callable[[], float] = time.time) -> Iterator[Cosigner]:
-    """A witness in a thread of its own for as long as the block lasts; one that runs already in this home is left alone."""
+    """A witness in a thread of its own for as long as the block lasts; one that runs already in this home is left alone, and
+    a home that may not witness does not."""
     cosigner = Cosigner(home, tell, clock)
     with ExitStack() as stack:
         try:
+            refuse_unfit(home.identity())
             stack.enter_context(cosigner.memory.alone())
-        except Conflict as problem:
+        except (Conflict, Denied) as problem:
             tell(Event("away", message=problem.what))
         else:
             attachment = Attachment(home, cosigner, tell)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -13,10 +12,10 @@ from contributors.witness.memory import Memory
 from trust import merkle
 from trust.cosignatures import cosign
 from trust.errors import Problem
-from trust.forks import Fork, verify_fork
+from trust.forks import Fork, OneHistory, verify_fork
 from trust.keys import LogPublicKey, WitnessKey
 from trust.merkle import GetNode
-from trust.notes import TreeHead, claimed_head
+from trust.notes import claimed_head
 from trust.witnessing import Accepted, AddCheckpoint, Refused, judge
 
 COSIGNATURE_TYPE = "text/plain; charset=utf-8"
@@ -71,21 +70,20 @@ class Cosigner:
         self._tell, self._clock = tell, clock
 
     def answer(self, body: bytes, nodes: Nodes | None = None) -> Answer:
-        """Judge, persist, cosign: in this order, and nobody else in between."""
-        known: dict[str, bytes | None] = {}
-
-        def latest(origin: str) -> TreeHead | None:
-            known[origin] = self.memory.note(origin)
-            return self.memory.latest(origin)
-
+        """Judge, persist, cosign: in this order, and nobody else in between. So a cosignature's time is never later than that
+        of a larger head: it says that at its time none was known.
+        """
+        known = b""
         with self.memory.held():
-            judged = judge(body, self.logs, latest)
+            judged = judge(body, self.logs, self.memory.latest)
             if isinstance(judged, Accepted):
                 self.memory.remember(judged.head.origin, judged.note)
+                line = cosign(judged.note, self.key, int(self._clock()))
+            elif judged.suspect:
+                known = self.memory.note(claimed_head(judged.suspect.note).origin) or b""
         if isinstance(judged, Refused):
-            self._refuse(judged, next(iter(known.values()), None) or b"", nodes)
+            self._refuse(judged, known, nodes)
             return Answer(judged.status, judged.body, judged.content_type)
-        line = cosign(judged.note, self.key, int(self._clock()))
         self._tell(Event("cosigned", judged.head.size))
         return Answer(200, line)
 
@@ -94,30 +92,45 @@ class Cosigner:
             if refused.status != 409:  # how a hub learns from where to prove
                 self._tell(Event("refused", message=refused.why))
             return
-        fork, proven = self._fork(known, refused.suspect, nodes)
-        path = self.memory.keep_proof(fork.encode())
         size = claimed_head(refused.suspect.note).size
+        try:
+            fork, proven = self._fork(known, refused.suspect, nodes)
+        except OneHistory:  # an older head of the same log, or a proof that was wrong and need not have been
+            self._tell(Event("refused", size, refused.why))
+            return
+        path = self.memory.keep_proof(fork.encode(), proven=proven) or ""
         if proven:
             message = "The hub signed two histories. The proof is kept: show it to the other members."
             self._tell(Event("fork", size, message, str(path)))
         else:
-            message = "The hub signed a head and did not prove that it extends the last one. Both are kept."
+            kept = "Both are kept." if path else "So many such heads are kept that this one is not."
+            message = f"The hub signed a head and did not prove that it and the last one are of one history. {kept}"
             self._tell(Event("suspect", size, message, str(path)))
 
     def _fork(self, known: bytes, suspect: AddCheckpoint, nodes: Nodes | None) -> tuple[Fork, bool]:
-        """Both notes, and the path that proves them a fork where the request or the log's own tiles hold one."""
-        for path in ((), suspect.proof, self._prefix_path(known, suspect.note, nodes)):
-            fork = Fork(known, suspect.note, path)
-            with suppress(Problem):
-                verify_fork(fork, self.logs[claimed_head(known).origin])
-                return fork, True
-        return Fork(known, suspect.note), False
+        """Both notes, and the path that proves them a fork where the request or the log's own tiles hold one.
 
-    def _prefix_path(self, known: bytes, shown: bytes, nodes: Nodes | None) -> tuple[bytes, ...]:
-        if nodes is None:
-            return ()
-        old, new = claimed_head(known).size, claimed_head(shown).size
-        try:
-            return tuple(merkle.prefix_path(old, new, nodes(new)))
-        except Problem:
-            return ()
+        Raises `OneHistory` where such a path proves the opposite.
+        """
+        smaller, larger = sorted((known, suspect.note), key=lambda note: claimed_head(note).size)
+        for path in ((), suspect.proof, _prefix_path(smaller, larger, nodes)):
+            fork = Fork(smaller, larger, path)
+            try:
+                verify_fork(fork, self.logs[claimed_head(known).origin])
+            except OneHistory:
+                raise
+            except Problem:
+                continue
+            return fork, True
+        return Fork(smaller, larger), False
+
+
+def _prefix_path(smaller: bytes, larger: bytes, nodes: Nodes | None) -> tuple[bytes, ...]:
+    """The path through the log's own tree, as it tells it; empty where it does not."""
+    old, new = claimed_head(smaller).size, claimed_head(larger).size
+    if nodes is None or not 0 < old < new:
+        return ()
+    try:
+        return tuple(merkle.prefix_path(old, new, nodes(new)))
+    except Problem:
+        return ()

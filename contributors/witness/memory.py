@@ -13,6 +13,8 @@ from trust.files import write_atomic
 from trust.keys import LogPublicKey
 from trust.notes import TreeHead, verify_tree_head
 
+MAX_SUSPECTS = 1000
+
 
 class Memory:
     """A folder. `held` makes check and persist one step, also between processes."""
@@ -52,12 +54,14 @@ class Memory:
         """Durable when this returns; before that no cosignature may leave."""
         write_atomic(self._path(origin), note, mode=0o600)
 
-    def keep_proof(self, data: bytes) -> Path:
-        """A file of its own for every different proof."""
-        folder = self.folder / "proofs"
+    def keep_proof(self, data: bytes, *, proven: bool = True) -> Path | None:
+        """A file of its own for every different proof; of what is not `proven`, only so many: anyone may show us old heads."""
+        folder = self.folder / ("proofs" if proven else "suspects")
         folder.mkdir(exist_ok=True, mode=0o700)
         path = folder / f"{sha256(data).hexdigest()[:16]}.json"
         if not path.exists():
+            if not proven and sum(1 for _ in folder.iterdir()) >= MAX_SUSPECTS:
+                return None
             write_atomic(path, data)
         return path
 

@@ -6,12 +6,13 @@ import math
 
 from sqlmodel import Session
 
-from hub.evaluation import interests, store
+from hub.evaluation import store
 from hub.ledger.rows import count as recorded_size
 from hub.models import registry
 from hub.models.card import ScoreLine
 from learning.scoring import LOWER_IS_BETTER
 from protos.coalition.v1 import evaluation_pb2
+from protos.documents import interests
 from protos.documents.evaluations import TaskScore
 
 EVERYTHING = 1 << 62

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from hub.durable import write_files
 from hub.fuse import Fuse
-from hub.ledger.heads import STAGED, Heads
+from hub.ledger.heads import Heads
 from hub.ledger.leftovers import remove_beyond
 from trust.edge import Edge
 from trust.errors import Corrupt, Denied, Invalid, NotFound
@@ -49,10 +49,15 @@ class _State:
 
 
 class Log:
-    """One writer; any number of readers, each with the head that it started from."""
+    """One writer; any number of readers, each with the head that it started from.
 
-    def __init__(self, directory: Path, key: LogKey, fuse: Fuse | None = None) -> None:
-        self.directory = directory
+    `confirm` is asked right before anything is published; it raises `Unavailable` where another process may write by now.
+    """
+
+    def __init__(
+        self, directory: Path, key: LogKey, fuse: Fuse | None = None, confirm: Callable[[], None] = lambda: None
+    ) -> None:
+        self.directory, self._confirm = directory, confirm
         self._key = key
         self._fuse = fuse or Fuse()
         self._full = _Remembered(REMEMBERED)
@@ -106,6 +111,7 @@ class Log:
     def keep_witnessed(self, note: bytes) -> None:
         """Replace it, durably."""
         with self._fuse.guard("keeping cosignatures"):
+            self._confirm()
             write_atomic(self.directory / WITNESSED, note)
 
     def head_over(self, index: int) -> tuple[bytes, TreeHead]:
@@ -141,7 +147,7 @@ class Log:
         """Add entries; durable, and covered by the new signed head, when this returns.
 
         Raises `Invalid` for an entry that is too long, and nothing is added. Raises `Unavailable` when the disk failed:
-        nothing more is added until the log is opened again.
+        nothing more is added until the log is opened again. So too where another process writes the log by now.
         """
         self._fuse.check()
         edge, files = self._state.edge.grow(entries)
@@ -173,8 +179,11 @@ class Log:
         return _State(note, head, Edge.read(reader), reader)
 
     def sweep(self) -> None:
-        """At start-up: show the head that counts, and drop what an append that was cut short left beyond it."""
-        write_files(self.directory, {STAGED: self.note()})
+        """At start-up, or taking the lead: nobody who led before publishes any more; show the head that counts, and drop what
+        an append that was cut short left beyond it."""
+        self._heads.take_over()
+        self.reload()
+        write_files(self.directory, {self._heads.staged: self.note()})
         self._heads.publish(self.note())
         remove_beyond(self.directory, self.size)
 
@@ -182,7 +191,9 @@ class Log:
         """Sign the empty tree, once: over a log that has entries that would be a fork."""
         if (self.directory / "tile").exists():
             raise Corrupt(f"The ledger in {self.directory} has lost its checkpoint.", RESTORE)
-        self._publish(TreeHead(self._key.name, 0, EMPTY_ROOT), {})
+        note = sign_tree_head(TreeHead(self._key.name, 0, EMPTY_ROOT), self._key)
+        write_files(self.directory, {self._heads.staged: note})
+        self._heads.publish(note)
 
     def _file(self, path: str) -> bytes:
         try:
@@ -193,7 +204,8 @@ class Log:
     def _publish(self, head: TreeHead, files: Mapping[str, bytes]) -> bytes:
         """Sign a head and show it once it and its files are durable."""
         note = sign_tree_head(head, self._key)
-        write_files(self.directory, {**files, STAGED: note})
+        write_files(self.directory, {**files, self._heads.staged: note})
+        self._confirm()
         self._heads.publish(note)
         return note
 

@@ -15,7 +15,7 @@ from hub import places
 from hub.aside import Aside
 from hub.blobs import BlobStore
 from hub.holding import held
-from hub.ledger.heads import CHECKPOINT, STAGED, Heads
+from hub.ledger.heads import CHECKPOINT, Heads
 from hub.ledger.log import WITNESSED
 from hub.scrub.copies import Folder
 from hub.scrub.files import damaged_bundle, damaged_tile
@@ -103,8 +103,9 @@ class LogRestoring:
             self._replace(CHECKPOINT, None)
         if damaged or self._our_head() != newest:
             self._own.directory.mkdir(exist_ok=True)
-            write_atomic(self._own.directory / STAGED, newest.note)
-            Heads(self._own.directory, self._key).publish(newest.note)
+            heads = Heads(self._own.directory, self._key)
+            write_atomic(self._own.directory / heads.staged, newest.note)
+            heads.publish(newest.note)
             yield Damage("head", CHECKPOINT, f"is now of {newest.head.size} entries")
         if self._own.read(WITNESSED) is not None and self._verified(self._own, WITNESSED) is None:
             kept = self._verified(self._mirror, WITNESSED)

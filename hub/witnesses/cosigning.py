@@ -19,7 +19,7 @@ from hub.witnesses import roll
 from hub.witnesses.attached import AttachedWitness
 from hub.witnesses.finality import Finality
 from protos.coalition.v1 import witnesses_pb2
-from protos.documents.witnesses import Quorum, quorum
+from protos.documents.witnesses import Quorum, current, quorum
 from trust.cosignatures import Cosignature, cosignatures, with_cosignatures
 from trust.errors import Invalid, Problem, Unavailable
 from trust.notes import TreeHead
@@ -34,11 +34,12 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class Gathered:
-    """A tree head, what it needs, and the cosignatures that came for it so far, by raw key."""
+    """A tree head, what it needs, the raw keys of all witnesses that stand under it, and the cosignatures that came so far."""
 
     note: bytes
     head: TreeHead
     quorum: Quorum
+    standing: frozenset[bytes]
     found: dict[bytes, Cosignature] = field(default_factory=dict)
 
     def cosigned(self) -> bytes:
@@ -92,9 +93,13 @@ class Cosigning:
 
     async def _round(self) -> None:
         """Ask all who have not answered for the newest head; move on when they did, or after a while."""
+        attached = list(self.attached.values())  # before we look who stands
         gathered = await asyncio.to_thread(self._newest)
         if gathered is None:
             return
+        for witness in attached:
+            if witness.key.raw not in gathered.standing:
+                self.detach(witness)  # a revocation disowned its key: who still may, states one anew and comes back
         if self.gathered is None or self.gathered.note != gathered.note:
             self.gathered = gathered
         asked = [
@@ -111,7 +116,9 @@ class Cosigning:
         with self._database.session() as session:
             if not 0 < head.size <= rows.count(session):
                 return None
-            return Gathered(note, head, quorum(roll.enrolled(session), roll.policies(session), head.size))
+            witnesses, policies = roll.enrolled(session), roll.policies(session)
+        standing = frozenset(each.key.raw for each in current(witnesses, head.size))
+        return Gathered(note, head, quorum(witnesses, policies, head.size), standing)
 
     def _begin(self, witness: AttachedWitness, gathered: Gathered) -> asyncio.Task[None]:
         witness.busy = True

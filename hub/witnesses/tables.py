@@ -6,7 +6,10 @@ from sqlmodel import Field, SQLModel
 
 
 class WitnessRow(SQLModel, table=True):
-    """A `witness` statement. `raw` is the key alone, in hex: one key is one witness, whatever it is called."""
+    """A `witness` statement. `raw` is the key alone, in hex: one key is one witness, whatever it is called.
+
+    Both are empty for a revocation that leaves the member without a witness.
+    """
 
     __tablename__ = "witness"
 

@@ -19,6 +19,7 @@ from contributors.demo.parties import BIN, Party, free_ports
 from contributors.home import Home
 from contributors.rewriting import explained
 from contributors.sources import HubSource
+from contributors.trusted import Trusted
 from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Cosigner
 from contributors.witness.standing import standing
@@ -58,7 +59,7 @@ def test_attack_04_the_operator_rewrites_an_entry(hub: Hub, home: Home, tmp_path
         submit(member, tmp_path)
         heard.wait("cosigned", 3)
         until(lambda: standing(member).final == 3)
-        verified = audit(home, HubSource(member), None)
+        verified = audit(home, HubSource(member), Trusted.of(home))
         home.remember_head(verified.verdict.note)
         home.remember_leaves(verified.verdict.leaves)
     hub.stop()
@@ -73,7 +74,7 @@ def test_attack_04_the_operator_rewrites_an_entry(hub: Hub, home: Home, tmp_path
         assert standing(member).final < 4
         assert standing(member).witnesses[0].size < 4
         with pytest.raises(Corrupt) as caught:
-            audit(home, HubSource(member), None)
+            audit(home, HubSource(member), Trusted.of(home))
         assert "Entry 1 is not what it was" in explained(home, HubSource(member), caught.value).what
 
 
@@ -245,7 +246,7 @@ def test_attack_34_a_witness_from_a_backup(coalition: Witnessed) -> None:
     smaller.append([b"another", b"history"])
     proof = tuple(smaller.reader().consistency(small))
     assert old.answer(AddCheckpoint(small, proof, smaller.note()).encode()).status == 422
-    assert {event.kind for event in heard.events} <= {"refused", "fork"}
+    assert {event.kind for event in heard.events} <= {"refused", "suspect", "fork"}
     latest = old.memory.latest("small-coalition")
     assert latest == known
 

@@ -11,10 +11,12 @@ from contributors.client import Coalition
 from contributors.home import Home
 from contributors.ledger import Verdict, verify_ledger
 from contributors.packing import pack_dataset
+from contributors.seen import Head, Seen
 from contributors.sources import HubSource, StoreSource
 from protos.documents import statements
+from protos.documents.base import now
 from protos.documents.leaf import Leaf
-from protos.documents.members import Member
+from protos.documents.members import Delegation, Member
 from protos.documents.runs import Stop
 from tests.contributors.served import Hub, dataset, flip
 from tests.hub.conftest import ORIGIN
@@ -35,8 +37,9 @@ def told(hub: Hub, client: Coalition, tmp_path: Path) -> Hub:
     return hub
 
 
-def check(source: HubSource | StoreSource, home: Home, known: TreeHead | None = None) -> Verdict:
-    return verify_ledger(source, home.ledger_key(), home.statement_key(), known)
+def check(source: HubSource | StoreSource, home: Home, *known: TreeHead) -> Verdict:
+    seen = Seen(tuple(Head(b"", head, "the head of before") for head in known))
+    return verify_ledger(source, home.ledger_key(), home.statement_key(), seen)
 
 
 def store(hub: Hub) -> StoreSource:
@@ -110,8 +113,11 @@ def test_a_ledger_that_was_rewritten_or_shrank_is_refused(told: Hub, home: Home)
     head = check(store(told), home).head
     with pytest.raises(Corrupt, match="rewritten"):
         check(store(told), home, TreeHead(head.origin, head.size - 1, b"\0" * 32))
-    with pytest.raises(Corrupt, match="shrank"):
-        check(store(told), home, TreeHead(head.origin, head.size + 1, b"\0" * 32))
+    larger = TreeHead(head.origin, head.size + 1, b"\0" * 32)
+    with pytest.raises(Corrupt, match="shrank"), Coalition(home) as client:
+        check(HubSource(client), home, larger)
+    (note,) = check(store(told), home, larger).notes
+    assert "older than what you have seen" in note  # of files, that says nothing
 
 
 def test_another_logs_key_does_not_pass(told: Hub, home: Home) -> None:
@@ -122,18 +128,20 @@ def test_another_logs_key_does_not_pass(told: Hub, home: Home) -> None:
         check(store(told), home)
 
 
-def forge(hub: Hub, envelope: bytes, signer: str) -> None:
-    """What a dishonest hub can do: put any envelope into its own log, with a leaf that fits."""
-    claimed = statements.read(envelope)
+def forge(hub: Hub, envelope: bytes, signer: str, kind: str = "", time: str = "2026-11-23T12:00:00.000Z") -> str:
+    """What a dishonest hub can do: put any envelope into its own log, with a leaf that fits. Its identifier."""
+    payload = payload_digest(envelope)
+    identifier = f"{kind}-{hex_of(payload)[:12]}" if kind else statements.read(envelope).id
     leaf = Leaf(
         envelope=hub.base.blobs.put(envelope),
-        id=claimed.id,
-        kind=claimed.kind,
-        payload=payload_digest(envelope),
+        id=identifier,
+        kind=kind or statements.read(envelope).kind,
+        payload=payload,
         signer=signer,
-        time="2026-11-23T12:00:00.000Z",
+        time=time,
     )
     hub.base.log.append([leaf.encode()])
+    return identifier
 
 
 def problem(hub: Hub, home: Home) -> str:
@@ -214,6 +222,34 @@ def test_a_replay(told: Hub, client: Coalition, home: Home) -> None:
     envelope = told.base.blobs.read(Digest(client.entries(1, 1)[0].envelope))
     forge(told, envelope, "law-institute")
     assert "recorded a second time" in problem(told, home)
+
+
+@pytest.mark.parametrize(
+    ("expires", "time"), [("2026-02-31T00:00:00Z", "2026-01-01T00:00:00.000Z"), ("2027-01-01T00:00:00Z", "yesterday")]
+)
+def test_an_entry_that_makes_no_sense_is_reported_and_stops_nothing(
+    told: Hub, home: Home, expires: str, time: str
+) -> None:
+    """A delegation until a day that does not exist, or a hub that records at no time; and what was said under it."""
+    robot = ArtifactKey.generate()
+    delegation = Delegation.model_construct(
+        hub=ORIGIN,
+        signer="law-institute",
+        issued_at=now(),
+        delegation=None,
+        name="robot",
+        key=robot.public.pem().decode(),
+        kinds=("dataset",),
+        budget=3,
+        expires_at=expires,
+    )
+    made = forge(told, statements.sign(delegation, home.artifact_key(), robot), "law-institute", "delegation")
+    said = dataset_of(told).model_copy(update={"signer": "law-institute", "delegation": made})
+    forge(told, statements.sign(said, robot), "law-institute", time=time)
+    verdict = check(store(told), home)
+    assert verdict.problems[-1].startswith(f"Entry {verdict.head.size - 1}: ")
+    assert all(problem.startswith("Entry ") for problem in verdict.problems)
+    assert verdict.entries + len(verdict.problems) == verdict.head.size
 
 
 def test_an_entry_that_is_no_leaf(told: Hub, home: Home) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 
@@ -11,13 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hub.rounds import sites
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
+from learning.scoring import score
 from protos.documents.architectures import Llama
 from protos.documents.base import Claim, FileEntry
 from protos.documents.campaigns import Adapter, Campaign, CampaignEnd, CampaignSpec, Consent, LocalTraining
-from protos.documents.evaluations import Evaluation, TaskScore
+from protos.documents.evaluations import Evaluation, Metric, Sample, TaskScore
 from protos.documents.members import Member
 from protos.documents.models import Contribution, DataUsed, Model
-from protos.documents.runs import Run, RunEnd, RunSpec, Training
+from protos.documents.runs import Data, Run, RunEnd, RunSpec, Training
 from protos.documents.statements import HUB, sign
 from protos.documents.submissions import Dataset, DatasetFile, Suite
 from trust.digests import Digest, digest_bytes
@@ -25,6 +27,8 @@ from trust.keys import ArtifactKey
 
 DOMAINS = ("law", "medicine", "software")
 ROUNDS = 3
+TOKENS = 12_800
+"""Steps x batch x sequence length of the one run that made a model."""
 
 
 class History:
@@ -98,22 +102,26 @@ class History:
         named = {"name": f"{domain}-suite", "version": "1", "domain": domain, "licence": "CC-BY-4.0"}
         return self.record(Suite(hub=self.hub, signer=member, files=files, **named))  # type: ignore[arg-type]
 
-    def launch(self, name: str) -> str:
+    def launch(self, name: str, datasets: tuple[str, ...] = ()) -> str:
         """A run that nobody has worked on: without nodes it stays queued."""
+        return self.record(Run(hub=self.hub, signer="core-team", spec=self.spec(name, datasets)))
+
+    def spec(self, name: str, datasets: tuple[str, ...] = ()) -> RunSpec:
         shape = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 128, "layers": 2, "heads": 2, "kv_heads": 2}
-        spec = RunSpec(
+        return RunSpec(
             name=name,
+            data=Data(datasets=datasets),
             architecture=Llama(**shape, context_length=64),
             training=Training(steps=100, batch_size=2, sequence_length=64, learning_rate=1e-3),
         )
-        return self.record(Run(hub=self.hub, signer="core-team", spec=spec))
 
     def run(self, datasets: dict[str, str]) -> str:
         run = self.launch("tiny")
         points = [(step, "loss", 3 + 4 * math.exp(-step / 30)) for step in range(0, 101, 5)]
         self.base.progress.append(run, "training", "", points)
+        share = TOKENS // len(datasets)
         used = [
-            DataUsed(dataset=dataset, payload=self.payloads[dataset], member=member, licence="CC-BY-4.0", tokens=1000)
+            DataUsed(dataset=dataset, payload=self.payloads[dataset], member=member, licence="CC-BY-4.0", tokens=share)
             for member, dataset in datasets.items()
         ]
         self.model("tiny-1", None, run, 0, data=tuple(used))
@@ -122,24 +130,22 @@ class History:
         return run
 
     def model(self, name: str, parent: str | None, source: str, number: int, **more: object) -> None:
-        self.record(
-            Model(
-                hub=self.hub,
-                signer=HUB,
-                model=name,
-                parent=parent,
-                origin="round" if parent else "run",
-                source=source,
-                payload=self.payloads[source],
-                round=number,
-                parameters=4_600_000,
-                architecture="LlamaForCausalLM",
-                tokens=12_800,
-                files=(self.file("config.json", b"{}"), self.file("model.safetensors", name.encode())),
-                code_version="0.1.0",
-                **more,  # type: ignore[arg-type]
-            )
-        )
+        values = {
+            "hub": self.hub,
+            "signer": HUB,
+            "model": name,
+            "parent": parent,
+            "origin": "round" if parent else "run",
+            "source": source,
+            "payload": self.payloads[source],
+            "round": number,
+            "parameters": 4_600_000,
+            "architecture": "LlamaForCausalLM",
+            "tokens": TOKENS,
+            "files": (self.file("config.json", b"{}"), self.file("model.safetensors", name.encode())),
+            "code_version": "0.1.0",
+        }
+        self.record(Model.model_validate({**values, **more}))
 
     def site_key(self, member: str) -> Digest:
         """The digest of a SuperNode key that the member has registered."""
@@ -151,6 +157,15 @@ class History:
         return digest_bytes(pem)
 
     def campaign(self, members: list[str]) -> str:
+        campaign = self.open_campaign(members)
+        for number in range(1, ROUNDS + 1):
+            parent = "tiny-1" if number == 1 else f"tiny-1.{number - 1}"
+            self.model(f"tiny-1.{number}", parent, campaign, number, contributions=_contributions(members, number))
+        self.record(CampaignEnd(hub=self.hub, signer=HUB, campaign=campaign, outcome="finished"))
+        return campaign
+
+    def open_campaign(self, members: list[str]) -> str:
+        """That these members consented to."""
         local = LocalTraining(steps=10, batch_size=2, sequence_length=64, learning_rate=1e-3)
         spec = CampaignSpec(
             name="first-rounds",
@@ -163,18 +178,14 @@ class History:
         campaign = self.record(Campaign(hub=self.hub, signer="core-team", spec=spec))
         for member in members:
             self.record(Consent(hub=self.hub, signer=member, campaign=campaign, site_key=self.site_key(member)))
-        for number in range(1, ROUNDS + 1):
-            parent = "tiny-1" if number == 1 else f"tiny-1.{number - 1}"
-            self.model(f"tiny-1.{number}", parent, campaign, number, contributions=_contributions(members, number))
-        self.record(CampaignEnd(hub=self.hub, signer=HUB, campaign=campaign, outcome="finished"))
         return campaign
 
     def evaluate(self, model: str, suite: str, number: int) -> None:
-        scores = (
-            TaskScore(
-                task="terms", metric="acc", value=0.3 + 0.05 * number, standard_error=0.02, items=100, baseline=0.5
-            ),
-            TaskScore(task="text", metric="bits_per_byte", value=2.5 - 0.1 * number, standard_error=0.01, items=50),
+        samples = [*_terms(0.3 + 0.05 * number), *_texts(2.5 - 0.1 * number)]
+        log = b"".join(sample.model_dump_json().encode() + b"\n" for sample in samples)
+        scores = tuple(
+            _scored(task, metric, [sample for sample in samples if sample.task == task])
+            for task, metric in (("terms", "acc"), ("text", "bits_per_byte"))
         )
         self.record(
             Evaluation(
@@ -186,9 +197,33 @@ class History:
                 suite_payload=self.payloads[suite],
                 harness="lm-eval 0.4.13",
                 scores=scores,
+                samples=self.base.blobs.put(log),
                 seconds=1.5,
             )
         )
+
+
+def _terms(share: float) -> list[Sample]:
+    """A hundred questions of two choices, of which the model gets that share right."""
+    likely = [(-1.0, -2.0) if item < round(100 * share) else (-2.0, -1.0) for item in range(100)]
+    return [
+        Sample(task="terms", item=item, log_likelihoods=values, lengths=(2, 2), answer=0)
+        for item, values in enumerate(likely)
+    ]
+
+
+def _texts(bits: float) -> list[Sample]:
+    """Fifty texts of eight bytes at about so many bits a byte."""
+    spread = [bits + 0.1 * (-1) ** item for item in range(50)]
+    return [
+        Sample(task="text", item=item, log_likelihoods=(-8 * each * math.log(2),), lengths=(8,))
+        for item, each in enumerate(spread)
+    ]
+
+
+def _scored(task: str, metric: Metric, samples: list[Sample]) -> TaskScore:
+    found = score(metric, samples)
+    return TaskScore(task=task, metric=metric, **dataclasses.asdict(found))
 
 
 def _contributions(members: list[str], number: int) -> tuple[Contribution, ...]:

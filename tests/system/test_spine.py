@@ -94,6 +94,14 @@ def test_the_ledger_verifies_over_the_wire_and_from_its_files(coalition: Coaliti
     assert offline["entries"] == online["entries"]
 
 
+def test_an_honest_coalitions_audit_holds(coalition: Coalition) -> None:
+    """Two runs that were cut short, a campaign, every score and the leaderboard follow from the ledger's own entries."""
+    for where in ((), ("--store", coalition.hub)):
+        audited = coalition.members["university"].coalition("ledger", "audit", *where)
+        assert (audited["findings"], audited["problems"], audited["notes"]) == ([], [], [])
+        assert audited["scores_recomputed"] >= len(audited["leaderboard"]) > 0
+
+
 def test_a_release_verifies_offline_and_any_changed_byte_is_found(coalition: Coalition, tmp_path: Path) -> None:
     coalition.core.coalition("release", "cut", "small-1.2", "--version", "0.1")
     folder = tmp_path / "release"

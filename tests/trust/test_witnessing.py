@@ -100,6 +100,20 @@ def test_two_roots_of_one_size_are_409_and_prove_a_fork() -> None:
     assert refusal(AddCheckpoint(0, (), sign_tree_head(TreeHead("europe", 0, b"\1" * 32), KEY)).encode()).status == 409
 
 
+def test_a_smaller_head_is_refused_and_handed_on_to_be_compared() -> None:
+    """Whether it is an older one or of another history, only who holds the tree can tell."""
+    known = tree(9).head(9)
+    for old, status in ((0, 409), (4, 409), (9, 400)):
+        answer = refusal(AddCheckpoint(old, (), forked(9, 2).note(4)).encode(), known)
+        assert answer.status == status
+        assert answer.suspect is not None
+
+
+def test_without_a_cosigned_head_nothing_is_contradicted() -> None:
+    for body in (AddCheckpoint(0, (b"\0" * 32,), tree(3).note(3)).encode(), tree(3).request(2, 3)):
+        assert refusal(body).suspect is None
+
+
 def test_the_same_head_again_is_cosigned_again() -> None:
     assert isinstance(ask(tree(5).request(5, 5), tree(5).head(5)), Accepted)
 

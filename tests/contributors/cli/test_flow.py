@@ -13,6 +13,7 @@ from tests.contributors.cli.conftest import Coalition
 from tests.contributors.served import Hub, flip
 from trust.digests import Digest, hex_of
 from trust.errors import Invalid, NotFound
+from trust.keys import LogKey
 
 
 @pytest.fixture
@@ -170,3 +171,43 @@ def test_stopping_something_with_an_impossible_name_is_refused_here(coalition: C
     said = coalition("run", "cancel", "Not a name!", home=law)
     assert said.code == 1
     assert "target" in said.err
+
+
+def test_a_copy_is_checked_by_anybody(hub: Hub, coalition: Coalition, law: Path, texts: Path, tmp_path: Path) -> None:
+    """With no hub and no enrolment: by keys that somebody gave us, or by those in the mirror, which is then said."""
+    submit(coalition, law, texts)
+    note = hub.base.directory / "ledger" / "checkpoint"
+    assert coalition("ledger", "mirror", tmp_path / "mirror", home=law).code == 0
+    assert "no part of a mirror" in coalition("ledger", "mirror", texts, home=law).err
+    for store in (("audit", "--mirror", tmp_path / "mirror"), ("verify", "--store", tmp_path / "mirror")):
+        said = coalition("ledger", *store, "--json")
+        assert (said.code, said.json["size"], said.json["keys_pinned"]) == (0, 2, False), said.err
+        assert said.json["keys_fingerprint"] in coalition("ledger", *store).out
+    assert coalition("ledger", "compare", note, "--store", tmp_path / "mirror").code == 0
+
+    log_key, hub_key = hub.base.log.vkey, law / "keys" / "hub.pem"
+    directory = hub.base.directory
+    given = ("--key", log_key, "--hub-key", hub_key)
+    said = coalition("ledger", "audit", "--store", directory, *given, "--json")
+    assert (said.code, said.json["keys_pinned"]) == (0, True), said.err
+    assert coalition("ledger", "compare", note, "--store", directory, "--key", log_key).code == 0
+    for words in (("audit", "--store", directory), ("verify", "--store", directory, "--key", log_key)):
+        said = coalition("ledger", *words)
+        assert said.code == 1
+        assert "No key of this ledger is known" in said.err.replace("\n", " ")
+    stranger = LogKey.generate("test-hub").public.encode()
+    assert coalition("ledger", "audit", "--mirror", tmp_path / "mirror", "--key", stranger).code == 1
+
+
+def test_what_a_policy_without_witnesses_means_is_said(hub: Hub, coalition: Coalition, tmp_path: Path) -> None:
+    core = hub.home("Core Team", "core").directory
+    said = coalition("witness", "policy", "--quorum", "0", home=core)
+    assert said.code == 0, said.err
+    assert "nobody but the hub vouches" in said.out
+
+
+def test_a_viewer_is_told_that_it_does_not_witness(hub: Hub, coalition: Coalition) -> None:
+    """Instead of trying for ever."""
+    said = coalition("witness", "start", home=hub.home("Reader", "viewer").directory)
+    assert said.code == 1
+    assert "a viewer does not witness" in said.err

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from contributors import keychain
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.packing import pack_dataset
-from contributors.witness.attachment import attached
+from contributors.witness.attachment import attached, refuse_unfit
 from contributors.witness.cosigner import Cosigner, witness_key
 from contributors.witness.standing import enrol_witness, set_policy, standing
 from hub.witnesses.finality import Finality
+from protos.documents.members import Revocation
 from protos.documents.witnesses import Witness, WitnessPolicy
 from tests.contributors.served import Hub, dataset
 from tests.contributors.witness.hearing import Heard, until
@@ -142,8 +144,11 @@ def test_only_a_member_enrols_its_own_key_under_its_own_name(hub: Hub, client: C
     us = client.identity
 
     def enrol(key: WitnessKey) -> None:
-        enrol_witness(client, client.sign(Witness(hub=us.hub, signer=us.id, vkey=key.public.encode())))
+        enrol_witness(client, client.sign(Witness.of(us.hub, us.id, key)))
 
+    unproven = WitnessKey.generate(f"{us.hub}/{us.id}").public.encode()
+    with pytest.raises(Denied, match="nobody showed that it is held"):
+        enrol_witness(client, client.sign(Witness(hub=us.hub, signer=us.id, vkey=unproven)))
     with pytest.raises(Invalid, match="must be called"):
         enrol(WitnessKey.generate(f"{us.hub}/university"))
     enrol(key := WitnessKey.generate(f"{us.hub}/{us.id}"))
@@ -151,13 +156,13 @@ def test_only_a_member_enrols_its_own_key_under_its_own_name(hub: Hub, client: C
         them = other.identity
         stolen = WitnessKey(f"{them.hub}/{them.id}", key.seed)
         with pytest.raises(Conflict, match="witness already"):
-            enrol_witness(other, other.sign(Witness(hub=them.hub, signer=them.id, vkey=stolen.public.encode())))
+            enrol_witness(other, other.sign(Witness.of(them.hub, them.id, stolen)))
         with pytest.raises(Denied):
             set_policy(other, other.sign(WitnessPolicy(hub=them.hub, signer=them.id, quorum=0)))
         with pytest.raises(Invalid, match="came where"):
             enrol_witness(other, other.sign(WitnessPolicy(hub=them.hub, signer=them.id, quorum=0)))
     with pytest.raises(Denied), Coalition(hub.home("Reader", "viewer")) as viewer:
-        enrol_witness(viewer, viewer.sign(Witness(hub=us.hub, signer=viewer.identity.id, vkey=key.public.encode())))
+        enrol_witness(viewer, viewer.sign(Witness.of(us.hub, viewer.identity.id, key)))
 
 
 def test_a_new_key_replaces_the_lost_one(hub: Hub, home: Home, client: Coalition) -> None:
@@ -169,6 +174,44 @@ def test_a_new_key_replaces_the_lost_one(hub: Hub, home: Home, client: Coalition
         until(lambda: standing(client).final == 3)
         assert [each.vkey for each in standing(client).witnesses] == [witness_key(home).public.encode()]
     assert witness_key(home) != old.key
+
+
+def test_a_revoked_members_witness_is_dismissed_and_counts_no_more(hub: Hub, home: Home, client: Coalition) -> None:
+    other = hub.home("University")
+    with attached(home, Heard()), attached(other, Heard()):
+        until(lambda: standing(client).quorum == 2 and standing(client).final == 4)
+        with Coalition(hub.home("Core Team", "core")) as core:
+            why = {"member": "university", "compromised_since": 4, "reason": "for a test"}
+            claim = Revocation(hub=core.identity.hub, signer=core.identity.id, **why)
+            core.change_keys(core.home.statement(claim))
+        until(lambda: standing(client).final == standing(client).size)
+        found = standing(client)
+    assert [each.member for each in found.witnesses] == ["law-institute"]
+    assert (found.quorum, found.counted) == (1, 1)
+
+
+def test_a_witness_that_a_stolen_key_may_have_stated_is_stated_anew_by_itself(
+    hub: Hub, home: Home, client: Coalition
+) -> None:
+    """The same witness key, under the member's new one."""
+    with attached(home, heard := Heard()) as cosigner:
+        stated = heard.wait("enrolled").size - 1
+        heard.wait("cosigned", 2)
+        keychain.revoke(client, "", stated, "stolen")
+        heard.wait("enrolled", stated + 2)
+        until(lambda: standing(client).final == standing(client).size)
+        assert [each.vkey for each in standing(client).witnesses] == [cosigner.key.public.encode()]
+
+
+@pytest.mark.parametrize(("changes", "words"), [({"role": "viewer"}, "viewer"), ({"delegation": "d-1"}, "delegate")])
+def test_who_may_not_witness_is_told_and_does_not_try(
+    hub: Hub, client: Coalition, changes: dict[str, str], words: str
+) -> None:
+    with pytest.raises(Denied, match=words):
+        refuse_unfit(client.identity.model_copy(update=changes))
+    with attached(hub.home("Reader", "viewer"), heard := Heard()):
+        assert "viewer does not witness" in heard.wait("away").message
+    assert [event.kind for event in heard.events] == ["away"]
 
 
 def test_a_hub_that_lost_entries_is_told_so_and_gets_no_cosignature(hub: Hub, home: Home, client: Coalition) -> None:

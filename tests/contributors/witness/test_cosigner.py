@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import resource
 import socket
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from contributors.home import Home
+from contributors.witness import memory
 from contributors.witness.cosigner import Cosigner, Event
 from contributors.witness.listening import listening
 from protos.coalition.v1 import common_pb2
@@ -138,6 +140,61 @@ def test_a_proof_that_leads_nowhere_is_refused_and_both_heads_are_kept(cosigner:
     assert (kept.smaller, kept.larger) == (tree(20).note(5), forked(20, 3).note(9))
     path = tuple(merkle.prefix_path(5, 9, forked(20, 3).node))  # whoever has the entries completes it
     verify_fork(Fork(kept.smaller, kept.larger, path), KEY.public)
+
+
+@pytest.mark.parametrize("old", [0, 3, 9])
+def test_a_smaller_head_of_another_history_is_proven_from_the_logs_own_tiles(
+    cosigner: Cosigner, events: list[Event], old: int
+) -> None:
+    grown(cosigner, tree(20), 0, 9)
+    body = AddCheckpoint(old, (), forked(20, 1).note(5)).encode()
+    assert cosigner.answer(body, lambda size: tree(20).node).status in (400, 409)
+    assert events[-1].kind == "fork"
+    smaller, larger = verify_fork(Fork.decode(Path(events[-1].path).read_bytes()), KEY.public)
+    assert (smaller.size, larger.size) == (5, 9)
+
+
+def test_a_smaller_head_that_nobody_explains_is_kept_beside_the_last_one(
+    cosigner: Cosigner, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not without end: whoever reaches the witness may show it every head that there ever was."""
+    monkeypatch.setattr(memory, "MAX_SUSPECTS", 2)
+    grown(cosigner, tree(20), 0, 9)
+    for size in (5, 6, 7):
+        assert cosigner.answer(AddCheckpoint(0, (), forked(20, 1).note(size)).encode()).status == 409
+    assert [event.kind for event in events[1:]] == ["suspect"] * 3
+    kept = Fork.decode(Path(events[1].path).read_bytes())
+    assert (kept.smaller, kept.larger) == (forked(20, 1).note(5), tree(20).note(9))
+    assert events[3].path == ""
+    body = AddCheckpoint(0, (), forked(20, 1).note(8)).encode()
+    cosigner.answer(body, lambda size: tree(20).node)
+    assert events[-1].kind == "fork"  # a proof is always kept
+
+
+def test_an_older_head_of_the_same_history_is_no_misbehaviour(cosigner: Cosigner, events: list[Event]) -> None:
+    grown(cosigner, tree(20), 0, 9)
+    assert cosigner.answer(AddCheckpoint(0, (), tree(20).note(5)).encode(), lambda size: tree(20).node).status == 409
+    assert events[-1].kind == "refused"
+    assert not list(cosigner.memory.folder.glob("*/*.json"))
+
+
+def test_a_first_request_with_a_proof_is_422(cosigner: Cosigner, events: list[Event]) -> None:
+    """From nothing there is nothing to prove; and nothing that it could contradict."""
+    body = AddCheckpoint(0, (bytes(32),), tree(20).note(9)).encode()
+    assert cosigner.answer(body, lambda size: tree(20).node).status == 422
+    assert [event.kind for event in events] == ["refused"]
+    grown(cosigner, tree(20), 0, 9)
+
+
+def test_it_signs_before_anybody_else_may_ask(home: Home) -> None:
+    """Else a cosignature could say, later than that of a larger head, that it knows none."""
+
+    def clock() -> float:
+        with (home.directory / "witness" / "lock").open("w") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return NOW
+
+    grown(Cosigner(home, lambda event: None, clock), tree(20), 0, 5)
 
 
 def test_requests_at_once_are_taken_one_after_the_other(cosigner: Cosigner, home: Home) -> None:

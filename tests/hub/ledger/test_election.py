@@ -65,7 +65,7 @@ def start(tmp_path: Path, empty: str) -> Iterator[Start]:
         election = Election(empty, Candidate(name, f"{name}:1", f"{name}:2"), fuse)
         database = Database(election.url, fuse)
         database.migrate()
-        blobs, log = BlobStore(tmp_path / "blobs", fuse), Log(tmp_path / "ledger", log_key, fuse)
+        blobs, log = BlobStore(tmp_path / "blobs", fuse), Log(tmp_path / "ledger", log_key, fuse, election.check)
         journal = Journal(database, blobs, log, hub_key, prove, election)
         for room in (members_projection, submissions_projection, models_projection):
             room.register(journal)
@@ -163,6 +163,30 @@ def test_a_leader_that_is_not_heard_of_loses_the_lead_and_never_writes_again(
     assert audited(second) == 2
     assert second.record(dataset("law-institute", "more")).index == 2
     assert audited(second) == 3
+
+
+def test_a_leader_that_is_stopped_while_it_publishes_puts_no_older_head_back(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has committed, staged its head and looked at its clock; when it wakes up, another has gone on."""
+    monkeypatch.setattr(elections, "STALE", 0.5)
+    first, second = start("first"), start("second")
+    lead(first)
+    first.enrol("law-institute")
+    publish = first.log._heads.publish
+
+    def woken(note: bytes) -> None:
+        stop_beating(first)
+        lead(second)
+        second.record(dataset("law-institute", "theirs"))
+        publish(note)
+
+    monkeypatch.setattr(first.log._heads, "publish", woken)
+    with pytest.raises(Unavailable):
+        first.record(dataset("law-institute", "ours"))
+    assert first.fuse.reason
+    assert audited(second) == second.log.size == 3  # what it committed was published by the one that leads now
+    assert second.record(dataset("law-institute", "more")).index == 3
 
 
 def test_a_leader_that_was_away_for_too_long_does_not_ask_the_database(start: Start) -> None:

@@ -133,6 +133,55 @@ def test_after_a_failure_nothing_more_is_written_until_the_log_is_opened_again(l
     assert stored(again) == entries(4)
 
 
+def test_a_writer_that_was_stopped_before_it_published_puts_no_older_head_back(tmp_path: Path) -> None:
+    """Stopped at the worst moment, once it has staged its head and learned that it leads; meanwhile another took over."""
+    other = Log(tmp_path / "ledger", KEY)
+
+    def stopped() -> None:
+        other.sweep()
+        other.append(entries(1))
+        other.append(entries(1, 1))
+
+    woken = Log(tmp_path / "ledger", KEY, confirm=stopped)
+    with pytest.raises(Unavailable, match=r"taken over|larger head"):
+        woken.append([b"of an older lead"])
+    assert verify_log(Files(other.directory), KEY.public).head == other.head
+    assert Log(other.directory, KEY).head == other.head
+    with pytest.raises(Unavailable):
+        woken.append([b"again"])
+
+
+def test_what_a_writer_staged_is_gone_when_another_takes_over(tmp_path: Path) -> None:
+    """Also where the other one has published nothing larger yet."""
+    other = Log(tmp_path / "ledger", KEY)
+    woken = Log(tmp_path / "ledger", KEY, confirm=other.sweep)
+    with pytest.raises(Unavailable, match="taken over"):
+        woken.append([b"of an older lead"])
+    assert (Log(other.directory, KEY).size, len(list(other.directory.glob(".checkpoint*")))) == (0, 0)
+
+
+def test_a_smaller_head_replaces_no_larger_one(tmp_path: Path) -> None:
+    stale, other = Log(tmp_path / "ledger", KEY), Log(tmp_path / "ledger", KEY)
+    other.append(entries(3))
+    with pytest.raises(Unavailable, match="larger head"):
+        stale.append([b"of an older lead"])
+    assert Log(other.directory, KEY).head == other.head
+
+
+def test_who_may_not_write_any_more_publishes_nothing(tmp_path: Path) -> None:
+    def lost() -> None:
+        raise Unavailable("another process leads")
+
+    log = Log(tmp_path / "ledger", KEY, confirm=lost)
+    before = (log.directory / "checkpoint").read_bytes()
+    with pytest.raises(Unavailable, match="another process leads"):
+        log.append(entries(1))
+    with pytest.raises(Unavailable, match="another process leads"):
+        log.keep_witnessed(log.note())
+    assert (log.directory / "checkpoint").read_bytes() == before
+    assert log.witnessed() is None
+
+
 class CrashingLog(RuleBasedStateMachine):
     """Appends, failing calls, kills and power cuts in any order."""
 

@@ -97,7 +97,7 @@ def test_where_the_policy_keeps_what_was_withdrawn_nothing_more_is_purged(room: 
 def test_with_witnesses_both_the_withdrawal_and_the_purge_must_be_final(room: Room) -> None:
     """A history that may yet turn out not to be everybody's deletes nothing."""
     key = WitnessKey.generate(f"{ORIGIN}/{US}")
-    room.base.record(Witness(hub=ORIGIN, signer=US, vkey=key.public.encode()))
+    room.base.record(Witness.of(ORIGIN, US, key))
     entry = room.submit(US, "contracts", [0])
     room.withdraw(US, entry.id)
     room.age()

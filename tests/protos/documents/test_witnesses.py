@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protos.documents.members import Keys, Member, Revocation
+from protos.documents.standing import introduce
 from protos.documents.witnesses import (
     EnrolledWitness,
     Policy,
+    Watch,
     Witness,
     WitnessPolicy,
     current,
@@ -17,7 +20,7 @@ from protos.documents.witnesses import (
 )
 from trust.cosignatures import cosign, with_cosignatures
 from trust.errors import Invalid
-from trust.keys import LogKey, WitnessKey
+from trust.keys import ArtifactKey, LogKey, WitnessKey
 from trust.notes import TreeHead, sign_tree_head
 
 KEYS = [WitnessKey.generate(f"europe/m{number}") for number in range(8)]
@@ -46,6 +49,79 @@ def test_a_head_is_judged_by_what_its_own_entries_say() -> None:
     assert [quorum(witnesses, policies, size).needed for size in (3, 4, 6, 7, 8)] == [0, 1, 2, 2, 1]
     assert current(witnesses, 9)[0].key == KEYS[0].public
     assert current(witnesses, 10)[0].key == KEYS[7].public  # replaced by a later statement
+
+
+def revocation(member: str, since: int, key: str | None = None) -> Revocation:
+    return Revocation(hub="europe", signer=member, member=member, key=key, compromised_since=since, reason="stolen")
+
+
+class Signer:
+    """A member whose standing and witness are folded as a ledger says."""
+
+    def __init__(self) -> None:
+        self.watch, self.index = Watch(), 0
+        self.keys = [ArtifactKey.generate()]
+        self.standing = introduce(self.member(self.keys[0]), self.next())
+
+    def member(self, key: ArtifactKey) -> Member:
+        pem = key.public.pem().decode()
+        return Member(hub="europe", signer="hub", member="m0", organisation="M", role="contributor", artifact_key=pem)
+
+    def next(self) -> int:
+        self.index += 1
+        return self.index - 1
+
+    def witness(self, key: WitnessKey) -> int:
+        index = self.next()
+        self.watch.admit(index, Witness.of("europe", "m0", key), self.standing)
+        return index
+
+    def rotate(self) -> None:
+        self.keys.append(ArtifactKey.generate())
+        pems = (self.keys[-1].public.pem().decode(),)
+        claim = Keys(hub="europe", signer="m0", version=len(self.keys), keys=pems)
+        self.standing = self.standing.with_keys(claim, self.next())
+
+    def revoke(self, claim: Revocation) -> None:
+        index = self.next()
+        self.standing = self.standing.with_revocation(claim, index, "2026-01-01T00:00:00.000Z")
+        self.watch.admit(index, claim, self.standing)
+
+    def current(self, size: int | None = None) -> list[str]:
+        return [each.key.name for each in current(self.watch.witnesses, self.index if size is None else size)]
+
+
+def test_a_revoked_members_witness_counts_no_more_from_there_on() -> None:
+    us = Signer()
+    us.witness(KEYS[0])
+    before = us.index
+    us.revoke(revocation("m0", since=us.index))
+    assert (us.current(before), us.current()) == (["europe/m0"], [])
+    assert quorum(us.watch.witnesses, [], us.index).needed == 0
+    assert us.standing.revoked
+    us.standing = us.standing.renewed_by(us.member(ArtifactKey.generate()), us.next())
+    assert us.current() == []  # it is another one's for all we know
+    us.witness(KEYS[0])
+    assert us.current() == ["europe/m0"]
+
+
+@pytest.mark.parametrize(("since", "counts"), [("before", False), ("after", True)])
+def test_a_witness_that_a_stolen_key_may_have_stated_counts_no_more(since: str, counts: bool) -> None:
+    us = Signer()
+    stated = us.witness(KEYS[0])
+    us.rotate()
+    before = us.index
+    us.revoke(revocation("m0", stated if since == "before" else stated + 1, us.keys[0].public.keyid))
+    assert us.current(before) == ["europe/m0"]
+    assert us.current() == (["europe/m0"] if counts else [])
+
+
+def test_a_witness_that_a_later_key_stated_outlives_the_revocation_of_an_earlier_one() -> None:
+    us = Signer()
+    us.rotate()
+    us.witness(KEYS[0])
+    us.revoke(revocation("m0", 0, us.keys[0].public.keyid))
+    assert us.current() == ["europe/m0"]
 
 
 def test_what_was_recorded_before_the_first_witness_stays_final() -> None:
@@ -79,10 +155,17 @@ def test_the_rule_is_said_openly() -> None:
 
 def test_a_statement_holds_a_whole_key_and_no_other_fields() -> None:
     vkey = KEYS[0].public.encode()
-    assert Witness(hub="europe", signer="m0", vkey=vkey).key == KEYS[0].public
+    assert Witness.of("europe", "m0", KEYS[0]).key == KEYS[0].public
     for bad in (vkey[:-4], vkey + " ", LogKey.generate("europe/m0").public.encode(), ""):
         with pytest.raises(Invalid):
             Witness.read({"hub": "europe", "signer": "m0", "vkey": bad})
+    for possession in (
+        Witness.of("europe", "m0", KEYS[1]).possession,
+        Witness.of("asia", "m0", KEYS[0]).possession,
+        "no",
+    ):
+        with pytest.raises(Invalid, match="nobody showed"):
+            Witness.read({"hub": "europe", "signer": "m0", "vkey": vkey, "possession": possession})
     for quorum_of in (-1, 10_001, 1.5):
         with pytest.raises(Invalid):
             WitnessPolicy.read({"hub": "europe", "signer": "core", "quorum": quorum_of})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hub.evaluation.interests import Made, parts, ranked, shares
+from protos.documents.interests import Made, parts, ranked, shares
 from protos.documents.models import Contribution, DataUsed
 from tests.hub.models.conftest import NOWHERE
 
