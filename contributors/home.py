@@ -105,7 +105,7 @@ class Home:
 
     def renew(self) -> Credentials:
         """A new certificate for a new TLS key, kept in the place of the old one. Raises as `protos.transport.renewal.renew`."""
-        credentials = renew(self.identity().address, self.credentials(), self.statement_key())
+        credentials = renew(self.identity().address, self.credentials(), self.statement_key(), self.artifact_key())
         self.save_credentials(credentials)
         return credentials
 

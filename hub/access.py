@@ -35,6 +35,7 @@ ALLOWED: dict[str, dict[str, frozenset[Role]]] = {
         "GetKeys": PEOPLE,
         "ChangeKeys": PEOPLE,
         "Delegate": BUILDERS,
+        "RevokeNode": CORE,
         "Renew": ALL,
     },
     "Ledger": {"GetHead": ALL, "ReadTile": ALL, "ListEntries": ALL, "GetReceipt": ALL},

@@ -63,7 +63,7 @@ def reference(suite: Suite) -> str:
 def waiting(session: Session) -> list[tuple[ModelRow, list[Suite]]]:
     """Models with the current suites that they were not evaluated by, oldest model first."""
     done = {(row.model, row.suite) for row in recorded(session)}
-    suites = [suite for suite in current_suites(session).values() if not suite.withdrawn_at]
+    suites = [suite for suite in current_suites(session).values() if suite.stands]
     pairs = [
         (model, [suite for suite in suites if (model.id, suite.id) not in done])
         for model in registry.all_models(session)

@@ -144,10 +144,12 @@ def _files(files: Sequence[FileEntry]) -> list[common_pb2.File]:
 
 
 def _accepted(session: Session, row: SubmissionRow, final: int) -> submissions_pb2.Submission:
-    """Accepted, once the witnesses have seen it; withdrawn and purged as the ledger says, seen or not."""
+    """Accepted, once the witnesses have seen it; quarantined, withdrawn and purged as the ledger says, seen or not."""
     purged = grants.purged_of(session, row.id) if row.withdrawn_at else {}
     blobs = len({file["digest"] for file in row.files}) if row.category not in AT_HOME else 0
     accepted = "accepted" if row.index < final else "pending"
+    if row.quarantined_index is not None:
+        accepted = "quarantined"
     withdrawn = "purged" if purged and len(purged) == blobs else "withdrawn"
     return submissions_pb2.Submission(
         id=row.id,

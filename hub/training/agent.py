@@ -108,7 +108,7 @@ class Agent:
             return
         key = ArtifactPublicKey.from_pem((self._directory / "tls" / HUB_KEY).read_bytes())
         try:
-            self._credentials = renew(self._hub, self._credentials, key)
+            self._credentials = renew(self._hub, self._credentials, key, None)
         except Problem as problem:
             _log.warning("%s", problem.diagnostics())
             return

@@ -130,6 +130,8 @@ class NodesService(training_pb2_grpc.NodesServicer):
         try:
             while (message := await node.outgoing.get()) is not None:
                 yield message
+            if listening.done():
+                listening.result()  # what ended it, such as the node's revocation, is told
         finally:
             listening.cancel()
             self._scheduler.detach(node)

@@ -26,14 +26,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from contributors import keychain
 from contributors.client import Coalition
 from contributors.home import Home
+from hub.members import invitations
 from protos.coalition.v1 import members_pb2, members_pb2_grpc
 from protos.documents import statements
 from protos.documents.base import Claim
-from protos.documents.members import Delegation, Keys, Revocation
+from protos.documents.members import Delegation, Keys, NodeRevocation, Revocation
 from protos.documents.runs import Stop
 from protos.documents.standing import BY_CORE, introduce
 from protos.documents.submissions import Dataset
 from protos.transport.channel import Credentials, connect, connect_as_stranger
+from protos.transport.enrolment import Enrolled, enrol
 from protos.transport.errors import from_rpc_error
 from tests.contributors.conftest import client, home, hub
 from tests.contributors.served import Hub
@@ -43,7 +45,7 @@ from trust import dsse
 from trust.authorities import sign_authorities, verify_authorities
 from trust.certificates import Authority, new_client_request, party_uri, public_key_of_request
 from trust.digests import digest_bytes
-from trust.errors import Denied, Invalid, Problem, Unavailable
+from trust.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
 from trust.invitations import Invitation, enrolment_challenge
 from trust.keys import ArtifactKey, ArtifactPublicKey, LogKey
 from trust.notes import TreeHead, sign_tree_head, verify_tree_head
@@ -412,11 +414,9 @@ class Echo(grpc.GenericRpcHandler):
 class Stream:
     """One open stream to `Echo`; `say` answers with what came back, or raises what ended the stream."""
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, path: str = "Submissions/Upload") -> None:
         self._words: SimpleQueue[bytes] = SimpleQueue()
-        self._answers = channel.stream_stream("/coalition.v1.Submissions/Upload")(
-            iter(self._words.get, b""), timeout=60
-        )
+        self._answers = channel.stream_stream(f"/coalition.v1.{path}")(iter(self._words.get, b""), timeout=60)
 
     def say(self, word: bytes) -> bytes:
         self._words.put(word)
@@ -458,6 +458,46 @@ def test_attack_32_an_open_stream_ends_at_the_next_message_after_revocation(echo
             echo.base.record(Revocation.read({"hub": ORIGIN, "signer": "core-team", **claim}))
             with pytest.raises(Denied, match="revoked"):
                 stream.say(b"two")
+
+
+def test_attack_32_a_node_that_is_revoked_is_cut_and_comes_back_by_invitation_alone(echo: EchoHub) -> None:
+    """On the connection that is open, for every certificate it had, and for its renewal; the core team alone may do it."""
+    node = _enrol_node(echo)
+    with Coalition(echo.home("Law Institute")) as law, pytest.raises(Denied, match="signs no node-revocation"):
+        echo.base.journal.record(law.sign(_gone("law-institute")).envelope, "law-institute")
+    echo.base.enrol("core-team", "core")
+    with connect(f"127.0.0.1:{echo.port}", node.credentials) as channel:
+        stream = Stream(channel, "Nodes/Attach")
+        assert stream.say(b"one") == b"one"
+        echo.base.record(_gone("core-team"))
+        with pytest.raises(Denied, match="was revoked"):
+            stream.say(b"two")
+    with pytest.raises(Denied, match="was revoked"):
+        _certified_again(echo)
+    with pytest.raises(Conflict, match=r"was revoked at .* already"):
+        echo.base.record(_gone("core-team", "again"))
+    again = _enrol_node(echo)
+    with connect(f"127.0.0.1:{echo.port}", again.credentials) as channel:
+        assert Stream(channel, "Nodes/Attach").say(b"three") == b"three"
+    with connect(f"127.0.0.1:{echo.port}", node.credentials) as channel, pytest.raises(Denied, match="was revoked"):
+        Stream(channel, "Nodes/Attach").say(b"four")
+    with pytest.raises(NotFound, match="no node gpu-2"):
+        echo.base.record(_gone("core-team").model_copy(update={"node": "gpu-2"}))
+
+
+def _enrol_node(echo: EchoHub) -> Enrolled:
+    token = Invitation.create(echo.authorities.issuing.fingerprint, echo.enrol_port)
+    with echo.base.database.session(writing=True) as session:
+        invitations.invite_node(session, token, "Core Team", "gpu-1")
+    return enrol("127.0.0.1", token, "gpu-1", None)
+
+
+def _gone(signer: str, reason: str = "stolen") -> NodeRevocation:
+    return NodeRevocation(hub=ORIGIN, signer=signer, node="gpu-1", reason=reason)
+
+
+def _certified_again(echo: EchoHub) -> None:
+    echo.base.certification(echo.authorities).issue(new_client_request("gpu-1")[1], "node", "gpu-1", "")
 
 
 def test_attack_32_an_open_stream_ends_when_its_certificate_expires(echo: EchoHub) -> None:
