@@ -77,7 +77,7 @@ class Hub:
     async def _serve(self) -> None:
         base = self.base
         certification = base.certification(self.authorities)
-        main = grpc.aio.server(interceptors=[Access(ORIGIN, Roles(base.database))])
+        main = grpc.aio.server(interceptors=[Access(ORIGIN, Roles(base.database), lambda: self.authorities.issuers)])
         members = MembersService(base.database, (), base.journal, certification)
         members_pb2_grpc.add_MembersServicer_to_server(members, main)
         ledger_pb2_grpc.add_LedgerServicer_to_server(LedgerService(base.database, base.log, base.journal), main)
