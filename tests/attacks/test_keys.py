@@ -402,14 +402,19 @@ def test_attack_13_key_manifests_only_go_forward(base: Base) -> None:
 
 
 class Echo(grpc.GenericRpcHandler):
-    """A stream both ways behind the hub's own access: what comes in goes out."""
+    """Streams behind the hub's own access: what comes in goes out; who watches is told without end."""
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
         async def echo(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
             async for request in requests:
                 yield request
 
-        return grpc.stream_stream_rpc_method_handler(echo)
+        async def tell(request: bytes, context: Any) -> AsyncIterator[bytes]:
+            while True:
+                yield b"more"
+
+        watched = details.method.endswith("/WatchRun")
+        return grpc.unary_stream_rpc_method_handler(tell) if watched else grpc.stream_stream_rpc_method_handler(echo)
 
 
 class Stream:
@@ -459,6 +464,19 @@ def test_attack_32_an_open_stream_ends_at_the_next_message_after_revocation(echo
             echo.base.record(Revocation.read({"hub": ORIGIN, "signer": "core-team", **claim}))
             with pytest.raises(Denied, match="revoked"):
                 stream.say(b"two")
+
+
+def test_attack_32_who_only_listens_is_cut_as_well(echo: EchoHub) -> None:
+    """A stream on which the hub alone speaks: each of its messages is authorised."""
+    echo.base.enrol("core-team", "core")
+    with connect(f"127.0.0.1:{echo.port}", echo.home("Law Institute").credentials()) as channel:
+        answers = channel.unary_stream("/coalition.v1.Training/WatchRun")(b"", timeout=30)
+        assert next(answers) == b"more"
+        claim = {"member": "law-institute", "compromised_since": 0, "reason": "theft"}
+        echo.base.record(Revocation.read({"hub": ORIGIN, "signer": "core-team", **claim}))
+        with pytest.raises(grpc.RpcError) as ended:
+            list(answers)
+    assert isinstance(from_rpc_error(ended.value), Denied)
 
 
 def test_attack_32_a_node_that_is_revoked_is_cut_and_comes_back_by_invitation_alone(echo: EchoHub) -> None:
