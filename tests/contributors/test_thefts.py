@@ -10,12 +10,17 @@ from sqlmodel import delete
 from contributors import keychain
 from contributors.client import Coalition
 from contributors.home import Home
+from contributors.ledger import Recorded
+from contributors.standings import board_of
+from hub.evaluation import store
 from hub.ledger.tables import BlobGrant, LedgerEntry
 from hub.members.tables import KeyRow, MemberRow
 from hub.submissions import catalogue
 from hub.submissions.tables import SubmissionRow
 from protos.documents import statements
+from protos.documents.evaluations import Evaluation, TaskScore
 from protos.documents.members import Keys, Revocation
+from protos.documents.submissions import Suite
 from tests.contributors.served import Hub
 from tests.contributors.test_keychain import _copy, say, verify
 from tests.hub.conftest import ORIGIN
@@ -80,6 +85,32 @@ def test_a_quarantined_dataset_is_used_for_nothing(hub: Hub, client: Coalition) 
         assert forged in catalogue.for_run(session, [], before=theft + 1)
         with pytest.raises(Invalid, match="quarantined"):
             catalogue.for_run(session, [forged.id])
+
+
+def test_a_suite_that_a_thief_submitted_takes_no_other_ones_place(hub: Hub, client: Coalition, home: Home) -> None:
+    """A newer version of the owner's suite hides the owner's until the theft is known, for the hub and for who audits it."""
+    file = {"path": "a.jsonl", "digest": hub.base.blobs.put(b"{}"), "size": 2}
+    values = {"hub": ORIGIN, "signer": "law-institute", "name": "exam", "domain": "law", "licence": "CC-BY-4.0"}
+    values["files"] = [file, {**file, "path": "suite.json"}]
+    mine, forged = (
+        hub.base.journal.record(client.sign(Suite.read({**values, "version": version})).envelope, "law-institute")
+        for version in ("1", "2")
+    )
+    keychain.revoke(client, "", forged.index, "stolen")
+    told = hub.base.log.size - 1
+    with hub.base.database.session() as session:
+        assert list(store.current_suites(session, told)) == [forged.id]
+        for size in (None, told + 1):
+            assert list(store.current_suites(session, size)) == [mine.id]
+        assert [suite.id for suite in store.current_suites(session).values() if suite.stands] == [mine.id]
+    recorded = verify(hub, home).recorded
+    assert [each.quarantined_at for each in recorded if each.leaf.kind == "suite"] == [None, told]
+    scores = (TaskScore(task="t", metric="acc", value=1.0, standard_error=0.0, items=1),)
+    for index, suite in enumerate((mine.id, forged.id), start=mine.index):
+        claim = Evaluation.model_construct(model="m", suite=suite, scores=scores)
+        recorded.append(Recorded(index, recorded[0].leaf, claim))
+    assert {cell.index for cell in board_of(recorded, told).cells.values()} == {forged.index}
+    assert {cell.index for cell in board_of(recorded, told + 1).cells.values()} == {mine.index}
 
 
 def test_what_is_quarantined_follows_from_the_ledger_alone(hub: Hub, client: Coalition, robot: Home) -> None:
