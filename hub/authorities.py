@@ -29,6 +29,7 @@ class Authorities:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._watched = [str(folder / "ca.crt") for folder in (settings.authority_dir, settings.next_authority_dir)]
         self._seen: tuple[object, ...] = ()
         self._load()
 
@@ -85,8 +86,8 @@ class Authorities:
         self._issuers = frozenset(authority_id(each.cert_pem) for each in (current, self._next) if each)
 
     def _stamp(self) -> tuple[object, ...]:
-        folders = (self._settings.authority_dir, self._settings.next_authority_dir)
-        return tuple(_inode(folder / "ca.crt") for folder in folders)
+        """Asked for at every message."""
+        return tuple(_inode(path) for path in self._watched)
 
 
 def rotate(settings: Settings) -> Authority:
@@ -158,9 +159,9 @@ def _retired(settings: Settings) -> Path:
     return settings.authority_dir.with_name("ca-retired")
 
 
-def _inode(path: Path) -> object:
+def _inode(path: str) -> object:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns
