@@ -12,7 +12,7 @@ from hub.authorities import Authorities
 from hub.database import Database
 from hub.members import directory
 from hub.members.projection import refuse_known
-from hub.members.tables import TlsKeyRow
+from hub.members.tables import MemberRow, NodeRow, TlsKeyRow
 from protos.coalition.v1 import members_pb2
 from protos.documents.base import now as present
 from protos.documents.standing import moment
@@ -87,7 +87,7 @@ class Certification:
         with self._database.session() as session:
             _outlast(_entitled(session, kind, party).revoked_at)
         with self._database.session(writing=True) as session:
-            entitled = _entitled(session, kind, party)
+            entitled = _entitled(session, kind, party, alone=True)
             if holder not in entitled.keyids:
                 raise Denied(
                     f"The key of {party} was replaced or revoked meanwhile.", "Ask again with its present key."
@@ -125,13 +125,14 @@ class Certification:
             refuse_known(session, keyid)
 
 
-def _entitled(session: Session, kind: str, party: str) -> Entitled:
-    """Raises `Denied` for a party that is not, or no longer, one."""
+def _entitled(session: Session, kind: str, party: str, *, alone: bool = False) -> Entitled:
+    """Raises `Denied` for a party that is not, or no longer, one. `alone`: a revocation that is under way ends first."""
     if kind == "node":
+        session.get(NodeRow, party, with_for_update=alone)
         return Entitled(revoked_at=directory.node(session, party).revoked_at)
-    standing = directory.standing_of(
-        session, directory.member_of_delegation(session, party) if kind == "delegate" else party
-    )
+    member = directory.member_of_delegation(session, party) if kind == "delegate" else party
+    session.get(MemberRow, member, with_for_update=alone)
+    standing = directory.standing_of(session, member)
     if kind == "delegate":
         delegate = standing.delegate(party)
         if not delegate.counts(present()):
