@@ -27,6 +27,8 @@ from trust.files import sync_folder, write_atomic
 from trust.keys import ArtifactKey
 from trust.presented import read_client_certificate
 
+_KEYID = re.compile(r"[0-9a-f]{64}")
+
 
 def rotate(hub: Coalition, *, keep: bool = False) -> str:
     """Replace our key: the new one counts from its entry of the ledger on. The old file is overwritten, or kept aside.
@@ -72,22 +74,36 @@ class Pending(Document):
     reason: Text
 
 
-def is_ours(hub: Coalition, key: str) -> bool:
-    """Whether `revoke` would replace our present key: it is named, or none is."""
-    return not key or _keyid(hub, "", key) == hub.home.artifact_key().public.keyid
+def find_key(hub: Coalition, member: str, named: str) -> str:
+    """The keyid of a member's key (ours, for no member).
+
+    `named` is a keyid (a TLS key's too, which is listed nowhere), the beginning of one, or a delegation's identifier. Raises
+    `NotFound` for what begins none, `Conflict` for what begins several.
+    """
+    known = hub.keys(member)
+    keys = [(each.id, each.key.key_id) for each in known.delegations] + [(key.key_id, key.key_id) for key in known.keys]
+    found = {keyid for identifier, keyid in keys if named == identifier or keyid.startswith(named)}
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        raise Conflict(f"{len(found)} keys of {known.member} begin with {named}.", "Write more of it.")
+    if _KEYID.fullmatch(named):
+        return named
+    raise NotFound(f"{known.member} has no key {named[:80]!r}.", "See `coalition keys list`.")
 
 
 def revoke(hub: Coalition, key: str, since: int | None, reason: str) -> list[str]:
-    """Disown a key of ours, or a delegate's (by its keyid or its delegation), from entry `since` of the ledger on.
+    """Disown a key of ours, or a delegate's (as `find_key` takes it), from entry `since` of the ledger on.
 
     Without a key it is the present one, every other that we held since, and all that lay beside it: key and TLS key are
     replaced first, and alone stay; said again after a cut, that goes on where it was. Answers with the revocations'
     identifiers. Raises what the hub refuses.
     """
     since = hub.head().size if since is None else since
-    if is_ours(hub, key) or (not key and _pending_path(hub.home).exists()):
+    named = find_key(hub, "", key) if key else ""
+    if named in ("", hub.home.artifact_key().public.keyid):
         return _revoke_all(hub, since, reason)
-    return [_send(hub, Revocation.read({**_ours(hub), **_about(hub, _keyid(hub, "", key), since, reason)}))]
+    return [_send(hub, Revocation.read({**_ours(hub), **_about(hub, named, since, reason)}))]
 
 
 def _revoke_all(hub: Coalition, since: int, reason: str) -> list[str]:
@@ -124,7 +140,7 @@ def _held_since(hub: Coalition, pending: Pending) -> list[str]:
 def revoke_member(hub: Coalition, member: str, key: str, since: int | None, reason: str) -> list[str]:
     """As the core team: disown a key of another member, or all of them for an empty `key`."""
     since = hub.head().size if since is None else since
-    named = _keyid(hub, member, key) if key else None
+    named = find_key(hub, member, key) if key else None
     claim = {**_ours(hub), "member": member, "key": named, "compromised_since": since, "reason": reason}
     return [_send(hub, Revocation.read(claim))]
 
@@ -202,23 +218,6 @@ def _about(hub: Coalition, key: str, since: int, reason: str) -> dict[str, objec
     return {"member": hub.identity.id, "key": key, "compromised_since": since, "reason": reason, "keeps": keeps}
 
 
-def _keyid(hub: Coalition, member: str, named: str) -> str:
-    """A keyid from itself (a TLS key is listed nowhere), a delegation's identifier or the beginning of a keyid.
-
-    Raises `NotFound` for what begins none, `Conflict` for what begins several.
-    """
-    known = hub.keys(member)
-    keys = [(each.id, each.key.key_id) for each in known.delegations] + [(key.key_id, key.key_id) for key in known.keys]
-    found = {keyid for identifier, keyid in keys if named == identifier or keyid.startswith(named)}
-    if len(found) == 1:
-        return found.pop()
-    if found:
-        raise Conflict(f"{len(found)} keys of {known.member} begin with {named}.", "Write more of it.")
-    if _KEYID.fullmatch(named):
-        return named
-    raise NotFound(f"{known.member} has no key {named[:80]!r}.", "See `coalition keys list`.")
-
-
 def _send(hub: Coalition, claim: Claim) -> str:
     return _record(hub, claim, hub.change_keys)
 
@@ -234,9 +233,6 @@ def _record(hub: Coalition, claim: Claim, call: Callable[[bytes], common_pb2.Rec
 
 def _tls_keyid(home: Home) -> str:
     return read_client_certificate(home.credentials().certificate).keyid
-
-
-_KEYID = re.compile(r"[0-9a-f]{64}")
 
 
 def _pending_path(home: Home) -> Path:

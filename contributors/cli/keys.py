@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -101,13 +102,11 @@ def revoke(
 
     with connected() as hub:
         other = member if member != hub.identity.id else ""
-        whole = not key if other else keychain.is_ours(hub, key)
-        make_sure(_meaning(other, key, since, whole=whole), yes)
-        done = (
-            keychain.revoke_member(hub, other, key, since, reason)
-            if other
-            else keychain.revoke(hub, key, since, reason)
-        )
+        named = keychain.find_key(hub, other, key) if key else ""
+        present = hub.home.artifact_key().public.keyid
+        make_sure(_meaning(other, named[:16], since, whole=named in ("", present)), yes)
+        revoke_it = partial(keychain.revoke_member, hub, other) if other else partial(keychain.revoke, hub)
+        done = revoke_it(named, since, reason)
     if as_json:
         print_json({"revocations": done})
         return
@@ -125,7 +124,7 @@ def _meaning(member: str, key: str, since: int | None, *, whole: bool) -> str:
             f"Every key of {member} will be disowned, with its delegations. {ends} It needs an invitation to come back."
         )
     if not whole:
-        return f"{key} will be disowned. {ends}"
+        return f"The key {key} will be disowned. {ends}"
     return (
         f"Your key and your TLS key will be replaced, and every key that you held since then disowned. {ends} "
         "Copies of this home on other machines lose their connection."

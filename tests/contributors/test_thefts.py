@@ -231,7 +231,7 @@ def test_a_key_is_named_by_its_first_digits(hub: Hub, client: Coalition, home: H
     with pytest.raises(NotFound, match="no key 'xyz'"):
         keychain.revoke(client, "xyz", None, "x")
     with pytest.raises(Conflict, match="2 keys of law-institute begin with"):
-        keychain._keyid(client, "", "")
+        keychain.find_key(client, "", "")
 
 
 def test_a_delegation_that_was_refused_is_not_said_again(hub: Hub, client: Coalition, tmp_path: Path) -> None:

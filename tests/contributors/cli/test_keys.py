@@ -33,7 +33,7 @@ def test_the_digits_that_the_list_shows_name_a_key(hub: Hub, coalition: Coalitio
     key = made.json and coalition("keys", "list", "--json", home=home).json["delegations"][0]["key"]["key_id"]
     assert f"{key[:16]} " in coalition("keys", "list", home=home).out
     said = coalition("keys", "revoke", key[:16], "--yes", home=home)
-    assert (said.code, f"{key[:16]} will be disowned" in said.err) == (0, True)
+    assert (said.code, f"The key {key[:16]} will be disowned" in said.err) == (0, True)
     assert "revoked" in coalition("keys", "list", home=home).out
 
 
