@@ -239,8 +239,28 @@ def test_a_delegation_that_was_refused_is_not_said_again(hub: Hub, client: Coali
     with pytest.raises(Denied, match="cannot delegate"):
         keychain.delegate(client, tmp_path / "robot", "robot", ["run"], 1, 1)
     made = keychain.delegate(client, tmp_path / "robot", "robot", ["dataset"], 1, 1)
+    assert made.enrolled
     assert [each.kinds for each in client.keys().delegations] == [["dataset"]]
     assert made.identity().delegation == client.keys().delegations[0].id
+
+
+def test_a_delegation_that_a_replaced_key_signed_is_signed_anew(
+    hub: Hub, client: Coalition, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut short before the hub saw it, then the key was rotated: refused once, and not for ever."""
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    ask = (client, tmp_path / "robot", "robot", ["dataset"], 1, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(client, "delegate", cut)
+        with pytest.raises(KeyboardInterrupt):
+            keychain.delegate(*ask)
+    keychain.rotate(client)
+    with pytest.raises(Denied, match="replaced or revoked"):
+        keychain.delegate(*ask)
+    assert keychain.delegate(*ask).enrolled
 
 
 def test_a_delegation_that_was_cut_short_goes_on_and_one_that_asks_for_more_is_another(
