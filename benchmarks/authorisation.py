@@ -56,7 +56,7 @@ async def serve(directory: Path, checked: int, unchecked: int) -> None:
     settings = Settings.load(directory)
     authorities = Authorities(settings)
     database = Database(settings.database_url)
-    access = Access(settings.name, Roles(database), Rates(UNBOUNDED))
+    access = Access(settings.name, Roles(database), lambda: authorities.issuers, Rates(UNBOUNDED))
     servers = []  # a server that nobody holds is closed
     for port, interceptors in ((checked, [access]), (unchecked, [])):
         server = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
@@ -91,7 +91,10 @@ def calls_per_second(channel: grpc.Channel, count: int) -> float:
 def check_alone(directory: Path, certificate: bytes, count: int) -> float:
     """Microseconds of one admission."""
     settings = Settings.load(directory)
-    access = Access(settings.name, Roles(Database(settings.database_url)), Rates(UNBOUNDED))
+    authorities = Authorities(settings)
+    access = Access(
+        settings.name, Roles(Database(settings.database_url)), lambda: authorities.issuers, Rates(UNBOUNDED)
+    )
     context = _Shown(certificate)
     access._admit(WHO, context, True)
     began = time.perf_counter()

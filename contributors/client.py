@@ -115,9 +115,12 @@ class Coalition:
     def change_keys(self, envelope: bytes) -> common_pb2.Recorded:
         return _call(self._members.ChangeKeys, common_pb2.SignedStatement(envelope=envelope))
 
-    def delegate(self, envelope: bytes, certificate_request: bytes) -> members_pb2.Certified:
-        request = members_pb2.DelegateRequest(envelope=envelope, certificate_request=certificate_request)
+    def delegate(self, envelope: bytes, certificate_request: bytes, proof: bytes) -> members_pb2.Certified:
+        request = members_pb2.DelegateRequest(envelope=envelope, certificate_request=certificate_request, proof=proof)
         return _call(self._members.Delegate, request)
+
+    def revoke_node(self, envelope: bytes) -> common_pb2.Recorded:
+        return _call(self._members.RevokeNode, common_pb2.SignedStatement(envelope=envelope))
 
     def head(self) -> ledger_pb2.TreeHead:
         return _call(self._ledger.GetHead, ledger_pb2.GetHeadRequest())

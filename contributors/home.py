@@ -15,11 +15,11 @@ from typing import Any
 from pydantic import Field
 
 from protos.documents import statements
-from protos.documents.base import Claim, Document, Identifier, Name, Text
+from protos.documents.base import Claim, Document, Identifier, Name, Text, now
 from protos.transport.channel import Credentials, split_address
 from protos.transport.enrolment import Enrolled, enrol
 from protos.transport.keeping import read_credentials, write_credentials
-from protos.transport.renewal import is_due, renew
+from protos.transport.renewal import has_expired, is_due, renew
 from trust.canonical import emit
 from trust.digests import digest_bytes, hex_of
 from trust.errors import Conflict, Denied, Invalid, NotFound, Unavailable
@@ -28,6 +28,7 @@ from trust.invitations import Invitation
 from trust.keys import ArtifactKey, ArtifactPublicKey, LogPublicKey, WitnessPublicKey
 from trust.merkle import leaf_hash
 from trust.notes import TreeHead, verify_tree_head
+from trust.presented import read_client_certificate
 from trust.statements import payload_digest
 
 FILE = "coalition.toml"
@@ -95,19 +96,36 @@ class Home:
         return read_credentials(self.directory / "tls")
 
     def fresh_credentials(self) -> Credentials:
-        """For mutual TLS, renewed if it is time. A hub that is away, or refuses, is met with what is there."""
+        """For mutual TLS, renewed if it is time. A hub that is away, or refuses, is met with what is there.
+
+        Raises `Unavailable` when they have run out: TLS would only say that nobody answers.
+        """
         credentials = self.credentials()
         if not is_due(credentials):
             return credentials
+        self._check_life(credentials)
         with suppress(Unavailable, Denied):
             return self.renew()
         return credentials
 
     def renew(self) -> Credentials:
-        """A new certificate for a new TLS key, kept in the place of the old one. Raises as `protos.transport.renewal.renew`."""
-        credentials = renew(self.identity().address, self.credentials(), self.statement_key())
-        self.save_credentials(credentials)
-        return credentials
+        """A new certificate for a new TLS key, kept in the place of the old one.
+
+        Raises as `protos.transport.renewal.renew` and `fresh_credentials`.
+        """
+        credentials = self.credentials()
+        self._check_life(credentials)
+        renewed = renew(self.identity().address, credentials, self.statement_key(), self.artifact_key())
+        self.save_credentials(renewed)
+        return renewed
+
+    def _check_life(self, credentials: Credentials) -> None:
+        if has_expired(credentials):
+            ended = read_client_certificate(credentials.certificate).expires
+            todo = "Ask the operator for an invitation, then run `coalition keys renew --token TOKEN`."
+            if self.identity().delegation:
+                todo = "Ask the member to delegate again, to another directory."
+            raise Unavailable(f"Your certificate expired at {ended:%Y-%m-%d %H:%M} UTC; it is {now()} here.", todo)
 
     def renew_by(self, token: str) -> Credentials:
         """As `renew`, after the certificate ran out: by another invitation and the artifact key."""

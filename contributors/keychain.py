@@ -5,8 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from contributors.client import Coalition
 from contributors.home import Home
@@ -14,15 +17,17 @@ from contributors.receipts import keep_receipt
 from contributors.site import keys as site_keys
 from protos.coalition.v1 import common_pb2
 from protos.documents import statements
-from protos.documents.base import Claim, Document, Text
-from protos.documents.members import Delegation, KeyId, Keys, Revocation
+from protos.documents.base import Claim, Document, Text, moment
+from protos.documents.members import Delegation, KeyId, Keys, NodeRevocation, Revocation
 from protos.transport.enrolment import Enrolled
-from protos.transport.renewal import accept
-from trust.certificates import new_client_request
-from trust.errors import Conflict
+from protos.transport.renewal import accept, prove
+from trust.certificates import Party, new_client_request
+from trust.errors import Conflict, Denied, Invalid, NotFound
 from trust.files import sync_folder, write_atomic
 from trust.keys import ArtifactKey
 from trust.presented import read_client_certificate
+
+_KEYID = re.compile(r"[0-9a-f]{64}")
 
 
 def rotate(hub: Coalition, *, keep: bool = False) -> str:
@@ -61,7 +66,7 @@ def _swap(present: Path, following: Path, aside: Path | None) -> None:
 
 
 class Pending(Document):
-    """A theft that is being put right: key and TLS key are to be disowned when their successors are in place."""
+    """A theft that is being put right: the keys are disowned when the successors of key and TLS key are in place."""
 
     key: KeyId
     tls: KeyId
@@ -69,23 +74,42 @@ class Pending(Document):
     reason: Text
 
 
-def revoke(hub: Coalition, key: str, since: int | None, reason: str) -> list[str]:
-    """Disown a key of ours, or a delegate's (by its keyid or its delegation), from entry `since` of the ledger on.
+def find_key(hub: Coalition, member: str, named: str) -> str:
+    """The keyid of a member's key (ours, for no member).
 
-    Without a key it is the present one, and with it all that lay beside it: key and TLS key are replaced first; said again
-    after a cut, that goes on where it was. Answers with the revocations' identifiers. Raises what the hub refuses.
+    `named` is a keyid (a TLS key's too, which is listed nowhere), the beginning of one, or a delegation's identifier. Raises
+    `NotFound` for what begins none, `Conflict` for what begins several.
+    """
+    known = hub.keys(member)
+    keys = [(each.id, each.key.key_id) for each in known.delegations] + [(key.key_id, key.key_id) for key in known.keys]
+    found = {keyid for identifier, keyid in keys if named == identifier or keyid.startswith(named)}
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        raise Conflict(f"{len(found)} keys of {known.member} begin with {named}.", "Write more of it.")
+    if _KEYID.fullmatch(named):
+        return named
+    raise NotFound(f"{known.member} has no key {named[:80]!r}.", "See `coalition keys list`.")
+
+
+def revoke(hub: Coalition, key: str, since: int | None, reason: str) -> list[str]:
+    """Disown a key of ours, or a delegate's (as `find_key` takes it), from entry `since` of the ledger on.
+
+    Without a key it is the present one, every other that we held since, and all that lay beside it: key and TLS key are
+    replaced first, and alone stay; said again after a cut, that goes on where it was. Answers with the revocations'
+    identifiers. Raises what the hub refuses.
     """
     since = hub.head().size if since is None else since
-    present = hub.home.artifact_key().public.keyid
-    named = _keyid(hub, key) if key else present
-    if named == present or (not key and _pending_path(hub.home).exists()):
-        return _revoke_all(hub, present, since, reason)
+    named = find_key(hub, "", key) if key else ""
+    if named in ("", hub.home.artifact_key().public.keyid):
+        return _revoke_all(hub, since, reason)
     return [_send(hub, Revocation.read({**_ours(hub), **_about(hub, named, since, reason)}))]
 
 
-def _revoke_all(hub: Coalition, present: str, since: int, reason: str) -> list[str]:
+def _revoke_all(hub: Coalition, since: int, reason: str) -> list[str]:
     home, path = hub.home, _pending_path(hub.home)
     if not path.exists():
+        present = home.artifact_key().public.keyid
         pending = Pending(key=present, tls=_tls_keyid(home), since=since, reason=reason)
         write_atomic(path, pending.model_dump_json().encode())
     pending = Pending.read(json.loads(path.read_bytes()))
@@ -93,7 +117,7 @@ def _revoke_all(hub: Coalition, present: str, since: int, reason: str) -> list[s
         rotate(hub)
     if _tls_keyid(home) == pending.tls:
         hub.renew()
-    claims = [_about(hub, keyid, pending.since, pending.reason) for keyid in (pending.key, pending.tls)]
+    claims = [_about(hub, keyid, pending.since, pending.reason) for keyid in _held_since(hub, pending)]
     done = [_send(hub, Revocation.read({**_ours(hub), **claim})) for claim in claims]
     site_keys.discard(home.directory)
     path.unlink()
@@ -101,11 +125,30 @@ def _revoke_all(hub: Coalition, present: str, since: int, reason: str) -> list[s
     return done
 
 
-def revoke_member(hub: Coalition, member: str, key: str, since: int | None, reason: str) -> str:
+def _held_since(hub: Coalition, pending: Pending) -> list[str]:
+    """The stolen key, and every other of ours that counted at its theft or later and is not disowned from there on yet."""
+    present = hub.home.artifact_key().public.keyid
+    others = [
+        key.key_id
+        for key in hub.keys().keys
+        if key.key_id not in (present, pending.key)
+        and (key.until < 0 or key.until > pending.since)
+        and not 0 <= key.compromised_since <= pending.since
+    ]
+    return [pending.key, *others]
+
+
+def revoke_member(hub: Coalition, member: str, key: str, since: int | None, reason: str) -> list[str]:
     """As the core team: disown a key of another member, or all of them for an empty `key`."""
     since = hub.head().size if since is None else since
-    claim = {**_ours(hub), "member": member, "key": key or None, "compromised_since": since, "reason": reason}
-    return _send(hub, Revocation.read(claim))
+    named = find_key(hub, member, key) if key else None
+    claim = {**_ours(hub), "member": member, "key": named, "compromised_since": since, "reason": reason}
+    return [_send(hub, Revocation.read(claim))]
+
+
+def revoke_node(hub: Coalition, node: str, reason: str) -> str:
+    """As the core team: the node is none any more. Answers with the revocation's identifier. Raises what the hub refuses."""
+    return _record(hub, NodeRevocation.read({**_ours(hub), "node": node, "reason": reason}), hub.revoke_node)
 
 
 def delegate(hub: Coalition, directory: Path, name: str, kinds: Sequence[str], budget: int, days: float) -> Home:
@@ -113,23 +156,16 @@ def delegate(hub: Coalition, directory: Path, name: str, kinds: Sequence[str], b
     robot = Home(directory)
     if robot.enrolled:
         raise Conflict(f"{directory} is a home already.", "Choose another directory.")
-    key = robot.artifact_key()
     path = directory / "delegation.dsse.json"
-    if not path.exists():
-        expires = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
-        claim = {
-            **_ours(hub),
-            "name": name,
-            "key": key.public.pem().decode(),
-            "kinds": list(kinds),
-            "budget": budget,
-            "expires_at": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
-        envelope = statements.sign(Delegation.read(claim), hub.home.artifact_key(), key)
-        hub.home.remember_made(envelope)
-        write_atomic(path, envelope)
+    wanted = {"name": name, "kinds": list(kinds), "budget": budget}
+    envelope = _begun(path, wanted) or _delegation(hub, robot, path, wanted, days)
     tls_key, request = new_client_request(name)
-    answer = hub.delegate(path.read_bytes(), request)
+    proof = prove(robot.artifact_key(), Party(hub.identity.hub, "delegate", statements.read(envelope).id), request)
+    try:
+        answer = hub.delegate(envelope, request, proof)
+    except (Denied, Invalid):
+        path.unlink()  # what was refused is not said again
+        raise
     identity = hub.identity
     enrolled = Enrolled(
         id=identity.id,
@@ -147,27 +183,51 @@ def delegate(hub: Coalition, directory: Path, name: str, kinds: Sequence[str], b
     return robot
 
 
+def _begun(path: Path, wanted: dict[str, object]) -> bytes:
+    """The delegation that was signed before a cut, if it says what is wanted now and is not over; empty otherwise."""
+    if not path.exists():
+        return b""
+    envelope = path.read_bytes()
+    with suppress(Invalid):  # a damaged file is replaced
+        claim = statements.read(envelope).claim
+        same = isinstance(claim, Delegation) and claim.model_dump(mode="json", include=set(wanted)) == wanted
+        if same and moment(cast(Delegation, claim).expires_at) > dt.datetime.now(dt.UTC):
+            return envelope
+    return b""
+
+
+def _delegation(hub: Coalition, robot: Home, path: Path, wanted: dict[str, object], days: float) -> bytes:
+    """Signed anew, for a new key: one that an earlier delegation was recorded for cannot be lent again."""
+    key, expires = ArtifactKey.generate(), dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+    robot.key_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    key.save(robot.key_path)
+    bounds = {"key": key.public.pem().decode(), "expires_at": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    claim = Delegation.read({**_ours(hub), **wanted, **bounds})
+    envelope = statements.sign(claim, hub.home.artifact_key(), key)
+    hub.home.remember_made(envelope)
+    write_atomic(path, envelope)
+    return envelope
+
+
 def _ours(hub: Coalition) -> dict[str, str]:
     return {"hub": hub.identity.hub, "signer": hub.identity.id}
 
 
 def _about(hub: Coalition, key: str, since: int, reason: str) -> dict[str, object]:
-    return {"member": hub.identity.id, "key": key, "compromised_since": since, "reason": reason}
-
-
-def _keyid(hub: Coalition, named: str) -> str:
-    """A keyid from a delegation's identifier or the beginning of a keyid."""
-    known = hub.keys()
-    keys = [(each.id, each.key.key_id) for each in known.delegations] + [(key.key_id, key.key_id) for key in known.keys]
-    found = {
-        keyid for identifier, keyid in keys if named == identifier or (len(named) >= 8 and keyid.startswith(named))
-    }
-    return found.pop() if len(found) == 1 else named
+    """What this home holds now stays."""
+    keeps = [hub.home.artifact_key().public.keyid, _tls_keyid(hub.home)]
+    return {"member": hub.identity.id, "key": key, "compromised_since": since, "reason": reason, "keeps": keeps}
 
 
 def _send(hub: Coalition, claim: Claim) -> str:
-    envelope = hub.sign(claim).envelope
-    recorded: common_pb2.Recorded = hub.change_keys(envelope)
+    return _record(hub, claim, hub.change_keys)
+
+
+def _record(hub: Coalition, claim: Claim, call: Callable[[bytes], common_pb2.Recorded]) -> str:
+    """Each time anew: what is revoked again after it came back is another revocation."""
+    envelope = statements.sign(claim, hub.home.artifact_key())
+    hub.home.remember_made(envelope)
+    recorded = call(envelope)
     keep_receipt(hub.home, recorded.id, recorded.receipt, envelope)
     return recorded.id
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from contributors.seen import Seen
 from contributors.sources import Source
@@ -26,11 +26,16 @@ from trust.statements import payload_digest
 
 @dataclass(frozen=True)
 class Recorded:
-    """A statement that entry `index` records and that holds."""
+    """A statement that entry `index` records and that holds; from entry `quarantined_at` on, if any, it is not used."""
 
     index: int
     leaf: Leaf
     claim: Claim
+    quarantined_at: int | None = None
+
+    def stands(self, size: int) -> bool:
+        """As the ledger's first `size` entries have it."""
+        return self.quarantined_at is None or self.quarantined_at >= size
 
 
 @dataclass
@@ -103,6 +108,7 @@ def verify_ledger(
             advance(digest)
             _check_blob(source, digest, where, verdict)
     verdict.problems.extend(source.leftovers())
+    verdict.recorded = [replace(each, quarantined_at=roll.quarantined_at.get(each.index)) for each in verdict.recorded]
     verdict.quarantined = [
         f"Entry {index}: {identifier} of {member} was signed after its key was compromised."
         for index, identifier, member in roll.quarantined()

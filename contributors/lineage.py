@@ -148,6 +148,7 @@ class _History:
             and each.index < index
             and not each.claim.at_home
             and self._withdrawn.get(identifier, index) >= index
+            and each.stands(index)
             and (not named or identifier in named)
         ]
 

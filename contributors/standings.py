@@ -41,9 +41,10 @@ class Board:
 
 
 def board_of(recorded: Sequence[Recorded], size: int) -> Board:
-    """The leaderboard of a ledger's first `size` entries: the newest suite of every name and member, every model."""
+    """The leaderboard of a ledger's first `size` entries: the newest suite that stands of every name and member, every model."""
     first = [each for each in recorded if each.index < size]
-    newest = {(each.claim.signer, each.claim.name): each for each in first if isinstance(each.claim, Suite)}
+    suites = [each for each in first if each.stands(size)]
+    newest = {(each.claim.signer, each.claim.name): each for each in suites if isinstance(each.claim, Suite)}
     members: dict[str, set[str]] = defaultdict(set)
     for member, name in newest:
         members[name].add(member)

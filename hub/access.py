@@ -35,6 +35,7 @@ ALLOWED: dict[str, dict[str, frozenset[Role]]] = {
         "GetKeys": PEOPLE,
         "ChangeKeys": PEOPLE,
         "Delegate": BUILDERS,
+        "RevokeNode": CORE,
         "Renew": ALL,
     },
     "Ledger": {"GetHead": ALL, "ReadTile": ALL, "ListEntries": ALL, "GetReceipt": ALL},
@@ -148,10 +149,18 @@ class Caller:
     kinds: frozenset[str] | None = None
     certificate: Presented | None = None
 
+    @property
+    def delegation(self) -> str:
+        """That a delegate calls under; empty for others."""
+        return self.certificate.name if self.certificate and self.certificate.kind == "delegate" else ""
+
 
 RoleOf = Callable[[Presented], Caller]
 """From the members room. Raises `Denied` for a party that is not, or no longer, enrolled."""
 
+
+Issuers = Callable[[], frozenset[str]]
+"""Key identifiers of the authorities that are believed now: TLS asked when the connection was made, perhaps long ago."""
 
 _caller: ContextVar[Caller] = ContextVar("caller")
 
@@ -189,8 +198,8 @@ def may_call(who: Caller, method: str) -> bool:
 class Access(grpc.aio.ServerInterceptor):
     """Authenticates and authorises every call and every message of a stream, and turns Problems into rich statuses."""
 
-    def __init__(self, hub: str, role_of: RoleOf, rates: Rates | None = None) -> None:
-        self._hub, self._role_of, self._rates = hub, role_of, rates
+    def __init__(self, hub: str, role_of: RoleOf, issuers: Issuers, rates: Rates | None = None) -> None:
+        self._hub, self._role_of, self._issuers, self._rates = hub, role_of, issuers, rates
 
     async def intercept_service(
         self,
@@ -209,13 +218,25 @@ class Access(grpc.aio.ServerInterceptor):
 
     def _admit(self, method: str, context: Any, single: bool) -> None:
         """For the beginning of a call. Raises `Denied`; `Invalid` for a question without deadline; `Exhausted`."""
-        self._authorise(method, context)
-        who = caller()
-        if self._rates is not None and who.kind == "member":
-            self._rates.spend(who.id)
+        try:
+            self._authorise(method, context)
+        except Denied:
+            self._spend(_caller.get(None), context)
+            raise
+        self._spend(caller(), context)
         remaining = context.time_remaining()
         if single and method.startswith(_PREFIX) and (remaining is None or remaining > MAX_DEADLINE):
             raise Invalid(f"A call needs a deadline of at most {MAX_DEADLINE:g} seconds.", "Set one.")
+
+    def _spend(self, who: Caller | None, context: Any) -> None:
+        """A call counts, refused or not: for its member, or for the name on a certificate that stands for nobody now."""
+        if self._rates is None:
+            return
+        if who is None:
+            party = read_client_certificate(_certificate(context)).party
+            self._rates.spend(f"{party.kind} {party.name}")
+        elif who.kind == "member":
+            self._rates.spend(who.id)
 
     def _authorise(self, method: str, context: Any) -> None:
         """Raises `Denied`; sets `caller()`."""
@@ -227,6 +248,11 @@ class Access(grpc.aio.ServerInterceptor):
 
     def _identify(self, context: Any) -> Caller:
         shown = read_client_certificate(_certificate(context))
+        connected = context.auth_context()["x509_pem_cert"]
+        if not self._issuers().issuperset({shown.issuer, *(read_client_certificate(pem).issuer for pem in connected)}):
+            raise Denied(
+                "Your certificate is of an authority that was retired.", "Connect anew; if that fails, enrol again."
+            )
         if shown.expires < dt.datetime.now(dt.UTC):
             raise Denied(f"Your certificate expired at {shown.expires:%Y-%m-%d %H:%M} UTC.", "Ask for an invitation.")
         party = shown.party

@@ -7,9 +7,11 @@ new certificate of a party comes from the next one; when all parties have renewe
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import os
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from hub.settings import Settings
 from trust.certificates import Authority, fingerprint, issued_at, server_hosts
 from trust.errors import Conflict, NotFound, Problem
 from trust.files import sync_folder, write_atomic
+from trust.presented import authority_id
 
 
 class Authorities:
@@ -26,6 +29,7 @@ class Authorities:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._watched = [str(folder / "ca.crt") for folder in (settings.authority_dir, settings.next_authority_dir)]
         self._seen: tuple[object, ...] = ()
         self._load()
 
@@ -40,6 +44,12 @@ class Authorities:
         """Every authority that is trusted, PEM."""
         self._refresh()
         return self._current.cert_pem + (self._next.cert_pem if self._next else b"")
+
+    @property
+    def issuers(self) -> frozenset[str]:
+        """The key identifiers of the authorities whose certificates are believed: an open connection may show an older one's."""
+        self._refresh()
+        return self._issuers
 
     def credentials(self, *, mutual: bool) -> grpc.ServerCredentials:
         """For a listener; new connections follow the files, without a restart."""
@@ -66,32 +76,35 @@ class Authorities:
             self._load()
 
     def _load(self) -> None:
-        settle(self._settings)
-        stamp = self._stamp()
-        following = self._settings.next_authority_dir
-        current = Authority.load(self._settings.authority_dir)
-        self._next = Authority.load(following) if following.exists() else None
+        with _alone(self._settings):
+            _settle(self._settings)
+            stamp = self._stamp()
+            following = self._settings.next_authority_dir
+            current = Authority.load(self._settings.authority_dir)
+            self._next = Authority.load(following) if following.exists() else None
         self._current, self._seen = current, stamp
+        self._issuers = frozenset(authority_id(each.cert_pem) for each in (current, self._next) if each)
 
     def _stamp(self) -> tuple[object, ...]:
-        folders = (self._settings.authority_dir, self._settings.next_authority_dir)
-        return tuple(_inode(folder / "ca.crt") for folder in folders)
+        """Asked for at every message."""
+        return tuple(_inode(path) for path in self._watched)
 
 
 def rotate(settings: Settings) -> Authority:
     """Make the next authority. Raises `Conflict` while one waits already."""
-    settle(settings)
-    following = settings.next_authority_dir
-    if following.exists():
-        raise Conflict("The next authority is made already.", "Retire the old one when its time has come.")
-    made = following.with_name(f".{following.name}.tmp")
-    shutil.rmtree(made, ignore_errors=True)  # of a rotation that was cut short
-    made.mkdir(mode=0o700)
-    authority = Authority.create(settings.name)
-    authority.save(made)
-    os.rename(made, following)
-    sync_folder(following.parent)
-    return authority
+    with _alone(settings):
+        _settle(settings)
+        following = settings.next_authority_dir
+        if following.exists():
+            raise Conflict("The next authority is made already.", "Retire the old one when its time has come.")
+        made = following.with_name(f".{following.name}.tmp")
+        shutil.rmtree(made, ignore_errors=True)  # of a rotation that was cut short
+        made.mkdir(mode=0o700)
+        authority = Authority.create(settings.name)
+        authority.save(made)
+        os.rename(made, following)
+        sync_folder(following.parent)
+        return authority
 
 
 def retire(settings: Settings, *, at_once: bool = False) -> Authority:
@@ -100,19 +113,30 @@ def retire(settings: Settings, *, at_once: bool = False) -> Authority:
     Raises `NotFound` without a next one, `Conflict` before every certificate of the old one has run out: until then a party
     may not have heard of the new one. `at_once` does it all the same.
     """
-    settle(settings)
-    following = settings.next_authority_dir
-    if not following.exists():
-        raise NotFound("There is no next authority.", "Make it with `coalition-hub authority rotate`.")
-    ripe = issued_at((following / "ca.crt").read_bytes()) + dt.timedelta(days=settings.certificate_days)
-    if not at_once and dt.datetime.now(dt.UTC) < ripe:
-        raise Conflict(f"Parties learn the next authority until {ripe:%Y-%m-%d %H:%M} UTC.", "Wait, or give --at-once.")
-    os.rename(settings.authority_dir, _retired(settings))
-    settle(settings)
-    return Authority.load(settings.authority_dir)
+    with _alone(settings):
+        _settle(settings)
+        following = settings.next_authority_dir
+        if not following.exists():
+            raise NotFound("There is no next authority.", "Make it with `coalition-hub authority rotate`.")
+        ripe = issued_at((following / "ca.crt").read_bytes()) + dt.timedelta(days=settings.certificate_days)
+        if not at_once and dt.datetime.now(dt.UTC) < ripe:
+            raise Conflict(
+                f"Parties learn the next authority until {ripe:%Y-%m-%d %H:%M} UTC.", "Wait, or give --at-once."
+            )
+        os.rename(settings.authority_dir, _retired(settings))
+        _settle(settings)
+        return Authority.load(settings.authority_dir)
 
 
-def settle(settings: Settings) -> None:
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """One process or thread at a time looks at the authorities' folders or changes them: a hub that runs, and a command."""
+    with settings.authority_lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # goes with the file
+        yield
+
+
+def _settle(settings: Settings) -> None:
     """Finish a retirement that was cut short anywhere after its first step."""
     folder, following = settings.authority_dir, settings.next_authority_dir
     if not folder.exists() and following.exists():
@@ -135,9 +159,9 @@ def _retired(settings: Settings) -> Path:
     return settings.authority_dir.with_name("ca-retired")
 
 
-def _inode(path: Path) -> object:
+def _inode(path: str) -> object:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except FileNotFoundError:
         return None
     return found.st_ino, found.st_mtime_ns

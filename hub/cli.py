@@ -303,11 +303,15 @@ def authority_show(directory: Directory) -> None:
 
 
 @authority.command("rotate", epilog="Example: coalition-hub authority rotate /srv/coalition")
-def authority_rotate(directory: Directory) -> None:
+def authority_rotate(directory: Directory, as_json: Json = False) -> None:
     """Make the next authority, trusted beside the present one. A running hub takes it up; parties learn it as they renew."""
     from hub import authorities
 
-    authorities.rotate(Settings.load(directory))
+    settings = Settings.load(directory)
+    authorities.rotate(settings)
+    if as_json:
+        _out.print_json(json.dumps(authorities.status(settings)))
+        return
     _out.print("The next authority is made. Retire the old one when every certificate was renewed:")
     _out.print(f"coalition-hub authority retire {directory}", soft_wrap=True, highlight=False)
 
@@ -318,11 +322,19 @@ def authority_retire(
     at_once: Annotated[
         bool, typer.Option("--at-once", help="Though some parties may not know the next one yet.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Put the next authority in the place of the present one, and destroy the old key. Invitations of before end."""
+    """Put the next authority in the place of the present one, and destroy the old key.
+
+    Invitations of before end, and so do open connections under certificates that it issued.
+    """
     from hub import authorities
 
-    found = authorities.retire(Settings.load(directory), at_once=at_once)
+    settings = Settings.load(directory)
+    found = authorities.retire(settings, at_once=at_once)
+    if as_json:
+        _out.print_json(json.dumps(authorities.status(settings)))
+        return
     _out.print(f"The authority is now {found.fingerprint}.", soft_wrap=True, highlight=False)
 
 

@@ -1,7 +1,7 @@
 """How the hub's processes log: one record, one line; nothing that others wrote can forge a line or drive a terminal.
 
-Secrets never belong in a log. As a second line of defence, what looks like an invitation token or a private key is
-replaced before it is written.
+Secrets never belong in a log. As a second line of defence, what looks like an invitation token, a private key or a bare secret
+of 32 bytes is replaced before it is written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from rich.logging import RichHandler
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _SECRET = re.compile(
-    r"coalition-[a-z2-7]{60,}|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|$)", re.DOTALL
+    r"(?i:coalition-[a-z2-7]{60,})"  # an invitation: people may write it in capitals
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)"
+    r"|PRIVATE\+KEY\+\S+"  # log and witness keys (c2sp.org/signed-note)
+    r"|(?<![:/0-9A-Za-z])[0-9A-Fa-f]{64}(?![0-9A-Za-z])",  # 32 bytes that are no digest: those say sha256
+    re.DOTALL,
 )
 _REDACTED = "(redacted)"
 
@@ -40,8 +44,15 @@ class _Formatter(logging.Formatter):
         return super().formatMessage(record)
 
     def formatException(self, ei: object) -> str:  # noqa: N802
-        lines = super().formatException(ei).splitlines()  # type: ignore[arg-type]
-        return "\n".join(f"  {one_line(redacted(line))}" for line in lines)
+        return _indented(super().formatException(ei))  # type: ignore[arg-type]
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(text: str) -> str:
+    """A secret may go over several lines: it is replaced before they are told apart."""
+    return "\n".join(f"  {one_line(line)}" for line in redacted(text).splitlines())
 
 
 def configure(console: Console) -> None:

@@ -314,7 +314,8 @@ def _main_server(
     evaluator: Evaluator,
     cosigning: Cosigning,
 ) -> grpc.aio.Server:
-    interceptors = [*_forwarding(base, dial_main), Access(base.settings.name, roles, _rates(base.settings))]
+    access = Access(base.settings.name, roles, lambda: base.authorities.issuers, _rates(base.settings))
+    interceptors = [*_forwarding(base, dial_main), access]
     server = grpc.aio.server(interceptors=interceptors, options=OPTIONS)
     _add_rooms(server, base, intake, scheduler, supervisor, evaluator, cosigning)
     names = [f"coalition.v1.{service}" for service in ALLOWED]

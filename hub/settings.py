@@ -151,6 +151,11 @@ class Settings(Listening):
         return self.directory / "ca-next"
 
     @property
+    def authority_lock(self) -> Path:
+        """Held while either is looked at or changed."""
+        return self.directory / "authorities.lock"
+
+    @property
     def tls_key(self) -> Path:
         return self.directory / "tls" / "server.key"
 

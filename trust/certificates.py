@@ -7,6 +7,7 @@ decided, never what a request asked for. TLS keys are ECDSA P-256: gRPC complete
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import ipaddress
 import re
 from dataclasses import dataclass, field
@@ -198,6 +199,11 @@ class Authority:
 def public_key_of_request(csr_pem: bytes) -> ArtifactPublicKey:
     """The key that a signing request is for. Raises `Invalid`, or `Denied` when it is not signed by that key."""
     return ArtifactPublicKey.from_key(_requested_key(csr_pem))
+
+
+def certificate_challenge(uri: str, csr_pem: bytes) -> bytes:
+    """What the artifact key that speaks for a party signs, so that this party gets a certificate for this request's key."""
+    return b"\n".join([b"coalition certificate v1", uri.encode(), hashlib.sha256(csr_pem).hexdigest().encode()])
 
 
 def issued_at(cert_pem: bytes) -> dt.datetime:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from contributors.cli.asking import Yes, make_sure
 from contributors.cli.session import connected
 from contributors.cli.terminal import Json, as_dict, print_json, print_table, say
 from trust.errors import Invalid
@@ -80,26 +82,53 @@ def renew(
 
 @app.command("revoke", epilog="Example: coalition keys revoke --since 1042 --reason 'laptop stolen'")
 def revoke(
-    key: Annotated[str, typer.Argument(help="Key or delegation; without it your present key, which is replaced.")] = "",
+    key: Annotated[
+        str,
+        typer.Argument(help="Key (its first digits do) or delegation; without it your present key, which is replaced."),
+    ] = "",
     since: Annotated[
         int | None, typer.Option(help="The first entry of the ledger not to be believed; now by default.")
     ] = None,
     member: Annotated[str, typer.Option(help="Core team: another member's; all its keys unless one is named.")] = "",
     reason: Annotated[str, typer.Option(help="Why; everybody reads it.")] = "compromised",
+    yes: Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Disown a key from an entry of the ledger on. Entries before stay valid; open streams end at their next message."""
+    """Disown a key, and what it may have made, from an entry of the ledger on.
+
+    Entries before stay valid; open streams end at their next message.
+    """
     from contributors import keychain
 
     with connected() as hub:
-        if member and member != hub.identity.id:
-            done = [keychain.revoke_member(hub, member, key, since, reason)]
-        else:
-            done = keychain.revoke(hub, key, since, reason)
+        other = member if member != hub.identity.id else ""
+        named = keychain.find_key(hub, other, key) if key else ""
+        present = hub.home.artifact_key().public.keyid
+        make_sure(_meaning(other, named[:16], since, whole=named in ("", present)), yes)
+        revoke_it = partial(keychain.revoke_member, hub, other) if other else partial(keychain.revoke, hub)
+        done = revoke_it(named, since, reason)
     if as_json:
         print_json({"revocations": done})
         return
     say(("Revoked", "green"), f": {', '.join(done)}.")
+
+
+def _meaning(member: str, key: str, since: int | None, *, whole: bool) -> str:
+    """What a revocation will do, in a sentence or three."""
+    start = "now" if since is None else f"entry {since} of the ledger"
+    ends = f"What was signed with it from {start} on is not believed, and keys and delegations made since then end."
+    if member:
+        if key:
+            return f"The key {key} of {member} will be disowned. {ends} If it is its own, it needs an invitation to connect."
+        return (
+            f"Every key of {member} will be disowned, with its delegations. {ends} It needs an invitation to come back."
+        )
+    if not whole:
+        return f"The key {key} will be disowned. {ends}"
+    return (
+        f"Your key and your TLS key will be replaced, and every key that you held since then disowned. {ends} "
+        "Copies of this home on other machines lose their connection."
+    )
 
 
 @app.command("delegate", epilog="Example: coalition keys delegate /srv/robot --kinds dataset --budget 10 --days 1")

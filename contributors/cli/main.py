@@ -15,6 +15,7 @@ from contributors.cli import (
     keys,
     ledger,
     models,
+    node,
     release,
     run,
     site,
@@ -37,6 +38,7 @@ app.command("whoami", epilog="Example: coalition whoami --json")(enrolment.whoam
 app.add_typer(submissions.data, name="data")
 app.add_typer(submissions.suite, name="suite")
 app.add_typer(run.app, name="run")
+app.add_typer(node.app, name="node")
 app.add_typer(campaign.app, name="campaign")
 app.add_typer(site.app, name="site")
 app.add_typer(models.app, name="model")

@@ -39,12 +39,19 @@ def recorded(session: Session) -> Sequence[EvaluationRow]:
 
 
 def current_suites(session: Session, size: int | None = None) -> dict[str, Suite]:
-    """By identifier: the last submitted version of every member's suites, oldest first. Older ones are history.
+    """By identifier: the last submitted version of every member's suites, oldest first. Older ones are history, and one that a
+    stolen key signed is none.
 
     With `size`, as the ledger's first entries have it.
     """
-    newest = {(suite.member, suite.name): suite for suite in catalogue.suites(session, size)}
+    suites = [each for each in catalogue.suites(session, size) if not _quarantined(each, size)]
+    newest = {(suite.member, suite.name): suite for suite in suites}
     return {suite.id: suite for suite in newest.values()}
+
+
+def _quarantined(suite: Suite, size: int | None) -> bool:
+    index = suite.quarantined_index
+    return index is not None and (size is None or index < size)
 
 
 def labels(suites: Sequence[Suite]) -> dict[str, str]:
@@ -63,7 +70,7 @@ def reference(suite: Suite) -> str:
 def waiting(session: Session) -> list[tuple[ModelRow, list[Suite]]]:
     """Models with the current suites that they were not evaluated by, oldest model first."""
     done = {(row.model, row.suite) for row in recorded(session)}
-    suites = [suite for suite in current_suites(session).values() if not suite.withdrawn_at]
+    suites = [suite for suite in current_suites(session).values() if suite.stands]
     pairs = [
         (model, [suite for suite in suites if (model.id, suite.id) not in done])
         for model in registry.all_models(session)

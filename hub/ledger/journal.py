@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -49,7 +50,10 @@ SHARED_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Entry:
-    """A fact: what entry `index` of the ledger records. `signer` is a member's identifier, or `hub`."""
+    """A fact: what entry `index` of the ledger records. `signer` is a member's identifier, or `hub`.
+
+    `key` is the keyid of the member's key that signed, while the entry is projected; empty for the hub.
+    """
 
     index: int
     kind: str
@@ -59,6 +63,7 @@ class Entry:
     envelope: Digest
     payload: Digest
     claim: Claim
+    key: str = ""
 
 
 Project: TypeAlias = Callable[[Session, Entry], None]
@@ -331,13 +336,14 @@ class Journal:
         stop = size if stop is None else min(stop, size)
         leaves = self._log.reader().entries(count, stop) if count < stop else ()
         for index, leaf in enumerate(leaves, start=count):
-            self._project(session, self._replayed(index, leaf))
+            self._project(session, self._replayed(session, index, leaf))
 
-    def _replayed(self, index: int, data: bytes) -> Entry:
+    def _replayed(self, session: Session, index: int, data: bytes) -> Entry:
         leaf = Leaf.decode(data)
         envelope = self._blobs.read(Digest(leaf.envelope), MAX_ENVELOPE)
         if payload_digest(envelope) != leaf.payload:
             raise Corrupt(f"Entry {index} of the ledger does not match its envelope {leaf.envelope}.")
+        claimed = statements.read(envelope)
         return Entry(
             index,
             leaf.kind,
@@ -346,8 +352,17 @@ class Journal:
             leaf.time,
             digest_bytes(envelope),
             Digest(leaf.payload),
-            statements.read(envelope).claim,
+            claimed.claim,
+            self._key_of(session, claimed, envelope),
         )
+
+    def _key_of(self, session: Session, claimed: Claimed, envelope: bytes) -> str:
+        """Of the keys that speak for the signer at this entry, the one that signed; audits name an entry that none signed."""
+        if claimed.claim.signer == statements.HUB:
+            return ""
+        with suppress(Denied):
+            return self._prove(session, claimed, envelope).proved[0]
+        return ""
 
     def _entry(self, row: LedgerEntry) -> Entry:
         claim = statements.read(self._blobs.read(Digest(row.envelope), MAX_ENVELOPE)).claim
@@ -367,4 +382,5 @@ def _new_entry(index: int, waiting: _Waiting) -> Entry:
         digest_bytes(waiting.envelope),
         claimed.payload,
         claimed.claim,
+        next(iter(claimed.proved), ""),
     )

@@ -45,9 +45,19 @@ def everyone(session: Session) -> list[MemberRow]:
     return list(session.exec(select(MemberRow).order_by(col(MemberRow.enrolled_at), col(MemberRow.id))))
 
 
+def node(session: Session, name: str) -> NodeRow:
+    """Raises `Denied` for what is no node, or none any more."""
+    row = session.get(NodeRow, name)
+    if row is None:
+        raise Denied(f"The node {name!r} is not enrolled here.", "Ask the core team for an invitation.")
+    if row.revoked:
+        raise Denied(f"The node {name} was revoked.", "Ask the core team.")
+    return row
+
+
 def node_names(session: Session) -> list[str]:
-    """Every enrolled node."""
-    return list(session.exec(select(NodeRow.name).order_by(col(NodeRow.name))))
+    """Every enrolled node that was not revoked."""
+    return list(session.exec(select(NodeRow.name).where(~col(NodeRow.revoked)).order_by(col(NodeRow.name))))
 
 
 def member_of_delegation(session: Session, delegation: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import time
 from typing import Any
 
 from hub.database import Database
@@ -15,7 +13,6 @@ from hub.members.nonces import Nonces
 from hub.members.projection import refuse_known
 from hub.members.tables import InvitationRow, MemberRow, NodeRow
 from protos.coalition.v1 import members_pb2, members_pb2_grpc
-from protos.documents.base import moment
 from protos.documents.members import Member, Node
 from protos.documents.statements import HUB
 from trust.certificates import public_key_of_request
@@ -71,7 +68,8 @@ class EnrolmentService(members_pb2_grpc.EnrolmentServicer):
         with self._database.session(writing=True) as session:
             invitations.spend(session, secret_hash, key)
         entry = self._welcome(invitation, request)
-        certified = self._certification.issue(request.certificate_request, invitation.kind, invitation.id)
+        holder = ArtifactPublicKey.from_pem(request.artifact_key).keyid if kind == "member" else ""
+        certified = self._certification.issue(request.certificate_request, invitation.kind, invitation.id, holder)
         return members_pb2.EnrolResponse(
             hub=self._journal.origin,
             id=invitation.id,
@@ -117,11 +115,11 @@ class EnrolmentService(members_pb2_grpc.EnrolmentServicer):
         """Record the newcomer, unless an earlier attempt already did; None then."""
         with self._database.session() as session:
             if invitation.kind == "node":
-                known = session.get(NodeRow, invitation.id) is not None
+                node = session.get(NodeRow, invitation.id)
+                known = node is not None and not node.revoked
             elif row := session.get(MemberRow, invitation.id):
                 standing = directory.standing_of(session, row.id)
                 known = not standing.revoked
-                _outlast(standing.revoked_at)
                 keyid = ArtifactPublicKey.from_pem(request.artifact_key).keyid
                 if known and keyid not in {key.keyid for key in standing.valid_keys}:
                     raise Conflict(f"{invitation.id} is enrolled with another key.")
@@ -143,9 +141,3 @@ class EnrolmentService(members_pb2_grpc.EnrolmentServicer):
                 "artifact_key": ArtifactPublicKey.from_pem(request.artifact_key).pem().decode(),
             }
         )
-
-
-def _outlast(revoked_at: str) -> None:
-    """Certificates tell the time in whole seconds: one that is to count again comes from a later second than the revocation."""
-    while revoked_at and dt.datetime.now(dt.UTC).replace(microsecond=0) <= moment(revoked_at):
-        time.sleep(0.05)

@@ -7,13 +7,13 @@ from typing import cast
 from sqlmodel import Session
 
 from hub.ledger.journal import Entry, Journal
-from hub.members.directory import standing_of
+from hub.members.directory import member_of_delegation, standing_of
 from hub.members.tables import KeyRow, MemberRow, NodeRow, TlsKeyRow
 from protos.documents.base import now
-from protos.documents.members import Delegation, Keys, Member, Node, Revocation
+from protos.documents.members import Delegation, Keys, Member, Node, NodeRevocation, Revocation
 from protos.documents.standing import Standing, introduce, keyid_of
 from protos.documents.statements import BY_HUB, KINDS, Claimed
-from trust.errors import Conflict, Denied
+from trust.errors import Conflict, Denied, NotFound
 
 
 def register(journal: Journal) -> None:
@@ -24,7 +24,8 @@ def register(journal: Journal) -> None:
         journal.register(kind, project=_delegated)
     journal.register("keys", project=_keys, check=_new_keys)
     journal.register("delegation", project=_delegation, check=_new_delegation)
-    journal.register("revocation", project=_revocation, check=_known_member)
+    journal.register("revocation", project=_revocation, check=_known_key)
+    journal.register("node-revocation", project=_node_revocation, check=_known_node)
 
 
 def _new_member(session: Session, claimed: Claimed) -> None:
@@ -50,13 +51,30 @@ def _member(session: Session, entry: Entry) -> None:
 
 
 def _new_node(session: Session, claimed: Claimed) -> None:
-    if session.get(NodeRow, claimed.id):
+    if (row := session.get(NodeRow, claimed.id)) and not row.revoked:
         raise Conflict(f"{claimed.id} is a node already.")
 
 
 def _node(session: Session, entry: Entry) -> None:
     claim = cast(Node, entry.claim)
-    session.add(NodeRow(name=claim.node, organisation=claim.organisation, enrolled_at=entry.time))
+    row = session.get(NodeRow, claim.node) or NodeRow(name=claim.node, organisation="", enrolled_at=entry.time)
+    row.organisation, row.revoked = claim.organisation, False
+    session.add(row)
+
+
+def _known_node(session: Session, claimed: Claimed) -> None:
+    claim = cast(NodeRevocation, claimed.claim)
+    row = session.get(NodeRow, claim.node)
+    if row is None:
+        raise NotFound(f"There is no node {claim.node}.", "See `coalition node list`.")
+    if row.revoked:
+        raise Conflict(f"The node {claim.node} was revoked at {row.revoked_at} already.")
+
+
+def _node_revocation(session: Session, entry: Entry) -> None:
+    row = session.get_one(NodeRow, cast(NodeRevocation, entry.claim).node)
+    row.revoked, row.revoked_at = True, entry.time
+    session.add(row)
 
 
 def _may_say(session: Session, claimed: Claimed, index: int) -> None:
@@ -76,8 +94,22 @@ def _new_delegation(session: Session, claimed: Claimed) -> None:
     refuse_known(session, keyid_of(cast(Delegation, claimed.claim).key))
 
 
-def _known_member(session: Session, claimed: Claimed) -> None:
-    standing_of(session, cast(Revocation, claimed.claim).member)
+def _known_key(session: Session, claimed: Claimed) -> None:
+    """Nobody revokes what the member never had: a key that spoke for it, or one that it was certified for."""
+    claim = cast(Revocation, claimed.claim)
+    standing_of(session, claim.member)
+    if claim.key is None or _holder(session, claim.key) == claim.member:
+        return
+    raise NotFound(f"{claim.member} has and had no key {claim.key[:16]}.", "See `coalition keys list`.")
+
+
+def _holder(session: Session, keyid: str) -> str:
+    """The member that a key speaks for or is certified for, also through a delegate; empty for none."""
+    if row := session.get(KeyRow, keyid):
+        return row.member
+    if (tls := session.get(TlsKeyRow, keyid)) is None or tls.kind == "node":
+        return ""
+    return member_of_delegation(session, tls.party) if tls.kind == "delegate" else tls.party
 
 
 def _keys(session: Session, entry: Entry) -> None:

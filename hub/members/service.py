@@ -15,10 +15,10 @@ from hub.members import directory
 from hub.members.certification import Certification
 from hub.members.tables import MemberRow
 from protos.coalition.v1 import common_pb2, members_pb2, members_pb2_grpc
-from protos.documents.base import moment
-from protos.documents.members import Delegation, Keys, Revocation
+from protos.documents.members import Delegation, Keys, NodeRevocation, Revocation
 from protos.documents.standing import Key, Standing
 from trust.errors import Denied, Invalid
+from trust.keys import ArtifactPublicKey
 
 Tally = Callable[[Session], dict[str, dict[str, int]]]
 """Member identifier -> fields of the `Member` message that a room counts."""
@@ -55,7 +55,10 @@ class MembersService(members_pb2_grpc.MembersServicer):
         return await asyncio.to_thread(self._delegate, request, caller().id)
 
     async def Renew(self, request: members_pb2.RenewRequest, context: Any) -> members_pb2.Certified:
-        return await asyncio.to_thread(self._renew, request.certificate_request, caller())
+        return await asyncio.to_thread(self._renew, request, caller())
+
+    async def RevokeNode(self, request: common_pb2.SignedStatement, context: Any) -> common_pb2.Recorded:
+        return await asyncio.to_thread(self._revoke_node, request.envelope, caller().id)
 
     def _members(self) -> list[members_pb2.Member]:
         with self._database.session() as session:
@@ -76,28 +79,33 @@ class MembersService(members_pb2_grpc.MembersServicer):
         return self._recorded(self._journal.record(envelope, member))
 
     def _delegate(self, request: members_pb2.DelegateRequest, member: str) -> members_pb2.Certified:
-        claim = self._journal.read(request.envelope, member).claim
+        claimed = self._journal.read(request.envelope, member)
+        claim = claimed.claim
         if not isinstance(claim, Delegation):
             raise Invalid("This call takes a signed delegation.")
         if not self._certification.in_time(claim.expires_at):
             raise Denied(f"The delegation expired at {claim.expires_at} already.", "Check this machine's clock.")
-        self._certification.check(request.certificate_request, "delegate", "")
+        wanted = request.certificate_request
+        self._certification.check(wanted, "delegate", "")
+        key = ArtifactPublicKey.from_pem(claim.key.encode())
+        holder = self._certification.proved(wanted, "delegate", claimed.id, request.proof, (key,))
         entry = self._journal.record(request.envelope, member)
-        certified = self._certification.issue(
-            request.certificate_request, "delegate", entry.id, until=moment(claim.expires_at)
-        )
+        certified = self._certification.issue(wanted, "delegate", entry.id, holder)
         certified.recorded.CopyFrom(self._recorded(entry))
         return certified
 
-    def _renew(self, request: bytes, who: Caller) -> members_pb2.Certified:
-        shown = who.certificate
+    def _renew(self, request: members_pb2.RenewRequest, who: Caller) -> members_pb2.Certified:
+        shown, wanted = who.certificate, request.certificate_request
         if shown is None:
             raise Denied("The call carries no client certificate.")
-        until = None
-        if shown.kind == "delegate":
-            with self._database.session() as session:
-                until = moment(directory.standing_of(session, who.id).delegate(shown.name).expires_at)
-        return self._certification.issue(request, shown.kind, shown.name, until=until)
+        self._certification.check(wanted, shown.kind, shown.name)
+        holder = self._certification.prover(wanted, shown.kind, shown.name, request.proof)
+        return self._certification.issue(wanted, shown.kind, shown.name, holder)
+
+    def _revoke_node(self, envelope: bytes, member: str) -> common_pb2.Recorded:
+        if not isinstance(self._journal.read(envelope, member).claim, NodeRevocation):
+            raise Invalid("This call takes a signed revocation of a node.")
+        return self._recorded(self._journal.record(envelope, member))
 
     def _recorded(self, entry: Entry) -> common_pb2.Recorded:
         return common_pb2.Recorded(id=entry.id, receipt=self._journal.receipt(entry.index))

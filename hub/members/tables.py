@@ -28,17 +28,19 @@ class KeyRow(SQLModel, table=True):
 
 
 class NodeRow(SQLModel, table=True):
-    """A machine for base runs."""
+    """A machine for base runs. `revoked_at` is when it was revoked last: certificates of before count for nothing."""
 
     __tablename__ = "member_node"
 
     name: str = Field(primary_key=True)
     organisation: str
     enrolled_at: str
+    revoked: bool = False
+    revoked_at: str = ""
 
 
 class TlsKeyRow(SQLModel, table=True):
-    """A TLS key that a certificate was issued for: it is nobody else's for ever."""
+    """A TLS key that a certificate was issued for: it is nobody else's, until that certificate is long over."""
 
     __tablename__ = "member_tls_key"
 

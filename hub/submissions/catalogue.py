@@ -36,6 +36,12 @@ class Accepted(Generic[File]):
     index: int = 0
     withdrawn_at: str = ""
     withdrawn_index: int | None = None
+    quarantined_index: int | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Neither withdrawn nor quarantined: it may be used."""
+        return self.withdrawn_index is None and self.quarantined_index is None
 
     @property
     def terms(self) -> Terms:
@@ -58,28 +64,28 @@ def datasets(session: Session, ids: Sequence[str] = ()) -> list[Accepted[Dataset
 
 def held(session: Session) -> list[Accepted[DatasetFile]]:
     """Accepted datasets whose text is here and may be read, oldest first."""
-    return [dataset for dataset in datasets(session) if not dataset.at_home and not dataset.withdrawn_at]
+    return [dataset for dataset in datasets(session) if not dataset.at_home and dataset.stands]
 
 
 def for_run(session: Session, ids: Sequence[str], before: int | None = None) -> list[Accepted[DatasetFile]]:
     """What a base run trains on: the datasets named, or all that may leave their sites; of those below entry `before`.
 
-    What was withdrawn after that entry is among them. Raises `NotFound` for an unknown one, `Invalid` for one that stays
-    at home or was withdrawn before.
+    What was withdrawn or quarantined after that entry is among them. Raises `NotFound` for an unknown one, `Invalid` for one
+    that stays at home, or was withdrawn or quarantined before.
     """
     named = datasets(session, ids)
-    gone = {dataset.id for dataset in named if _withdrawn(dataset, before)}
+    gone = {dataset.id for dataset in named if not _stood(dataset, before)}
     if ids and gone:
-        raise Invalid(f"{min(gone)} was withdrawn.", "Train without it.", field="data.datasets")
+        raise Invalid(f"{min(gone)} was withdrawn or quarantined.", "Train without it.", field="data.datasets")
     if ids and (kept := [dataset for dataset in named if dataset.at_home]):
         raise Invalid(f"{may_use(kept[0].terms, Place('node', ''))}.", "Campaigns train on it.", field="data.datasets")
     usable = (dataset for dataset in named if not dataset.at_home and dataset.id not in gone)
     return [dataset for dataset in usable if before is None or dataset.index < before]
 
 
-def _withdrawn(dataset: Accepted[DatasetFile], before: int | None) -> bool:
-    index = dataset.withdrawn_index
-    return index is not None and (before is None or index < before)
+def _stood(dataset: Accepted[DatasetFile], before: int | None) -> bool:
+    ends = (dataset.withdrawn_index, dataset.quarantined_index)
+    return all(end is None or (before is not None and end >= before) for end in ends)
 
 
 def suites(session: Session, size: int | None = None) -> list[Accepted[FileEntry]]:
@@ -121,4 +127,5 @@ def _accepted(row: SubmissionRow, schema: type[File]) -> Accepted[File]:
         index=row.index,
         withdrawn_at=row.withdrawn_at,
         withdrawn_index=row.withdrawn_index,
+        quarantined_index=row.quarantined_index,
     )

@@ -57,7 +57,8 @@ def begin(session: Session, draft: Draft) -> None:
     """
     row = session.get(DraftRow, draft.id, with_for_update=True)
     if row is None or row.state != "screening":
-        session.merge(DraftRow(id=draft.id, member=draft.claim.signer, envelope=draft.envelope, opened_at=now()))
+        by = {"member": draft.claim.signer, "delegation": draft.claim.delegation or ""}
+        session.merge(DraftRow(id=draft.id, envelope=draft.envelope, opened_at=now(), **by))
     count_on(session, draft)
 
 

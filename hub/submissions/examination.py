@@ -84,7 +84,7 @@ class Examination:
     def _dataset_job(self, identifier: str, claim: Dataset) -> DatasetJob:
         with self._database.session() as session:
             datasets = catalogue.held(session)
-            suites = [suite for suite in catalogue.suites(session) if not suite.withdrawn_at]
+            suites = [suite for suite in catalogue.suites(session) if suite.stands]
         return DatasetJob(
             id=identifier,
             licence=claim.licence,

@@ -16,7 +16,7 @@ from hub.blobs import BlobStore, Incoming
 from hub.database import Database
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Entry, Journal
-from hub.submissions import catalogue, drafts
+from hub.submissions import catalogue, delegates, drafts
 from hub.submissions.catalogue import Accepted
 from hub.submissions.drafts import Draft as Draft  # what `open` answers with
 from hub.submissions.examination import Examination
@@ -31,7 +31,7 @@ from protos.documents.names import check_names
 from protos.documents.submissions import Dataset, DatasetFile, Suite
 from protos.documents.suite_files import read_suite
 from trust.digests import Digest
-from trust.errors import Conflict, Invalid, NotFound, Problem, Unavailable
+from trust.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
 
 MAX_FILE = 1 << 40
 
@@ -55,10 +55,11 @@ class Intake:
         self._going: dict[str, Future[Entry]] = {}
         self._lock = threading.Lock()
 
-    def open(self, envelope: bytes, member: str) -> Draft | Entry:
+    def open(self, envelope: bytes, member: str, delegation: str = "") -> Draft | Entry:
         """Verify a manifest and remember it; the entry, if the very same submission was recorded before.
 
-        A recorded one that the hub's disk has lost files of is opened all the same: they are sent again.
+        A recorded one that the hub's disk has lost files of is opened all the same: they are sent again. `delegation` is the
+        caller's, where it is no member itself. Raises `Denied` for what the ledger would refuse of this signer.
         """
         claimed = self._journal.read(envelope, member)
         if not isinstance(claimed.claim, Dataset | Suite):
@@ -69,7 +70,10 @@ class Intake:
         self.policy.check(claimed.claim, claimed.id)
         self._check_space(claimed.claim)
         draft = Draft(claimed.id, "open", claimed, envelope)
+        if not delegates.is_for(draft, delegation):
+            raise Denied(f"The manifest is not signed under {delegation}.", "Sign it with the delegate's home.")
         with self._blobs.gate.keeping(), self._database.session(writing=True) as session:
+            delegates.check(session, claimed, self._journal.size)
             self._quota.reserve(session, member, claimed.id, size_of(envelope))
             drafts.begin(session, draft)
         return draft
@@ -140,13 +144,15 @@ class Intake:
         with self._blobs.gate.keeping(), self._database.session(writing=True) as session:
             drafts.show(session, draft, digest)
 
-    def draft(self, identifier: str, member: str) -> Draft:
-        """Raises `NotFound`, also for somebody else's."""
+    def draft(self, identifier: str, member: str, delegation: str = "") -> Draft:
+        """Raises `NotFound`, also for somebody else's, and to a delegate for what it did not open."""
         with self._database.session() as session:
             row = session.get(DraftRow, identifier)
-        if row is None or row.member != member or row.state == "dropped":
-            raise NotFound(f"You have no open submission {identifier[:80]!r}.", "Submit it again.")
-        return Draft.of(row)
+        if row is not None and row.member == member and row.state != "dropped":
+            draft = Draft.of(row)
+            if delegates.is_for(draft, delegation):
+                return draft
+        raise NotFound(f"You have no open submission {identifier[:80]!r}.", "Submit it again.")
 
     def commit(self, draft: Draft) -> Entry:
         """Screen and record, and wait for it. Raises `Conflict` with the reasons of a rejection; idempotent."""

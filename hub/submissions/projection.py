@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import cast
 
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from hub.ledger import grants
 from hub.ledger.grants import EVERYONE, NODES, grant, member_audience, withdraw
 from hub.ledger.journal import Entry, Journal
 from hub.members import directory
 from hub.submissions.tables import SubmissionRow
+from protos.documents.members import Revocation
 from protos.documents.placing import FOR_MEMBERS
 from protos.documents.statements import Claimed
 from protos.documents.submissions import Dataset, Purge, Suite, SuiteVisibility, Withdrawal
@@ -23,6 +24,7 @@ def register(journal: Journal) -> None:
         journal.register(kind, project=_project, check=_check_name)
     journal.register("withdrawal", project=_withdraw, check=_check_withdrawal)
     journal.register("purge", project=_purge, check=_check_purge)
+    journal.register("revocation", project=_quarantine)
 
 
 def _check_name(session: Session, claimed: Claimed) -> None:
@@ -62,6 +64,7 @@ def _project(session: Session, entry: Entry) -> None:
             size=sum(file.size for file in claim.files),
             files=[file.model_dump(mode="json") for file in claim.files],
             recorded_at=entry.time,
+            signed_with=entry.key,
         )
     )
     visibility = _visibility(claim)
@@ -90,6 +93,19 @@ def _withdraw(session: Session, entry: Entry) -> None:
     row.withdrawn_by, row.withdrawn_because = claim.signer, claim.reason
     session.add(row)
     withdraw(session, row.id)
+
+
+def _quarantine(session: Session, entry: Entry) -> None:
+    """What a key signed since it was stolen, as became known now, is not used any more."""
+    standing = directory.standing_of(session, cast(Revocation, entry.claim).member)
+    query = select(SubmissionRow).where(
+        SubmissionRow.member == standing.member, col(SubmissionRow.quarantined_index).is_(None)
+    )
+    for row in session.exec(query):
+        since = standing.compromised_since(row.signed_with)
+        if since is not None and row.index >= since:
+            row.quarantined_index = entry.index
+            session.add(row)
 
 
 def _check_purge(session: Session, claimed: Claimed) -> None:

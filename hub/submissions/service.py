@@ -38,9 +38,10 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
         self._uploads = Uploads(intake, Turns(SLOTS))
 
     async def Open(self, request: common_pb2.SignedStatement, context: Any) -> submissions_pb2.OpenResponse:
-        opened = await asyncio.to_thread(self._intake.open, request.envelope, caller().id)
+        who = caller()
+        opened = await asyncio.to_thread(self._intake.open, request.envelope, who.id, who.delegation)
         if isinstance(opened, Entry):
-            existing = await asyncio.to_thread(self._stored, opened.id, caller())
+            existing = await asyncio.to_thread(self._stored, opened.id, who)
             return submissions_pb2.OpenResponse(id=opened.id, existing=existing)
         missing = await asyncio.to_thread(self._intake.missing, opened)
         return submissions_pb2.OpenResponse(
@@ -51,12 +52,12 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
     async def Upload(
         self, request_iterator: AsyncIterator[submissions_pb2.UploadChunk], context: Any
     ) -> submissions_pb2.UploadResponse:
-        offset, complete = await self._uploads.receive(caller().id, request_iterator)
+        offset, complete = await self._uploads.receive(caller(), request_iterator)
         return submissions_pb2.UploadResponse(offset=offset, complete=complete)
 
     async def Commit(self, request: common_pb2.ById, context: Any) -> submissions_pb2.Submission:
         who = caller()
-        draft = await asyncio.to_thread(self._intake.draft, request.id, who.id)
+        draft = await asyncio.to_thread(self._intake.draft, request.id, who.id, who.delegation)
         recorded = asyncio.wrap_future(await asyncio.to_thread(self._intake.start, draft))
         await asyncio.wait({recorded}, timeout=PATIENCE)  # leaves it running
         if not recorded.done():
@@ -144,10 +145,12 @@ def _files(files: Sequence[FileEntry]) -> list[common_pb2.File]:
 
 
 def _accepted(session: Session, row: SubmissionRow, final: int) -> submissions_pb2.Submission:
-    """Accepted, once the witnesses have seen it; withdrawn and purged as the ledger says, seen or not."""
+    """Accepted, once the witnesses have seen it; quarantined, withdrawn and purged as the ledger says, seen or not."""
     purged = grants.purged_of(session, row.id) if row.withdrawn_at else {}
     blobs = len({file["digest"] for file in row.files}) if row.category not in AT_HOME else 0
     accepted = "accepted" if row.index < final else "pending"
+    if row.quarantined_index is not None:
+        accepted = "quarantined"
     withdrawn = "purged" if purged and len(purged) == blobs else "withdrawn"
     return submissions_pb2.Submission(
         id=row.id,

@@ -36,6 +36,10 @@ class SubmissionRow(SQLModel, table=True):
     withdrawn_by: str = ""
     withdrawn_because: str = ""
     withdrawn_index: int | None = None
+    signed_with: str = ""
+    """The keyid of the member's or delegate's key."""
+    quarantined_index: int | None = None
+    """The entry that says that this key was not to be believed any more."""
 
 
 class DraftRow(SQLModel, table=True):
@@ -51,6 +55,8 @@ class DraftRow(SQLModel, table=True):
     envelope: bytes
     opened_at: str
     state: str = "open"
+    delegation: str = ""
+    """Under which it was opened; empty for the member itself."""
 
 
 class UploadedRow(SQLModel, table=True):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from hub.access import Caller
 from hub.receiving import Receiving
 from hub.submissions.intake import Intake
 from hub.turns import Turns
@@ -30,18 +31,18 @@ class Uploads:
     def __init__(self, intake: Intake, turns: Turns) -> None:
         self._intake, self._turns = intake, turns
 
-    async def receive(self, member: str, messages: AsyncIterator[UploadChunk]) -> tuple[int, bool]:
+    async def receive(self, who: Caller, messages: AsyncIterator[UploadChunk]) -> tuple[int, bool]:
         """One file: bytes that are here durably, and whether these are all. Raises as `Receiving`, `Unavailable` when idle."""
         first = await _first(messages)
         if first is None or first.data:
             raise Invalid("The first message of an upload names the file and carries no data.", field="data")
         digest = parse_digest(first.digest)
-        draft = await asyncio.to_thread(self._intake.draft, first.submission, member)
-        async with self._turns.turn(member):  # what is here already is hashed again
+        draft = await asyncio.to_thread(self._intake.draft, first.submission, who.id, who.delegation)
+        async with self._turns.turn(who.id):  # what is here already is hashed again
             incoming = await asyncio.to_thread(self._intake.receive, draft, digest, first.offset)
         try:
             await asyncio.to_thread(incoming.expect, first.prefix)
-            await self._fill(member, incoming, messages)
+            await self._fill(who.id, incoming, messages)
             complete = await asyncio.to_thread(incoming.finish)
         finally:
             await asyncio.shield(asyncio.to_thread(incoming.close))

@@ -108,7 +108,7 @@ class Agent:
             return
         key = ArtifactPublicKey.from_pem((self._directory / "tls" / HUB_KEY).read_bytes())
         try:
-            self._credentials = renew(self._hub, self._credentials, key)
+            self._credentials = renew(self._hub, self._credentials, key, None)
         except Problem as problem:
             _log.warning("%s", problem.diagnostics())
             return
@@ -185,7 +185,11 @@ def _credentials(directory: Path, hub: str, name: str, token: str) -> Credential
         known = tomllib.loads(path.read_text())
         if known["name"] != name:
             raise Invalid(f"{directory} is the node {known['name']}, not {name}.", "Use another directory.")
-        if token and has_expired(read_credentials(directory / "tls")):
+        if has_expired(read_credentials(directory / "tls")):
+            if not token:
+                raise Denied(
+                    f"The certificate of {name} has expired.", "Ask for another invitation, and give its token."
+                )
             _enrol(directory, hub, name, token)
     elif token:
         _enrol(directory, hub, name, token)

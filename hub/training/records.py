@@ -46,10 +46,11 @@ class Records:
             return catalogue.for_run(session, RunSpec.read(row.spec).data.datasets, row.index)
 
     def withdrawn(self, row: RunRow) -> str:
-        """Why the run must end: a dataset that it trains on was withdrawn since it was launched; empty otherwise."""
+        """Why the run must end: a dataset that it trains on was withdrawn or quarantined since; empty otherwise."""
         for dataset in self.inputs(row):
-            if dataset.withdrawn_at:
-                return f"{dataset.id} was withdrawn by its owner; launch the run again without it"
+            if not dataset.stands:
+                how = "withdrawn by its owner" if dataset.withdrawn_at else "signed with a stolen key"
+                return f"{dataset.id} was {how}; launch the run again without it"
         return ""
 
     def model_of(self, run: str) -> str:

@@ -21,7 +21,7 @@ from protos.coalition.v1 import common_pb2, training_pb2, training_pb2_grpc
 from protos.documents.base import now
 from protos.documents.runs import Run, Stop
 from trust.canonical import emit
-from trust.errors import Invalid
+from trust.errors import Invalid, Problem
 
 
 class TrainingService(training_pb2_grpc.TrainingServicer):
@@ -130,6 +130,8 @@ class NodesService(training_pb2_grpc.NodesServicer):
         try:
             while (message := await node.outgoing.get()) is not None:
                 yield message
+            if listening.done() and not listening.cancelled() and isinstance(ended := listening.exception(), Problem):
+                raise ended  # such as the node's revocation
         finally:
             listening.cancel()
             self._scheduler.detach(node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from protos.documents.base import Claim, Identifier, Moment, Name, Text
 from trust.errors import Invalid
@@ -58,11 +58,29 @@ class Keys(Claim):
 
 
 class Revocation(Claim):
-    """A key of `member` (all of them, for none) is not to be believed from entry `compromised_since` of the ledger on."""
+    """A key of `member` (all of them, for none) is not to be believed from entry `compromised_since` of the ledger on.
+
+    With it goes what may be a thief's: every key and delegation recorded from that entry on, and every certificate of before
+    the revocation. `keeps` are the keys, of statements and of TLS, that are the owner's own and stay.
+    """
 
     member: Identifier
     key: KeyId | None = None
     compromised_since: int = Field(ge=0)
+    reason: Text
+    keeps: Annotated[tuple[KeyId, ...], Field(max_length=MAX_KEYS + 1), AfterValidator(_distinct)] = ()
+
+    @model_validator(mode="after")
+    def _keeps_nothing_revoked(self) -> Revocation:
+        if self.keeps and self.key in (None, *self.keeps):
+            raise ValueError("keeps what it revokes")
+        return self
+
+
+class NodeRevocation(Claim):
+    """The node is none any more: its certificates of before count for nothing. It may be introduced again."""
+
+    node: Name
     reason: Text
 
 

@@ -14,10 +14,14 @@ from trust.statements import verify_statement
 
 @dataclass
 class Roll:
-    """Admits entries in order; `quarantined` tells which of them a key signed that was not to be believed any more."""
+    """Admits entries in order; `quarantined` tells which of them a key signed that was not to be believed any more.
+
+    `quarantined_at` has, for each of those, the entry that says so.
+    """
 
     hub_key: ArtifactPublicKey
     members: dict[str, Standing] = field(default_factory=dict)
+    quarantined_at: dict[int, int] = field(default_factory=dict)
     _keys: set[str] = field(default_factory=set)
     _signed: list[tuple[int, str, str, str]] = field(default_factory=list)  # index, identifier, member, key
 
@@ -34,12 +38,14 @@ class Roll:
 
     def quarantined(self) -> list[tuple[int, str, str]]:
         """(index, identifier, member) of the entries that a key signed after it was compromised, as became known later."""
-        found = []
-        for index, identifier, member, keyid in self._signed:
-            since = self.members[member].compromised_since(keyid)
-            if since is not None and index >= since:
-                found.append((index, identifier, member))
-        return found
+        return [each[:3] for each in self._signed if each[0] in self.quarantined_at]
+
+    def _quarantine(self, standing: Standing, now: int) -> None:
+        for index, _, member, keyid in self._signed:
+            if member == standing.member:
+                since = standing.compromised_since(keyid)
+                if since is not None and index >= since:
+                    self.quarantined_at.setdefault(index, now)
 
     def _check_member(self, claimed: Claimed, envelope: bytes, index: int, time: str) -> None:
         claim = claimed.claim
@@ -66,6 +72,7 @@ class Roll:
                 if claim.member not in self.members:
                     raise Corrupt(f"{claim.member}, which is no member, is revoked.")
                 self.members[claim.member] = self.members[claim.member].with_revocation(claim, index, time)
+                self._quarantine(self.members[claim.member], index)
             case _ if claim.delegation and signer in self.members:
                 self.members[signer] = self.members[signer].with_statement(claim)
 

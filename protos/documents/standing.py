@@ -19,7 +19,9 @@ from trust.keys import ArtifactPublicKey
 SKEW = dt.timedelta(minutes=5)
 LONGEST = dt.timedelta(days=366)
 """A delegation ends no later than this after it was recorded."""
-BY_CORE = frozenset({"run", "stop", "campaign", "release", "witness-policy"})
+MAX_DELEGATES = 100
+"""Delegations of a member that count at the same time."""
+BY_CORE = frozenset({"run", "stop", "campaign", "release", "witness-policy", "node-revocation"})
 """Kinds that only members of the core team may sign."""
 
 OF_KEYS = frozenset({"keys", "revocation", "delegation"})
@@ -62,6 +64,10 @@ class Delegate(Document):
     used: int = 0
     expires_at: str
 
+    def counts(self, time: str) -> bool:
+        """Neither revoked nor over at that time, with some grace for a clock."""
+        return self.key.valid and moment(time) <= moment(self.expires_at) + SKEW
+
 
 class Standing(Document):
     """One member's: every key it ever had, its delegates, and the keys of TLS that it disowned."""
@@ -74,7 +80,9 @@ class Standing(Document):
     delegates: tuple[Delegate, ...] = ()
     disowned: tuple[str, ...] = ()
     revoked_at: str = ""
-    """When the whole member was revoked last; certificates of before count for nothing."""
+    """When a key of its own was revoked last: certificates of before count for nothing, but for those of `kept`."""
+    kept: tuple[str, ...] = ()
+    """The TLS keys (and artifact keys) that the last revocation kept."""
 
     # --- questions ---------------------------------------------------------------------------------------------------
 
@@ -158,7 +166,7 @@ class Standing(Document):
             raise Denied(f"{delegate.id} covers {', '.join(delegate.kinds)}, and not {kind}.")
         if delegate.used >= delegate.budget:
             raise Denied(f"The budget of {delegate.id} is spent: {delegate.budget} statements.")
-        if moment(time) > moment(delegate.expires_at) + SKEW:
+        if not delegate.counts(time):
             raise Denied(
                 f"{delegate.id} expired at {delegate.expires_at}; it is {time} at the hub.",
                 "Ask the member for a new delegation.",
@@ -184,14 +192,19 @@ class Standing(Document):
             raise Denied("The delegate's key did not sign: nobody showed that it is held.")
         if not {"dataset", "suite", "consent"}.issuperset(claim.kinds) and self.role != "core":
             raise Denied(f"{self.member} is a {self.role} and cannot delegate {', '.join(claim.kinds)}.")
+        if sum(each.counts(time) for each in self.delegates) >= MAX_DELEGATES:
+            raise Denied(f"{self.member} has {MAX_DELEGATES} delegations.", "Revoke one: `coalition keys list`.")
 
     def _allow_revocation(self, claim: Revocation, index: int) -> None:
         if claim.compromised_since > index:
             raise Denied(f"Entry {claim.compromised_since} is not in the ledger yet; this would be entry {index}.")
         if claim.member != self.member and self.role != "core":
             raise Denied(f"A {self.role} revokes its own keys alone.")
-        if claim.member == self.member and [claim.key] == [key.keyid for key in self.valid_keys]:
-            raise Denied("This is your only key.", "Replace it first; `coalition keys revoke` does both.")
+        if claim.member == self.member and claim.key and self.with_revocation(claim, index, claim.issued_at).revoked:
+            raise Denied(
+                "No key of yours would be left.",
+                "Replace it first, and keep the new one: `coalition keys revoke` does.",
+            )
 
     # --- the fold: what each statement changes; total, since the ledger holds only what was allowed -------------------
 
@@ -206,6 +219,7 @@ class Standing(Document):
                 "delegates": self.delegates,
                 "disowned": self.disowned,
                 "revoked_at": self.revoked_at,
+                "kept": self.kept,
             }
         )
 
@@ -239,19 +253,26 @@ class Standing(Document):
         )
 
     def with_revocation(self, claim: Revocation, index: int, time: str) -> Standing:
-        """Of one key, wherever it stands; of all keys and delegates of the member, when the claim names none."""
+        """Of one key, wherever it stands; of all keys and delegates of the member, when the claim names none.
+
+        A stolen key of the member's own may have made others: what was recorded since then falls with it, unless it is kept.
+        """
         since, whole = claim.compromised_since, claim.key is None
+        own = whole or any(key.keyid == claim.key for key in self.keys)
+        lent = any(each.key.keyid == claim.key for each in self.delegates)
 
         def struck(key: Key) -> Key:
-            return key.compromise(since, index) if whole or key.keyid == claim.key else key
+            made_since = own and key.since >= since and key.keyid not in claim.keeps
+            return key.compromise(since, index) if whole or made_since or key.keyid == claim.key else key
 
         delegates = (each.model_copy(update={"key": struck(each.key)}) for each in self.delegates)
         return self.model_copy(
             update={
                 "keys": tuple(struck(key) for key in self.keys),
                 "delegates": tuple(delegates),
-                "disowned": self.disowned if claim.key is None else (*self.disowned, claim.key),
-                "revoked_at": time if whole else self.revoked_at,
+                "disowned": self.disowned if own or lent else tuple(dict.fromkeys((*self.disowned, str(claim.key)))),
+                "revoked_at": time if own else self.revoked_at,
+                "kept": claim.keeps if own else self.kept,
             }
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 from protos.documents.base import Claim
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent
 from protos.documents.evaluations import Evaluation
-from protos.documents.members import Delegation, Keys, Member, Node, Revocation
+from protos.documents.members import Delegation, Keys, Member, Node, NodeRevocation, Revocation
 from protos.documents.models import Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
 from protos.documents.submissions import Dataset, Purge, Suite, Withdrawal
@@ -23,6 +23,7 @@ from trust.statements import Statement, Subject, payload_digest, sign_statement,
 KINDS: dict[str, type[Claim]] = {
     "member": Member,
     "node": Node,
+    "node-revocation": NodeRevocation,
     "keys": Keys,
     "revocation": Revocation,
     "delegation": Delegation,

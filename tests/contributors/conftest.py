@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from contributors import keychain
 from contributors.client import Coalition
 from contributors.home import Home
 from tests.contributors.served import Hub
@@ -30,3 +31,9 @@ def home(hub: Hub) -> Home:
 def client(home: Home) -> Iterator[Coalition]:
     with Coalition(home) as client:
         yield client
+
+
+@pytest.fixture
+def robot(client: Coalition, tmp_path: Path) -> Home:
+    """The home of a delegate."""
+    return keychain.delegate(client, tmp_path / "robot", "nightly", ["dataset"], 2, 1)

@@ -72,7 +72,8 @@ class Hub:
     async def _serve(self) -> None:
         roles = Roles(self.base.database)
         self.base.journal.listen(roles.heard)
-        main = grpc.aio.server(interceptors=[Access(ORIGIN, roles, self.rates)], options=OPTIONS)
+        access = Access(ORIGIN, roles, lambda: self.authorities.issuers, self.rates)
+        main = grpc.aio.server(interceptors=[access], options=OPTIONS)
         self._cosigning = Cosigning(database=self.base.database, log=self.base.log, journal=self.base.journal)
         self._add_rooms(main)
         self.port = main.add_secure_port(f"127.0.0.1:{self.port}", self.authorities.credentials(mutual=True))

@@ -18,14 +18,15 @@ from hub.members import invitations
 from hub.members.enrolment import EnrolmentService
 from hub.members.roles import Roles
 from hub.members.service import MembersService
-from protos.coalition.v1 import ledger_pb2, ledger_pb2_grpc, members_pb2, members_pb2_grpc
+from hub.rates import Limit, Rates
+from protos.coalition.v1 import common_pb2, ledger_pb2, ledger_pb2_grpc, members_pb2, members_pb2_grpc
 from protos.transport.channel import Credentials, connect
 from protos.transport.enrolment import Enrolled, enrol
 from protos.transport.errors import from_rpc_error
 from tests.hub.conftest import ORIGIN, Base, make_authorities
 from trust.certificates import Authority, new_client_request, party_uri
 from trust.digests import Digest
-from trust.errors import Denied, Invalid, NotFound, Problem, Unavailable
+from trust.errors import Denied, Exhausted, Invalid, NotFound, Problem, Unavailable
 from trust.invitations import Invitation
 from trust.keys import ArtifactKey
 
@@ -55,8 +56,8 @@ def test_what_is_not_in_the_table_is_for_nobody() -> None:
 class Hub:
     """The foundation's services on real TLS listeners, in a thread with its own event loop."""
 
-    def __init__(self, base: Base) -> None:
-        self.base = base
+    def __init__(self, base: Base, rates: Rates | None = None) -> None:
+        self.base, self.rates = base, rates
         self.authorities = make_authorities(base.directory)
         self.authority = self.authorities.issuing
         self.port = self.enrol_port = 0
@@ -77,7 +78,8 @@ class Hub:
     async def _serve(self) -> None:
         base = self.base
         certification = base.certification(self.authorities)
-        main = grpc.aio.server(interceptors=[Access(ORIGIN, Roles(base.database))])
+        access = Access(ORIGIN, Roles(base.database), lambda: self.authorities.issuers, self.rates)
+        main = grpc.aio.server(interceptors=[access])
         members = MembersService(base.database, (), base.journal, certification)
         members_pb2_grpc.add_MembersServicer_to_server(members, main)
         ledger_pb2_grpc.add_LedgerServicer_to_server(LedgerService(base.database, base.log, base.journal), main)
@@ -200,6 +202,21 @@ def test_a_problem_arrives_with_its_field_and_remedy(hub: Hub) -> None:
         missing = problem_of(stub.GetReceipt, ledger_pb2.GetReceiptRequest(id="run-000000000000"))
         assert isinstance(missing, NotFound)
         assert missing.todo == "See `coalition ledger entries`."
+
+
+def test_refused_calls_count_as_calls(base: Base) -> None:
+    """Of a member that may not make them, and of a name that stands for nobody: whoever knocks is slowed down in the end."""
+    spending = Rates(Limit(rate=1e-3, burst=2))
+    with Hub(base, spending) as hub:
+        law = hub.enrol("Law Institute").credentials
+        key, request = new_client_request("ghost")
+        certificate = hub.authority.issue_client(request, party_uri(ORIGIN, "member", "ghost"))
+        ghost = Credentials(hub.authority.cert_pem, certificate, key)
+        for credentials in (law, ghost):
+            with hub.connect(credentials) as channel:
+                call = members_pb2_grpc.MembersStub(channel).RevokeNode
+                told = [problem_of(call, common_pb2.SignedStatement()) for _ in range(3)]
+            assert [type(problem) for problem in told] == [Denied, Denied, Exhausted]
 
 
 def whoami(hub: Hub, kind: str, name: str, passed: list[bytes]) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -83,6 +85,28 @@ def test_a_retirement_that_was_cut_short_is_finished(settings: Settings, cut: st
     assert found.issuing.fingerprint == fingerprint(found.roots) == new
     assert settings.tls_chain.read_bytes().endswith(found.roots)
     assert not retired.exists()
+
+
+def test_a_retirement_and_a_hub_that_looks_do_not_get_in_each_others_way(settings: Settings) -> None:
+    """The hub finishes a retirement that was cut short. One that is under way is none, however often it looks."""
+    done = threading.Event()
+
+    def look() -> int:
+        looks = 0
+        while not done.is_set():
+            Authorities(settings)
+            looks += 1
+        return looks
+
+    with ThreadPoolExecutor(2) as pool:
+        looking = [pool.submit(look) for _ in range(2)]
+        try:
+            for _ in range(15):
+                new = authorities.rotate(settings).fingerprint
+                assert authorities.retire(settings, at_once=True).fingerprint == new
+        finally:
+            done.set()
+        assert all(future.result() for future in looking)
 
 
 def test_a_rotation_is_begun_once_and_ended_once(settings: Settings) -> None:

@@ -33,6 +33,14 @@ def test_every_command_explains_itself_with_an_example(command: str) -> None:
     assert "Example: coalition-hub" in done.stdout
 
 
+def test_the_authority_changes_and_says_so_as_json(tmp_path: Path) -> None:
+    hub("init", tmp_path / "hub", "--name", "europe")
+    rotated = json.loads(hub("authority", "rotate", tmp_path / "hub", "--json").stdout)
+    assert set(rotated) == {"present", "present_since", "next", "next_since"}
+    retired = json.loads(hub("authority", "retire", tmp_path / "hub", "--at-once", "--json").stdout)
+    assert retired == {"present": rotated["next"], "present_since": rotated["next_since"]}
+
+
 def test_an_invitation_carries_what_a_client_needs(made: Path) -> None:
     done = hub("invite", made, "--organisation", "Law Institute", "--json")
     invited = json.loads(done.stdout)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from rich.console import Console
 from hub import logs
 from trust.digests import digest_bytes
 from trust.invitations import Invitation
-from trust.keys import ArtifactKey
+from trust.keys import ArtifactKey, LogKey, WitnessKey
 
 
 @pytest.fixture
@@ -60,6 +61,36 @@ def test_tokens_and_private_keys_are_redacted(written: io.StringIO) -> None:
     assert "BEGIN" not in text
     assert text.count("(redacted)") == 2
     assert text.endswith("end\n")
+
+
+def test_a_private_key_inside_a_traceback_is_redacted_over_its_lines(written: io.StringIO) -> None:
+    """Line by line, only the first would look like a key."""
+    pem = ArtifactKey.generate().private_pem().decode()
+    try:
+        raise RuntimeError(f"cannot read\n{pem}there")
+    except RuntimeError:
+        logging.getLogger("hub").exception("a call failed", stack_info=True)
+    text = written.getvalue()
+    assert not [line for line in pem.splitlines() if line in text]
+    assert "  (redacted)\n  there" in text
+
+
+@pytest.mark.parametrize("kind", [LogKey, WitnessKey])
+def test_the_keys_of_log_and_witnesses_are_redacted(
+    written: io.StringIO, tmp_path: Path, kind: type[LogKey] | type[WitnessKey]
+) -> None:
+    kind.generate("europe").save(tmp_path / "key")
+    secret = (tmp_path / "key").read_text().strip()
+    logging.getLogger("hub").error("the key %s is damaged", secret)
+    assert written.getvalue().endswith("the key (redacted) is damaged\n")
+
+
+def test_a_token_in_capitals_and_a_bare_secret_are_redacted_and_digests_are_not(written: io.StringIO) -> None:
+    """An invitation is decoded in either case; 32 bytes in hexadecimal are a secret unless they say that they are a digest."""
+    token = Invitation.create(digest_bytes(b"authority"), 9091).encode().upper()
+    digest, secret = digest_bytes(b"data"), "5A" * 32
+    logging.getLogger("hub").error("%s %s %s blobs/sha256/%s", token, secret, digest, "ab" * 32)
+    assert written.getvalue().endswith(f"(redacted) (redacted) {digest} blobs/sha256/{'ab' * 32}\n")
 
 
 @given(st.text())

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.coalition.v1 import common_pb2 as protos_dot_coalition_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/coalition/v1/members.proto\x12\x0c\x63oalition.v1\x1a protos/coalition/v1/common.proto\"$\n\x0c\x42\x65ginRequest\x12\x14\n\x0ctoken_secret\x18\x01 \x01(\x0c\"\x1e\n\rBeginResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\x91\x01\n\x0c\x45nrolRequest\x12\x14\n\x0ctoken_secret\x18\x01 \x01(\x0c\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\x14\n\x0c\x61rtifact_key\x18\x03 \x01(\x0c\x12\x16\n\x0e\x61rtifact_proof\x18\x04 \x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\ttls_proof\x18\x06 \x01(\x0c\"\xc7\x01\n\rEnrolResponse\x12\x0b\n\x03hub\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0corganisation\x18\x03 \x01(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\x0c\x12\x11\n\tauthority\x18\x06 \x01(\x0c\x12\x12\n\nledger_key\x18\x07 \x01(\t\x12\x15\n\rstatement_key\x18\x08 \x01(\x0c\x12&\n\x07receipt\x18\t \x01(\x0b\x32\x15.coalition.v1.Receipt\"+\n\x0cRenewRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\"@\n\x0f\x44\x65legateRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\"z\n\tCertified\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\x12\x19\n\x11\x61uthorities_proof\x18\x03 \x01(\x0c\x12(\n\x08recorded\x18\x04 \x01(\x0b\x32\x16.coalition.v1.Recorded\"\x9a\x01\n\nMemberKeys\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07revoked\x18\x03 \x01(\x08\x12%\n\x04keys\x18\x04 \x03(\x0b\x32\x17.coalition.v1.MemberKey\x12\x33\n\x0b\x64\x65legations\x18\x05 \x03(\x0b\x32\x1e.coalition.v1.MemberDelegation\"c\n\tMemberKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\x03\x12\r\n\x05until\x18\x03 \x01(\x03\x12\x19\n\x11\x63ompromised_since\x18\x04 \x01(\x03\x12\r\n\x05valid\x18\x05 \x01(\x08\"\x93\x01\n\x10MemberDelegation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12$\n\x03key\x18\x03 \x01(\x0b\x32\x17.coalition.v1.MemberKey\x12\r\n\x05kinds\x18\x04 \x03(\t\x12\x0e\n\x06\x62udget\x18\x05 \x01(\x05\x12\x0c\n\x04used\x18\x06 \x01(\x05\x12\x12\n\nexpires_at\x18\x07 \x01(\t\"\x0f\n\rWhoAmIRequest\"\x14\n\x12ListMembersRequest\"<\n\x13ListMembersResponse\x12%\n\x07members\x18\x01 \x03(\x0b\x32\x14.coalition.v1.Member\"\xa2\x01\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x13\n\x0b\x65nrolled_at\x18\x05 \x01(\t\x12\x10\n\x08\x64\x61tasets\x18\x06 \x01(\x05\x12\x0e\n\x06suites\x18\x07 \x01(\x05\x12\x0e\n\x06rounds\x18\x08 \x01(\x05\x12\x11\n\tdata_size\x18\t \x01(\x03\x32\x8f\x01\n\tEnrolment\x12@\n\x05\x42\x65gin\x12\x1a.coalition.v1.BeginRequest\x1a\x1b.coalition.v1.BeginResponse\x12@\n\x05\x45nrol\x12\x1a.coalition.v1.EnrolRequest\x1a\x1b.coalition.v1.EnrolResponse2\x9a\x03\n\x07Members\x12;\n\x06WhoAmI\x12\x1b.coalition.v1.WhoAmIRequest\x1a\x14.coalition.v1.Member\x12R\n\x0bListMembers\x12 .coalition.v1.ListMembersRequest\x1a!.coalition.v1.ListMembersResponse\x12\x37\n\x07GetKeys\x12\x12.coalition.v1.ById\x1a\x18.coalition.v1.MemberKeys\x12\x43\n\nChangeKeys\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12\x42\n\x08\x44\x65legate\x12\x1d.coalition.v1.DelegateRequest\x1a\x17.coalition.v1.Certified\x12<\n\x05Renew\x12\x1a.coalition.v1.RenewRequest\x1a\x17.coalition.v1.Certifiedb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/coalition/v1/members.proto\x12\x0c\x63oalition.v1\x1a protos/coalition/v1/common.proto\"$\n\x0c\x42\x65ginRequest\x12\x14\n\x0ctoken_secret\x18\x01 \x01(\x0c\"\x1e\n\rBeginResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"\x91\x01\n\x0c\x45nrolRequest\x12\x14\n\x0ctoken_secret\x18\x01 \x01(\x0c\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\x14\n\x0c\x61rtifact_key\x18\x03 \x01(\x0c\x12\x16\n\x0e\x61rtifact_proof\x18\x04 \x01(\x0c\x12\r\n\x05nonce\x18\x05 \x01(\x0c\x12\x11\n\ttls_proof\x18\x06 \x01(\x0c\"\xc7\x01\n\rEnrolResponse\x12\x0b\n\x03hub\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\x12\x14\n\x0corganisation\x18\x03 \x01(\t\x12\x0c\n\x04role\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x05 \x01(\x0c\x12\x11\n\tauthority\x18\x06 \x01(\x0c\x12\x12\n\nledger_key\x18\x07 \x01(\t\x12\x15\n\rstatement_key\x18\x08 \x01(\x0c\x12&\n\x07receipt\x18\t \x01(\x0b\x32\x15.coalition.v1.Receipt\":\n\x0cRenewRequest\x12\x1b\n\x13\x63\x65rtificate_request\x18\x01 \x01(\x0c\x12\r\n\x05proof\x18\x02 \x01(\x0c\"O\n\x0f\x44\x65legateRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x1b\n\x13\x63\x65rtificate_request\x18\x02 \x01(\x0c\x12\r\n\x05proof\x18\x03 \x01(\x0c\"z\n\tCertified\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61uthorities\x18\x02 \x01(\x0c\x12\x19\n\x11\x61uthorities_proof\x18\x03 \x01(\x0c\x12(\n\x08recorded\x18\x04 \x01(\x0b\x32\x16.coalition.v1.Recorded\"\x9a\x01\n\nMemberKeys\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x0f\n\x07revoked\x18\x03 \x01(\x08\x12%\n\x04keys\x18\x04 \x03(\x0b\x32\x17.coalition.v1.MemberKey\x12\x33\n\x0b\x64\x65legations\x18\x05 \x03(\x0b\x32\x1e.coalition.v1.MemberDelegation\"c\n\tMemberKey\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\r\n\x05since\x18\x02 \x01(\x03\x12\r\n\x05until\x18\x03 \x01(\x03\x12\x19\n\x11\x63ompromised_since\x18\x04 \x01(\x03\x12\r\n\x05valid\x18\x05 \x01(\x08\"\x93\x01\n\x10MemberDelegation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12$\n\x03key\x18\x03 \x01(\x0b\x32\x17.coalition.v1.MemberKey\x12\r\n\x05kinds\x18\x04 \x03(\t\x12\x0e\n\x06\x62udget\x18\x05 \x01(\x05\x12\x0c\n\x04used\x18\x06 \x01(\x05\x12\x12\n\nexpires_at\x18\x07 \x01(\t\"\x0f\n\rWhoAmIRequest\"\x14\n\x12ListMembersRequest\"<\n\x13ListMembersResponse\x12%\n\x07members\x18\x01 \x03(\x0b\x32\x14.coalition.v1.Member\"\xa2\x01\n\x06Member\x12\n\n\x02id\x18\x01 \x01(\t\x12\x14\n\x0corganisation\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x0e\n\x06key_id\x18\x04 \x01(\t\x12\x13\n\x0b\x65nrolled_at\x18\x05 \x01(\t\x12\x10\n\x08\x64\x61tasets\x18\x06 \x01(\x05\x12\x0e\n\x06suites\x18\x07 \x01(\x05\x12\x0e\n\x06rounds\x18\x08 \x01(\x05\x12\x11\n\tdata_size\x18\t \x01(\x03\x32\x8f\x01\n\tEnrolment\x12@\n\x05\x42\x65gin\x12\x1a.coalition.v1.BeginRequest\x1a\x1b.coalition.v1.BeginResponse\x12@\n\x05\x45nrol\x12\x1a.coalition.v1.EnrolRequest\x1a\x1b.coalition.v1.EnrolResponse2\xdf\x03\n\x07Members\x12;\n\x06WhoAmI\x12\x1b.coalition.v1.WhoAmIRequest\x1a\x14.coalition.v1.Member\x12R\n\x0bListMembers\x12 .coalition.v1.ListMembersRequest\x1a!.coalition.v1.ListMembersResponse\x12\x37\n\x07GetKeys\x12\x12.coalition.v1.ById\x1a\x18.coalition.v1.MemberKeys\x12\x43\n\nChangeKeys\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12\x42\n\x08\x44\x65legate\x12\x1d.coalition.v1.DelegateRequest\x1a\x17.coalition.v1.Certified\x12\x43\n\nRevokeNode\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12<\n\x05Renew\x12\x1a.coalition.v1.RenewRequest\x1a\x17.coalition.v1.Certifiedb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,27 +41,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLRESPONSE']._serialized_start=304
   _globals['_ENROLRESPONSE']._serialized_end=503
   _globals['_RENEWREQUEST']._serialized_start=505
-  _globals['_RENEWREQUEST']._serialized_end=548
-  _globals['_DELEGATEREQUEST']._serialized_start=550
-  _globals['_DELEGATEREQUEST']._serialized_end=614
-  _globals['_CERTIFIED']._serialized_start=616
-  _globals['_CERTIFIED']._serialized_end=738
-  _globals['_MEMBERKEYS']._serialized_start=741
-  _globals['_MEMBERKEYS']._serialized_end=895
-  _globals['_MEMBERKEY']._serialized_start=897
-  _globals['_MEMBERKEY']._serialized_end=996
-  _globals['_MEMBERDELEGATION']._serialized_start=999
-  _globals['_MEMBERDELEGATION']._serialized_end=1146
-  _globals['_WHOAMIREQUEST']._serialized_start=1148
-  _globals['_WHOAMIREQUEST']._serialized_end=1163
-  _globals['_LISTMEMBERSREQUEST']._serialized_start=1165
-  _globals['_LISTMEMBERSREQUEST']._serialized_end=1185
-  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1187
-  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1247
-  _globals['_MEMBER']._serialized_start=1250
-  _globals['_MEMBER']._serialized_end=1412
-  _globals['_ENROLMENT']._serialized_start=1415
-  _globals['_ENROLMENT']._serialized_end=1558
-  _globals['_MEMBERS']._serialized_start=1561
-  _globals['_MEMBERS']._serialized_end=1971
+  _globals['_RENEWREQUEST']._serialized_end=563
+  _globals['_DELEGATEREQUEST']._serialized_start=565
+  _globals['_DELEGATEREQUEST']._serialized_end=644
+  _globals['_CERTIFIED']._serialized_start=646
+  _globals['_CERTIFIED']._serialized_end=768
+  _globals['_MEMBERKEYS']._serialized_start=771
+  _globals['_MEMBERKEYS']._serialized_end=925
+  _globals['_MEMBERKEY']._serialized_start=927
+  _globals['_MEMBERKEY']._serialized_end=1026
+  _globals['_MEMBERDELEGATION']._serialized_start=1029
+  _globals['_MEMBERDELEGATION']._serialized_end=1176
+  _globals['_WHOAMIREQUEST']._serialized_start=1178
+  _globals['_WHOAMIREQUEST']._serialized_end=1193
+  _globals['_LISTMEMBERSREQUEST']._serialized_start=1195
+  _globals['_LISTMEMBERSREQUEST']._serialized_end=1215
+  _globals['_LISTMEMBERSRESPONSE']._serialized_start=1217
+  _globals['_LISTMEMBERSRESPONSE']._serialized_end=1277
+  _globals['_MEMBER']._serialized_start=1280
+  _globals['_MEMBER']._serialized_end=1442
+  _globals['_ENROLMENT']._serialized_start=1445
+  _globals['_ENROLMENT']._serialized_end=1588
+  _globals['_MEMBERS']._serialized_start=1591
+  _globals['_MEMBERS']._serialized_end=2070
 # @@protoc_insertion_point(module_scope)

@@ -147,16 +147,20 @@ class RenewRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CERTIFICATE_REQUEST_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     certificate_request: _builtins.bytes
     """PKCS#10, PEM, P-256."""
+    proof: _builtins.bytes
+    """By an artifact key of the party (a delegate's own), over trust.certificates.certificate_challenge. A node has none."""
     def __init__(
         self,
         *,
         certificate_request: _builtins.bytes = ...,
+        proof: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request", "proof", b"proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -168,18 +172,22 @@ class DelegateRequest(_message.Message):
 
     ENVELOPE_FIELD_NUMBER: _builtins.int
     CERTIFICATE_REQUEST_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     envelope: _builtins.bytes
     certificate_request: _builtins.bytes
     """PKCS#10, PEM, P-256."""
+    proof: _builtins.bytes
+    """By the delegate's artifact key, over trust.certificates.certificate_challenge."""
     def __init__(
         self,
         *,
         envelope: _builtins.bytes = ...,
         certificate_request: _builtins.bytes = ...,
+        proof: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request", "envelope", b"envelope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["certificate_request", b"certificate_request", "envelope", b"envelope", "proof", b"proof"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

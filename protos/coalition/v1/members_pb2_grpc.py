@@ -180,6 +180,11 @@ class MembersStub:
                 request_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.DelegateRequest.SerializeToString,
                 response_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.Certified.FromString,
                 _registered_method=True)
+        self.RevokeNode = channel.unary_unary(
+                '/coalition.v1.Members/RevokeNode',
+                request_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
+                _registered_method=True)
         self.Renew = channel.unary_unary(
                 '/coalition.v1.Members/Renew',
                 request_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.RenewRequest.SerializeToString,
@@ -223,6 +228,13 @@ class MembersServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RevokeNode(self, request, context):
+        """Records a signed statement of kind `node-revocation`: the node's certificates count for nothing any more.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Renew(self, request, context):
         """A new certificate for the caller, for a new TLS key; also how the hub's authorities are learnt.
         """
@@ -257,6 +269,11 @@ def add_MembersServicer_to_server(servicer, server):
                     servicer.Delegate,
                     request_deserializer=protos_dot_coalition_dot_v1_dot_members__pb2.DelegateRequest.FromString,
                     response_serializer=protos_dot_coalition_dot_v1_dot_members__pb2.Certified.SerializeToString,
+            ),
+            'RevokeNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeNode,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.SerializeToString,
             ),
             'Renew': grpc.unary_unary_rpc_method_handler(
                     servicer.Renew,
@@ -399,6 +416,33 @@ class Members:
             '/coalition.v1.Members/Delegate',
             protos_dot_coalition_dot_v1_dot_members__pb2.DelegateRequest.SerializeToString,
             protos_dot_coalition_dot_v1_dot_members__pb2.Certified.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Members/RevokeNode',
+            protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
             options,
             channel_credentials,
             insecure,

@@ -83,6 +83,8 @@ class MembersStub:
     """Records a signed statement of kind `keys` or `revocation`."""
     Delegate: _grpc.UnaryUnaryMultiCallable[_members_pb2.DelegateRequest, _members_pb2.Certified]
     """Records a signed delegation and certifies the delegate's TLS key. Repeating it certifies another TLS key."""
+    RevokeNode: _grpc.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]
+    """Records a signed statement of kind `node-revocation`: the node's certificates count for nothing any more."""
     Renew: _grpc.UnaryUnaryMultiCallable[_members_pb2.RenewRequest, _members_pb2.Certified]
     """A new certificate for the caller, for a new TLS key; also how the hub's authorities are learnt."""
 
@@ -97,6 +99,8 @@ class MembersAsyncStub(MembersStub):
     """Records a signed statement of kind `keys` or `revocation`."""
     Delegate: _aio.UnaryUnaryMultiCallable[_members_pb2.DelegateRequest, _members_pb2.Certified]  # type: ignore[assignment]
     """Records a signed delegation and certifies the delegate's TLS key. Repeating it certifies another TLS key."""
+    RevokeNode: _aio.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]  # type: ignore[assignment]
+    """Records a signed statement of kind `node-revocation`: the node's certificates count for nothing any more."""
     Renew: _aio.UnaryUnaryMultiCallable[_members_pb2.RenewRequest, _members_pb2.Certified]  # type: ignore[assignment]
     """A new certificate for the caller, for a new TLS key; also how the hub's authorities are learnt."""
 
@@ -138,6 +142,14 @@ class MembersServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_members_pb2.Certified, _abc.Awaitable[_members_pb2.Certified]]:
         """Records a signed delegation and certifies the delegate's TLS key. Repeating it certifies another TLS key."""
+
+    @_abc_1.abstractmethod
+    def RevokeNode(
+        self,
+        request: _common_pb2.SignedStatement,
+        context: _ServicerContext,
+    ) -> _typing.Union[_common_pb2.Recorded, _abc.Awaitable[_common_pb2.Recorded]]:
+        """Records a signed statement of kind `node-revocation`: the node's certificates count for nothing any more."""
 
     @_abc_1.abstractmethod
     def Renew(

@@ -263,7 +263,8 @@ class Submission(_message.Message):
     member: _builtins.str
     state: _builtins.str
     """"open", "screening", "rejected", "pending" (recorded; a quorum of witnesses has not cosigned it yet), "accepted" (final),
-    "withdrawn", "purged" (withdrawn, and none of its bytes need be here)
+    "quarantined" (signed with a key that was stolen by then: not used), "withdrawn", "purged" (withdrawn, and none of its
+    bytes need be here)
     """
     rows: _builtins.int
     size: _builtins.int

@@ -25,6 +25,7 @@ CONTRACT = {
     *("ledger head", "ledger entries", "ledger verify", "ledger receipt"),
     *("ledger audit", "ledger mirror", "ledger compare"),
     *("keys list", "keys rotate", "keys revoke", "keys renew", "keys delegate"),
+    *("node list", "node revoke"),
     *("witness start", "witness status", "witness policy", "witness proof"),
 }
 STAY = {"site start", "witness start", "dashboard"}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import fcntl
 from pathlib import Path
 
 import pytest
 
 from hub.training import agent
-from trust.errors import Conflict, Invalid, NotFound
+from protos.transport.channel import Credentials
+from protos.transport.keeping import write_credentials
+from trust.certificates import Authority, new_client_request, party_uri
+from trust.errors import Conflict, Denied, Invalid, NotFound
 
 HUB = "127.0.0.1:1"
 
@@ -23,6 +27,18 @@ def test_a_directory_is_one_node_for_ever(tmp_path: Path) -> None:
     (tmp_path / "node.toml").write_text('hub = "h"\nname = "node-1"\norganisation = "core"\n')
     with pytest.raises(Invalid, match="is the node node-1, not node-2"):
         agent.main(tmp_path, HUB, "node-2", "", {})
+
+
+def test_a_node_whose_certificate_ran_out_says_so_and_what_it_needs(tmp_path: Path) -> None:
+    """TLS would only say that nobody answers, for ever."""
+    (tmp_path / "node.toml").write_text('hub = "europe"\nname = "node-1"\norganisation = "core"\n')
+    authority, (key, request) = Authority.create("europe"), new_client_request("node-1")
+    began = dt.datetime.now(dt.UTC) - dt.timedelta(days=2)
+    certificate = authority.issue_client(request, party_uri("europe", "node", "node-1"), 1, now=began)
+    write_credentials(tmp_path / "tls", Credentials(authority.cert_pem, certificate, key))
+    with pytest.raises(Denied, match="certificate of node-1 has expired") as caught:
+        agent.main(tmp_path, HUB, "node-1", "", {})
+    assert "token" in caught.value.todo
 
 
 def test_a_directory_has_one_agent_at_a_time(tmp_path: Path) -> None:
