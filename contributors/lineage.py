@@ -13,6 +13,7 @@ from protos.documents.campaigns import Campaign, CampaignEnd, Consent
 from protos.documents.evaluations import Evaluation
 from protos.documents.models import Contribution, DataUsed, Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd
+from protos.documents.statements import NAMED
 from protos.documents.submissions import Dataset, Suite, Withdrawal
 
 Finding = tuple[int, str]
@@ -67,9 +68,12 @@ class _History:
             case Evaluation() as claim:
                 self._evaluated.add((claim.model, claim.suite))
 
-    def objections(self, recorded: Recorded) -> Iterable[str]:
-        judge = self._judges.get(type(recorded.claim))
-        return judge(recorded.claim) if judge else ()
+    def objections(self, recorded: Recorded) -> Iterator[str]:
+        called = recorded.leaf.id
+        if called in self._known and not isinstance(recorded.claim, NAMED):
+            yield f"another entry is called {called}, as entry {self._known[called].index} is."
+        if judge := self._judges.get(type(recorded.claim)):
+            yield from judge(recorded.claim)
 
     def _earlier(self, identifier: str, kind: type, payload: str = "") -> list[str]:
         """Objections to the claim that `identifier` is an earlier statement of that kind and payload."""
