@@ -56,6 +56,7 @@ LM_EVAL_TRICKS: dict[str, Mapping[str, bytes]] = {
     "index in the prompt": suite({**TASK, "prompt": "{text[0]}"}),
     "conversion in the prompt": suite({**TASK, "prompt": "{text!r}"}),
     "format width in the prompt": suite({**TASK, "prompt": "{text:>1000000000}"}),
+    "line end in the prompt": suite({**TASK, "prompt": "{text\n}"}, [{"text\n": "x", **row} for row in ROWS]),
     "!function": suite({**TASK, "doc_to_text": "!function os.system"}),
     "process_docs": suite({**TASK, "process_docs": "!function helper.f"}),
     "process_results": suite({**TASK, "process_results": "!function helper.f"}),
