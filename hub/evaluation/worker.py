@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import select
 import signal
 import socket
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hub.evaluation.messages import Conclusion, Ended, Job, Ready, Standing, Start
+from hub.evaluation.reasons import KILLED, MEMORY, OUTPUT, TIME, UNLOADABLE
 from hub.evaluation.sandbox.confine import Bounds, confine
 from hub.evaluation.sandbox.layers import lacking, refusal
 from hub.guard import die_with_parent
@@ -27,6 +29,7 @@ MAX_OUTPUT = 64 << 20
 MAX_LINE = 1 << 20
 REHEARSAL_SECONDS = 120
 _CHUNK = 1 << 16
+_NO_MEMORY = re.compile("(can't|cannot) allocate memory|not enough memory|out of memory", re.IGNORECASE)  # torch's words
 
 
 def main() -> None:
@@ -79,9 +82,18 @@ def _fork(work: Callable[[], Iterator[Document] | list[Document]], seconds: floa
     os.kill(process, signal.SIGKILL)  # it has ended, or has to
     _, status = os.waitpid(process, 0)
     code = os.waitstatus_to_exitcode(status)
-    if not why and not output.endswith(b"\n"):
-        why = f"it was killed by signal {-code}" if code < 0 else f"it ended with code {code}"
-    return Child(b"" if why else output, why.replace("{seconds}", f"{seconds:.0f}"))
+    if why == TIME or code == -signal.SIGXCPU:
+        why = f"{TIME} ({seconds:.0f} seconds)"
+    elif not why and not output.endswith(b"\n"):
+        why = _end(code)
+    return Child(b"" if why else output, why)
+
+
+def _end(code: int) -> str:
+    """How a child ended that had not said all."""
+    if code == -signal.SIGKILL:
+        return KILLED
+    return f"it was killed by signal {-code}" if code < 0 else f"it ended with code {code}"
 
 
 def _be_child(work: Callable[[], Iterator[Document] | list[Document]], writing: int, files: Sequence[int]) -> None:
@@ -116,13 +128,13 @@ def _collect(reading: int, deadline: float) -> tuple[bytes, str]:
     while True:
         ready, _, _ = select.select([reading], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            return b"", "it took longer than {seconds} seconds"
+            return b"", TIME
         chunk = os.read(reading, _CHUNK)
         if not chunk:
             return bytes(output), ""
         output += chunk
         if len(output) > MAX_OUTPUT:
-            return b"", f"it said more than {MAX_OUTPUT} bytes"
+            return b"", f"{OUTPUT} ({MAX_OUTPUT} bytes)"
 
 
 def _rehearse(start: Start) -> Standing:
@@ -143,7 +155,6 @@ def _do(job: Job, files: list[int], start: Start, ready: Ready) -> Iterator[Docu
     """Confined: load the model, read the suite, score."""
     from hub.evaluation.scorer import Scorer
 
-    began = time.monotonic()
     standing = confine(_bounds(start, (Path(job.folder),), job.seconds, cuda=ready.cuda))
     failure = ""
     try:
@@ -154,13 +165,11 @@ def _do(job: Job, files: list[int], start: Start, ready: Ready) -> Iterator[Docu
         try:
             scorer = Scorer(Path(job.folder))
         except Exception as error:
-            raise RuntimeError(f"The model could not be loaded: {_sentence(error)}") from None
+            raise RuntimeError(f"{UNLOADABLE}: {_sentence(error)}") from None
         yield from scorer.evaluate(suite, job.name)
-    except RuntimeError as error:
-        failure = str(error)[:1500] if type(error) is RuntimeError else _sentence(error)
     except Exception as error:
-        failure = _sentence(error)
-    yield Conclusion(failure=failure, seconds=time.monotonic() - began)
+        failure = _reason(error)
+    yield Conclusion(failure=failure)
 
 
 def _bounds(start: Start, readable: tuple[Path, ...], seconds: int, *, cuda: bool) -> Bounds:
@@ -184,6 +193,13 @@ def _line(hub: socket.socket) -> tuple[bytes, list[int]]:
 
 def _say(hub: socket.socket, word: Document) -> None:
     hub.sendall(word.model_dump_json().encode() + b"\n")
+
+
+def _reason(error: Exception) -> str:
+    """What the child tells of its failure: our own words, a lack of memory, or what a library says."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        return MEMORY
+    return str(error)[:1500] if type(error) is RuntimeError else _sentence(error)
 
 
 def _sentence(error: Exception) -> str:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from hub.evaluation import outputs
 from hub.evaluation.process import Output, Sandbox, Unsafe, WorkerProcess
+from hub.evaluation.reasons import KILLED, MEMORY, TIME
 from hub.evaluation.sandbox import bubblewrap, cgroups
-from hub.evaluation.worker import _fork
+from hub.evaluation.worker import _fork, _reason
 from hub.settings import SANDBOX
 from protos.documents.base import Document
 from protos.documents.suite_files import read_suite, task_rows
@@ -138,7 +141,7 @@ async def test_a_child_that_is_not_confined_as_demanded_does_not_read_the_suite(
 
 async def test_what_goes_wrong_is_said_and_the_worker_lives_on(tmp_path: Path, model_folder: Path) -> None:
     async with worker(tmp_path, model_folder) as one:
-        assert "longer than 0 seconds" in (await ask(one, tmp_path, seconds=0)).why
+        assert (await ask(one, tmp_path, seconds=0)).why == f"{TIME} (0 seconds)"
         process = one._process
         broken = await ask(one, tmp_path, {**suite_files(), "terms.jsonl": b"[]\n"})
         assert "line 1" in believed(broken).failure
@@ -146,6 +149,27 @@ async def test_what_goes_wrong_is_said_and_the_worker_lives_on(tmp_path: Path, m
         gone = await ask(one, tmp_path)
         assert "could not be loaded" in believed(gone).failure
         assert one._process is process
+
+
+@pytest.mark.parametrize(
+    ("signalled", "why"), [(signal.SIGKILL, KILLED), (signal.SIGXCPU, TIME), (signal.SIGSEGV, "it was killed by signal")]
+)
+def test_how_a_child_was_cut_short_is_told_apart(signalled: signal.Signals, why: str) -> None:
+    """The kernel kills for memory with SIGKILL, and for seconds of the processor with SIGXCPU."""
+
+    def die() -> list[Document]:
+        os.kill(os.getpid(), signalled)
+        return []
+
+    assert _fork(die, 60).why.startswith(why)
+
+
+def test_a_lack_of_memory_is_known_by_whoever_reports_it() -> None:
+    with pytest.raises(RuntimeError) as found:
+        torch.empty(1 << 58)
+    assert _reason(found.value) == _reason(MemoryError()) == MEMORY
+    assert _reason(RuntimeError("the sandbox lacks seccomp")) == "the sandbox lacks seccomp"
+    assert _reason(ValueError("no number")) == "ValueError: no number"
 
 
 def test_a_child_has_no_descriptor_but_its_own() -> None:
@@ -186,7 +210,7 @@ def sample(item: int, **more: object) -> bytes:
     return json.dumps({**values, **more}).encode() + b"\n"
 
 
-END = b'{"failure": "", "seconds": 1}\n'
+END = b'{"failure": ""}\n'
 
 
 @pytest.mark.parametrize(
@@ -209,7 +233,7 @@ END = b'{"failure": "", "seconds": 1}\n'
         sample(0)
         + b'{"task": "terms", "item": 1, "log_likelihoods": [NaN, 1], "lengths": [1, 1], "answer": 0}\n'
         + END,
-        sample(0) + sample(1) + b'{"failure": "", "seconds": 1, "more": 1}\n',
+        sample(0) + sample(1) + b'{"failure": "", "more": 1}\n',
     ],
 )
 def test_only_a_log_of_just_the_suites_items_is_believed(lines: bytes) -> None:
