@@ -146,6 +146,11 @@ class Caller:
     kinds: frozenset[str] | None = None
     certificate: Presented | None = None
 
+    @property
+    def reads_sealed(self) -> bool:
+        """Whether the party itself calls, or a delegate that may read what the member keeps sealed."""
+        return self.kinds is None or "sealed" in self.kinds
+
 
 RoleOf = Callable[[Presented], Caller]
 """From the members room. Raises `Denied` for a party that is not, or no longer, enrolled."""

@@ -178,7 +178,7 @@ class Standing(Document):
     def _allow_delegation(self, claim: Delegation, proved: tuple[str, ...]) -> None:
         if keyid_of(claim.key) not in proved:
             raise Denied("The delegate's key did not sign: nobody showed that it is held.")
-        if not {"dataset", "suite", "consent"}.issuperset(claim.kinds) and self.role != "core":
+        if not {"dataset", "suite", "consent", "sealed"}.issuperset(claim.kinds) and self.role != "core":
             raise Denied(f"{self.member} is a {self.role} and cannot delegate {', '.join(claim.kinds)}.")
 
     def _allow_revocation(self, claim: Revocation, index: int) -> None:

@@ -1,6 +1,6 @@
 """The screening process: jobs as JSON lines in, progress and findings as JSON lines out.
 
-`python -m hub.submissions.screening.worker`. It gets paths and hashes, no key, no database, no credentials.
+`python -m hub.submissions.screening.worker`. It gets paths and hashes, no key of the hub's, no database, no credentials.
 """
 
 from __future__ import annotations
