@@ -24,6 +24,15 @@ Demand = Annotated[str, StringConstraints(pattern=rf"^{_LAYER}(\|{_LAYER})*$")]
 SANDBOX: tuple[Demand, ...] = ("namespaces|landlock", "network|seccomp", "seccomp", "limits")
 
 
+def demanded(layers: str) -> tuple[Demand, ...]:
+    """The layers of the sandbox in a list with commas. Raises `Invalid` for one that is not known."""
+    return _Demanded.read({"layers": [each.strip() for each in layers.split(",") if each.strip()]}).layers
+
+
+class _Demanded(Document):
+    layers: tuple[Demand, ...]
+
+
 class ScreeningPolicy(Document):
     """`[screening]` of `hub.toml`: how bad a finding is. Personal data and overlaps warn unless the coalition says otherwise."""
 
