@@ -22,7 +22,7 @@ from hub.submissions.screening.suites import screen_suite, suite_grams
 from protos.documents.base import FileEntry
 from protos.documents.submissions import Dataset, DatasetFile, Suite
 from protos.documents.suite_files import MAX_SUITE
-from trust.digests import Digest
+from trust.digests import Digest, digest_bytes, hex_of
 from trust.errors import Invalid
 
 
@@ -72,7 +72,7 @@ class Examination:
         with self._index_lock:
             Index(self._index).drop(submissions)
         for identifier in submissions:
-            for path in self._grams_paths(identifier):
+            for path in self._hashes.glob(f"{identifier}.*"):
                 path.unlink(missing_ok=True)
             self.forget(identifier)
 
@@ -130,14 +130,17 @@ class Examination:
         return grams.model_copy(update={"readable": readable})
 
     def _place(self, identifier: str, name: str, *, sealed: bool) -> SuiteGrams:
-        """Where the hashes of a suite lie; a sealed suite's are encrypted. Raises `Unavailable` without the seal key."""
-        plain, enclosed = self._grams_paths(identifier)
+        """Where the hashes of a suite lie; a sealed suite's are encrypted, and made anew where the seal key is another.
+
+        Raises `Unavailable` without the seal key.
+        """
+        plain = self._hashes / f"{identifier}.npz"
         if not sealed:
             return SuiteGrams(suite=name, path=str(plain))
         plain.unlink(missing_ok=True)  # as an earlier version left it
-        return SuiteGrams(
-            suite=name, path=str(enclosed), key=self._blobs.vault.key_for(f"hashes of {identifier}").hex()
-        )
+        key = self._blobs.vault.key_for(f"hashes of {identifier}")
+        path = self._hashes / f"{identifier}.{hex_of(digest_bytes(key))[:12]}.sealed"
+        return SuiteGrams(suite=name, path=str(path), key=key.hex())
 
     def _write_grams(self, grams: SuiteGrams, files: dict[str, bytes]) -> SuiteGrams:
         path = Path(grams.path)
@@ -147,10 +150,9 @@ class Examination:
         temporary.rename(path)
         return grams
 
-    def _grams_paths(self, suite: str) -> tuple[Path, Path]:
-        """Of a suite that is not sealed, and of one that is."""
-        folder = self._screener.folder / "suites"
-        return folder / f"{suite}.npz", folder / f"{suite}.sealed"
+    @property
+    def _hashes(self) -> Path:
+        return self._screener.folder / "suites"
 
     def _shards(self, files: Sequence[DatasetFile]) -> tuple[ShardFile, ...]:
         return tuple(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from protos.documents.base import FileEntry
 from protos.documents.submissions import Suite
 from tests.hub.conftest import ORIGIN, Base
 from tests.hub.evaluation.conftest import CHOICE, suite_files
-from tests.hub.submissions.test_intake import intake, manifest, opened, upload
+from tests.hub.submissions.test_intake import SHARD, intake, manifest, opened, upload
 from trust.digests import digest_bytes
 from trust.errors import Conflict, NotFound
 
@@ -133,6 +134,22 @@ def test_a_broken_one_is_refused_like_any_other(intake: Intake, base: Base) -> N
             submit(intake, base)
     finally:
         FILES.update(good)
+
+
+def test_its_hashes_are_made_anew_when_it_is_sealed_with_another_key(intake: Intake, base: Base) -> None:
+    """As the operator guide says of a lost key: the sealed blobs are emptied, and the owner submits again."""
+    signed = claim()
+    for key in ("lost", "new"):
+        draft = opened(intake, base, signed)
+        for body in FILES.values():
+            upload(intake, draft, body)
+        intake.commit(draft)
+        if key == "lost":
+            shutil.rmtree(base.directory / "blobs" / "sealed")
+            (base.directory / "blobs" / "seal.key").unlink()
+    draft = opened(intake, base, manifest("university"))
+    upload(intake, draft, SHARD)
+    assert intake.commit(draft).kind == "dataset"
 
 
 def test_datasets_are_compared_with_it(intake: Intake, base: Base) -> None:
