@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
 from hub import logs, setup
+from hub.guard import keep_secrets
 from hub.settings import SANDBOX, Settings, demanded
 from hub.training.schedule import JURISDICTION
 from protos.documents.jurisdictions import COUNTRIES
@@ -341,6 +342,7 @@ def _label(text: str) -> tuple[str, str]:
 
 def main() -> None:
     """The entry point: one sentence for a user's mistake, exit code 1; 2 for wrong usage."""
+    keep_secrets()
     try:
         app()
     except Problem as problem:

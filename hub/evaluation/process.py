@@ -167,7 +167,7 @@ class WorkerProcess:
         standing = Standing.model_validate_json(await self._reader.readuntil(b"\n"))
         self.layers = frozenset(standing.layers) | ({"cgroup"} if self._cgroups.hold() else set())
         if missing := lacking(self._sandbox.demands, self.layers):
-            raise Unsafe(refusal(missing), "Install bubblewrap, or see `coalition-hub sandbox`.")
+            raise Unsafe(refusal(missing), "See `coalition-hub sandbox` and the operator guide.")
         self.harness = Ready.model_validate_json(await self._reader.readuntil(b"\n")).harness
 
     def _command(self, cgroups: Cgroups) -> list[str]:

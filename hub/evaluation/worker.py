@@ -8,6 +8,7 @@ caches, YAML and task index are never touched.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import re
@@ -22,6 +23,7 @@ from hub.evaluation.messages import Conclusion, Ended, Job, Ready, Standing, Sta
 from hub.evaluation.reasons import KILLED, MEMORY, OUTPUT, TIME, UNLOADABLE
 from hub.evaluation.sandbox.confine import Bounds, confine
 from hub.evaluation.sandbox.layers import lacking, refusal
+from hub.evaluation.sandbox.limits import Most
 from hub.guard import die_with_parent
 from protos.documents.base import Document
 
@@ -34,6 +36,7 @@ _NO_MEMORY = re.compile("(can't|cannot) allocate memory|not enough memory|out of
 
 def main() -> None:
     die_with_parent()
+    _forget_the_environment()
     os.dup2(2, 1)  # whatever libraries print goes to the log
     hub = socket.socket(fileno=os.dup(0))
     start = Start.model_validate_json(_line(hub)[0])
@@ -51,6 +54,17 @@ def main() -> None:
             os.close(file)
         _say(hub, Ended(suite=job.suite, size=len(child.output), why=child.why))
         hub.sendall(child.output)
+
+
+def _forget_the_environment() -> None:
+    """Overwrite what this process was started with, which /proc/PID/environ shows of it and of every child (proc(5)).
+
+    Libraries still find what they ask for: `putenv` copies it elsewhere, and a child clears that.
+    """
+    for name, value in os.environ.items():
+        os.putenv(name, value)
+    start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[47:49])
+    ctypes.memset(start, 0, end - start)
 
 
 def _import() -> None:
@@ -174,9 +188,8 @@ def _do(job: Job, files: list[int], start: Start, ready: Ready) -> Iterator[Docu
 
 def _bounds(start: Start, readable: tuple[Path, ...], seconds: int, *, cuda: bool) -> Bounds:
     processors = os.cpu_count() or 1
-    return Bounds(
-        Path(start.marker), start.network, readable, start.memory, max(1, seconds) * processors, addresses=not cuda
-    )
+    most = Most(start.memory, max(1, seconds) * processors, addresses=not cuda)
+    return Bounds(Path(start.marker), start.network, readable, most)
 
 
 def _line(hub: socket.socket) -> tuple[bytes, list[int]]:

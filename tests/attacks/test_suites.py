@@ -14,12 +14,12 @@ from contributors.packing import pack_suite
 from hub.evaluation import outputs
 from hub.evaluation.process import Output, Sandbox, WorkerProcess
 from hub.evaluation.tasks import compile_task
-from hub.settings import SANDBOX
 from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from protos.documents.suite import MultipleChoice
 from protos.documents.suite_files import read_suite, task_rows
+from tests.hub.evaluation.conftest import HERE
 from tests.hub.evaluation.sandbox.probing import DENIED, PROBE, Prey, needs_bubblewrap, needs_landlock, prey
 from tests.shapes import llama
 from trust.errors import Invalid
@@ -108,7 +108,7 @@ async def run(worker: WorkerProcess, folder: Path, files: Mapping[str, bytes], s
 
 
 def sandboxed(folder: Path, model: Path) -> WorkerProcess:
-    sandbox = Sandbox(folder, folder / "evaluation", SANDBOX)
+    sandbox = Sandbox(folder, folder / "evaluation", HERE)
     shutil.copytree(model, sandbox.models / "tiny-1")
     return WorkerProcess(sandbox)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub.evaluation.sandbox import files, landlock, limits, seccomp
+from hub.evaluation.sandbox.limits import Most
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,7 @@ class Bounds:
     marker: Path
     network: str
     readable: tuple[Path, ...] = ()
-    memory: int = 16 << 30
-    seconds: int = 3600
-    addresses: bool = True
+    most: Most = Most()
 
 
 def confine(bounds: Bounds) -> frozenset[str]:
@@ -32,14 +31,9 @@ def confine(bounds: Bounds) -> frozenset[str]:
     with suppress(OSError):
         if os.readlink("/proc/self/ns/net") != bounds.network:
             standing.add("network")
+    _put_on("limits", lambda: limits.apply(bounds.most), lambda: limits.standing(bounds.most), standing)
     readable = [*files.python(), *files.system(), *files.kernel(), *bounds.readable]
     _put_on("landlock", lambda: landlock.restrict(readable, files.devices()), _files_are_denied, standing)
-    _put_on(
-        "limits",
-        lambda: limits.apply(memory=bounds.memory, seconds=bounds.seconds, addresses=bounds.addresses),
-        limits.standing,
-        standing,
-    )
     _put_on("seccomp", seccomp.install, _sockets_are_denied, standing)
     return frozenset(standing)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from hub.evaluation import projection
 from hub.ledger.journal import Entry
+from hub.settings import SANDBOX, demanded
 from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
@@ -22,6 +24,8 @@ from tests.shapes import llama
 from trust.digests import digest_bytes
 
 CONTEXT = 64
+HERE = demanded(os.environ.get("COALITION_SANDBOX") or ",".join(SANDBOX))
+"""The layers that must stand on this machine."""
 WORDS = ["the", "heart", "pumps", "blood", "through", "arteries", "while", "a", "licence", "binds", "both", "parties"]
 
 

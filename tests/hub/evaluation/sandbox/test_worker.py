@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,12 +24,13 @@ from hub.evaluation.worker import _fork, _reason
 from hub.settings import SANDBOX
 from protos.documents.base import Document
 from protos.documents.suite_files import read_suite, task_rows
-from tests.hub.evaluation.conftest import CHOICE, suite_files
+from tests.hub.evaluation.conftest import CHOICE, HERE, suite_files
 from tests.hub.evaluation.sandbox.probing import needs_bubblewrap, needs_landlock
 from trust.errors import Corrupt, Unavailable
 
 pytestmark = pytest.mark.system
 NAME = "law-institute/law-exam@0123456789ab"
+HOUSE = Path(__file__).parents[4]
 
 REFUSE = (
     "import hub.evaluation.sandbox.{0} as layer\ndef no(*words, **more): raise OSError('none here')\nlayer.{1} = no\n"
@@ -41,7 +45,7 @@ SABOTAGE = {
 
 
 @asynccontextmanager
-async def worker(folder: Path, model: Path, demands: tuple[str, ...] = SANDBOX) -> AsyncIterator[WorkerProcess]:
+async def worker(folder: Path, model: Path, demands: tuple[str, ...] = HERE) -> AsyncIterator[WorkerProcess]:
     sandbox = Sandbox(folder, folder / "evaluation", demands)
     shutil.copytree(model, sandbox.models / "tiny-1", dirs_exist_ok=True)
     found = WorkerProcess(sandbox)
@@ -63,9 +67,16 @@ def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, *layers: str) -> Non
     for layer in layers:
         if layer == "namespaces":
             monkeypatch.setattr(bubblewrap, "program", lambda: None)
-    code = "".join(SABOTAGE[layer] for layer in layers if layer != "namespaces")
+        if layer == "network":
+            wrapped = bubblewrap.wrapped
+            monkeypatch.setattr(bubblewrap, "wrapped", lambda *words, **more: _sharing_the_network(wrapped(*words, **more)))
+    code = "".join(SABOTAGE.get(layer, "") for layer in layers)
     (models / "sitecustomize.py").write_text(code)
     monkeypatch.syspath_prepend(str(models))
+
+
+def _sharing_the_network(command: list[str]) -> list[str]:
+    return [*command[:2], "--share-net", *command[2:]]
 
 
 def believed(output: Output) -> outputs.Evaluated:
@@ -87,13 +98,15 @@ async def test_it_scores_behind_every_layer_and_stays_warm(tmp_path: Path, model
     assert believed(first).scores[0].task == "terms"
 
 
-@pytest.mark.parametrize("layer", ["seccomp", "limits"])
-async def test_without_a_demanded_layer_it_refuses(
+@needs_landlock
+@needs_bubblewrap
+@pytest.mark.parametrize("layer", SANDBOX)
+async def test_without_any_one_of_its_layers_it_refuses(
     layer: str, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sabotage(tmp_path, monkeypatch, layer)
-    async with worker(tmp_path, model_folder) as one:
-        with pytest.raises(Unsafe, match=f"sandbox lacks .*{layer}"):
+    async with worker(tmp_path, model_folder, SANDBOX) as one:
+        with pytest.raises(Unsafe, match=f"sandbox lacks {layer}; an operator who can do without"):
             await ask(one, tmp_path)
         assert one._process is None
 
@@ -107,15 +120,16 @@ async def test_a_layer_that_says_it_stands_and_does_not_is_found_out(
             await ask(one, tmp_path)
 
 
-async def test_files_are_kept_by_namespaces_or_landlock_and_without_both_it_refuses(
+async def test_where_there_are_no_namespaces_an_operator_may_do_with_less(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sabotage(tmp_path, monkeypatch, "namespaces")
-    async with worker(tmp_path, model_folder) as one:
+    fewer = ("namespaces|landlock", "network|seccomp", "seccomp", "limits")
+    async with worker(tmp_path, model_folder, fewer) as one:
         assert believed(await ask(one, tmp_path)).scores
         assert "namespaces" not in one.layers
     (tmp_path / "evaluation" / "models" / "sitecustomize.py").write_text(SABOTAGE["landlock"])
-    async with worker(tmp_path, model_folder) as one:
+    async with worker(tmp_path, model_folder, fewer) as one:
         with pytest.raises(Unsafe, match="namespaces or landlock"):
             await ask(one, tmp_path)
 
@@ -172,6 +186,29 @@ def test_a_lack_of_memory_is_known_by_whoever_reports_it() -> None:
     assert _reason(ValueError("no number")) == "ValueError: no number"
 
 
+def test_what_a_worker_was_started_with_is_nowhere_to_be_read() -> None:
+    """Neither by libraries of a child, nor in what the kernel shows of it and of the worker; the worker's libraries find theirs."""
+    program = """
+import ctypes, json, os
+from hub.evaluation.worker import _forget_the_environment
+_forget_the_environment()
+get = ctypes.CDLL(None).getenv
+get.restype = ctypes.c_char_p
+shown = lambda: open("/proc/self/environ", "rb").read().strip(b"\\0").decode()
+print(json.dumps([shown(), os.environ["HOME"], get(b"HOME").decode()]), flush=True)
+if not os.fork():
+    os.environ.clear()
+    print(json.dumps([shown(), str(get(b"HOME"))]), flush=True)
+    os._exit(0)
+os.wait()
+"""
+    environment = {"HOME": "/root/secret", "PYTHONPATH": str(HOUSE), "PATH": "/usr/bin"}
+    said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True).stdout
+    worker, child = map(json.loads, said.splitlines())
+    assert worker == ["", "/root/secret", "/root/secret"]
+    assert child == ["", "None"]
+
+
 def test_a_child_has_no_descriptor_but_its_own() -> None:
     """On the worker's socket it could answer in the worker's name, for suites that are not its own."""
 
@@ -204,8 +241,6 @@ async def test_a_worker_that_cannot_start_says_where_to_look(
 
 
 def sample(item: int, **more: object) -> bytes:
-    import json
-
     values = {"task": "terms", "item": item, "log_likelihoods": [-1.0, -2.0], "lengths": [1, 1], "answer": 0}
     return json.dumps({**values, **more}).encode() + b"\n"
 
