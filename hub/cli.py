@@ -218,7 +218,9 @@ def sandbox(directory: Directory, as_json: Json = False) -> None:
 @app.command(epilog="Example: coalition-hub evaluate models/tiny-1 my-suite --json")
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A folder with a model in the form of Hugging Face.")],
-    suite: Annotated[Path, typer.Argument(help="A folder with suite.json and its data; - for a tar on standard input.")],
+    suite: Annotated[
+        Path, typer.Argument(help="A folder with suite.json and its data; - for a tar on standard input.")
+    ],
     sandbox: Annotated[
         str, typer.Option(envvar="COALITION_SANDBOX", help="The layers that must stand; see hub.toml's.")
     ] = ",".join(SANDBOX),

@@ -105,7 +105,10 @@ def revoke(
 @app.command("delegate", epilog="Example: coalition keys delegate /srv/robot --kinds dataset --budget 10 --days 1")
 def delegate(
     directory: Annotated[Path, typer.Argument(help="The robot's home, to be made: its COALITION_HOME.")],
-    kinds: Annotated[str, typer.Option(help="dataset, suite, consent; core: run, stop, campaign. sealed: it reads your sealed suites.")],
+    kinds: Annotated[
+        str,
+        typer.Option(help="dataset, suite, consent; core: run, stop, campaign. sealed: it reads your sealed suites."),
+    ],
     budget: Annotated[int, typer.Option(help="How many statements.")] = 10,
     days: Annotated[float, typer.Option(help="For how long.")] = 1.0,
     name: Annotated[str, typer.Option(help="What you call it.")] = "robot",

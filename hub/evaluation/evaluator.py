@@ -26,7 +26,7 @@ from protos.documents.evaluations import Evaluation
 from protos.documents.statements import HUB
 from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
 from trust.digests import Digest
-from trust.errors import Conflict, Corrupt, Invalid, Problem
+from trust.errors import Conflict, Corrupt, Invalid, Problem, Unavailable
 
 TRIES = 3
 SUITE_SECONDS = 3600
@@ -77,6 +77,11 @@ class Evaluator:
             except (Problem, OSError) as error:  # the hub's own trouble: left for later, and not recorded
                 self._hold_up([each for each in waiting if each[0].id == pair[0].id], error)
                 waiting = [each for each in waiting if each[0].id != pair[0].id]
+            except (
+                Exception
+            ) as error:  # a fault of ours that one suite meets: neither the others nor the hub stop for it
+                self._hold_up([pair], _unforeseen(error, pair[1]))
+                waiting = [each for each in waiting if each is not pair]
             finally:
                 self.current = None
         if not self._news.is_set():
@@ -84,7 +89,7 @@ class Evaluator:
         return self._news.is_set()
 
     def _heard(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
-        if entry.kind in ("model", "suite") and not loop.is_closed():
+        if entry.kind in ("model", "suite", "withdrawal") and not loop.is_closed():
             loop.call_soon_threadsafe(self._news.set)
 
     async def _wait(self) -> None:
@@ -121,9 +126,7 @@ class Evaluator:
                 why = output.why if hopeless(output.why) else f"{CUT_SHORT}: {output.why}."
             except (WorkerLost, Corrupt) as lost:
                 why = f"{CUT_SHORT}: {lost}"
-            _log.warning(
-                "evaluating %s by %s, try %d: %s", model.id, suite.id, attempt, told(why, suite.visibility)
-            )
+            _log.warning("evaluating %s by %s, try %d: %s", model.id, suite.id, attempt, told(why, suite.visibility))
             if hopeless(why):
                 break
         return Evaluated((), b"", why, time.monotonic() - began)
@@ -179,6 +182,12 @@ class Evaluator:
         for model, suite in pairs:
             self.troubles[model.id, suite.id] = error.what if isinstance(error, Problem) else str(error)
             _log.error("%s by %s has to wait: %s", model.id, suite.id, error)
+
+
+def _unforeseen(error: Exception, suite: Suite) -> Problem:
+    """What is told of it. The log says more, but not of a suite that is not for everyone: its text may be in the error."""
+    _log.error("evaluating by %s: %s", suite.id, type(error).__name__, exc_info=suite.visibility == "members")
+    return Unavailable("The hub met an error of its own while evaluating.", "Its log says more.")
 
 
 def _believe(lines: bytes, files: Mapping[str, bytes]) -> Evaluated:

@@ -45,7 +45,10 @@ def from_tar(stream: IO[bytes]) -> dict[str, bytes]:
 
 
 async def evaluate(model: Path, files: Mapping[str, bytes], demands: Sequence[str]) -> tuple[str, Evaluated]:
-    """What it was computed with, and what came out, behind the layers of `demands`. Raises `Invalid`, `NotFound`, `Unavailable`."""
+    """What it was computed with, and what came out, behind the layers of `demands`.
+
+    Raises `Invalid`, `NotFound`, `Unavailable`.
+    """
     if not model.is_dir():
         raise NotFound(f"There is no folder {model}.")
     form = read_suite(files)

@@ -31,7 +31,9 @@ MAX_OUTPUT = 64 << 20
 MAX_LINE = 1 << 20
 REHEARSAL_SECONDS = 120
 _CHUNK = 1 << 16
-_NO_MEMORY = re.compile("(can't|cannot) allocate memory|not enough memory|out of memory", re.IGNORECASE)  # torch's words
+_NO_MEMORY = re.compile(
+    "(can't|cannot) allocate memory|not enough memory|out of memory", re.IGNORECASE
+)  # torch's words
 
 
 def main() -> None:

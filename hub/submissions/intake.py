@@ -320,9 +320,7 @@ class Intake:
         """An answer about others' texts costs more than one try: whoever bisects needs many of them."""
         if any(f.rule == "contamination" and f.severity != "info" and not f.examples for f in findings):
             with self._database.session(writing=True) as session:
-                session.add_all(
-                    ScreeningRow(member=draft.claim.signer, started_at=now()) for _ in range(TELLING - 1)
-                )
+                session.add_all(ScreeningRow(member=draft.claim.signer, started_at=now()) for _ in range(TELLING - 1))
 
     def drafts(self, member: str) -> list[Draft]:
         """A member's open and rejected submissions."""

@@ -19,8 +19,8 @@ class Bounds:
 
     marker: Path
     network: str
-    readable: tuple[Path, ...] = ()
-    most: Most = Most()
+    readable: tuple[Path, ...]
+    most: Most
 
 
 def confine(bounds: Bounds) -> frozenset[str]:
@@ -33,7 +33,12 @@ def confine(bounds: Bounds) -> frozenset[str]:
             standing.add("network")
     _put_on("limits", lambda: limits.apply(bounds.most), lambda: limits.standing(bounds.most), standing)
     readable = [*files.python(), *files.system(), *files.kernel(), *bounds.readable]
-    _put_on("landlock", lambda: landlock.restrict(readable, files.devices()), _files_are_denied, standing)
+    _put_on(
+        "landlock",
+        lambda: landlock.restrict(readable, files.devices()),
+        lambda: _files_are_denied(bounds.marker),
+        standing,
+    )
     _put_on("seccomp", seccomp.install, _sockets_are_denied, standing)
     return frozenset(standing)
 
@@ -45,8 +50,13 @@ def _put_on(layer: str, put: Callable[[], None], holds: Callable[[], bool], stan
             standing.add(layer)
 
 
-def _files_are_denied() -> bool:
-    return all(map(_denied, ("/", "/proc")))
+def _files_are_denied(marker: Path) -> bool:
+    """Also the hub's own, which lie open where its folder is below one that Python needs."""
+    try:
+        marker.open("rb").close()
+    except OSError:
+        return all(map(_denied, ("/", "/proc")))
+    return False
 
 
 def _denied(folder: str) -> bool:

@@ -18,25 +18,26 @@ from hub.evaluation.evaluator import Evaluator
 from hub.evaluation.outputs import scores_of
 from hub.evaluation.process import Output, WorkerProcess
 from hub.evaluation.sandbox import cgroups
+from hub.evaluation.sandbox.layers import refusal
 from hub.evaluation.scorer import Scorer
 from hub.evaluation.service import EvaluationsService
 from hub.evaluation.tables import EvaluationRow
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Entry
-from hub.settings import SANDBOX, Settings
+from hub.settings import Settings
 from hub.witnesses.finality import Finality
 from learning.scoring import score
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents.evaluations import Evaluation, Sample
-from protos.documents.submissions import SuiteVisibility
+from protos.documents.submissions import SuiteVisibility, Withdrawal
 from protos.documents.suite_files import read_suite
 from tests.hub.conftest import ORIGIN, Base
-from tests.hub.evaluation.conftest import CHOICE, record_suite, suite_files
+from tests.hub.evaluation.conftest import CHOICE, HERE, record_suite, suite_files
 from tests.hub.models.conftest import record_model
 from trust.digests import Digest, digest_bytes
 
 pytestmark = pytest.mark.system
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 class Watched:
@@ -70,7 +71,7 @@ class Watched:
 
 
 @asynccontextmanager
-async def running(hub: Base, sandbox: tuple[str, ...] = SANDBOX) -> AsyncIterator[Watched]:
+async def running(hub: Base, sandbox: tuple[str, ...] = HERE) -> AsyncIterator[Watched]:
     watched = Watched(hub, sandbox)
     task = asyncio.create_task(watched.evaluator.run())
     try:
@@ -217,6 +218,31 @@ async def test_why_it_failed_is_told_in_fixed_words_where_the_suite_is_not_for_e
     assert claim.failure == "The suite breaks its own rules."
 
 
+async def test_a_suite_that_is_withdrawn_while_it_waits_is_not_evaluated(
+    hub: Base, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long what is before it takes."""
+    hub.enrol("law-institute")
+    one, two = [record_suite(hub, "law-institute", suite_files(name)) for name in ("one-exam", "two-exam")]
+    record_model(hub, "tiny-1", files)
+    ask = WorkerProcess.ask
+    asked: list[str] = []
+
+    async def meanwhile(self: WorkerProcess, *words: Any) -> Output:
+        asked.append(words[2])
+        if words[2] == one.id:
+            claim = Withdrawal(hub=ORIGIN, signer="law-institute", submission=two.id)
+            await asyncio.to_thread(hub.record, claim)
+        return await ask(self, *words)
+
+    monkeypatch.setattr(WorkerProcess, "ask", meanwhile)
+    async with running(hub) as watched:
+        await watched.next()
+        late = await asyncio.to_thread(record_suite, hub, "law-institute", suite_files("late-exam"))
+        assert (await watched.next()).suite == late.id
+    assert asked == [one.id, late.id]
+
+
 async def test_a_model_that_cannot_be_loaded_fails_with_its_reason(hub: Base, files: dict[str, bytes]) -> None:
     hub.enrol("law-institute")
     suite = record_suite(hub, "law-institute", suite_files())
@@ -250,6 +276,34 @@ async def test_a_changed_blob_holds_up_its_pair_only_and_is_not_recorded(hub: Ba
     assert listed.waiting == 1
 
 
+@pytest.mark.parametrize("visibility", ["members", "sealed"])
+async def test_a_fault_of_ours_that_one_suite_meets_stops_neither_the_others_nor_the_hub(
+    hub: Base,
+    files: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    visibility: SuiteVisibility,
+) -> None:
+    """A loop that dies takes the hub with it, and meets the same suite when it is started again."""
+    hub.enrol("law-institute")
+    odd = record_suite(hub, "law-institute", suite_files("odd-exam"), visibility=visibility)
+    good = record_suite(hub, "law-institute", suite_files())
+    ask = WorkerProcess.ask
+
+    async def faulty(self: WorkerProcess, *words: Any) -> Output:
+        if words[2] == odd.id:
+            raise KeyError("the secret question")
+        return await ask(self, *words)
+
+    monkeypatch.setattr(WorkerProcess, "ask", faulty)
+    async with running(hub) as watched:
+        record_model(hub, "tiny-1", files)
+        claim = await watched.next()
+    assert claim.suite == good.id
+    assert watched.evaluator.troubles == {("tiny-1", odd.id): "The hub met an error of its own while evaluating."}
+    assert ("secret question" in caplog.text) is (visibility == "members")
+
+
 async def test_a_restarted_hub_goes_on_where_it_was(hub: Base, files: dict[str, bytes]) -> None:
     hub.enrol("law-institute")
     for name in ("one-exam", "two-exam"):
@@ -275,7 +329,5 @@ async def test_without_a_demanded_layer_nothing_is_evaluated_or_recorded(
             await asyncio.sleep(0.05)
         service = EvaluationsService(database=hub.database, evaluator=watched.evaluator, finality=Finality(hub.log))
         listed = await service.ListEvaluations(evaluation_pb2.ListEvaluationsRequest(), None)
-    assert [(row.state, row.reason) for row in listed.evaluations] == [
-        ("waiting", "No suite is evaluated: the sandbox lacks cgroup.")
-    ]
+    assert [(row.state, row.reason) for row in listed.evaluations] == [("waiting", refusal(["cgroup"]))]
     assert not watched.rows()

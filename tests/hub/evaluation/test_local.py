@@ -39,7 +39,7 @@ def test_what_is_no_suite_is_refused_in_one_sentence(tmp_path: Path, monkeypatch
         local.from_tar(packed(link))
     with pytest.raises(Invalid, match="no tar"):
         local.from_tar(io.BytesIO(b"not a tar at all" * 100))
-    with pytest.raises(NotFound, match="no suite.json"):
+    with pytest.raises(NotFound, match=r"no suite\.json"):
         local.from_folder(tmp_path)
     monkeypatch.setattr(local, "MAX_SUITE", 1000)
     with pytest.raises(Invalid, match="more than 1000 bytes"):

@@ -15,7 +15,14 @@ def test_of_a_suite_that_everyone_reads_the_reason_is_told_on_one_printable_line
 @pytest.mark.parametrize("visibility", ["hub", "sealed"])
 @pytest.mark.parametrize(
     "failure",
-    ["the answer is 42", "ValueError: the answer is 42", "The answer", f"x {TIME}", "resource: the answer is 42", ": 42"],
+    [
+        "the answer is 42",
+        "ValueError: the answer is 42",
+        "The answer",
+        f"x {TIME}",
+        "resource: the answer is 42",
+        ": 42",
+    ],
 )
 def test_of_any_other_a_sandbox_can_say_nothing_of_its_own(failure: str, visibility: str) -> None:
     assert told(failure, visibility) == told("whatever else", visibility)

@@ -106,7 +106,9 @@ def test_naming_its_digests_does_not_unseal_it(intake: Intake, base: Base, visib
     """Its digests are in the ledger: a delegate that cannot read it could submit them once more, for everyone to read."""
     submit(intake, base)
     again = claim(visibility).model_copy(update={"version": "2"})
-    assert {digest for digest, _ in intake.missing(opened(intake, base, again))} == set(map(digest_bytes, FILES.values()))
+    assert {digest for digest, _ in intake.missing(opened(intake, base, again))} == set(
+        map(digest_bytes, FILES.values())
+    )
 
 
 def test_an_upload_that_was_cut_begins_anew(intake: Intake, base: Base) -> None:

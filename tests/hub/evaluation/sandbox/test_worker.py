@@ -12,6 +12,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,6 +21,8 @@ from hub.evaluation import outputs
 from hub.evaluation.process import Output, Sandbox, Unsafe, WorkerProcess
 from hub.evaluation.reasons import KILLED, MEMORY, TIME
 from hub.evaluation.sandbox import bubblewrap, cgroups
+from hub.evaluation.sandbox.confine import Bounds, confine
+from hub.evaluation.sandbox.limits import Most
 from hub.evaluation.worker import _fork, _reason
 from hub.settings import SANDBOX
 from protos.documents.base import Document
@@ -68,15 +71,18 @@ def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, *layers: str) -> Non
         if layer == "namespaces":
             monkeypatch.setattr(bubblewrap, "program", lambda: None)
         if layer == "network":
-            wrapped = bubblewrap.wrapped
-            monkeypatch.setattr(bubblewrap, "wrapped", lambda *words, **more: _sharing_the_network(wrapped(*words, **more)))
+            monkeypatch.setattr(bubblewrap, "wrapped", _sharing_the_network)
     code = "".join(SABOTAGE.get(layer, "") for layer in layers)
     (models / "sitecustomize.py").write_text(code)
     monkeypatch.syspath_prepend(str(models))
 
 
-def _sharing_the_network(command: list[str]) -> list[str]:
-    return [*command[:2], "--share-net", *command[2:]]
+_wrapped = bubblewrap.wrapped
+
+
+def _sharing_the_network(*words: Any, **more: Any) -> list[str]:
+    program, everything, *rest = _wrapped(*words, **more)
+    return [program, everything, "--share-net", *rest]
 
 
 def believed(output: Output) -> outputs.Evaluated:
@@ -134,6 +140,22 @@ async def test_where_there_are_no_namespaces_an_operator_may_do_with_less(
             await ask(one, tmp_path)
 
 
+@needs_landlock
+def test_landlock_does_not_count_where_it_leaves_the_hubs_folder_open(tmp_path: Path) -> None:
+    """A hub whose folder lies in Python's own, which every child must read."""
+
+    class Found(Document):
+        layers: list[str]
+
+    def look(marker: Path) -> list[Document]:
+        return [Found(layers=sorted(confine(Bounds(marker, "", (), Most(64 << 30, 60)))))]
+
+    inside = Path(sys.prefix) / "pyvenv.cfg"
+    (tmp_path / "marker").touch()
+    assert "landlock" in Found.model_validate_json(_fork(lambda: look(tmp_path / "marker"), 60).output).layers
+    assert "landlock" not in Found.model_validate_json(_fork(lambda: look(inside), 60).output).layers
+
+
 async def test_an_operator_may_demand_more(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "_ROOT", tmp_path / "nothing")
     async with worker(tmp_path, model_folder, ("cgroup",)) as one:
@@ -166,7 +188,8 @@ async def test_what_goes_wrong_is_said_and_the_worker_lives_on(tmp_path: Path, m
 
 
 @pytest.mark.parametrize(
-    ("signalled", "why"), [(signal.SIGKILL, KILLED), (signal.SIGXCPU, TIME), (signal.SIGSEGV, "it was killed by signal")]
+    ("signalled", "why"),
+    [(signal.SIGKILL, KILLED), (signal.SIGXCPU, TIME), (signal.SIGSEGV, "it was killed by signal")],
 )
 def test_how_a_child_was_cut_short_is_told_apart(signalled: signal.Signals, why: str) -> None:
     """The kernel kills for memory with SIGKILL, and for seconds of the processor with SIGXCPU."""
@@ -187,7 +210,7 @@ def test_a_lack_of_memory_is_known_by_whoever_reports_it() -> None:
 
 
 def test_what_a_worker_was_started_with_is_nowhere_to_be_read() -> None:
-    """Neither by libraries of a child, nor in what the kernel shows of it and of the worker; the worker's libraries find theirs."""
+    """Neither by a child's libraries, nor in what the kernel shows of child and worker; the worker's libraries find theirs."""
     program = """
 import ctypes, json, os
 from hub.evaluation.worker import _forget_the_environment
