@@ -164,6 +164,12 @@ def caller() -> Caller:
     return _caller.get()
 
 
+def party() -> str | None:
+    """Whom the present work is for; `None` outside of calls."""
+    who = _caller.get(None)
+    return f"{who.kind} {who.id}" if who else None
+
+
 def roles_for(method: str) -> frozenset[Role]:
     """The roles that may call a full method name (`/coalition.v1.Ledger/GetHead`); none for what is not in the table."""
     if method.startswith(_OPEN_TO_ENROLLED):

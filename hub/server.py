@@ -6,8 +6,8 @@ import asyncio
 import logging
 import secrets
 import signal
+import sys
 from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from hub.access import ALLOWED, Access, Answers
+from hub.access import ALLOWED, Access, Answers, party
 from hub.authorities import Authorities
 from hub.blobs import BlobStore
 from hub.database import Database
@@ -63,6 +63,7 @@ from hub.submissions.quotas import Quota
 from hub.submissions.screening.screener import Screener
 from hub.submissions.service import SubmissionsService
 from hub.submissions.stale import Sweeper
+from hub.threads import Threads
 from hub.training import leftovers
 from hub.training import projection as training_projection
 from hub.training.leftovers import Leftovers
@@ -92,6 +93,11 @@ BURST = 10.0
 """Seconds' worth of calls that a member may make at once."""
 THREADS = 64
 """Calls that may wait for the disk at the same time; the ledger answers them in groups."""
+EACH = 2
+"""Of these, one party's: more would not be faster on the interpreter that all share, and others would wait longer."""
+SWITCH = 0.0005
+"""Seconds after which a thread that computes lets another have the interpreter. Python's own 5 ms, times as many threads as
+compute, is what every call would wait for after every wait for the network."""
 
 _log = logging.getLogger(__name__)
 OPTIONS: Sequence[tuple[str, Any]] = (
@@ -200,7 +206,8 @@ async def serve(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_default_executor(ThreadPoolExecutor(THREADS, "hub"))
+    loop.set_default_executor(Threads(THREADS, EACH, party))
+    sys.setswitchinterval(SWITCH)
     base = await asyncio.to_thread(Foundation.open, settings, together=settings.several)
     failed = asyncio.Event()
     base.fuse.listen(lambda reason: _set(loop, failed))

@@ -71,7 +71,7 @@ class Listening(Document):
     certificate_days: float = Field(default=7.0, gt=0, le=90)
     quota_bytes: int = Field(default=1 << 40, gt=0)
     quota_open: int = Field(default=20, ge=1, le=1000)
-    calls_per_second: float = Field(default=200.0, gt=0)
+    calls_per_second: float = Field(default=50.0, gt=0)
     draft_days: float = Field(default=7.0, gt=0)
     scrub_days: float = Field(default=7.0, ge=0)
     scrub_rate: int = Field(default=16 << 20, ge=1 << 10)

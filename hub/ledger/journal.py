@@ -7,12 +7,15 @@ between, the log is ahead of the database, and the next start replays what is mi
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
 from sqlmodel import Session
 
 from hub.blobs import BlobStore
@@ -27,14 +30,19 @@ from protos.coalition.v1 import common_pb2
 from protos.documents import statements
 from protos.documents.base import Claim, now
 from protos.documents.leaf import Leaf
-from protos.documents.statements import Claimed
+from protos.documents.statements import NAMED, Claimed
 from trust.digests import Digest, digest_bytes
-from trust.errors import Corrupt, Denied, NotFound, Problem, Unavailable
+from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound, Problem, Unavailable
 from trust.keys import ArtifactKey
 from trust.receipts import Receipt
 from trust.statements import payload_digest
 
+_log = logging.getLogger(__name__)
+
 MAX_ENVELOPE = 4 << 20
+_OF_THE_STORE = (OSError, MemoryError, OperationalError, InterfaceError, InternalError)
+"""What says nothing about a statement: the disk or the database failed under it."""
+
 SHARED_SECONDS = 3600.0
 """What another process writes into the store is at rest for less than this."""
 
@@ -205,11 +213,13 @@ class Journal:
             with self._database.session(writing=True) as session:
                 self._catch_up(session)
                 entries = self._recorded(session, group)
+                names = rows.names(session, [waiting.claimed.id for waiting in group])
                 for waiting in group:
                     if entry := entries.get(waiting.claimed.payload):
                         replays.append(_Answer(waiting, entry))
-                    elif entry := self._admit(session, waiting, self._log.size + len(fresh)):
+                    elif entry := self._admit(session, waiting, self._log.size + len(fresh), names):
                         entries[entry.payload] = entry
+                        names.add((entry.kind, entry.id))
                         fresh.append(_Answer(waiting, entry))
                 leaves = [rows.leaf(answer.entry) for answer in fresh]
                 self._keep(session, fresh, leaves)
@@ -248,7 +258,7 @@ class Journal:
 
     def _failed(self, error: Exception) -> Problem:
         """Whether a commit that failed took place is unknown: one of several processes then leaves the lead."""
-        reason = f"the ledger could not be written: {error}"
+        reason = f"the ledger could not be written: {getattr(error, 'orig', None) or error}"  # the cause, and no SQL
         return self._election.give_up(reason) if self._election else Unavailable(f"{reason[0].upper()}{reason[1:]}.")
 
     def _publish_committed(self, election: Election) -> None:
@@ -273,15 +283,30 @@ class Journal:
         for listener in self._listeners:
             listener(entry)
 
-    def _admit(self, session: Session, waiting: _Waiting, index: int) -> Entry | None:
+    def _admit(
+        self, session: Session, waiting: _Waiting, index: int, names: AbstractSet[tuple[str, str]]
+    ) -> Entry | None:
         """Check and project one statement as entry `index`; a refusal undoes its own writes and nobody else's."""
         entry = _new_entry(index, waiting)
         try:
+            if not isinstance(entry.claim, NAMED) and (entry.kind, entry.id) in names:
+                raise Conflict(
+                    f"Another {entry.kind} in the ledger is called {entry.id}.",
+                    "Make the statement anew: the time in it makes it another.",
+                )
             with session.begin_nested():
                 self._check(session, waiting.claimed)
                 self._project(session, entry)
         except Problem as problem:
             waiting.done.set_exception(problem)
+            return None
+        except _OF_THE_STORE:
+            raise
+        except Exception:  # a fault of ours that one statement brings out: the others, and this process, go on
+            _log.exception("%s of %s could not be recorded", entry.id, entry.signer)
+            waiting.done.set_exception(
+                Invalid(f"{entry.id} could not be recorded, by a fault of the hub.", "Its log tells the operator why.")
+            )
             return None
         return entry
 

@@ -54,6 +54,12 @@ def by_payloads(session: Session, payloads: Sequence[Digest]) -> Sequence[Ledger
     return session.exec(select(LedgerEntry).where(col(LedgerEntry.payload).in_(payloads))).all()
 
 
+def names(session: Session, identifiers: Sequence[str]) -> set[tuple[str, str]]:
+    """The kinds of statement that are called so already, with what they are called."""
+    query = select(LedgerEntry.kind, LedgerEntry.id).where(col(LedgerEntry.id).in_(identifiers))
+    return set(session.exec(query).all())
+
+
 def count(session: Session) -> int:
     """Entries that the database knows."""
     newest = session.exec(select(func.max(LedgerEntry.index))).one()

@@ -15,8 +15,8 @@ from hub.members.nonces import Nonces
 from hub.members.projection import refuse_known
 from hub.members.tables import InvitationRow, MemberRow, NodeRow
 from protos.coalition.v1 import members_pb2, members_pb2_grpc
+from protos.documents.base import moment
 from protos.documents.members import Member, Node
-from protos.documents.standing import moment
 from protos.documents.statements import HUB
 from trust.certificates import public_key_of_request
 from trust.digests import Digest, digest_bytes

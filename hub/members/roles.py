@@ -10,8 +10,8 @@ from hub.database import Database
 from hub.ledger.journal import Entry
 from hub.members.directory import member_of_delegation, standing_of
 from hub.members.tables import NodeRow
-from protos.documents.base import now
-from protos.documents.standing import SKEW, Standing, moment
+from protos.documents.base import moment, now
+from protos.documents.standing import SKEW, Standing
 from trust.errors import Denied
 
 MEMORY = 5.0

@@ -15,8 +15,9 @@ from hub.members import directory
 from hub.members.certification import Certification
 from hub.members.tables import MemberRow
 from protos.coalition.v1 import common_pb2, members_pb2, members_pb2_grpc
+from protos.documents.base import moment
 from protos.documents.members import Delegation, Keys, Revocation
-from protos.documents.standing import Key, Standing, moment
+from protos.documents.standing import Key, Standing
 from trust.errors import Denied, Invalid
 
 Tally = Callable[[Session], dict[str, dict[str, int]]]

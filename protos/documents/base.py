@@ -33,6 +33,27 @@ Path = Annotated[
 ]
 
 
+def moment(time: str) -> datetime:
+    """What a `Moment` tells."""
+    return datetime.fromisoformat(time.replace("Z", "+00:00"))
+
+
+def _real(time: str) -> str:
+    try:
+        moment(time)
+    except ValueError as error:
+        raise ValueError(f"is no moment: {error}") from None
+    return time
+
+
+Moment = Annotated[
+    str,
+    StringConstraints(pattern=r"^2\d{3}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$"),
+    AfterValidator(_real),
+]
+"""RFC 3339 in UTC, of this millennium: far enough from the ends of the calendar to be reckoned with."""
+
+
 def now() -> str:
     """The present as RFC 3339 in UTC, to the millisecond."""
     return rfc3339(datetime.now(UTC))
@@ -75,5 +96,5 @@ class Claim(Document):
 
     hub: Text
     signer: Identifier
-    issued_at: str = Field(default_factory=now)
+    issued_at: Moment = Field(default_factory=now)
     delegation: Identifier | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from protos.documents.base import Claim, Identifier, Name, Text
+from protos.documents.base import Claim, Identifier, Moment, Name, Text
 from trust.errors import Invalid
 from trust.keys import ArtifactPublicKey
 
@@ -67,7 +67,7 @@ class Revocation(Claim):
 
 
 class Delegation(Claim):
-    """A key that speaks in the signer's name within bounds: kinds of statement, how many, until when (RFC 3339, UTC).
+    """A key that speaks in the signer's name within bounds: kinds of statement, how many, until when.
 
     `sealed` is no statement: it lets the key read the signer's sealed suites and their per-item logs.
     """
@@ -80,4 +80,4 @@ class Delegation(Claim):
         AfterValidator(_distinct),
     ]
     budget: int = Field(ge=1, le=MAX_BUDGET)
-    expires_at: Annotated[str, StringConstraints(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3})?Z$")]
+    expires_at: Moment

@@ -10,13 +10,15 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterator
 
-from protos.documents.base import Claim, Document
+from protos.documents.base import Claim, Document, moment
 from protos.documents.members import Delegation, Keys, Member, Revocation, Role
 from trust import dsse
 from trust.errors import Conflict, Denied
 from trust.keys import ArtifactPublicKey
 
 SKEW = dt.timedelta(minutes=5)
+LONGEST = dt.timedelta(days=366)
+"""A delegation ends no later than this after it was recorded."""
 BY_CORE = frozenset({"run", "stop", "campaign", "release", "witness-policy"})
 """Kinds that only members of the core team may sign."""
 
@@ -145,7 +147,7 @@ class Standing(Document):
         if isinstance(claim, Keys):
             self._allow_keys(claim, proved)
         elif isinstance(claim, Delegation):
-            self._allow_delegation(claim, proved)
+            self._allow_delegation(claim, proved, time)
         elif isinstance(claim, Revocation):
             self._allow_revocation(claim, index)
 
@@ -175,7 +177,9 @@ class Standing(Document):
             if keyid in held and not held[keyid].valid:
                 raise Denied(f"The key {keyid[:16]} was given up before and cannot come back.")
 
-    def _allow_delegation(self, claim: Delegation, proved: tuple[str, ...]) -> None:
+    def _allow_delegation(self, claim: Delegation, proved: tuple[str, ...], time: str) -> None:
+        if moment(claim.expires_at) > moment(time) + LONGEST + SKEW:
+            raise Denied(f"A delegation lasts {LONGEST.days} days at most, and this one until {claim.expires_at}.")
         if keyid_of(claim.key) not in proved:
             raise Denied("The delegate's key did not sign: nobody showed that it is held.")
         if not {"dataset", "suite", "consent", "sealed"}.issuperset(claim.kinds) and self.role != "core":
@@ -260,7 +264,3 @@ def introduce(claim: Member, index: int) -> Standing:
 
 def keyid_of(pem: str) -> str:
     return ArtifactPublicKey.from_pem(pem.encode()).keyid
-
-
-def moment(time: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(time.replace("Z", "+00:00"))

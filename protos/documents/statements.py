@@ -70,8 +70,15 @@ class Claimed:
         return identifier(self.kind, self.claim, self.payload)
 
 
+NAMED = (Member, Node, Model, Release)
+"""What is called by a name."""
+
+
 def identifier(kind: str, claim: Claim, payload: Digest) -> str:
-    """Members, nodes, model versions and releases have names; all else is `kind-` and twelve digits of its payload digest."""
+    """All that has no name of its own is `kind-` and twelve digits of its payload digest.
+
+    Whoever wants two payloads with the same twelve finds them within a minute: a ledger holds the first and refuses the other.
+    """
     if isinstance(claim, Member):
         return claim.member
     if isinstance(claim, Node):

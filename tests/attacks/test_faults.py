@@ -33,9 +33,9 @@ def faults() -> Iterator[Trials]:
 def drawn(points: list[Point]) -> list[Point]:
     """A sample in which every scenario and every kind of call has a part."""
     shuffled = random.Random(SEED).sample(points, len(points))
-    kinds: dict[tuple[str, str], list[Point]] = {}
+    kinds: dict[tuple[str, str, bool], list[Point]] = {}
     for point in shuffled:
-        kinds.setdefault((point.scenario, point.call), []).append(point)
+        kinds.setdefault((point.scenario, point.call, bool(point.path)), []).append(point)
     turns = [point for turn in zip(*kinds.values(), strict=False) for point in turn]
     return turns[:SAMPLE] if len(turns) >= SAMPLE else shuffled[:SAMPLE]
 

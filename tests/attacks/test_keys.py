@@ -496,6 +496,24 @@ def test_attack_35_clocks_that_are_wrong_by_a_day_change_no_order(base: Base) ->
         Delegation.read({"hub": ORIGIN, "signer": "x", **delegation, "expires_at": "2026-03-29T02:30:00+01:00"})
 
 
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59Z", "2026-02-30T00:00:00Z", "0001-01-01T00:00:00Z"])
+def test_attack_35_a_delegation_ends_at_a_moment_of_the_calendar(end: str) -> None:
+    """What cannot be reckoned with is refused before anything is: a later comparison would fail for everybody."""
+    key = ArtifactKey.generate().public.pem().decode()
+    values = {"name": "robot", "key": key, "kinds": ["dataset"], "budget": 5, "expires_at": end}
+    with pytest.raises(Invalid, match="expires_at"):
+        Delegation.read({"hub": ORIGIN, "signer": "law-institute", **values})
+
+
+def test_attack_35_a_delegation_ends_within_a_year_by_the_hubs_clock(base: Base) -> None:
+    key, robot = base.enrol("law-institute"), ArtifactKey.generate()
+    values = {"name": "robot", "key": robot.public.pem().decode(), "kinds": ["dataset"], "budget": 5}
+    end = (dt.datetime.now(dt.UTC) + dt.timedelta(days=367)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    claim = Delegation.read({"hub": ORIGIN, "signer": "law-institute", **values, "expires_at": end})
+    with pytest.raises(Denied, match="366 days at most"):
+        base.journal.record(statements.sign(claim, key, robot), "law-institute")
+
+
 # --- 40: supply chain and robots ----------------------------------------------------------------------------------------
 
 

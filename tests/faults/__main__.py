@@ -6,6 +6,7 @@ import argparse
 import random
 import sys
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -14,6 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from tests.faults import injection
+from tests.faults.injection import Point
 from tests.faults.trial import Result, Trials, table, trials
 
 ENOUGH = 1000
@@ -24,6 +26,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, default=0, metavar="N", help="only N points, drawn at random")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--workers", type=int, default=2, help="faults at the same time")
+    parser.add_argument("--count", action="store_true", help="say how many points there are, and try none")
     chosen = parser.parse_args()
     if reason := injection.unavailable():
         print(f"Nothing can be injected: {reason}.", file=sys.stderr)
@@ -31,8 +34,20 @@ def main() -> int:
     started = time.monotonic()
     with ExitStack() as stack:
         workers = [stack.enter_context(trials()) for _ in range(chosen.workers)]
+        if chosen.count:
+            return _count(workers[0].points)
         results = _run(workers, chosen.sample, chosen.seed)
     return _print(results, time.monotonic() - started, bool(chosen.sample))
+
+
+def _count(points: list[Point]) -> int:
+    shown = Table("scenario", "call", "of threads that start later", "points")
+    counts = Counter((point.scenario, point.call, "yes" if point.path else "") for point in points)
+    for key, count in sorted(counts.items()):
+        shown.add_row(*key, str(count))
+    Console(width=150).print(shown)
+    print(f"{len(points)} points, {sum(point.fault == 'KILL' for point in points)} of them kills.")
+    return 0
 
 
 def _run(workers: list[Trials], sample: int, seed: int) -> list[Result]:

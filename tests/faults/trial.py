@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from tests.faults import injection
-from tests.faults.injection import Point
+from tests.faults.injection import DURABLE, Point
 from tests.faults.scenarios import COMMANDS, SCENARIOS, Ack
 from tests.faults.warm import Warm, warm
 
 Outcome = Literal["killed", "stopped", "refused", "unharmed", "not reached", "broken"]
 """The process was killed; it stopped itself; it refused with a Problem and took the retry; the fault did no harm."""
 OUTCOMES: tuple[Outcome, ...] = ("killed", "stopped", "refused", "unharmed", "not reached", "broken")
-DURABLE = ("fsync", "fdatasync")
 
 
 @dataclass(frozen=True)
@@ -91,7 +90,7 @@ class Trials:
         with self._forks.child("act", directory, point.scenario) as child:
             messages = child.messages()
             thread = _ready(messages)[point.thread]
-            with injection.attached(injection.injecting(point), thread, out):
+            with injection.attached(injection.injecting(point, directory / "hub"), thread, out):
                 child.go()
                 return _listen(messages)
 

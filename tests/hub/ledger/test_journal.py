@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlmodel import func, select
+from sqlmodel import Session, func, select
 
 from hub.database import Database
 from hub.ledger.tables import BlobGrant, LedgerEntry
 from hub.members.tables import MemberRow
 from hub.submissions.tables import SubmissionRow
-from protos.documents.statements import sign
+from protos.documents.statements import Claimed, read, sign
 from protos.documents.submissions import Dataset, DatasetFile
 from tests.hub.conftest import ORIGIN, Base
 from trust.digests import digest_bytes
@@ -27,6 +29,17 @@ def dataset(signer: str, name: str = "notes", hub: str = ORIGIN) -> Dataset:
     return Dataset(
         hub=hub, signer=signer, name=name, domain="law", licence="MIT", provenance="written here", rows=1, files=(file,)
     )
+
+
+def colliding(number: int) -> Dataset:
+    """Always the same payload for the same number."""
+    changes = {
+        "issued_at": "2026-01-01T00:00:00.000Z",
+        "category": "private",
+        "provenance": f"written here, {number:09d}",
+    }
+    file = DatasetFile(path="notes.jsonl", digest=digest_bytes(b"notes"), size=10, rows=1)
+    return dataset("law-institute").model_copy(update={**changes, "files": (file,)})
 
 
 def count(base: Base, table: type) -> int:
@@ -90,6 +103,60 @@ def test_a_rooms_refusal_undoes_its_own_writes_only(base: Base) -> None:
     with pytest.raises(Conflict, match="before"):
         base.record(changed)
     assert count(base, LedgerEntry) == base.log.size == 2
+
+
+def test_two_statements_that_would_be_called_the_same_cannot_both_enter(base: Base) -> None:
+    """Their payloads' digests agree in 48 bits: found among 40 million in a minute. The first stands, and the hub goes on."""
+    base.enrol("law-institute")
+    one, other = (colliding(number) for number in (24_209_973, 33_494_506))
+    first = base.record(one)
+    assert first.id == read(sign(other, base.keys["law-institute"])).id == "data-db0421967b34"
+    with pytest.raises(Conflict, match="Another dataset in the ledger is called data-db0421967b34"):
+        base.record(other)
+    assert base.record(one).index == first.index
+    assert base.record(dataset("law-institute", "more")).index == 2
+
+
+def test_of_two_in_one_group_that_would_be_called_the_same_one_enters(base: Base) -> None:
+    gate = threading.Event()
+    base.journal.register("dataset", check=lambda _, claimed: _hold(gate, claimed))
+    base.enrol("law-institute")
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(base.record, dataset("law-institute", "gate"))
+        both = [pool.submit(base.record, colliding(number)) for number in (24_209_973, 33_494_506)]
+        while base.journal._groups._queue.qsize() < 2:
+            time.sleep(0.001)
+        gate.set()
+    assert first.exception() is None
+    problems = [str(each.exception() or "") for each in both]
+    assert sorted(problems)[0] == ""
+    assert "is called data-db0421967b34" in sorted(problems)[1]
+
+
+def _hold(gate: threading.Event, claimed: Claimed) -> None:
+    if isinstance(claimed.claim, Dataset) and claimed.claim.name == "gate":
+        assert gate.wait(60)
+
+
+def test_a_fault_that_one_statement_brings_out_refuses_that_one_alone(base: Base) -> None:
+    """A check of ours that fails as it never should, or a database that refuses a value: no SQL in the answer, no end of all."""
+
+    def faulty(session: Session, claimed: Claimed) -> None:
+        if isinstance(claimed.claim, Dataset) and claimed.claim.name == "deep":
+            raise OverflowError("date value out of range")
+        if isinstance(claimed.claim, Dataset) and claimed.claim.name == "twice":
+            session.add(MemberRow(id="law-institute", organisation="x", role="core", enrolled_at="", standing=""))
+            session.flush()
+
+    base.journal.register("dataset", check=faulty)
+    base.enrol("law-institute")
+    names = ["deep", "twice", *(f"notes-{number}" for number in range(6))]
+    with ThreadPoolExecutor(8) as pool:
+        done = [pool.submit(base.record, dataset("law-institute", name)) for name in names]
+    refused = [str(each.exception()) for each in done[:2]]
+    assert all("could not be recorded, by a fault of the hub" in text and "INSERT" not in text for text in refused)
+    assert [each.exception() for each in done[2:]] == [None] * 6
+    assert base.log.size == 7
 
 
 def test_many_writers_at_once_each_get_their_own_place(base: Base) -> None:
