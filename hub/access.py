@@ -154,6 +154,11 @@ class Caller:
         """That a delegate calls under; empty for others."""
         return self.certificate.name if self.certificate and self.certificate.kind == "delegate" else ""
 
+    @property
+    def reads_sealed(self) -> bool:
+        """Whether the party itself calls, or a delegate that may read what the member keeps sealed."""
+        return self.kinds is None or "sealed" in self.kinds
+
 
 RoleOf = Callable[[Presented], Caller]
 """From the members room. Raises `Denied` for a party that is not, or no longer, enrolled."""

@@ -210,6 +210,16 @@ class BlobStore:
                 self._publish(path, digest)
         return digest
 
+    def put_sealed(self, data: bytes) -> Digest:
+        """Store encrypted and make durable. Raises as `put`, and `Unavailable` without the seal key."""
+        digest = digest_bytes(data)
+        with self.gate.keeping():
+            if self.vault.has(digest):
+                self._touch(digest)
+            else:
+                self.vault.put(digest, data)
+        return digest
+
     def put_group(self, blobs: Iterable[bytes]) -> None:
         """Store many small blobs, durable together by one flush (`hub.settling`). One thread at a time. Raises as `put`."""
         with self.gate.keeping():

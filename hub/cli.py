@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
 
 from hub import logs, setup
-from hub.settings import Settings
+from hub.guard import keep_secrets
+from hub.settings import SANDBOX, Settings, demanded
 from hub.training.schedule import JURISDICTION
 from protos.documents.jurisdictions import COUNTRIES
 from protos.documents.licences import LicencePolicy
@@ -217,13 +218,19 @@ def sandbox(directory: Directory, as_json: Json = False) -> None:
 @app.command(epilog="Example: coalition-hub evaluate models/tiny-1 my-suite --json")
 def evaluate(
     model: Annotated[Path, typer.Argument(help="A folder with a model in the form of Hugging Face.")],
-    suite: Annotated[Path, typer.Argument(help="A folder with suite.json and its data.")],
+    suite: Annotated[
+        Path, typer.Argument(help="A folder with suite.json and its data; - for a tar on standard input.")
+    ],
+    sandbox: Annotated[
+        str, typer.Option(envvar="COALITION_SANDBOX", help="The layers that must stand; see hub.toml's.")
+    ] = ",".join(SANDBOX),
     as_json: Json = False,
 ) -> None:
     """Evaluate a model by a suite on this machine, in the hub's sandbox; nothing is recorded."""
-    from hub.evaluation.local import evaluate as run
+    from hub.evaluation import local
 
-    harness, found = asyncio.run(run(model, suite))
+    files = local.from_tar(sys.stdin.buffer) if str(suite) == "-" else local.from_folder(suite)
+    harness, found = asyncio.run(local.evaluate(model, files, demanded(sandbox)))
     if found.failure:
         raise Invalid(found.failure)
     if as_json:
@@ -349,6 +356,7 @@ def _label(text: str) -> tuple[str, str]:
 
 def main() -> None:
     """The entry point: one sentence for a user's mistake, exit code 1; 2 for wrong usage."""
+    keep_secrets()
     try:
         app()
     except Problem as problem:

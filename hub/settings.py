@@ -21,7 +21,17 @@ FILE = "hub.toml"
 _LAYER = "(namespaces|network|landlock|seccomp|limits|cgroup)"
 Demand = Annotated[str, StringConstraints(pattern=rf"^{_LAYER}(\|{_LAYER})*$")]
 """A layer of the sandbox that must stand, or several of which one must; see hub/evaluation/sandbox/layers.py."""
-SANDBOX: tuple[Demand, ...] = ("namespaces|landlock", "network|seccomp", "seccomp", "limits")
+SANDBOX: tuple[Demand, ...] = ("namespaces", "landlock", "network", "seccomp", "limits")
+"""All that needs no right of its own on the machine. Fewer only by an operator's word."""
+
+
+def demanded(layers: str) -> tuple[Demand, ...]:
+    """The layers of the sandbox in a list with commas. Raises `Invalid` for one that is not known."""
+    return _Demanded.read({"layers": [each.strip() for each in layers.split(",") if each.strip()]}).layers
+
+
+class _Demanded(Document):
+    layers: tuple[Demand, ...]
 
 
 class ScreeningPolicy(Document):
@@ -34,7 +44,7 @@ class ScreeningPolicy(Document):
 
 
 class Listening(Document):
-    """What stands in `hub.toml`; `COALITION_DATABASE` and `COALITION_BLOBS` in the environment override it.
+    """What stands in `hub.toml`; `COALITION_DATABASE`, `COALITION_BLOBS` and `COALITION_SANDBOX` override it.
 
     `blobs` is the URL of an object store; empty for a local directory.
     `sandbox` is what must stand around the evaluation of a suite; `sandbox_memory` is in bytes, 0 for three quarters of all.
@@ -93,6 +103,8 @@ class Settings(Listening):
         for name in ("database", "blobs"):
             if url := os.environ.get(f"COALITION_{name.upper()}"):
                 values[name] = url
+        if layers := os.environ.get("COALITION_SANDBOX"):
+            values["sandbox"] = demanded(layers)
         return cls.read({**values, "directory": directory.absolute()})
 
     def save(self) -> None:

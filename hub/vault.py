@@ -37,6 +37,7 @@ HEADER = b"coalition-sealed/v1\n"
 CHUNK = 64 << 10
 TAG = 16
 SALT = 16
+_NONCE = 12
 MAX_OPEN = 512 << 20
 _START = len(HEADER) + SALT
 _MEMORY = Path("/dev/shm")  # noqa: S108
@@ -112,6 +113,16 @@ class Vault:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         salt = secrets.token_bytes(SALT)
         return Sealing(self, self._cipher(digest, salt, fresh=True), salt, digest, size)
+
+    def put(self, digest: Digest, data: bytes) -> None:
+        """Seal what is at hand, durably. Raises `Unavailable` without a key, or when the disk is full or fails."""
+        with self.incoming(digest, len(data), 0) as sealing:
+            sealing.write(data)
+            sealing.finish()
+
+    def key_for(self, purpose: str) -> bytes:
+        """A key for what follows from sealed blobs and lies elsewhere (`enclose`). Raises `Unavailable` without the secret."""
+        return HKDF(SHA256(), 32, None, b"coalition " + purpose.encode()).derive(self._secret(make=False))
 
     def sweep(self, older: float = 0) -> None:
         """At start-up: drop what was cut short (and is `older`, in seconds), and what processes that are gone had opened."""
@@ -262,6 +273,20 @@ class Sealing(Receiving):
             raise_if_full(error)
             raise self._vault.fuse.blow(f"writing a sealed blob failed: {error.strerror or error}") from None
         self._number += 1
+
+
+def enclose(key: bytes, data: bytes) -> bytes:
+    """`data` under a key of `Vault.key_for`: 12 random bytes, then AES-256-GCM."""
+    nonce = secrets.token_bytes(_NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, data, None)
+
+
+def disclose(key: bytes, enclosed: bytes) -> bytes:
+    """The other way. Raises `Corrupt` for changed bytes, and for another key."""
+    try:
+        return AESGCM(key).decrypt(enclosed[:_NONCE], enclosed[_NONCE:], None)
+    except (InvalidTag, ValueError):
+        raise Corrupt("What follows from a sealed suite was changed, or enclosed with another seal key.") from None
 
 
 def _nonce(number: int, last: bool) -> bytes:

@@ -134,7 +134,10 @@ def _meaning(member: str, key: str, since: int | None, *, whole: bool) -> str:
 @app.command("delegate", epilog="Example: coalition keys delegate /srv/robot --kinds dataset --budget 10 --days 1")
 def delegate(
     directory: Annotated[Path, typer.Argument(help="The robot's home, to be made: its COALITION_HOME.")],
-    kinds: Annotated[str, typer.Option(help="What it may sign: dataset, suite, consent; core: run, stop, campaign.")],
+    kinds: Annotated[
+        str,
+        typer.Option(help="dataset, suite, consent; core: run, stop, campaign. sealed: it reads your sealed suites."),
+    ],
     budget: Annotated[int, typer.Option(help="How many statements.")] = 10,
     days: Annotated[float, typer.Option(help="For how long.")] = 1.0,
     name: Annotated[str, typer.Option(help="What you call it.")] = "robot",

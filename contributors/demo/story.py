@@ -23,7 +23,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from contributors.client import Coalition
 from contributors.demo.comparison import changes
-from contributors.demo.parties import BIN, Party, Processes, answers, free_ports, run
+from contributors.demo.parties import BIN, Party, Processes, answers, fewer_layers, free_ports, run
 from contributors.demo.prepare import DOMAINS, OWN_LICENCES, Domain, Prepared, prepare_member
 from contributors.demo.summary import print_leaderboard, print_summary
 from contributors.home import Home
@@ -64,12 +64,15 @@ class Story:
     def open_hub(self) -> None:
         taken = [word for licence in OWN_LICENCES for word in ("--allow-licence", licence)]
         _hub_command("init", self.hub, "--name", "demo-coalition", "--port", self.port, "--country", "NL", *taken)
-        self.processes.start("hub", [BIN / "coalition-hub", "serve", self.hub], OMP_NUM_THREADS="1")
+        fewer = fewer_layers()
+        self.processes.start("hub", [BIN / "coalition-hub", "serve", self.hub], OMP_NUM_THREADS="1", **fewer)
         with ThreadPoolExecutor(2) as pool:
             members = [domain for domain in DOMAINS if domain.name in self.members]
             prepared = pool.map(lambda domain: prepare_member(domain, self.directory / domain.name), members)
             self.prepared = {domain.name: parts for domain, parts in zip(members, prepared, strict=True)}
         self.processes.wait_for("The hub's start", lambda: answers(self.port) and answers(self.port + 1), 60)
+        if fewer:
+            self.say("this machine gives no namespaces (bubblewrap): suites are evaluated behind fewer layers")
         self.say(f"the hub serves on {self.address}; every member's text is split in three")
 
     def enrol(self) -> None:

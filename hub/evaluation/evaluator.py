@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -15,24 +16,22 @@ from hub.database import Database
 from hub.evaluation import outputs, store
 from hub.evaluation.outputs import Evaluated
 from hub.evaluation.process import Unsafe, WorkerLost, WorkerProcess, sandbox_of
+from hub.evaluation.reasons import BROKEN, CUT_SHORT, hopeless, told
+from hub.evaluation.turns import Pair, Suite, Turns
 from hub.ledger.journal import Entry, Journal
 from hub.models import registry
 from hub.models.registry import ModelRow
 from hub.settings import Settings
-from hub.submissions.catalogue import Accepted
-from protos.documents.base import FileEntry
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import HUB
 from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
 from trust.digests import Digest
-from trust.errors import Conflict, Corrupt, Invalid, Problem
+from trust.errors import Conflict, Corrupt, Invalid, Problem, Unavailable
 
 TRIES = 3
 SUITE_SECONDS = 3600
 IDLE = 60.0
 _log = logging.getLogger(__name__)
-
-Suite = Accepted[FileEntry]
 
 
 class Evaluator:
@@ -43,6 +42,8 @@ class Evaluator:
         self._sandbox = sandbox_of(settings)
         self._worker = WorkerProcess(self._sandbox)
         self._seconds = SUITE_SECONDS
+        self._turns = Turns()
+        self._ready = ""  # the model that is laid out
         self._news = asyncio.Event()
         self.current: tuple[str, str] | None = None
         self.troubles: dict[tuple[str, str], str] = {}
@@ -59,20 +60,36 @@ class Evaluator:
                     await self._wait()
         finally:
             await self._worker.stop()
+            self.current = None
+            self._clear()
 
     async def _pass(self) -> bool:
-        """Work on what waits; True when there are news before it is done."""
-        for model, suites in await asyncio.to_thread(self._waiting):
+        """Work on what waits, authors in turn; True when there are news before it is done."""
+        waiting = await asyncio.to_thread(self._waiting)
+        while waiting and not self._news.is_set():
+            pair = self._turns.take(waiting, self._ready)
             try:
-                await self._evaluate(model, suites)
-            except Unsafe:
+                await self._pair(*pair)
+                waiting = [each for each in waiting if each is not pair]
+            except Unsafe as error:
+                self._hold_up(waiting, error)
                 return False
-            if self._news.is_set():
-                return True
-        return False
+            except (Problem, OSError) as error:  # the hub's own trouble: left for later, and not recorded
+                self._hold_up([each for each in waiting if each[0].id == pair[0].id], error)
+                waiting = [each for each in waiting if each[0].id != pair[0].id]
+            except (
+                Exception
+            ) as error:  # a fault of ours that one suite meets: neither the others nor the hub stop for it
+                self._hold_up([pair], _unforeseen(error, pair[1]))
+                waiting = [each for each in waiting if each is not pair]
+            finally:
+                self.current = None
+        if not self._news.is_set():
+            self._clear()
+        return self._news.is_set()
 
     def _heard(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
-        if entry.kind in ("model", "suite") and not loop.is_closed():
+        if entry.kind in ("model", "suite", "withdrawal") and not loop.is_closed():
             loop.call_soon_threadsafe(self._news.set)
 
     async def _wait(self) -> None:
@@ -80,53 +97,42 @@ class Evaluator:
             async with asyncio.timeout(IDLE):
                 await self._news.wait()
 
-    def _waiting(self) -> list[tuple[ModelRow, list[Suite]]]:
+    def _waiting(self) -> list[Pair]:
         with self._database.session() as session:
-            return store.waiting(session)
+            return [(model, suite) for model, suites in store.waiting(session) for suite in suites]
 
-    async def _evaluate(self, model: ModelRow, suites: Sequence[Suite]) -> None:
-        """One model by the suites that it lacks. What is the hub's own trouble is left for later, and not recorded."""
-        try:
-            folder = await asyncio.to_thread(self._lay_out, registry.files(model), self._sandbox.models / model.id)
-            for suite in suites:
-                await self._pair(model, folder, suite)
-        except (Problem, OSError) as error:
-            for suite in suites:
-                self._held_up(model, suite.id, error)
-            if isinstance(error, Unsafe):
-                raise
-        finally:
-            self.current = None
-            self._clear()
-
-    async def _pair(self, model: ModelRow, folder: Path, suite: Suite) -> None:
+    async def _pair(self, model: ModelRow, suite: Suite) -> None:
         """One model by one suite. Raises what holds up every suite of the model."""
+        folder = await asyncio.to_thread(self._lay_out, model)
         try:
             files = await asyncio.to_thread(self._read, suite)
         except (Problem, OSError) as error:
-            self._held_up(model, suite.id, error)
+            self._hold_up([(model, suite)], error)
             return
         self.current = (model.id, suite.id)
         evaluated = await self._ask(model, folder, suite, files)
-        self.current = None
         await asyncio.to_thread(self._record, model, suite, evaluated)
 
     async def _ask(self, model: ModelRow, folder: Path, suite: Suite, files: Mapping[str, bytes]) -> Evaluated:
-        """What the sandbox makes of it, in up to `TRIES` tries where it is cut short."""
-        name = store.reference(suite)
-        why = ""
+        """What the sandbox makes of it. Where it is cut short it is tried again, up to `TRIES` times within its one hour."""
+        name, began, why = store.reference(suite), time.monotonic(), ""
         for attempt in range(1, TRIES + 1):
+            left = self._seconds - int(time.monotonic() - began)
             try:
-                output = await self._worker.ask(model.id, folder, suite.id, name, files, self._seconds)
+                output = await self._worker.ask(model.id, folder, suite.id, name, files, max(0, left))
                 if not output.why:
-                    return await asyncio.to_thread(_believe, output.lines, files, suite.visibility)
-                why = f"The evaluation was cut short: {output.why}."
+                    found = await asyncio.to_thread(_believe, output.lines, files)
+                    return replace(found, seconds=output.seconds)
+                why = output.why if hopeless(output.why) else f"{CUT_SHORT}: {output.why}."
             except (WorkerLost, Corrupt) as lost:
-                why = str(lost)
-            _log.warning("evaluating %s by %s, try %d: %s", model.id, suite.id, attempt, why)
-        return Evaluated((), b"", why, 0)
+                why = f"{CUT_SHORT}: {lost}"
+            _log.warning("evaluating %s by %s, try %d: %s", model.id, suite.id, attempt, told(why, suite.visibility))
+            if hopeless(why):
+                break
+        return Evaluated((), b"", why, time.monotonic() - began)
 
     def _record(self, model: ModelRow, suite: Suite, evaluated: Evaluated) -> None:
+        keep = self._blobs.put_sealed if suite.visibility == "sealed" else self._blobs.put
         claim = Evaluation(
             hub=self._journal.origin,
             signer=HUB,
@@ -136,8 +142,8 @@ class Evaluator:
             suite_payload=suite.payload,
             harness=self._worker.harness,
             scores=evaluated.scores,
-            failure=evaluated.failure,
-            samples=self._blobs.put(evaluated.log) if evaluated.scores else None,
+            failure=told(evaluated.failure, suite.visibility),
+            samples=keep(evaluated.log) if evaluated.scores else None,
             seconds=round(evaluated.seconds, 3),
         )
         try:
@@ -153,36 +159,42 @@ class Evaluator:
             raise Invalid(f"The suite has more than {MAX_SUITE} bytes.")
         return {file.path: self._blobs.read(Digest(file.digest), MAX_SUITE) for file in suite.files}
 
-    def _clear(self) -> None:
-        """Drop the copies of models: they are large, and each is needed once."""
-        for folder in self._sandbox.models.glob("*"):
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def _held_up(self, model: ModelRow, suite: str, error: Exception) -> None:
-        self.troubles[model.id, suite] = error.what if isinstance(error, Problem) else str(error)
-        _log.error("%s by %s has to wait: %s", model.id, suite, error)
-
-    def _lay_out(self, files: Sequence[FileEntry], folder: Path) -> Path:
-        """Copies of the blobs under their names. Raises `Corrupt` when one was changed on disk."""
-        for file in files:
+    def _lay_out(self, model: ModelRow) -> Path:
+        """Copies of the model's blobs under their names, in place of the last model's. Raises `Corrupt` for a changed one."""
+        folder = self._sandbox.models / model.id
+        if self._ready == model.id:
+            return folder
+        self._clear()
+        for file in registry.files(model):
             target = folder / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             self._blobs.copy_out(Digest(file.digest), target)
+        self._ready = model.id
         return folder
 
+    def _clear(self) -> None:
+        """Drop the copy of a model: it is large."""
+        self._ready = ""
+        for folder in self._sandbox.models.glob("*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
-def _believe(lines: bytes, files: Mapping[str, bytes], visibility: str) -> Evaluated:
-    """Raises `Corrupt` for an output that is not of these files. A suite that breaks its own rules has failed.
+    def _hold_up(self, pairs: Sequence[Pair], error: Exception) -> None:
+        for model, suite in pairs:
+            self.troubles[model.id, suite.id] = error.what if isinstance(error, Problem) else str(error)
+            _log.error("%s by %s has to wait: %s", model.id, suite.id, error)
 
-    The log of a suite that only its owner may read is public where it holds no text. A failure is in the ledger for everyone
-    to read, so of a sealed suite it says no more than its kind.
-    """
+
+def _unforeseen(error: Exception, suite: Suite) -> Problem:
+    """What is told of it. The log says more, but not of a suite that is not for everyone: its text may be in the error."""
+    _log.error("evaluating by %s: %s", suite.id, type(error).__name__, exc_info=suite.visibility == "members")
+    return Unavailable("The hub met an error of its own while evaluating.", "Its log says more.")
+
+
+def _believe(lines: bytes, files: Mapping[str, bytes]) -> Evaluated:
+    """Raises `Corrupt` for an output that is not of these files. A suite that breaks its own rules has failed."""
     try:
         suite = read_suite(files)
         items = {task.name: len(task_rows(task, files[task.data])) for task in suite.tasks}
     except Invalid as problem:
-        return Evaluated((), b"", problem.what, 0)
-    evaluated = outputs.read(lines, suite, items, texts=visibility != "hub")
-    if evaluated.failure and visibility == "sealed":
-        return replace(evaluated, failure=f"{evaluated.failure.partition(':')[0][:100]} (the suite is sealed)")
-    return evaluated
+        return Evaluated((), b"", f"{BROKEN}: {problem.what}")
+    return outputs.read(lines, suite, items)

@@ -1,33 +1,60 @@
-"""A folder with a model under a folder with a suite, on this machine, in the same sandbox as at a hub."""
+"""A folder with a model under a suite, on this machine, in the same sandbox as at a hub."""
 
 from __future__ import annotations
 
 import shutil
+import tarfile
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import IO
 
 from hub.evaluation import outputs
 from hub.evaluation.outputs import Evaluated
 from hub.evaluation.process import Sandbox, WorkerLost, WorkerProcess
-from hub.settings import SANDBOX
 from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
 from trust.errors import Invalid, NotFound, Unavailable
 
 SECONDS = 3600
 
 
-async def evaluate(model: Path, suite: Path) -> tuple[str, Evaluated]:
-    """What it was computed with, and what came out. Raises `Invalid`, `NotFound`, `Unavailable`."""
-    if not (suite / "suite.json").is_file() or not model.is_dir():
-        raise NotFound(f"There is no suite.json in {suite}, or no folder {model}.")
+def from_folder(suite: Path) -> dict[str, bytes]:
+    """A suite's files by name. Raises `Invalid`, `NotFound`."""
+    if not (suite / "suite.json").is_file():
+        raise NotFound(f"There is no suite.json in {suite}.")
     paths = [path for path in sorted(suite.iterdir()) if path.suffix in (".json", ".jsonl") and path.is_file()]
-    if sum(path.stat().st_size for path in paths) > MAX_SUITE:
-        raise Invalid(f"The suite has more than {MAX_SUITE} bytes.")
-    files = {path.name: path.read_bytes() for path in paths}
+    _check_size(path.stat().st_size for path in paths)
+    return {path.name: path.read_bytes() for path in paths}
+
+
+def from_tar(stream: IO[bytes]) -> dict[str, bytes]:
+    """As `from_folder`, of a tar that never becomes files: a sealed suite has no place on a disk."""
+    files: dict[str, bytes] = {}
+    try:
+        with tarfile.open(fileobj=stream, mode="r|") as tar:
+            for member in tar:
+                body = tar.extractfile(member) if member.isreg() else None
+                if body is None:
+                    raise Invalid(f"{member.name[:80]!r} in the tar of the suite is no file.")
+                _check_size([*map(len, files.values()), member.size])
+                files[member.name] = body.read()
+    except tarfile.TarError:
+        raise Invalid("Standard input holds no tar of a suite's files.", "Make one with `tar -c`.") from None
+    return files
+
+
+async def evaluate(model: Path, files: Mapping[str, bytes], demands: Sequence[str]) -> tuple[str, Evaluated]:
+    """What it was computed with, and what came out, behind the layers of `demands`.
+
+    Raises `Invalid`, `NotFound`, `Unavailable`.
+    """
+    if not model.is_dir():
+        raise NotFound(f"There is no folder {model}.")
     form = read_suite(files)
     items = {task.name: len(task_rows(task, files[task.data])) for task in form.tasks}
     with tempfile.TemporaryDirectory(prefix="coalition-") as folder:
-        sandbox = Sandbox(Path(folder), Path(folder) / "evaluation", SANDBOX)
+        sandbox = Sandbox(Path(folder), Path(folder) / "evaluation", tuple(demands))
         shutil.copytree(model, sandbox.models / "model")
         worker = WorkerProcess(sandbox)
         try:
@@ -39,4 +66,9 @@ async def evaluate(model: Path, suite: Path) -> tuple[str, Evaluated]:
             await worker.stop()
     if output.why:
         raise Unavailable(f"The evaluation was cut short: {output.why}.")
-    return worker.harness, outputs.read(output.lines, form, items)
+    return worker.harness, replace(outputs.read(output.lines, form, items), seconds=output.seconds)
+
+
+def _check_size(sizes: Iterator[int] | Sequence[int]) -> None:
+    if sum(sizes) > MAX_SUITE:
+        raise Invalid(f"The suite has more than {MAX_SUITE} bytes.", "Make it smaller.")

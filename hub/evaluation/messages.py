@@ -63,4 +63,3 @@ class Conclusion(Document):
     """The last line of a job's output, after its samples."""
 
     failure: str = Field(default="", max_length=2000)
-    seconds: float = Field(ge=0)

@@ -18,16 +18,16 @@ MAX_LINE = 1 << 20
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Scores with the per-item log that they follow from, or why there are none."""
+    """Scores with the per-item log that they follow from, or why there are none; `seconds` by our clock, not the sandbox's."""
 
     scores: tuple[TaskScore, ...]
     log: bytes
     failure: str
-    seconds: float
+    seconds: float = 0.0
 
 
-def read(lines: bytes, suite: SuiteFormat, items: Mapping[str, int], *, texts: bool = True) -> Evaluated:
-    """`items` is how many each task has; without `texts`, what the model said is left out of the log.
+def read(lines: bytes, suite: SuiteFormat, items: Mapping[str, int]) -> Evaluated:
+    """`items` is how many each task has.
 
     Raises `Corrupt` for anything but a log of just these items, in order.
     """
@@ -35,7 +35,7 @@ def read(lines: bytes, suite: SuiteFormat, items: Mapping[str, int], *, texts: b
     try:
         end = Conclusion.read(parse(last, max_bytes=MAX_LINE))
         if end.failure:
-            return Evaluated((), b"", end.failure, end.seconds)
+            return Evaluated((), b"", end.failure)
         samples = [Sample.read(parse(line, max_bytes=MAX_LINE)) for line in logged]
         scores = scores_of(suite, samples)
     except Problem as problem:
@@ -43,11 +43,8 @@ def read(lines: bytes, suite: SuiteFormat, items: Mapping[str, int], *, texts: b
     expected = [(task.name, item) for task in suite.tasks for item in range(items[task.name])]
     if [(sample.task, sample.item) for sample in samples] != expected:
         raise Corrupt("The sandbox answered what it should not: its log is not of the suite's items.")
-    left_out = None if texts else {"output"}
-    log = "".join(
-        sample.model_dump_json(exclude_none=True, exclude_defaults=True, exclude=left_out) + "\n" for sample in samples
-    )
-    return Evaluated(scores, log.encode(), "", end.seconds)
+    log = "".join(sample.model_dump_json(exclude_none=True, exclude_defaults=True) + "\n" for sample in samples)
+    return Evaluated(scores, log.encode(), "")
 
 
 def scores_of(suite: SuiteFormat, samples: list[Sample]) -> tuple[TaskScore, ...]:

@@ -6,12 +6,14 @@ import asyncio
 import os
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from hub.evaluation.messages import Ended, Job, Part, Ready, Standing, Start
+from hub.evaluation.reasons import TIME
 from hub.evaluation.sandbox import bubblewrap, enter
 from hub.evaluation.sandbox.cgroups import Cgroups
 from hub.evaluation.sandbox.layers import lacking, refusal
@@ -55,10 +57,11 @@ class Sandbox:
 
 @dataclass(frozen=True)
 class Output:
-    """What a child said (`lines`), or how it was cut short."""
+    """What a child said (`lines`), or how it was cut short; `seconds` by the hub's clock."""
 
     lines: bytes
     why: str
+    seconds: float
 
 
 class WorkerProcess:
@@ -83,6 +86,7 @@ class WorkerProcess:
         be started.
         """
         await self.start()
+        began = time.monotonic()
         parts = tuple(Part(path=path, size=len(body)) for path, body in files.items())
         job = Job(
             model=model,
@@ -99,11 +103,13 @@ class WorkerProcess:
                 ended = Ended.model_validate_json(await self._reader.readuntil(b"\n"))
                 if ended.suite != suite or ended.size > MAX_OUTPUT:
                     raise ValueError
-                return Output(await self._reader.readexactly(ended.size), ended.why)
+                lines = await self._reader.readexactly(ended.size)
+                return Output(lines, ended.why, time.monotonic() - began)
         except (ConnectionError, EOFError, ValueError, asyncio.LimitOverrunError):
             raise WorkerLost(await self._end()) from None
-        except TimeoutError:
-            raise WorkerLost(f"The evaluation took longer than {seconds} seconds.") from None
+        except TimeoutError:  # a worker that does not stop its child is of no more use
+            await self.stop()
+            return Output(b"", f"{TIME} ({seconds} seconds)", time.monotonic() - began)
         except BaseException:
             await self.stop()
             raise
@@ -161,7 +167,7 @@ class WorkerProcess:
         standing = Standing.model_validate_json(await self._reader.readuntil(b"\n"))
         self.layers = frozenset(standing.layers) | ({"cgroup"} if self._cgroups.hold() else set())
         if missing := lacking(self._sandbox.demands, self.layers):
-            raise Unsafe(refusal(missing), "Install bubblewrap, or see `coalition-hub sandbox`.")
+            raise Unsafe(refusal(missing), "See `coalition-hub sandbox` and the operator guide.")
         self.harness = Ready.model_validate_json(await self._reader.readuntil(b"\n")).harness
 
     def _command(self, cgroups: Cgroups) -> list[str]:

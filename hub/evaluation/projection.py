@@ -1,4 +1,4 @@
-"""Ledger entries of kind `evaluation` as rows, and who may read their per-item logs: everyone, but for sealed suites'."""
+"""Ledger entries of kind `evaluation` as rows, and who may read their per-item logs: whoever may read the suite."""
 
 from __future__ import annotations
 
@@ -43,4 +43,4 @@ def _project(session: Session, entry: Entry) -> None:
     )
     if claim.samples:
         suite = catalogue.get(session, claim.suite)
-        grant(session, claim.samples, member_audience(suite.member) if suite.visibility == "sealed" else EVERYONE)
+        grant(session, claim.samples, EVERYONE if suite.visibility == "members" else member_audience(suite.member))

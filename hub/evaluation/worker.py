@@ -8,8 +8,10 @@ caches, YAML and task index are never touched.
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
+import re
 import select
 import signal
 import socket
@@ -18,8 +20,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hub.evaluation.messages import Conclusion, Ended, Job, Ready, Standing, Start
+from hub.evaluation.reasons import KILLED, MEMORY, OUTPUT, TIME, UNLOADABLE
 from hub.evaluation.sandbox.confine import Bounds, confine
 from hub.evaluation.sandbox.layers import lacking, refusal
+from hub.evaluation.sandbox.limits import Most
 from hub.guard import die_with_parent
 from protos.documents.base import Document
 
@@ -27,10 +31,14 @@ MAX_OUTPUT = 64 << 20
 MAX_LINE = 1 << 20
 REHEARSAL_SECONDS = 120
 _CHUNK = 1 << 16
+_NO_MEMORY = re.compile(
+    "(can't|cannot) allocate memory|not enough memory|out of memory", re.IGNORECASE
+)  # torch's words
 
 
 def main() -> None:
     die_with_parent()
+    _forget_the_environment()
     os.dup2(2, 1)  # whatever libraries print goes to the log
     hub = socket.socket(fileno=os.dup(0))
     start = Start.model_validate_json(_line(hub)[0])
@@ -48,6 +56,17 @@ def main() -> None:
             os.close(file)
         _say(hub, Ended(suite=job.suite, size=len(child.output), why=child.why))
         hub.sendall(child.output)
+
+
+def _forget_the_environment() -> None:
+    """Overwrite what this process was started with, which /proc/PID/environ shows of it and of every child (proc(5)).
+
+    Libraries still find what they ask for: `putenv` copies it elsewhere, and a child clears that.
+    """
+    for name, value in os.environ.items():
+        os.putenv(name, value)
+    start, end = map(int, Path("/proc/self/stat").read_text().rpartition(")")[2].split()[47:49])
+    ctypes.memset(start, 0, end - start)
 
 
 def _import() -> None:
@@ -79,9 +98,18 @@ def _fork(work: Callable[[], Iterator[Document] | list[Document]], seconds: floa
     os.kill(process, signal.SIGKILL)  # it has ended, or has to
     _, status = os.waitpid(process, 0)
     code = os.waitstatus_to_exitcode(status)
-    if not why and not output.endswith(b"\n"):
-        why = f"it was killed by signal {-code}" if code < 0 else f"it ended with code {code}"
-    return Child(b"" if why else output, why.replace("{seconds}", f"{seconds:.0f}"))
+    if why == TIME or code == -signal.SIGXCPU:
+        why = f"{TIME} ({seconds:.0f} seconds)"
+    elif not why and not output.endswith(b"\n"):
+        why = _end(code)
+    return Child(b"" if why else output, why)
+
+
+def _end(code: int) -> str:
+    """How a child ended that had not said all."""
+    if code == -signal.SIGKILL:
+        return KILLED
+    return f"it was killed by signal {-code}" if code < 0 else f"it ended with code {code}"
 
 
 def _be_child(work: Callable[[], Iterator[Document] | list[Document]], writing: int, files: Sequence[int]) -> None:
@@ -116,13 +144,13 @@ def _collect(reading: int, deadline: float) -> tuple[bytes, str]:
     while True:
         ready, _, _ = select.select([reading], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
-            return b"", "it took longer than {seconds} seconds"
+            return b"", TIME
         chunk = os.read(reading, _CHUNK)
         if not chunk:
             return bytes(output), ""
         output += chunk
         if len(output) > MAX_OUTPUT:
-            return b"", f"it said more than {MAX_OUTPUT} bytes"
+            return b"", f"{OUTPUT} ({MAX_OUTPUT} bytes)"
 
 
 def _rehearse(start: Start) -> Standing:
@@ -143,7 +171,6 @@ def _do(job: Job, files: list[int], start: Start, ready: Ready) -> Iterator[Docu
     """Confined: load the model, read the suite, score."""
     from hub.evaluation.scorer import Scorer
 
-    began = time.monotonic()
     standing = confine(_bounds(start, (Path(job.folder),), job.seconds, cuda=ready.cuda))
     failure = ""
     try:
@@ -154,20 +181,17 @@ def _do(job: Job, files: list[int], start: Start, ready: Ready) -> Iterator[Docu
         try:
             scorer = Scorer(Path(job.folder))
         except Exception as error:
-            raise RuntimeError(f"The model could not be loaded: {_sentence(error)}") from None
+            raise RuntimeError(f"{UNLOADABLE}: {_sentence(error)}") from None
         yield from scorer.evaluate(suite, job.name)
-    except RuntimeError as error:
-        failure = str(error)[:1500] if type(error) is RuntimeError else _sentence(error)
     except Exception as error:
-        failure = _sentence(error)
-    yield Conclusion(failure=failure, seconds=time.monotonic() - began)
+        failure = _reason(error)
+    yield Conclusion(failure=failure)
 
 
 def _bounds(start: Start, readable: tuple[Path, ...], seconds: int, *, cuda: bool) -> Bounds:
     processors = os.cpu_count() or 1
-    return Bounds(
-        Path(start.marker), start.network, readable, start.memory, max(1, seconds) * processors, addresses=not cuda
-    )
+    most = Most(start.memory, max(1, seconds) * processors, addresses=not cuda)
+    return Bounds(Path(start.marker), start.network, readable, most)
 
 
 def _line(hub: socket.socket) -> tuple[bytes, list[int]]:
@@ -184,6 +208,13 @@ def _line(hub: socket.socket) -> tuple[bytes, list[int]]:
 
 def _say(hub: socket.socket, word: Document) -> None:
     hub.sendall(word.model_dump_json().encode() + b"\n")
+
+
+def _reason(error: Exception) -> str:
+    """What the child tells of its failure: our own words, a lack of memory, or what a library says."""
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error))):
+        return MEMORY
+    return str(error)[:1500] if type(error) is RuntimeError else _sentence(error)
 
 
 def _sentence(error: Exception) -> str:

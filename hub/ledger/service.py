@@ -153,6 +153,7 @@ class BlobsService(ledger_pb2_grpc.BlobsServicer):
         with self._database.session() as session:
             allowed = may_read(session, digest, member="" if who.kind == "node" else who.id, node=who.kind == "node")
             gone = "" if allowed else withdrawn_with(session, digest)
+        allowed = allowed and (who.reads_sealed or not self._blobs.sealed(digest))
         if gone:
             raise NotFound(f"The blob {digest} was withdrawn with {gone}.")
         here = allowed and self._blobs.has(digest)

@@ -16,6 +16,7 @@ from flwr.superlink.cli.flower_superlink import flower_superlink
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from hub.guard import keep_secrets
 from hub.rounds.children import die_with_parent
 from hub.rounds.control import SECRET_HEADER
 
@@ -63,4 +64,5 @@ def main(arguments: list[str]) -> None:
 
 if __name__ == "__main__":
     die_with_parent()
+    keep_secrets()
     main(sys.argv[1:])

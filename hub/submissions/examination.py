@@ -22,7 +22,7 @@ from hub.submissions.screening.suites import screen_suite, suite_grams
 from protos.documents.base import FileEntry
 from protos.documents.submissions import Dataset, DatasetFile, Suite
 from protos.documents.suite_files import MAX_SUITE
-from trust.digests import Digest
+from trust.digests import Digest, digest_bytes, hex_of
 from trust.errors import Invalid
 
 
@@ -72,7 +72,8 @@ class Examination:
         with self._index_lock:
             Index(self._index).drop(submissions)
         for identifier in submissions:
-            self._grams_path(identifier).unlink(missing_ok=True)
+            for path in self._hashes.glob(f"{identifier}.*"):
+                path.unlink(missing_ok=True)
             self.forget(identifier)
 
     def unknown(self) -> list[Accepted[DatasetFile]]:
@@ -91,12 +92,7 @@ class Examination:
             rows=claim.rows,
             files=self._shards(claim.files),
             suites=tuple(
-                SuiteGrams(
-                    suite=f"{s.member}/{s.name} {s.version}",
-                    path=self._grams(s),
-                    readable=s.visibility == "members" or s.member == claim.signer,
-                )
-                for s in suites
+                self._grams(s, readable=s.visibility == "members" or s.member == claim.signer) for s in suites
             ),
             own=tuple(d.id for d in datasets if d.member == claim.signer and d.id != identifier),
             others=tuple(d.id for d in datasets if d.member != claim.signer),
@@ -116,7 +112,8 @@ class Examination:
         if rejected(findings):
             done.set_result(findings)
             return done
-        grams = self._write_grams(identifier, files)
+        name = f"{claim.signer}/{claim.name} {claim.version}"
+        grams = self._write_grams(self._place(identifier, name, sealed=claim.visibility == "sealed"), files)
         with self._database.session() as session:
             datasets = catalogue.held(session)
         job = SuiteJob(id=identifier, grams=grams, datasets=tuple((d.id, self._shards(d.files)) for d in datasets))
@@ -124,21 +121,38 @@ class Examination:
         looked.add_done_callback(lambda future: _pass_on(future, findings, done))
         return done
 
-    def _grams(self, suite: Accepted[FileEntry]) -> str:
+    def _grams(self, suite: Accepted[FileEntry], *, readable: bool) -> SuiteGrams:
         """The file with the hashes of an accepted suite's runs; made when it is not there."""
-        path = self._grams_path(suite.id)
-        return str(path) if path.exists() else self._write_grams(suite.id, self.suite_files(suite.files))
+        name = f"{suite.member}/{suite.name} {suite.version}"
+        grams = self._place(suite.id, name, sealed=suite.visibility == "sealed")
+        if not Path(grams.path).exists():
+            self._write_grams(grams, self.suite_files(suite.files))
+        return grams.model_copy(update={"readable": readable})
 
-    def _write_grams(self, identifier: str, files: dict[str, bytes]) -> str:
-        path = self._grams_path(identifier)
+    def _place(self, identifier: str, name: str, *, sealed: bool) -> SuiteGrams:
+        """Where the hashes of a suite lie; a sealed suite's are encrypted, and made anew where the seal key is another.
+
+        Raises `Unavailable` without the seal key.
+        """
+        plain = self._hashes / f"{identifier}.npz"
+        if not sealed:
+            return SuiteGrams(suite=name, path=str(plain))
+        plain.unlink(missing_ok=True)  # as an earlier version left it
+        key = self._blobs.vault.key_for(f"hashes of {identifier}")
+        path = self._hashes / f"{identifier}.{hex_of(digest_bytes(key))[:12]}.sealed"
+        return SuiteGrams(suite=name, path=str(path), key=key.hex())
+
+    def _write_grams(self, grams: SuiteGrams, files: dict[str, bytes]) -> SuiteGrams:
+        path = Path(grams.path)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{threading.get_ident()}.tmp")
-        suite_grams(files).save(temporary)
+        suite_grams(files).save(temporary, bytes.fromhex(grams.key))
         temporary.rename(path)
-        return str(path)
+        return grams
 
-    def _grams_path(self, suite: str) -> Path:
-        return self._screener.folder / "suites" / f"{suite}.npz"
+    @property
+    def _hashes(self) -> Path:
+        return self._screener.folder / "suites"
 
     def _shards(self, files: Sequence[DatasetFile]) -> tuple[ShardFile, ...]:
         return tuple(

@@ -34,6 +34,8 @@ from trust.digests import Digest
 from trust.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
 
 MAX_FILE = 1 << 40
+TELLING = 20
+"""Tries that a screening counts as which tells of a text that its submitter may not read."""
 
 _log = logging.getLogger(__name__)
 
@@ -122,8 +124,11 @@ class Intake:
                 raise Invalid(f"{digest} has {held} bytes, and the manifest says {said}.", "Pack the files again.")
 
     def _has(self, draft: Draft, digest: Digest) -> bool:
-        """Whether the hub holds it as the submission asks: what is to be sealed must be sent to be."""
-        return self._blobs.vault.has(digest) if draft.sealed else self._blobs.has(digest)
+        """Whether the hub holds it as the submission asks: what is to be sealed must be sent to be, and what is sealed must
+        be sent by whoever would have it unsealed; a delegate that may not read it cannot open it to everyone so."""
+        if draft.sealed:
+            return self._blobs.vault.has(digest)
+        return self._blobs.has(digest) and not self._blobs.sealed(digest)
 
     def receive(self, draft: Draft, digest: Digest, offset: int) -> Incoming | Sealing:
         """Where a file's bytes go; when all are here, it is remembered that the member has shown it.
@@ -227,6 +232,7 @@ class Intake:
         """Record or refuse what was screened, in the screener's thread: nothing may be raised here."""
         try:
             findings = found.result()
+            self._charge(draft, findings)
             if refused := rejected(findings):
                 self._keep(draft, findings, "rejected")
                 self._examination.forget(draft.id)
@@ -306,11 +312,21 @@ class Intake:
             session.exec(delete(ScreeningRow).where(col(ScreeningRow.started_at) < since))
             tries = session.exec(select(ScreeningRow.id).where(ScreeningRow.member == member)).all()
             if len(tries) >= allowed:
-                raise Conflict(f"You had {len(tries)} submissions screened within a day.", "Commit it tomorrow.")
+                raise Conflict(
+                    f"Your {allowed} screenings of a day are used up; one that tells of what you may not read counts as "
+                    f"{TELLING}.",
+                    "Commit it tomorrow.",
+                )
             session.add(ScreeningRow(member=member, started_at=now()))
             row = drafts.alive(session, draft.id)
             row.state = "screening"
             session.add(row)
+
+    def _charge(self, draft: Draft, findings: Sequence[Finding]) -> None:
+        """An answer about others' texts costs more than one try: whoever bisects needs many of them."""
+        if any(f.rule == "contamination" and f.severity != "info" and not f.examples for f in findings):
+            with self._database.session(writing=True) as session:
+                session.add_all(ScreeningRow(member=draft.claim.signer, started_at=now()) for _ in range(TELLING - 1))
 
     def drafts(self, member: str) -> list[Draft]:
         """A member's open and rejected submissions."""

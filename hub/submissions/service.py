@@ -129,7 +129,8 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
                 raise NotFound(f"There is no submission {identifier[:80]!r}.", "See `coalition data list`.")
             message = _accepted(session, row, final)
         message.receipt.CopyFrom(self._journal.receipt(row.index))
-        if row.kind == "suite" and not message.purged_blobs and (row.visibility != "sealed" or who.id == row.member):
+        readable = row.visibility != "sealed" or (who.id == row.member and who.reads_sealed)
+        if row.kind == "suite" and not message.purged_blobs and readable:
             message.tasks.extend(self._intake.suite_tasks(tuple(FileEntry.read(file) for file in row.files)))
         if who.role == "core" or who.id == row.member:
             message.findings.extend(_findings(self._intake.findings(identifier)))

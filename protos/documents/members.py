@@ -85,13 +85,16 @@ class NodeRevocation(Claim):
 
 
 class Delegation(Claim):
-    """A key that speaks in the signer's name within bounds: kinds of statement, how many, until when."""
+    """A key that speaks in the signer's name within bounds: kinds of statement, how many, until when.
+
+    `sealed` is no statement: it lets the key read the signer's sealed suites and their per-item logs.
+    """
 
     name: Name
     key: PublicKey
     kinds: Annotated[
-        tuple[Literal["dataset", "suite", "run", "stop", "campaign", "consent"], ...],
-        Field(min_length=1, max_length=6),
+        tuple[Literal["dataset", "suite", "run", "stop", "campaign", "consent", "sealed"], ...],
+        Field(min_length=1, max_length=7),
         AfterValidator(_distinct),
     ]
     budget: int = Field(ge=1, le=MAX_BUDGET)

@@ -190,7 +190,7 @@ class Standing(Document):
             raise Denied(f"A delegation lasts {LONGEST.days} days at most, and this one until {claim.expires_at}.")
         if keyid_of(claim.key) not in proved:
             raise Denied("The delegate's key did not sign: nobody showed that it is held.")
-        if not {"dataset", "suite", "consent"}.issuperset(claim.kinds) and self.role != "core":
+        if not {"dataset", "suite", "consent", "sealed"}.issuperset(claim.kinds) and self.role != "core":
             raise Denied(f"{self.member} is a {self.role} and cannot delegate {', '.join(claim.kinds)}.")
         if sum(each.counts(time) for each in self.delegates) >= MAX_DELEGATES:
             raise Denied(f"{self.member} has {MAX_DELEGATES} delegations.", "Revoke one: `coalition keys list`.")

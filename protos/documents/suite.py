@@ -26,7 +26,7 @@ MAX_CHOICES = 20
 MAX_NEW_TOKENS = 512
 
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_FIELD = re.compile(r"^[a-z][a-z0-9_]{0,39}$")
+_FIELD = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 def placeholders(template: str) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class _Prompted(Document):
 
     @model_validator(mode="after")
     def _plain_placeholders(self) -> _Prompted:
-        if bad := [name for name in placeholders(self.prompt) if not _FIELD.match(name)]:
+        if bad := [name for name in placeholders(self.prompt) if not _FIELD.fullmatch(name)]:
             raise ValueError(f"placeholder {{{bad[0]}}} is not a plain field name")
         return self
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from contributors import rerun
 from contributors.recheck import differing, recomputed, regraded
 from dashboards.rows import scores
 from hub.evaluation import projection
@@ -164,6 +166,40 @@ def test_attack_18_likelihoods_that_the_model_does_not_give_are_found_by_running
     assert said.code == 1, said.err
     assert said.json["problems"][0].startswith("Evaluated again, the acc_norm of terms is")
     assert len(said.json["problems"]) == 1, "what was true of it agrees"
+
+
+LOOKS_AROUND = """#!{python}
+import json, pathlib, sys, tarfile
+rows = tarfile.open(fileobj=sys.stdin.buffer, mode="r|").getnames()
+near = [path for path in pathlib.Path(sys.argv[2]).parent.rglob("*") if path.is_file()]
+lying = [str(path) for path in near if path.suffix == ".jsonl" or path.name == "suite.json"]
+print(json.dumps({{"scores": [], "came": rows, "lying": lying}}))
+pathlib.Path({report!r}).write_text(json.dumps([sorted(rows), lying, [path.name for path in near]]))
+"""
+"""Takes the evaluator's place, and says what it was given and what lies beside the model."""
+
+
+def test_a_suite_that_is_run_again_lies_on_no_disk(
+    hub: Hub,
+    coalition: Coalition,
+    evaluated: tuple[Entry, Path],
+    log: list[Sample],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its owner reruns a sealed suite -> it goes through a pipe into memory; the model alone is a file."""
+    suite, home = evaluated
+    entry = record(hub.base, suite, log, scores_of(read_suite(FILES), log))
+    script, report = tmp_path / "coalition-hub", tmp_path / "report.json"
+    script.write_text(LOOKS_AROUND.format(python=sys.executable, report=str(report)))
+    script.chmod(0o700)
+    monkeypatch.setattr(rerun, "_program", lambda: str(script))
+    assert coalition("eval", "verify", entry.id, "--rerun", "--json", home=home).code == 1, "it gave no scores"
+    came, lying, near = json.loads(report.read_text())
+    assert came == sorted(FILES)
+    assert lying == []
+    assert "model.safetensors" in near
+    assert not set(FILES) & set(near)
 
 
 def test_the_checks_by_themselves(log: list[Sample]) -> None:

@@ -14,12 +14,12 @@ from contributors.packing import pack_suite
 from hub.evaluation import outputs
 from hub.evaluation.process import Output, Sandbox, WorkerProcess
 from hub.evaluation.tasks import compile_task
-from hub.settings import SANDBOX
 from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from protos.documents.suite import MultipleChoice
 from protos.documents.suite_files import read_suite, task_rows
+from tests.hub.evaluation.conftest import HERE
 from tests.hub.evaluation.sandbox.probing import DENIED, PROBE, Prey, needs_bubblewrap, needs_landlock, prey
 from tests.shapes import llama
 from trust.errors import Invalid
@@ -56,6 +56,7 @@ LM_EVAL_TRICKS: dict[str, Mapping[str, bytes]] = {
     "index in the prompt": suite({**TASK, "prompt": "{text[0]}"}),
     "conversion in the prompt": suite({**TASK, "prompt": "{text!r}"}),
     "format width in the prompt": suite({**TASK, "prompt": "{text:>1000000000}"}),
+    "line end in the prompt": suite({**TASK, "prompt": "{text\n}"}, [{"text\n": "x", **row} for row in ROWS]),
     "!function": suite({**TASK, "doc_to_text": "!function os.system"}),
     "process_docs": suite({**TASK, "process_docs": "!function helper.f"}),
     "process_results": suite({**TASK, "process_results": "!function helper.f"}),
@@ -107,7 +108,7 @@ async def run(worker: WorkerProcess, folder: Path, files: Mapping[str, bytes], s
 
 
 def sandboxed(folder: Path, model: Path) -> WorkerProcess:
-    sandbox = Sandbox(folder, folder / "evaluation", SANDBOX)
+    sandbox = Sandbox(folder, folder / "evaluation", HERE)
     shutil.copytree(model, sandbox.models / "tiny-1")
     return WorkerProcess(sandbox)
 
@@ -224,7 +225,7 @@ async def test_attack_23_a_suite_that_eats_resources_is_stopped(
     try:
         assert not failure(await run(worker, tmp_path / "own", suite(slow)))
         endless = await run(worker, tmp_path / "own", suite(), seconds=0)
-        assert endless.why == "it took longer than 0 seconds"
+        assert endless.why == "resource: it took longer than it may (0 seconds)"
         assert not failure(await run(worker, tmp_path / "own", suite()))
     finally:
         await worker.stop()

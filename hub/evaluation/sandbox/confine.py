@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub.evaluation.sandbox import files, landlock, limits, seccomp
+from hub.evaluation.sandbox.limits import Most
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,8 @@ class Bounds:
 
     marker: Path
     network: str
-    readable: tuple[Path, ...] = ()
-    memory: int = 16 << 30
-    seconds: int = 3600
-    addresses: bool = True
+    readable: tuple[Path, ...]
+    most: Most
 
 
 def confine(bounds: Bounds) -> frozenset[str]:
@@ -32,12 +31,12 @@ def confine(bounds: Bounds) -> frozenset[str]:
     with suppress(OSError):
         if os.readlink("/proc/self/ns/net") != bounds.network:
             standing.add("network")
+    _put_on("limits", lambda: limits.apply(bounds.most), lambda: limits.standing(bounds.most), standing)
     readable = [*files.python(), *files.system(), *files.kernel(), *bounds.readable]
-    _put_on("landlock", lambda: landlock.restrict(readable, files.devices()), _files_are_denied, standing)
     _put_on(
-        "limits",
-        lambda: limits.apply(memory=bounds.memory, seconds=bounds.seconds, addresses=bounds.addresses),
-        limits.standing,
+        "landlock",
+        lambda: landlock.restrict(readable, files.devices()),
+        lambda: _files_are_denied(bounds.marker),
         standing,
     )
     _put_on("seccomp", seccomp.install, _sockets_are_denied, standing)
@@ -51,8 +50,13 @@ def _put_on(layer: str, put: Callable[[], None], holds: Callable[[], bool], stan
             standing.add(layer)
 
 
-def _files_are_denied() -> bool:
-    return all(map(_denied, ("/", "/proc")))
+def _files_are_denied(marker: Path) -> bool:
+    """Also the hub's own, which lie open where its folder is below one that Python needs."""
+    try:
+        marker.open("rb").close()
+    except OSError:
+        return all(map(_denied, ("/", "/proc")))
+    return False
 
 
 def _denied(folder: str) -> bool:

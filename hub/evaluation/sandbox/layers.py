@@ -11,11 +11,14 @@ from collections.abc import Collection, Sequence
 
 
 def lacking(demands: Sequence[str], standing: Collection[str]) -> list[str]:
-    """The demands that are not met. Of `namespaces|landlock`, one must stand."""
+    """The demands that are not met. Of a demand like `namespaces|landlock`, one must stand."""
     return [demand for demand in demands if not set(demand.split("|")) & set(standing)]
 
 
 def refusal(missing: Sequence[str]) -> str:
-    """What the hub says instead of evaluating."""
+    """What the hub says instead of evaluating: one sentence, with the way out."""
     words = ", ".join(demand.replace("|", " or ") for demand in missing)
-    return f"No suite is evaluated: the sandbox lacks {words}."
+    return (
+        f"No suite is evaluated: the sandbox lacks {words}; "
+        "an operator who can do without takes it out of `sandbox` in hub.toml."
+    )

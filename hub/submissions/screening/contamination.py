@@ -8,6 +8,7 @@ hashes alone: neither the index nor a finding says what a suite holds.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +18,13 @@ from numpy.typing import NDArray
 
 from hub.submissions.screening.findings import Finding, Severity, about, share
 from hub.submissions.screening.words import Batch, Hashes
+from hub.vault import disclose, enclose
 
 SHORT, LONG = 8, 13
 COMMON = 10  # items; runs of words in more of them are left out
 FOUND = 0.5  # of an item's runs
+ENOUGH = 5
+"""Items (or all, of fewer) that must stand in a dataset before one hears of it who may not read the suite."""
 EXAMPLES = 5
 _BITS = 22
 _CHUNK = 512
@@ -35,17 +39,21 @@ class Grams:
     items: NDArray[np.int32]
     total: int
 
-    def save(self, path: Path) -> None:
-        with path.open("wb") as file:
-            np.savez(file, hashes=self.hashes, lengths=self.lengths, items=self.items, total=np.array(self.total))
+    def save(self, path: Path, key: bytes = b"") -> None:
+        """With a `key`, encrypted: who has the hashes of a secret text can try guesses at it."""
+        held = io.BytesIO()
+        np.savez(held, hashes=self.hashes, lengths=self.lengths, items=self.items, total=np.array(self.total))
+        path.write_bytes(enclose(key, held.getvalue()) if key else held.getvalue())
 
     def too_short(self) -> int:
         """Items without a single run: nothing of them is found, wherever they stand."""
         return self.total - len(np.unique(self.items))
 
     @classmethod
-    def load(cls, path: Path) -> Grams:
-        with np.load(path, allow_pickle=False) as held:
+    def load(cls, path: Path, key: bytes = b"") -> Grams:
+        """Raises `Corrupt` for another key than it was saved with."""
+        data = path.read_bytes()
+        with np.load(io.BytesIO(disclose(key, data) if key else data), allow_pickle=False) as held:
             return cls(held["hashes"], held["lengths"], held["items"], int(held["total"]))
 
 
@@ -148,11 +156,13 @@ class Overlap:
     def finding(self, suite: str, rows: int, severity: Severity, *, readable: bool) -> Finding | None:
         """What the submitter is told. None without an overlap.
 
-        Of a suite that it may not read: nothing before an item stands there in good part, and never where. Otherwise rows that
-        each guess the thirteenth word of a run, all in one dataset, would spell the suite out.
+        Of a suite that it may not read: nothing before some items stand there in good part, and never where. Otherwise rows
+        that each guess the thirteenth word of a run, all in one dataset, would spell the suite out; and one answer for each
+        guess at a short item would tell which is right.
         """
         items = self.items_found()
-        if not self.rows or not (readable or items):
+        enough = readable or items >= min(ENOUGH, max(1, self.grams.total - self.grams.too_short()))
+        if not self.rows or not enough:
             return None
         where = f"{about(self.rows)} rows ({share(self.rows, rows)}) hold a run of its words; " if readable else ""
         return Finding(

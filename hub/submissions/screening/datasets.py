@@ -15,7 +15,7 @@ from hub.submissions.screening.course import Course, Part, examine
 from hub.submissions.screening.duplicates import repeated
 from hub.submissions.screening.findings import Finding, Severity, about, share
 from hub.submissions.screening.index import Index
-from hub.submissions.screening.jobs import DatasetJob, SuiteJob
+from hub.submissions.screening.jobs import DatasetJob, SuiteGrams, SuiteJob
 from hub.submissions.screening.pii import SECRETS
 from hub.submissions.screening.quality import MEASURES
 from trust.errors import Invalid, Problem
@@ -31,7 +31,7 @@ Advance = Callable[[int], None]
 def screen_dataset(job: DatasetJob, advance: Advance = lambda rows: None) -> list[Finding]:
     """All findings about a dataset. Goes on from the last checkpoint in `job.folder`, where the fingerprints stay."""
     findings = list(licence_findings(job.licence))
-    overlaps = [Overlap(Grams.load(Path(suite.path))) for suite in job.suites]
+    overlaps = [Overlap(_grams(suite)) for suite in job.suites]
     course = Course.resume(Path(job.folder), overlaps)
     try:
         _run(job, course, advance)
@@ -75,7 +75,7 @@ def _examined(pool: ThreadPoolExecutor, job: DatasetJob, course: Course) -> Iter
 
 def look_for_suite(job: SuiteJob, advance: Advance = lambda rows: None) -> list[Finding]:
     """How much of a new suite stands in what was accepted before; each dataset is named, coarsely."""
-    grams, findings, done = Grams.load(Path(job.grams)), [], 0
+    grams, findings, done = _grams(job.grams), [], 0
     for dataset, files in job.datasets:
         overlap, rows = Overlap(grams), 0
         for batch, _ in batches(files):
@@ -96,6 +96,10 @@ def look_for_suite(job: SuiteJob, advance: Advance = lambda rows: None) -> list[
             Finding(rule="contamination", severity="info", message="No run of its words stands in an accepted dataset.")
         )
     return findings
+
+
+def _grams(suite: SuiteGrams) -> Grams:
+    return Grams.load(Path(suite.path), bytes.fromhex(suite.key))
 
 
 def licence_findings(expression: str) -> Iterator[Finding]:
@@ -179,7 +183,7 @@ def _contamination(job: DatasetJob, course: Course) -> Iterator[Finding]:
     ]
     yield from (finding for finding in found if finding)
     if not any(found):
-        message = f"No overlap with any of {len(job.suites)} evaluation suites."
+        message = f"No overlap to tell of with any of {len(job.suites)} evaluation suites."
         if short := sum(overlap.grams.too_short() for overlap in course.overlaps):
             message += f" {short} of their items are too short to be looked for."
         yield Finding(rule="contamination", severity="info", message=message)

@@ -1,4 +1,4 @@
-"""What the screening process is asked: paths and hashes, no key and no plaintext of a suite."""
+"""What the screening process is asked: paths and hashes, no plaintext of a suite, and no key but of a sealed suite's hashes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,14 @@ class ShardFile(Document):
 
 
 class SuiteGrams(Document):
-    """A suite by the name that members know, and the file with the hashes of its runs of words. `readable` by the submitter."""
+    """A suite by the name that members know, and the file with the hashes of its runs of words. `readable` by the submitter.
+
+    Of a sealed suite the file is encrypted, with `key` in hexadecimal digits.
+    """
 
     suite: str
     path: str
+    key: str = ""
     readable: bool = False
 
 
@@ -47,7 +51,7 @@ class SuiteJob(Document):
 
     kind: Literal["suite"] = "suite"
     id: str
-    grams: str
+    grams: SuiteGrams
     datasets: tuple[tuple[str, tuple[ShardFile, ...]], ...] = ()
 
 

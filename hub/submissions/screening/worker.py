@@ -1,6 +1,6 @@
 """The screening process: jobs as JSON lines in, progress and findings as JSON lines out.
 
-`python -m hub.submissions.screening.worker`. It gets paths and hashes, no key, no database, no credentials.
+`python -m hub.submissions.screening.worker`. It gets paths and hashes, no key of the hub's, no database, no credentials.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from hub.guard import keep_secrets
 from hub.submissions.screening.datasets import Advance, look_for_suite, screen_dataset
 from hub.submissions.screening.findings import Finding
 from hub.submissions.screening.jobs import DatasetJob, Job, SuiteJob
@@ -30,6 +31,7 @@ def read_job(line: str | bytes) -> Job:
 
 
 def _main() -> None:
+    keep_secrets()
     for line in sys.stdin:
         try:
             findings = screen(read_job(line), _told(_say))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,16 +13,19 @@ import pytest
 
 from hub.evaluation import projection
 from hub.ledger.journal import Entry
+from hub.settings import SANDBOX, demanded
 from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from protos.documents.base import FileEntry
-from protos.documents.submissions import Suite
+from protos.documents.submissions import Suite, SuiteVisibility
 from tests.hub.conftest import ORIGIN, Base
 from tests.shapes import llama
 from trust.digests import digest_bytes
 
 CONTEXT = 64
+HERE = demanded(os.environ.get("COALITION_SANDBOX") or ",".join(SANDBOX))
+"""The layers that must stand on this machine."""
 WORDS = ["the", "heart", "pumps", "blood", "through", "arteries", "while", "a", "licence", "binds", "both", "parties"]
 
 
@@ -128,9 +132,12 @@ def hub(base: Base) -> Base:
     return base
 
 
-def record_suite(base: Base, member: str, files: Mapping[str, bytes], version: str = "1") -> Entry:
+def record_suite(
+    base: Base, member: str, files: Mapping[str, bytes], version: str = "1", visibility: SuiteVisibility = "members"
+) -> Entry:
     """Somebody's suite, as its submission leaves it."""
-    entries = tuple(FileEntry(path=path, digest=base.blobs.put(body), size=len(body)) for path, body in files.items())
+    keep = base.blobs.put_sealed if visibility == "sealed" else base.blobs.put
+    entries = tuple(FileEntry(path=path, digest=keep(body), size=len(body)) for path, body in files.items())
     name = json.loads(files["suite.json"])["name"]
     return base.record(
         Suite(
@@ -140,6 +147,7 @@ def record_suite(base: Base, member: str, files: Mapping[str, bytes], version: s
             version=version,
             domain="law",
             licence="CC-BY-4.0",
+            visibility=visibility,
             files=entries,
         )
     )

@@ -14,6 +14,7 @@ from hub.ledger.grants import may_read
 from hub.ledger.journal import Entry
 from protos.documents.evaluations import Evaluation, TaskScore
 from protos.documents.statements import HUB
+from protos.documents.submissions import SuiteVisibility
 from tests.hub.conftest import ORIGIN, Base
 from tests.hub.evaluation.conftest import payload, record_suite, suite_files
 from tests.hub.models.conftest import record_model
@@ -139,3 +140,15 @@ def test_logs_are_for_everyone_and_scores_name_their_statement(two: Base) -> Non
         (line,) = scores_of(session, "tiny-1")
         assert (line.evaluation, line.ledger_entry, line.suite_payload) == (entry.id, entry.index, law.payload)
         assert may_read(session, Digest(line.samples), member="anybody")
+
+
+@pytest.mark.parametrize("visibility", ["hub", "sealed"])
+def test_the_log_of_a_suite_that_is_not_for_everyone_is_its_owners(two: Base, visibility: SuiteVisibility) -> None:
+    """Per-item answers tell much of the items (decision 15)."""
+    law = record_suite(two, "law-institute", suite_files(), visibility=visibility)
+    record_evaluation(two, "tiny-1", law, 0.5)
+    with two.database.session() as session:
+        (line,) = scores_of(session, "tiny-1")
+        assert may_read(session, Digest(line.samples), member="law-institute")
+        assert not may_read(session, Digest(line.samples), member="university")
+        assert not may_read(session, Digest(line.samples), node=True)

@@ -131,7 +131,7 @@ def test_every_role_makes_the_calls_of_the_table_and_no_other(
                 assert not said.startswith(("UNKNOWN", "UNIMPLEMENTED")), (path, said)
 
 
-KINDS_OF_DELEGATES = ("dataset", "suite", "run", "stop", "campaign", "consent")
+KINDS_OF_DELEGATES = ("dataset", "suite", "run", "stop", "campaign", "consent", "sealed")
 
 
 def test_what_each_role_and_each_delegate_may_do_is_what_was_decided() -> None:

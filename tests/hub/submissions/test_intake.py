@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from hub.submissions.tables import FindingRow
 from protos.documents.base import FileEntry
 from protos.documents.placing import Place
 from protos.documents.statements import sign
-from protos.documents.submissions import Dataset, DatasetFile, Suite
+from protos.documents.submissions import Dataset, DatasetFile, Suite, SuiteVisibility
 from tests.hub.conftest import ORIGIN, Base
 from trust.digests import Digest, digest_bytes
 from trust.errors import Conflict, Corrupt, Invalid, NotFound
@@ -354,8 +355,31 @@ def test_nobody_screens_without_end(base: Base, tmp_path: Path) -> None:
     intake = Intake(base.database, base.blobs, base.journal, Examination(base.database, base.blobs, screener, policy))
     for number in range(2):
         submit(intake, base, manifest("law-institute", name=f"contracts-{number}"), SHARD)
-    with pytest.raises(Conflict, match="2 submissions screened within a day"):
+    with pytest.raises(Conflict, match="2 screenings of a day are used up"):
         submit(intake, base, manifest("law-institute", name="contracts-3"), SHARD)
+    screener.stop()
+
+
+@pytest.mark.parametrize(("visibility", "answers"), [("members", 3), ("hub", 1)])
+def test_an_answer_about_what_one_may_not_read_counts_as_many_tries(
+    base: Base, tmp_path: Path, visibility: SuiteVisibility, answers: int
+) -> None:
+    """Bisecting another's suite takes many answers."""
+    base.enrol("law-institute")
+    base.enrol("university")
+    screener = Screener(tmp_path / "screening", run=screen)
+    policy = ScreeningPolicy(tries_per_day=20)
+    intake = Intake(base.database, base.blobs, base.journal, Examination(base.database, base.blobs, screener, policy))
+    files = suite_files(TEXTS[2])
+    exam = suite("university", files).model_copy(update={"visibility": visibility})
+    submit(intake, base, exam, *files.values())
+    told = 0
+    for number in range(3):
+        shard = SHARD + json.dumps({"text": f"And number {number} is another text, so that all differ."}).encode()
+        with suppress(Conflict):
+            entry = submit(intake, base, manifest("law-institute", shard, 6, name=f"contracts-{number}"), shard)
+            told += any(f.rule == "contamination" and f.severity == "warning" for f in intake.findings(entry.id))
+    assert told == answers
     screener.stop()
 
 

@@ -76,7 +76,8 @@ def fill(folder: str) -> None:
 
 
 def environment() -> None:
-    if not os.environ:
+    """Its own, as libraries see it and as the kernel shows what the process was started with."""
+    if not os.environ and not Path("/proc/self/environ").read_bytes().strip(b"\0"):
         raise OSError(errno.ENOENT, "empty")
 
 
@@ -124,10 +125,10 @@ def acts(facts: dict[str, Any]) -> dict[str, Callable[[], object]]:
 def main(facts: dict[str, Any], layers: list[str]) -> None:
     tried = acts(facts)
     readable = [*files.python(), *files.system(), *files.kernel()]
+    if "limits" in layers:
+        limits.apply(limits.Most(4 << 30, 60))
     if "landlock" in layers:
         landlock.restrict(readable, files.devices())
-    if "limits" in layers:
-        limits.apply(memory=4 << 30, seconds=60, addresses=True)
     if "seccomp" in layers:
         seccomp.install()
     print(json.dumps({name: attempt(act) for name, act in tried.items()}))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from hub.evaluation.sandbox import limits
 from hub.evaluation.sandbox.layers import lacking, refusal
+from hub.evaluation.worker import _fork
 from hub.settings import SANDBOX, Settings
+from protos.documents.base import Document
 from tests.hub.evaluation.sandbox.probing import DENIED, Prey, needs_bubblewrap, needs_landlock, prey
 from trust.errors import Invalid
 
@@ -80,10 +86,69 @@ def test_together_nothing_is_left_but_threads(machine: Prey, outer: str) -> None
 
 
 def test_of_alternatives_one_must_stand() -> None:
-    assert lacking(SANDBOX, {"landlock", "seccomp", "limits"}) == []
-    assert lacking(SANDBOX, {"namespaces", "network", "limits"}) == ["seccomp"]
-    missing = lacking(SANDBOX, {"network", "cgroup"})
-    assert refusal(missing) == "No suite is evaluated: the sandbox lacks namespaces or landlock, seccomp, limits."
+    fewer = ("namespaces|landlock", "network|seccomp", "limits")
+    assert lacking(fewer, {"landlock", "seccomp", "limits"}) == []
+    assert lacking(fewer, {"namespaces", "seccomp"}) == ["limits"]
+    assert refusal(lacking(fewer, {"network", "cgroup"})) == (
+        "No suite is evaluated: the sandbox lacks namespaces or landlock, limits; "
+        "an operator who can do without takes it out of `sandbox` in hub.toml."
+    )
+
+
+@pytest.mark.parametrize("layer", ["namespaces", "landlock", "network", "seccomp", "limits"])
+def test_all_layers_are_demanded_unless_an_operator_says_otherwise(
+    layer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lacking(SANDBOX, set(SANDBOX) - {layer}) == [layer]
+    monkeypatch.delenv("COALITION_SANDBOX", raising=False)
+    Settings(name="hub", directory=tmp_path).save()
+    assert Settings.load(tmp_path).sandbox == SANDBOX
+    kept = tuple(each for each in SANDBOX if each != layer)
+    monkeypatch.setenv("COALITION_SANDBOX", ",".join(kept))
+    assert Settings.load(tmp_path).sandbox == kept
+
+
+def bound(spared: int | None, *, privileged: bool = False, kindly: bool = True) -> dict[str, Any]:
+    """How a child fares that was bound by everything but one limit, its capabilities or its priority."""
+
+    class Found(Document):
+        stands: bool
+        nice: int
+        first_to_go: int
+
+    def look() -> list[Document]:
+        put = limits._set
+        limits._set = lambda kind, most: None if kind == spared else put(kind, most)
+        if privileged:
+            limits.drop_capabilities = lambda: None
+        if not kindly:
+            limits.os.setpriority = lambda *words: None
+        limits.apply(MOST)
+        adjusted = int(Path("/proc/self/oom_score_adj").read_text())
+        return [Found(stands=limits.standing(MOST), nice=os.getpriority(os.PRIO_PROCESS, 0), first_to_go=adjusted)]
+
+    return Found.model_validate_json(_fork(look, 60).output).model_dump()
+
+
+MOST = limits.Most(64 << 30, 60)
+
+
+def test_a_child_that_is_bound_comes_last_and_goes_first() -> None:
+    assert bound(None) == {"stands": True, "nice": limits.NICE, "first_to_go": 1000}
+
+
+@pytest.mark.parametrize("spared", [*MOST.limits])
+def test_every_limit_is_looked_at(spared: int) -> None:
+    hard = resource.getrlimit(spared)[1]
+    if 0 <= hard <= MOST.limits[spared]:
+        pytest.skip("this machine bounds it already")
+    assert not bound(spared)["stands"]
+
+
+def test_capabilities_and_priority_are_looked_at() -> None:
+    assert not bound(None, kindly=False)["stands"]
+    if os.geteuid() == 0:
+        assert not bound(None, privileged=True)["stands"]
 
 
 def test_settings_know_only_these_layers(tmp_path: Path) -> None:

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from hub.evaluation import outputs
 from hub.evaluation.process import Output, Sandbox, Unsafe, WorkerProcess
+from hub.evaluation.reasons import KILLED, MEMORY, TIME
 from hub.evaluation.sandbox import bubblewrap, cgroups
-from hub.evaluation.worker import _fork
+from hub.evaluation.sandbox.confine import Bounds, confine
+from hub.evaluation.sandbox.limits import Most
+from hub.evaluation.worker import _fork, _reason
 from hub.settings import SANDBOX
 from protos.documents.base import Document
 from protos.documents.suite_files import read_suite, task_rows
-from tests.hub.evaluation.conftest import CHOICE, suite_files
+from tests.hub.evaluation.conftest import CHOICE, HERE, suite_files
 from tests.hub.evaluation.sandbox.probing import needs_bubblewrap, needs_landlock
 from trust.errors import Corrupt, Unavailable
 
 pytestmark = pytest.mark.system
 NAME = "law-institute/law-exam@0123456789ab"
+HOUSE = Path(__file__).parents[4]
 
 REFUSE = (
     "import hub.evaluation.sandbox.{0} as layer\ndef no(*words, **more): raise OSError('none here')\nlayer.{1} = no\n"
@@ -38,7 +48,7 @@ SABOTAGE = {
 
 
 @asynccontextmanager
-async def worker(folder: Path, model: Path, demands: tuple[str, ...] = SANDBOX) -> AsyncIterator[WorkerProcess]:
+async def worker(folder: Path, model: Path, demands: tuple[str, ...] = HERE) -> AsyncIterator[WorkerProcess]:
     sandbox = Sandbox(folder, folder / "evaluation", demands)
     shutil.copytree(model, sandbox.models / "tiny-1", dirs_exist_ok=True)
     found = WorkerProcess(sandbox)
@@ -60,9 +70,19 @@ def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, *layers: str) -> Non
     for layer in layers:
         if layer == "namespaces":
             monkeypatch.setattr(bubblewrap, "program", lambda: None)
-    code = "".join(SABOTAGE[layer] for layer in layers if layer != "namespaces")
+        if layer == "network":
+            monkeypatch.setattr(bubblewrap, "wrapped", _sharing_the_network)
+    code = "".join(SABOTAGE.get(layer, "") for layer in layers)
     (models / "sitecustomize.py").write_text(code)
     monkeypatch.syspath_prepend(str(models))
+
+
+_wrapped = bubblewrap.wrapped
+
+
+def _sharing_the_network(*words: Any, **more: Any) -> list[str]:
+    program, everything, *rest = _wrapped(*words, **more)
+    return [program, everything, "--share-net", *rest]
 
 
 def believed(output: Output) -> outputs.Evaluated:
@@ -84,13 +104,15 @@ async def test_it_scores_behind_every_layer_and_stays_warm(tmp_path: Path, model
     assert believed(first).scores[0].task == "terms"
 
 
-@pytest.mark.parametrize("layer", ["seccomp", "limits"])
-async def test_without_a_demanded_layer_it_refuses(
+@needs_landlock
+@needs_bubblewrap
+@pytest.mark.parametrize("layer", SANDBOX)
+async def test_without_any_one_of_its_layers_it_refuses(
     layer: str, tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sabotage(tmp_path, monkeypatch, layer)
-    async with worker(tmp_path, model_folder) as one:
-        with pytest.raises(Unsafe, match=f"sandbox lacks .*{layer}"):
+    async with worker(tmp_path, model_folder, SANDBOX) as one:
+        with pytest.raises(Unsafe, match=f"sandbox lacks {layer}; an operator who can do without"):
             await ask(one, tmp_path)
         assert one._process is None
 
@@ -104,17 +126,34 @@ async def test_a_layer_that_says_it_stands_and_does_not_is_found_out(
             await ask(one, tmp_path)
 
 
-async def test_files_are_kept_by_namespaces_or_landlock_and_without_both_it_refuses(
+async def test_where_there_are_no_namespaces_an_operator_may_do_with_less(
     tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sabotage(tmp_path, monkeypatch, "namespaces")
-    async with worker(tmp_path, model_folder) as one:
+    fewer = ("namespaces|landlock", "network|seccomp", "seccomp", "limits")
+    async with worker(tmp_path, model_folder, fewer) as one:
         assert believed(await ask(one, tmp_path)).scores
         assert "namespaces" not in one.layers
     (tmp_path / "evaluation" / "models" / "sitecustomize.py").write_text(SABOTAGE["landlock"])
-    async with worker(tmp_path, model_folder) as one:
+    async with worker(tmp_path, model_folder, fewer) as one:
         with pytest.raises(Unsafe, match="namespaces or landlock"):
             await ask(one, tmp_path)
+
+
+@needs_landlock
+def test_landlock_does_not_count_where_it_leaves_the_hubs_folder_open(tmp_path: Path) -> None:
+    """A hub whose folder lies in Python's own, which every child must read."""
+
+    class Found(Document):
+        layers: list[str]
+
+    def look(marker: Path) -> list[Document]:
+        return [Found(layers=sorted(confine(Bounds(marker, "", (), Most(64 << 30, 60)))))]
+
+    inside = Path(sys.prefix) / "pyvenv.cfg"
+    (tmp_path / "marker").touch()
+    assert "landlock" in Found.model_validate_json(_fork(lambda: look(tmp_path / "marker"), 60).output).layers
+    assert "landlock" not in Found.model_validate_json(_fork(lambda: look(inside), 60).output).layers
 
 
 async def test_an_operator_may_demand_more(tmp_path: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,7 +177,7 @@ async def test_a_child_that_is_not_confined_as_demanded_does_not_read_the_suite(
 
 async def test_what_goes_wrong_is_said_and_the_worker_lives_on(tmp_path: Path, model_folder: Path) -> None:
     async with worker(tmp_path, model_folder) as one:
-        assert "longer than 0 seconds" in (await ask(one, tmp_path, seconds=0)).why
+        assert (await ask(one, tmp_path, seconds=0)).why == f"{TIME} (0 seconds)"
         process = one._process
         broken = await ask(one, tmp_path, {**suite_files(), "terms.jsonl": b"[]\n"})
         assert "line 1" in believed(broken).failure
@@ -146,6 +185,51 @@ async def test_what_goes_wrong_is_said_and_the_worker_lives_on(tmp_path: Path, m
         gone = await ask(one, tmp_path)
         assert "could not be loaded" in believed(gone).failure
         assert one._process is process
+
+
+@pytest.mark.parametrize(
+    ("signalled", "why"),
+    [(signal.SIGKILL, KILLED), (signal.SIGXCPU, TIME), (signal.SIGSEGV, "it was killed by signal")],
+)
+def test_how_a_child_was_cut_short_is_told_apart(signalled: signal.Signals, why: str) -> None:
+    """The kernel kills for memory with SIGKILL, and for seconds of the processor with SIGXCPU."""
+
+    def die() -> list[Document]:
+        os.kill(os.getpid(), signalled)
+        return []
+
+    assert _fork(die, 60).why.startswith(why)
+
+
+def test_a_lack_of_memory_is_known_by_whoever_reports_it() -> None:
+    with pytest.raises(RuntimeError) as found:
+        torch.empty(1 << 58)
+    assert _reason(found.value) == _reason(MemoryError()) == MEMORY
+    assert _reason(RuntimeError("the sandbox lacks seccomp")) == "the sandbox lacks seccomp"
+    assert _reason(ValueError("no number")) == "ValueError: no number"
+
+
+def test_what_a_worker_was_started_with_is_nowhere_to_be_read() -> None:
+    """Neither by a child's libraries, nor in what the kernel shows of child and worker; the worker's libraries find theirs."""
+    program = """
+import ctypes, json, os
+from hub.evaluation.worker import _forget_the_environment
+_forget_the_environment()
+get = ctypes.CDLL(None).getenv
+get.restype = ctypes.c_char_p
+shown = lambda: open("/proc/self/environ", "rb").read().strip(b"\\0").decode()
+print(json.dumps([shown(), os.environ["HOME"], get(b"HOME").decode()]), flush=True)
+if not os.fork():
+    os.environ.clear()
+    print(json.dumps([shown(), str(get(b"HOME"))]), flush=True)
+    os._exit(0)
+os.wait()
+"""
+    environment = {"HOME": "/root/secret", "PYTHONPATH": str(HOUSE), "PATH": "/usr/bin"}
+    said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True).stdout
+    worker, child = map(json.loads, said.splitlines())
+    assert worker == ["", "/root/secret", "/root/secret"]
+    assert child == ["", "None"]
 
 
 def test_a_child_has_no_descriptor_but_its_own() -> None:
@@ -180,13 +264,11 @@ async def test_a_worker_that_cannot_start_says_where_to_look(
 
 
 def sample(item: int, **more: object) -> bytes:
-    import json
-
     values = {"task": "terms", "item": item, "log_likelihoods": [-1.0, -2.0], "lengths": [1, 1], "answer": 0}
     return json.dumps({**values, **more}).encode() + b"\n"
 
 
-END = b'{"failure": "", "seconds": 1}\n'
+END = b'{"failure": ""}\n'
 
 
 @pytest.mark.parametrize(
@@ -209,7 +291,7 @@ END = b'{"failure": "", "seconds": 1}\n'
         sample(0)
         + b'{"task": "terms", "item": 1, "log_likelihoods": [NaN, 1], "lengths": [1, 1], "answer": 0}\n'
         + END,
-        sample(0) + sample(1) + b'{"failure": "", "seconds": 1, "more": 1}\n',
+        sample(0) + sample(1) + b'{"failure": "", "more": 1}\n',
     ],
 )
 def test_only_a_log_of_just_the_suites_items_is_believed(lines: bytes) -> None:

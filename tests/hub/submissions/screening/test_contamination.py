@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hub.submissions.screening.contamination import Grams, Overlap, grams_of
+from hub.submissions.screening.contamination import ENOUGH, Grams, Overlap, grams_of
 from hub.submissions.screening.words import Batch
+from trust.errors import Corrupt
 
 ITEM = "a tenant who sublets without the consent of the landlord may lose the lease at once under section nine"
 WORDS = st.lists(st.sampled_from("abcdefghij"), min_size=1, max_size=40)
@@ -62,6 +64,17 @@ def test_hashes_are_kept_and_no_text(tmp_path: Path) -> None:
     assert len(again.look(Batch([ITEM]))[1]) == 1
 
 
+def test_of_a_sealed_suite_not_even_hashes_are_kept_without_its_key(tmp_path: Path) -> None:
+    """Who has the hashes can try guesses at the text."""
+    path, grams = tmp_path / "suite.sealed", grams_of([[ITEM]])
+    grams.save(path, bytes(32))
+    assert not any(each.tobytes() in path.read_bytes() for each in grams.hashes)
+    assert len(Overlap(Grams.load(path, bytes(32))).look(Batch([ITEM]))[1]) == 1
+    for key in (b"", b"x" * 32):
+        with pytest.raises((Corrupt, ValueError)):
+            Grams.load(path, key)
+
+
 def test_what_is_told_is_coarse_and_holds_no_word_of_the_suite() -> None:
     items = [[" ".join(f"i{n}w{k}" for k in range(20))] for n in range(100)]
     told = set()
@@ -84,10 +97,23 @@ def test_of_a_suite_that_one_may_not_read_only_whole_items_are_told_and_never_wh
     looked = overlap(items, guesses)
     assert looked.finding("board/exam 1", 3, "warning", readable=False) is None
     assert looked.finding("board/exam 1", 3, "warning", readable=True) is not None
-    told = overlap(items, [items[0][0], "clean"]).finding("board/exam 1", 2, "warning", readable=False)
+    told = overlap(items, [*(item[0] for item in items), "clean"]).finding("board/exam 1", 4, "warning", readable=False)
     assert told is not None
     assert told.examples == ()
     assert "rows" not in told.message
+
+
+def test_of_a_suite_that_one_may_not_read_nothing_is_told_of_a_few_items() -> None:
+    """An item of eight words is one run: an answer for each would tell which of many guesses is right."""
+    items = [[f"what is the right dose of drug{n} for children"] for n in range(ENOUGH + 3)] + [["too short"]]
+    rows = [item[0] for item in items]
+
+    def told(count: int, items: list[list[str]]) -> bool:
+        return overlap(items, rows[:count]).finding("board/exam 1", 9, "warning", readable=False) is not None
+
+    assert [told(count, items) for count in range(ENOUGH + 2)] == [False] * ENOUGH + [True] * 2
+    few = [*items[:2], ["too short"]]
+    assert [told(count, few) for count in range(3)] == [False, False, True], "of a suite with fewer, all of them"
 
 
 def test_items_that_are_too_short_are_counted() -> None:
