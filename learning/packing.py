@@ -46,6 +46,19 @@ def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
+def positions(blocks: Tensor, boundary: int) -> Tensor:
+    """The place of every token in its document: int64 [batch, length], from `blocks` int64 [batch, length].
+
+    A document begins with the `boundary` token before it, as it does when a model is asked, and at the start of a block. Given
+    these as `position_ids` and no mask, `transformers` (5.23, `masking_utils.find_packed_sequence_indices`) lets a token see its
+    own document only.
+    """
+    begins = blocks == boundary
+    begins[:, 0] = True
+    places = torch.arange(blocks.shape[1], device=blocks.device).expand_as(blocks)
+    return places - torch.where(begins, places, 0).cummax(-1).values
+
+
 def batch_at(packed: Blocks, step: int, batch_size: int, rank: int, world: int, seed: int) -> Tensor:
     """The batch that `rank` of `world` trains on at `step`: int64 [batch_size, length].
 

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from learning.packing import positions
 from learning.schedules import cosine_with_warmup
+from learning.tokenizer import END_OF_TEXT_ID
 from trust.errors import Invalid
 
 Precision = Literal["fp32", "bf16"]
@@ -63,14 +65,22 @@ class TrainingShape:
         return self.micro_batch or self.batch_size_per_rank
 
 
-def block_loss(model: PreTrainedModel, blocks: Tensor) -> Tensor:
-    """Mean cross entropy of the next token, in nats: scalar fp32, from `blocks` int64 [batch, length].
+def row_losses(model: PreTrainedModel, blocks: Tensor, *, separate: bool = False) -> Tensor:
+    """Mean cross entropy of the next token in each row, in nats: fp32 [batch], from `blocks` int64 [batch, length].
 
-    Blocks are full, so there is no attention mask: attention is causal within a block, across its documents.
+    Blocks are full, so there is no padding. Attention is causal within a block, across its documents, or with `separate` within
+    each document; the state space layers of hybrids carry their state from one document to the next either way.
     """
-    logits: Tensor = model(input_ids=blocks, use_cache=False).logits
+    places = positions(blocks, END_OF_TEXT_ID) if separate else None
+    logits: Tensor = model(input_ids=blocks, position_ids=places, use_cache=False).logits
     predicted = logits[:, :-1].float().flatten(0, 1)
-    return functional.cross_entropy(predicted, blocks[:, 1:].flatten())
+    each = functional.cross_entropy(predicted, blocks[:, 1:].flatten(), reduction="none")
+    return each.unflatten(0, (len(blocks), -1)).mean(-1)
+
+
+def block_loss(model: PreTrainedModel, blocks: Tensor, *, separate: bool = False) -> Tensor:
+    """The mean of `row_losses`: scalar fp32."""
+    return row_losses(model, blocks, separate=separate).mean()
 
 
 def learning_rate_at(shape: TrainingShape, step: int) -> float:

@@ -69,6 +69,7 @@ def _job(spec: RunSpec) -> Job:
         length=training.sequence_length,
         precision=training.precision,
         layout=Layout(training.zero_stage, training.at_once, training.recompute),
+        separate=training.separate_documents,
     )
 
 

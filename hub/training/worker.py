@@ -100,7 +100,7 @@ class Worker:
         """One step of the optimizer over `batch`, so many sequences at a time as the spec says; the mean cross entropy."""
         losses, training = [], self.spec.training
         for part in torch.split(batch, self.shape.at_once):
-            loss = block_loss(engine, part)
+            loss = block_loss(engine, part, separate=training.separate_documents)
             engine.backward(loss + self._routers.loss(training.balance, training.router_z))
             engine.step()  # DeepSpeed moves the weights with the last part
             losses.append(loss.detach())

@@ -20,8 +20,10 @@ class Training(Document):
     """How to train. `batch_size` counts sequences per rank and step; a step sees batch_size x ranks x sequence_length tokens.
 
     `micro_batch` of them go through the model at a time (all, unless it is given). With `recompute`, a layer's activations
-    are computed again on the way back instead of being kept. The learning rate warms up, then falls along a cosine to `floor`
-    times its peak (1: it stays at the peak).
+    are computed again on the way back instead of being kept. With `separate_documents` a token sees its own document only, and
+    positions begin anew with each; the state space layers of hybrids carry their state over.
+
+    The learning rate warms up, then falls along a cosine to `floor` times its peak (1: it stays at the peak).
 
     Where there are experts, `balance` weighs the loss that spreads tokens evenly over them, `router_z` the one that keeps the
     router's logits small.
@@ -40,6 +42,7 @@ class Training(Document):
     zero_stage: Literal[0, 1, 2, 3] = 1
     micro_batch: int | None = Field(default=None, ge=1, le=65_536)
     recompute: bool = False
+    separate_documents: bool = False
     balance: float = Field(default=0.01, ge=0, le=1)
     router_z: float = Field(default=0.001, ge=0, le=1)
     checkpoint_every: int = Field(default=100, ge=1)

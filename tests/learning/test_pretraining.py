@@ -18,6 +18,26 @@ def test_the_loss_is_that_of_transformers(model: LlamaForCausalLM) -> None:
     torch.testing.assert_close(block_loss(model, blocks), model(input_ids=blocks, labels=blocks).loss)
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_separate_documents_are_learned_as_if_alone(model: LlamaForCausalLM, recompute: bool) -> None:
+    """Loss and gradients of two documents in a row are those of one document in each of two rows."""
+    model.train()
+    if recompute:
+        model.activation_checkpointing_enable()
+    pair = torch.randint(1, 320, (2, 16), generator=torch.Generator().manual_seed(0))
+    pair[:, 0] = 0
+    logits = model(input_ids=pair, use_cache=False).logits
+    inner = torch.nn.functional.cross_entropy(logits.flatten(0, 1)[:-1], pair.flatten()[1:])
+    inner.backward()
+    expected = model.model.layers[0].self_attn.k_proj.weight.grad.clone()
+    model.zero_grad()
+    loss = block_loss(model, pair.reshape(1, 32), separate=True)
+    loss.backward()
+    torch.testing.assert_close(loss, inner)
+    torch.testing.assert_close(model.model.layers[0].self_attn.k_proj.weight.grad, expected)
+    assert not torch.allclose(block_loss(model, pair.reshape(1, 32)), inner, atol=1e-3)
+
+
 def test_the_learning_rate_peaks_after_the_warm_up() -> None:
     rates = [learning_rate_at(SHAPE, step) for step in range(100)]
     assert max(rates) == rates[9] == SHAPE.learning_rate
