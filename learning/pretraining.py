@@ -75,7 +75,7 @@ def row_losses(model: PreTrainedModel, blocks: Tensor, *, separate: bool = False
     logits: Tensor = model(input_ids=blocks, position_ids=places, use_cache=False).logits
     predicted = logits[:, :-1].float().flatten(0, 1)
     each = functional.cross_entropy(predicted, blocks[:, 1:].flatten(), reduction="none")
-    return each.unflatten(0, (len(blocks), -1)).mean(-1)
+    return each.view(len(blocks), -1).mean(-1)
 
 
 def block_loss(model: PreTrainedModel, blocks: Tensor, *, separate: bool = False) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from hub.submissions.catalogue import Accepted
 from hub.training.states import Prepared, Saved, Work
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.base import FileEntry
-from protos.documents.runs import Training
+from protos.documents.course import Training
 from protos.documents.submissions import DatasetFile
 from trust.canonical import emit
 from trust.digests import parse_digest
@@ -18,8 +19,13 @@ from trust.errors import Invalid
 
 MAX_FILES = 1000
 MAX_METRICS = 1000
-METRICS = ("loss", "learning_rate", "tokens_per_second")
-"""What a worker measures: nats per token, the rate of the optimizer's step, tokens of all ranks per second."""
+_METRICS = re.compile(r"learning_rate|tokens_per_second|loss(/[a-z0-9][a-z0-9-]{1,61}[a-z0-9])?")
+"""What a worker measures: the rate of the optimizer's step, tokens of all ranks per second, nats a token (of a domain)."""
+
+
+def is_metric(name: str) -> bool:
+    """Whether a worker may measure something under this name."""
+    return _METRICS.fullmatch(name) is not None
 
 
 def file_entries(files: Iterable[common_pb2.File]) -> tuple[FileEntry, ...]:
@@ -71,7 +77,7 @@ def metrics_of(message: training_pb2.TrainingProgress, steps: int) -> list[tuple
     return [
         (metric.step, metric.name, metric.value)
         for metric in message.metrics[:MAX_METRICS]
-        if metric.name in METRICS and 0 < metric.step <= steps and math.isfinite(metric.value)
+        if is_metric(metric.name) and 0 < metric.step <= steps and math.isfinite(metric.value)
     ]
 
 
@@ -79,7 +85,9 @@ def prepare_message(
     work: Work, spec: Mapping[str, Any], datasets: Sequence[Accepted[DatasetFile]]
 ) -> training_pb2.HubMessage:
     inputs = [
-        training_pb2.DatasetInput(id=dataset.id, files=file_messages(file for file in dataset.files if file.rows))
+        training_pb2.DatasetInput(
+            id=dataset.id, files=file_messages(file for file in dataset.files if file.rows), domain=dataset.domain
+        )
         for dataset in datasets
     ]
     prepare = training_pb2.Prepare(run=work.run, attempt=work.attempt, spec=_json(spec), datasets=inputs)

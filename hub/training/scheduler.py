@@ -189,7 +189,7 @@ class Scheduler:
         if work.phase != "preparing":
             return
         result = prepared_of(message)
-        await asyncio.to_thread(self._records.check_blobs, [*result.tokenizer, result.tokens])
+        await asyncio.to_thread(self._records.check_prepared, work.run, result)
         work = states.prepared(work, result)
         await self._keep(work)
         await self._tell(work.run, "training", f"{result.token_count:,} tokens are packed; {work.world} ranks start")

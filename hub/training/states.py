@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field as Bounded
 
 from protos.documents.base import Document, FileEntry
 
@@ -22,7 +24,7 @@ class Prepared(Document):
     tokenizer: tuple[FileEntry, ...]
     tokens: FileEntry
     token_count: int
-    tokens_by_dataset: dict[str, int]
+    tokens_by_dataset: dict[str, Annotated[int, Bounded(ge=0)]]
 
 
 @dataclass(frozen=True)

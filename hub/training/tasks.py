@@ -14,7 +14,7 @@ from typing import Any
 from hub.training import shards
 from hub.training.inventory import threads
 from hub.training.launch import Child, torchrun, worker_environment
-from hub.training.messages import METRICS
+from hub.training.messages import is_metric
 from hub.training.workplace import Workplace
 from protos.coalition.v1 import common_pb2, training_pb2
 from trust.errors import NotFound, Problem, Unavailable
@@ -43,7 +43,10 @@ async def train(order: training_pb2.Train, place: Workplace, send: Send) -> None
 
 async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb2.NodeMessage:
     folder = place.attempt_folder(order.run, order.attempt)
-    datasets = {dataset.id: [str(p) for p in await place.fetch(dataset.files)] for dataset in order.datasets}
+    datasets = {
+        dataset.id: {"domain": dataset.domain, "paths": [str(path) for path in await place.fetch(dataset.files)]}
+        for dataset in order.datasets
+    }
     job = folder / "job.json"
     job.write_text(json.dumps({"spec": json.loads(order.spec), "datasets": datasets}))
     command = [sys.executable, "-m", "hub.training.prepare", str(job)]
@@ -145,7 +148,9 @@ async def _events(path: Path, child: Child) -> AsyncGenerator[dict[str, Any], No
 
 async def _relay(event: dict[str, Any], order: training_pb2.Train, place: Workplace, send: Send) -> None:
     if event["kind"] == "progress" and order.rank == 0:
-        metrics = [common_pb2.Metric(step=event["step"], name=name, value=event[name]) for name in METRICS]
+        metrics = [
+            common_pb2.Metric(step=event["step"], name=name, value=event[name]) for name in event if is_metric(name)
+        ]
         progress = training_pb2.TrainingProgress(run=order.run, attempt=order.attempt, metrics=metrics)
         send(training_pb2.NodeMessage(progress=progress))
     elif event["kind"] == "checkpoint":

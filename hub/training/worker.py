@@ -17,17 +17,20 @@ from typing import Any
 
 import deepspeed
 import torch
-from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from hub.training import shards
+from hub.training.feed import Feed
 from hub.training.launch import has_gpu
+from hub.training.meters import LOSS, Losses
 from learning.architectures import build_model
+from learning.corpus import Corpus
 from learning.export import save_model
-from learning.packing import batch_at
-from learning.pretraining import TrainingShape, block_loss, deepspeed_config, learning_rate_at, parameter_groups
+from learning.mixture import Rows
+from learning.pretraining import TrainingShape, deepspeed_config, learning_rate_at, parameter_groups, row_losses
 from learning.routing import Routers
 from learning.tokenizer import load_tokenizer
+from protos.documents.course import Leg
 from protos.documents.runs import RunSpec
 from trust.errors import Invalid
 
@@ -42,7 +45,8 @@ class Worker:
         self.spec = RunSpec.read(job["spec"])
         self.folder, self.checkpoints = Path(job["folder"]), Path(job["checkpoints"])
         self.tokenizer = load_tokenizer(Path(job["tokenizer"]))
-        self.tokens = load_file(job["tokens"])["tokens"]
+        self.corpus = Corpus.load(Path(job["tokens"]), self.spec.architecture.vocab_size)
+        self.feed = Feed(self.spec, self.corpus.sizes, self.corpus.domains)
         self.resume_step = int(job["resume_step"])
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self.shape = training_shape(self.spec)
@@ -76,35 +80,39 @@ class Worker:
             raise Invalid(f"The checkpoint of step {self.resume_step} could not be loaded.")
 
     def _train(self, engine: Any) -> None:
-        started, losses = time.monotonic(), []
-        for step in range(self.resume_step + 1, self.shape.steps + 1):
+        started, tokens = time.monotonic(), 0
+        losses = Losses(self.corpus.domains.values(), engine.device)
+        for step in range(self.resume_step + 1, self.spec.training.steps + 1):
+            leg = self.feed.leg(step)
             rate = learning_rate_at(self.shape, step - 1)
             for group in engine.optimizer.param_groups:
                 group["lr"] = rate
-            batch = batch_at(
-                self.tokens, step - 1, self.shape.batch_size_per_rank, self.rank, self.world, self.shape.seed
-            )
-            losses.append(self._step(engine, batch.to(engine.device)))
-            if step % REPORT_EVERY == 0 or step == self.shape.steps:
-                mean = self._mean(torch.stack(losses).mean())
-                seconds, tokens = time.monotonic() - started, len(losses) * batch.numel() * self.world
-                self._emit(
-                    kind="progress", step=step, loss=mean, learning_rate=rate, tokens_per_second=tokens / seconds
-                )
-                started, losses = time.monotonic(), []
-                last = mean
-            if step % self.spec.training.checkpoint_every == 0 and step < self.shape.steps:
-                self._save(engine, step, last if not losses else self._mean(torch.stack(losses).mean()))
+            tokens += self._step(engine, leg, self.feed.rows(step, self.rank, self.world), losses) * self.world
+            saves = step % self.spec.training.checkpoint_every == 0 and step < self.shape.steps
+            if step % REPORT_EVERY == 0 or step == self.shape.steps or saves:
+                means = losses.take()
+                if not math.isfinite(means[LOSS]):
+                    raise Invalid(
+                        "The loss is no longer a finite number: training has diverged.", "Lower the learning rate."
+                    )
+                speed = tokens / (time.monotonic() - started)
+                self._emit(kind="progress", step=step, learning_rate=rate, tokens_per_second=speed, **means)
+                if saves:
+                    self._save(engine, step, means[LOSS])
+                started, tokens = time.monotonic(), 0
 
-    def _step(self, engine: Any, batch: torch.Tensor) -> torch.Tensor:
-        """One step of the optimizer over `batch`, so many sequences at a time as the spec says; the mean cross entropy."""
-        losses, training = [], self.spec.training
-        for part in torch.split(batch, self.shape.at_once):
-            loss = block_loss(engine, part, separate=training.separate_documents)
-            engine.backward(loss + self._routers.loss(training.balance, training.router_z))
+    def _step(self, engine: Any, leg: Leg, rows: Rows, losses: Losses) -> int:
+        """One step of the optimizer over these sequences, so many at a time as the leg says; answers with their tokens."""
+        training = leg.training
+        batch = self.corpus.batch(rows, training.sequence_length).to(engine.device)
+        each = []
+        for part in torch.split(batch, training.at_once):
+            found = row_losses(engine, part, separate=training.separate_documents)
+            engine.backward(found.mean() + self._routers.loss(training.balance, training.router_z))
             engine.step()  # DeepSpeed moves the weights with the last part
-            losses.append(loss.detach())
-        return torch.stack(losses).mean()
+            each.append(found.detach())
+        losses.add(torch.cat(each), [self.corpus.domains[dataset] for dataset, _ in rows])
+        return batch.numel()
 
     def _save(self, engine: Any, step: int, loss: float) -> None:
         """This rank's shard to the node's disk; rank 0 also writes the weights."""
@@ -116,14 +124,6 @@ class Worker:
                 save_file({name: value.detach().cpu().contiguous() for name, value in _named(engine)}, weights)
         shard = shards.seal(self.checkpoints, step)
         self._emit(kind="checkpoint", step=step, loss=loss, shard=shard, weights=weights)
-
-    def _mean(self, value: torch.Tensor) -> float:
-        """The mean loss over all ranks. Raises `Invalid` on every rank when training has diverged."""
-        total = value.float().clone()
-        torch.distributed.all_reduce(total)
-        if not math.isfinite(float(total)):
-            raise Invalid("The loss is no longer a finite number: training has diverged.", "Lower the learning rate.")
-        return float(total) / self.world
 
     def _whole(self, engine: Any) -> AbstractContextManager[Any]:
         """ZeRO 3 keeps parameters in pieces: gather them, which takes all ranks. The other stages have them whole."""

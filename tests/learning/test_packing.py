@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learning.architectures import build_model
-from learning.packing import batch_at, batches, pack, positions
+from learning.packing import batch_at, pack, positions
 from protos.documents.architectures import Llama
 from tests.learning.test_architectures import FAMILIES, SMALL
 from trust.errors import Invalid
@@ -53,15 +53,6 @@ def test_each_epoch_visits_every_block_once_in_another_order() -> None:
 def test_a_batch_depends_on_seed_and_step_alone_not_on_the_number_of_ranks() -> None:
     for step in range(12):
         assert _ids(step, 1, 4) == _ids(step, 2, 2) == _ids(step, 4, 1)
-
-
-def test_batches_resume_where_they_stopped() -> None:
-    packed = pack([list(range(1, 60))], 4, 0)
-    straight = list(islice(batches(packed, 2, 1, 0, 1), 9))
-    resumed = list(islice(batches(packed, 2, 1, 0, 1, first_step=5), 4))
-    assert all(torch.equal(a, b) for a, b in zip(straight[5:], resumed, strict=True))
-    assert straight[0].dtype == torch.int64
-    assert straight[0].shape == (2, 4)
 
 
 def test_no_blocks_and_impossible_ranks_are_refused() -> None:

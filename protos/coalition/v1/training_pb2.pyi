@@ -450,7 +450,7 @@ class Prepared(_message.Message):
     def tokenizer(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
     def tokens(self) -> _common_pb2.File:
-        """Packed tokens: safetensors, one tensor "tokens" [blocks, sequence_length]."""
+        """Tokens: safetensors, for each dataset a tensor "train/ID" [tokens]; the metadata "domains" is JSON, domains by dataset."""
 
     @_builtins.property
     def tokens_by_dataset(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
@@ -679,7 +679,9 @@ class DatasetInput(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    domain: _builtins.str
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     def __init__(
@@ -687,10 +689,11 @@ class DatasetInput(_message.Message):
         *,
         id: _builtins.str = ...,
         files: _abc.Iterable[_common_pb2.File] | None = ...,
+        domain: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "files", b"files", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

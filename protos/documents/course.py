@@ -1,0 +1,129 @@
+"""How a base run trains: on what, with which numbers, and in which stages."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from protos.documents.base import Document, Identifier, Name
+
+Weights = Annotated[dict[Name, Annotated[float, Field(gt=0, le=1e6)]], Field(max_length=64)]
+"""Of domains against each other: their shares of the sequences in a step."""
+
+
+class Data(Document):
+    """What to train on: dataset identifiers, or every accepted dataset when empty.
+
+    With `weights` each domain has its share of every step, and a domain without one is not trained on; without them every
+    sequence counts alike.
+    """
+
+    datasets: tuple[Identifier, ...] = ()
+    weights: Weights = Field(default_factory=dict)
+
+
+class Training(Document):
+    """How to train. `batch_size` counts sequences per rank and step; a step sees batch_size x ranks x sequence_length tokens.
+
+    `micro_batch` of them go through the model at a time (all, unless it is given). With `recompute`, a layer's activations
+    are computed again on the way back instead of being kept. With `separate_documents` a token sees its own document only, and
+    positions begin anew with each; the state space layers of hybrids carry their state over.
+
+    The learning rate warms up, then falls along a cosine to `floor` times its peak (1: it stays at the peak).
+
+    Where there are experts, `balance` weighs the loss that spreads tokens evenly over them, `router_z` the one that keeps the
+    router's logits small.
+    """
+
+    steps: int = Field(ge=1, le=10_000_000)
+    batch_size: int = Field(ge=1, le=65_536)
+    sequence_length: int = Field(ge=16, le=1_048_576)
+    learning_rate: float = Field(gt=0, le=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    floor: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.1, ge=0, le=1)
+    clip: float = Field(default=1.0, gt=0)
+    seed: int = Field(default=0, ge=0)
+    precision: Literal["fp32", "bf16"] = "bf16"
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    micro_batch: int | None = Field(default=None, ge=1, le=65_536)
+    recompute: bool = False
+    separate_documents: bool = False
+    balance: float = Field(default=0.01, ge=0, le=1)
+    router_z: float = Field(default=0.001, ge=0, le=1)
+    checkpoint_every: int = Field(default=100, ge=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Training:
+        if self.batch_size % self.at_once:
+            raise ValueError(f"micro_batch = {self.at_once} does not divide batch_size = {self.batch_size}")
+        return self
+
+    @property
+    def at_once(self) -> int:
+        """Sequences per rank in one pass."""
+        return self.micro_batch or self.batch_size
+
+
+class Stage(Document):
+    """A part of a run with numbers of its own; what it does not say is as under `training`, but for `warmup_steps`: none."""
+
+    name: Name
+    steps: int = Field(ge=1, le=10_000_000)
+    weights: Weights | None = None
+    batch_size: int | None = Field(default=None, ge=1, le=65_536)
+    micro_batch: int | None = Field(default=None, ge=1, le=65_536)
+    sequence_length: int | None = Field(default=None, ge=16, le=1_048_576)
+    learning_rate: float | None = Field(default=None, gt=0, le=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    floor: float | None = Field(default=None, ge=0, le=1)
+
+    def leg(self, first: int, training: Training, data: Data) -> Leg:
+        """This stage in full, from step `first` on (0 for the run's beginning). Raises `ValueError` in a few words."""
+        said = self.model_dump(exclude={"name", "weights"}, exclude_none=True)
+        if "batch_size" in said:
+            said.setdefault("micro_batch", None)
+        try:
+            whole = Training.model_validate(training.model_dump() | said)
+        except ValidationError as error:
+            raise ValueError(f"stage {self.name}: {_first(error)}") from None
+        return Leg(
+            name=self.name,
+            first=first,
+            training=whole,
+            weights=data.weights if self.weights is None else self.weights,
+        )
+
+
+class Leg(Document):
+    """What a run does for `training.steps` steps after step `first`."""
+
+    name: str
+    first: int
+    training: Training
+    weights: dict[str, float]
+
+    @property
+    def last(self) -> int:
+        return self.first + self.training.steps
+
+
+def course(training: Training, data: Data, stages: tuple[Stage, ...]) -> tuple[Leg, ...]:
+    """The legs of a run in order; one where there are no stages. Raises `ValueError` where stages and run do not agree."""
+    if not stages:
+        return (Leg(name="", first=0, training=training, weights=data.weights),)
+    total = sum(stage.steps for stage in stages)
+    if total != training.steps:
+        raise ValueError(f"training.steps = {training.steps}, but the stages have {total} steps")
+    if len({stage.name for stage in stages}) < len(stages):
+        raise ValueError("two stages have the same name")
+    legs: list[Leg] = []
+    for stage in stages:
+        legs.append(stage.leg(legs[-1].last if legs else 0, training, data))
+    return tuple(legs)
+
+
+def _first(error: ValidationError) -> str:
+    found: Any = error.errors(include_url=False)[0]
+    return str(found["msg"]).removeprefix("Value error, ")
