@@ -27,10 +27,19 @@ from learning.architectures import build_model
 from learning.corpus import Corpus
 from learning.export import save_model
 from learning.mixture import Rows
-from learning.pretraining import TrainingShape, deepspeed_config, learning_rate_at, parameter_groups, row_losses
+from learning.muon import Muon, muon_groups
+from learning.pretraining import (
+    BETAS,
+    EPSILON,
+    TrainingShape,
+    deepspeed_config,
+    learning_rate_at,
+    parameter_groups,
+    row_losses,
+)
 from learning.routing import Routers
 from learning.tokenizer import load_tokenizer
-from protos.documents.course import Leg
+from protos.documents.course import Leg, Training
 from protos.documents.runs import RunSpec
 from trust.errors import Invalid
 
@@ -49,7 +58,7 @@ class Worker:
         self.feed = Feed(self.spec, self.corpus.sizes, self.corpus.domains)
         self.resume_step = int(job["resume_step"])
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        self.shape = training_shape(self.spec)
+        self.shape = training_shape(self.spec.training)
         self._events = (self.folder / "events.jsonl").open("a", buffering=1)
 
     def run(self) -> None:
@@ -61,9 +70,7 @@ class Worker:
         self._routers = Routers(model)
         config = deepspeed_config(self.shape, self.world, self.spec.training.zero_stage, model.num_parameters())
         config["checkpoint"] = {"use_node_local_storage": True}
-        engine, *_ = deepspeed.initialize(
-            model=model, model_parameters=parameter_groups(model, self.shape.weight_decay), config=config
-        )
+        engine, *_ = deepspeed.initialize(model=model, config=config, **optimized(model, self.shape))
         if self.resume_step:
             self._resume(engine)
         self._train(engine)
@@ -84,7 +91,7 @@ class Worker:
         losses = Losses(self.corpus.domains.values(), engine.device)
         for step in range(self.resume_step + 1, self.spec.training.steps + 1):
             leg = self.feed.leg(step)
-            rate = learning_rate_at(self.shape, step - 1)
+            rate = learning_rate_at(training_shape(leg.training), step - 1 - leg.first)
             for group in engine.optimizer.param_groups:
                 group["lr"] = rate
             tokens += self._step(engine, leg, self.feed.rows(step, self.rank, self.world), losses) * self.world
@@ -107,8 +114,8 @@ class Worker:
         batch = self.corpus.batch(rows, training.sequence_length).to(engine.device)
         each = []
         for part in torch.split(batch, training.at_once):
-            found = row_losses(engine, part, separate=training.separate_documents)
-            engine.backward(found.mean() + self._routers.loss(training.balance, training.router_z))
+            found, loss = row_losses(engine, part, separate=training.separate_documents, z=training.z_loss)
+            engine.backward(loss + self._routers.loss(training.balance, training.router_z))
             engine.step()  # DeepSpeed moves the weights with the last part
             each.append(found.detach())
         losses.add(torch.cat(each), [self.corpus.domains[dataset] for dataset, _ in rows])
@@ -146,9 +153,22 @@ def _unwrapped(engine: Any) -> Any:
     return engine.module.float()
 
 
-def training_shape(spec: RunSpec) -> TrainingShape:
-    """The spec's numbers in the words of `learning`."""
-    training = spec.training
+def optimized(model: Any, shape: TrainingShape) -> dict[str, Any]:
+    """What `deepspeed.initialize` is told of the optimizer."""
+    if shape.optimizer == "adamw":
+        return {"model_parameters": parameter_groups(model, shape.weight_decay)}
+    rank, groups = torch.distributed.get_rank(), muon_groups(model, shape.weight_decay)
+    return {"optimizer": Muon(groups, shape.learning_rate, BETAS, EPSILON, _gather, rank)}
+
+
+def _gather(part: torch.Tensor) -> torch.Tensor:
+    whole = part.new_empty(len(part) * torch.distributed.get_world_size())
+    torch.distributed.all_gather_into_tensor(whole, part.contiguous())
+    return whole
+
+
+def training_shape(training: Training) -> TrainingShape:
+    """The spec's numbers, or those of a stage, in the words of `learning`."""
     return TrainingShape(
         steps=training.steps,
         batch_size_per_rank=training.batch_size,
@@ -161,6 +181,9 @@ def training_shape(spec: RunSpec) -> TrainingShape:
         precision=training.precision,
         floor=training.floor,
         micro_batch=training.micro_batch,
+        schedule=training.schedule,
+        decay_steps=training.decay_steps,
+        optimizer=training.optimizer,
     )
 
 

@@ -30,7 +30,9 @@ class Training(Document):
     are computed again on the way back instead of being kept. With `separate_documents` a token sees its own document only, and
     positions begin anew with each; the state space layers of hybrids carry their state over.
 
-    The learning rate warms up, then falls along a cosine to `floor` times its peak (1: it stays at the peak).
+    The learning rate warms up, then falls along a cosine to `floor` times its peak (1: it stays at the peak); with the schedule
+    `wsd` it stays at the peak and falls in a straight line to `floor` times it over the last `decay_steps`. Muon takes the same
+    learning rates as AdamW. `z_loss` weighs the loss that keeps the logits of the next token small.
 
     Where there are experts, `balance` weighs the loss that spreads tokens evenly over them, `router_z` the one that keeps the
     router's logits small.
@@ -53,11 +55,23 @@ class Training(Document):
     balance: float = Field(default=0.01, ge=0, le=1)
     router_z: float = Field(default=0.001, ge=0, le=1)
     checkpoint_every: int = Field(default=100, ge=1)
+    schedule: Literal["cosine", "wsd"] = "cosine"
+    decay_steps: int = Field(default=0, ge=0)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    z_loss: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _whole(self) -> Training:
         if self.batch_size % self.at_once:
             raise ValueError(f"micro_batch = {self.at_once} does not divide batch_size = {self.batch_size}")
+        if self.decay_steps and self.schedule != "wsd":
+            raise ValueError('decay_steps belong to schedule = "wsd"')
+        if self.schedule == "wsd" and self.warmup_steps + self.decay_steps > self.steps:
+            raise ValueError(
+                f"{self.warmup_steps} warm-up and {self.decay_steps} decay steps exceed steps = {self.steps}"
+            )
+        if self.optimizer == "muon" and self.zero_stage == 3:
+            raise ValueError("muon works under zero_stage 0 to 2")
         return self
 
     @property
@@ -67,7 +81,8 @@ class Training(Document):
 
 
 class Stage(Document):
-    """A part of a run with numbers of its own; what it does not say is as under `training`, but for `warmup_steps`: none."""
+    """A part of a run with numbers of its own; what it does not say is as under `training`, but for
+    `warmup_steps` and `decay_steps`: none."""
 
     name: Name
     steps: int = Field(ge=1, le=10_000_000)
@@ -78,6 +93,8 @@ class Stage(Document):
     learning_rate: float | None = Field(default=None, gt=0, le=1)
     warmup_steps: int = Field(default=0, ge=0)
     floor: float | None = Field(default=None, ge=0, le=1)
+    schedule: Literal["cosine", "wsd"] | None = None
+    decay_steps: int = Field(default=0, ge=0)
 
     def leg(self, first: int, training: Training, data: Data) -> Leg:
         """This stage in full, from step `first` on (0 for the run's beginning). Raises `ValueError` in a few words."""
