@@ -39,7 +39,8 @@ def orthogonal(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
     for _ in range(iterations):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    made: Tensor = x.mT if tall else x
+    return made
 
 
 def muon_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
@@ -90,13 +91,11 @@ class Muon(torch.optim.Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                if group["shapes"] is None:
-                    self._adamw(parameter, group)
-                else:
-                    self._muon(parameter, group)
+                move = self._adamw if group["shapes"] is None else self._muon
+                move(parameter, parameter.grad, group)
 
-    def _muon(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
-        state, gradient = self.state[parameter], parameter.grad
+    def _muon(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
         if not state:
             state["momentum"] = torch.zeros_like(parameter)
         momentum = state["momentum"].lerp_(gradient, 1 - MOMENTUM)
@@ -118,13 +117,18 @@ class Muon(torch.optim.Optimizer):
             offset += size
         return update
 
-    def _adamw(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
+    def _adamw(self, parameter: nn.Parameter, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
             state["step"] = torch.tensor(0.0)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
         adamw(
-            *([parameter], [parameter.grad], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]]),
+            [parameter],
+            [gradient],
+            [state["exp_avg"]],
+            [state["exp_avg_sq"]],
+            [],
+            [state["step"]],
             amsgrad=False,
             beta1=group["betas"][0],
             beta2=group["betas"][1],

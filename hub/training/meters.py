@@ -1,11 +1,19 @@
-"""What a worker measures between two reports: losses by domain over all ranks. Nothing waits for the device until a report."""
+"""What a worker measures between two reports: losses by domain over all ranks, and speed. Nothing waits for the device until
+a report."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from hub.training.launch import has_gpu
+from learning.planning.hardware import accelerator, measured_rate
+from learning.planning.tracing import forward_flops
+from trust.errors import Invalid
 
 LOSS = "loss"
 
@@ -35,3 +43,45 @@ class Losses:
             pairs = zip(self._domains, sums, counts, strict=True)
             found |= {f"{prefix}{LOSS}/{domain}": loss / count for domain, loss, count in pairs if count}
         return found
+
+
+class Speed:
+    """Tokens of all ranks a second, and the share of the ranks' peak rate that their counted operations take (MFU: Chowdhery et
+    al., PaLM, 2022, appendix B)."""
+
+    def __init__(self, world: int) -> None:
+        self._world, self._peak = world, peak_rate()
+        self._flops = self._done = 0.0
+        self._tokens, self._began = 0, time.monotonic()
+
+    def model(self, values: Mapping[str, Any], length: int) -> None:
+        """From now on tokens are those of this configuration's model in sequences of `length`."""
+        self._flops = 3 * forward_flops(values, length) / length
+
+    def add(self, tokens: int) -> None:
+        self._tokens += tokens
+        self._done += tokens * self._flops
+
+    def restart(self) -> None:
+        """Time that went into something else does not count."""
+        self._tokens, self._done, self._began = 0, 0.0, time.monotonic()
+
+    def take(self) -> dict[str, float]:
+        """`tokens_per_second` and, where the accelerator's peak is known, `mfu` since the last time."""
+        seconds = time.monotonic() - self._began
+        found = {"tokens_per_second": self._tokens / seconds}
+        if self._peak:
+            found["mfu"] = self._done / (seconds * self._world * self._peak)
+        self.restart()
+        return found
+
+
+def peak_rate() -> float:
+    """Operations a second that this rank's accelerator is made for, or its processor's measured ones; 0 where nothing is known of
+    an accelerator."""
+    if not has_gpu():
+        return measured_rate()
+    try:
+        return accelerator(torch.cuda.get_device_name()).flops
+    except Invalid:
+        return 0.0

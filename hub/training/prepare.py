@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hub.training.feed import Feed
-from learning.corpus import Corpus
-from learning.packing import join
+from hub.training.trials import held_out_rows
+from learning.corpus import Corpus, is_held_out
+from learning.packing import Tokens, join
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents, save_tokenizer, train_tokenizer
 from protos.documents.runs import RunSpec
 from protos.formats.texts import text_rows
@@ -25,22 +26,32 @@ def main(job_path: Path) -> None:
     spec = RunSpec.read(job["spec"])
     shards = {dataset: [Path(path) for path in of["paths"]] for dataset, of in job["datasets"].items()}
     folder = job_path.parent
-    tokenizer = train_tokenizer(_all_texts(shards), spec.architecture.vocab_size)
+    tokenizer = train_tokenizer(_trained_on(shards, spec.data.held_out), spec.architecture.vocab_size)
     (folder / "tokenizer").mkdir(exist_ok=True)
     save_tokenizer(tokenizer, folder / "tokenizer")
-    train = {
-        dataset: join(encode_documents(tokenizer, _texts(paths)), END_OF_TEXT_ID) for dataset, paths in shards.items()
-    }
-    corpus = Corpus(train, {dataset: of["domain"] for dataset, of in job["datasets"].items()})
+    share = spec.data.held_out
+
+    def tokens(paths: list[Path], held_out: bool) -> Tokens:
+        texts = (text for text in _texts(paths) if is_held_out(text, share) == held_out)
+        return join(encode_documents(tokenizer, texts), END_OF_TEXT_ID)
+
+    corpus = Corpus(
+        train={dataset: tokens(paths, False) for dataset, paths in shards.items()},
+        held_out={dataset: tokens(paths, True) for dataset, paths in shards.items()} if share else {},
+        domains={dataset: of["domain"] for dataset, of in job["datasets"].items()},
+    )
     Feed(spec, corpus.sizes, corpus.domains)  # refuses what is too little
+    if spec.training.evaluate_every:
+        length = max(leg.training.sequence_length for leg in spec.course)
+        held_out_rows(corpus, length, spec.training.evaluate_sequences)
     corpus.save(folder / "tokens.safetensors")
     result = {"count": sum(corpus.sizes.values()), "by_dataset": corpus.sizes}
     write_atomic(folder / "prepared.json", json.dumps(result).encode())
 
 
-def _all_texts(shards: dict[str, list[Path]]) -> Iterator[str]:
+def _trained_on(shards: dict[str, list[Path]], held_out: float) -> Iterator[str]:
     for paths in shards.values():
-        yield from _texts(paths)
+        yield from (text for text in _texts(paths) if not is_held_out(text, held_out))
 
 
 def _texts(paths: list[Path]) -> Iterator[str]:

@@ -29,6 +29,7 @@ def checkpoint_claim(origin: str, work: Work, step: int) -> Checkpoint:
             "weights": reports[0].weights.model_dump() if reports[0].weights else None,
             "shards": [report.shard for report in reports],
             "nodes": list(work.nodes),
+            "skipped": [skip.model_dump() for skip in reports[0].skipped],
         }
     )
 
@@ -42,7 +43,9 @@ def model_claim(
     """
     spec = RunSpec.read(row.spec)
     packed = work.prepared.tokens_by_dataset if work.prepared else {}
-    used = Feed(spec, packed, {dataset.id: dataset.domain for dataset in datasets}).tokens(work.world)
+    used = Feed(spec, packed, {dataset.id: dataset.domain for dataset in datasets}).tokens(
+        work.world, [(skip.after, skip.until) for skip in work.skipped]
+    )
     return Model(
         hub=origin,
         signer=HUB,
@@ -65,6 +68,7 @@ def model_claim(
             for dataset in datasets
         ),
         code_version=code_version(),
+        skipped=work.skipped,
     )
 
 

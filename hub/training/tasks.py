@@ -88,12 +88,14 @@ async def _train(order: training_pb2.Train, place: Workplace, send: Send) -> tra
     loopback = order.master_host in ("127.0.0.1", "localhost")
     child = await Child.start(command, worker_environment(threads(), loopback), folder / "log")
     async with aclosing(_events(folder / "events.jsonl", child)) as events:
+        skipped: list[training_pb2.Skip] = []
         async for event in events:
             await _relay(event, order, place, send)
+            skipped = _skipped(event) or skipped
     await _finish(child)
     files = sorted((folder / "model").iterdir()) if order.rank == 0 else []
     model = await place.upload(files)
-    trained = training_pb2.Trained(run=order.run, attempt=order.attempt, rank=order.rank, model=model)
+    trained = training_pb2.Trained(run=order.run, attempt=order.attempt, rank=order.rank, model=model, skipped=skipped)
     return training_pb2.NodeMessage(trained=trained)
 
 
@@ -146,12 +148,18 @@ async def _events(path: Path, child: Child) -> AsyncGenerator[dict[str, Any], No
         raise
 
 
+def _skipped(event: dict[str, Any]) -> list[training_pb2.Skip]:
+    return [training_pb2.Skip(after=after, until=until) for after, until in event.get("skipped", ())]
+
+
 async def _relay(event: dict[str, Any], order: training_pb2.Train, place: Workplace, send: Send) -> None:
     if event["kind"] == "progress" and order.rank == 0:
         metrics = [
             common_pb2.Metric(step=event["step"], name=name, value=event[name]) for name in event if is_metric(name)
         ]
-        progress = training_pb2.TrainingProgress(run=order.run, attempt=order.attempt, metrics=metrics)
+        progress = training_pb2.TrainingProgress(
+            run=order.run, attempt=order.attempt, metrics=metrics, message=event.get("message", "")
+        )
         send(training_pb2.NodeMessage(progress=progress))
     elif event["kind"] == "checkpoint":
         saved = training_pb2.CheckpointSaved(
@@ -161,6 +169,7 @@ async def _relay(event: dict[str, Any], order: training_pb2.Train, place: Workpl
             rank=order.rank,
             loss=event["loss"],
             shard=event["shard"],
+            skipped=_skipped(event) if order.rank == 0 else [],
         )
         if event["weights"]:
             weights = Path(event["weights"])

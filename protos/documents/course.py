@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from protos.documents.base import Document, Identifier, Name
 
@@ -16,11 +16,13 @@ class Data(Document):
     """What to train on: dataset identifiers, or every accepted dataset when empty.
 
     With `weights` each domain has its share of every step, and a domain without one is not trained on; without them every
-    sequence counts alike.
+    sequence counts alike. `held_out` is the share of documents, picked by their digest, that no run with such a share
+    trains on.
     """
 
     datasets: tuple[Identifier, ...] = ()
     weights: Weights = Field(default_factory=dict)
+    held_out: float = Field(default=0.0, ge=0, le=0.5)
 
 
 class Training(Document):
@@ -36,6 +38,10 @@ class Training(Document):
 
     Where there are experts, `balance` weighs the loss that spreads tokens evenly over them, `router_z` the one that keeps the
     router's logits small.
+
+    Every `evaluate_every` steps the loss on held-out text is measured, on `evaluate_sequences` of each domain at most. When the
+    loss stands more than `spike_deviations` standard deviations above what is usual, training goes back to the last checkpoint
+    and skips the batches since then, at most `rollbacks` times in a run.
     """
 
     steps: int = Field(ge=1, le=10_000_000)
@@ -59,6 +65,10 @@ class Training(Document):
     decay_steps: int = Field(default=0, ge=0)
     optimizer: Literal["adamw", "muon"] = "adamw"
     z_loss: float = Field(default=0.0, ge=0, le=1)
+    evaluate_every: int = Field(default=0, ge=0)
+    evaluate_sequences: int = Field(default=64, ge=1, le=65_536)
+    rollbacks: int = Field(default=0, ge=0, le=100)
+    spike_deviations: float = Field(default=8.0, ge=3, le=100)
 
     @model_validator(mode="after")
     def _whole(self) -> Training:
@@ -80,9 +90,20 @@ class Training(Document):
         return self.micro_batch or self.batch_size
 
 
+class Samples(Document):
+    """Every so many steps each prompt is continued by `tokens` likeliest tokens, for people to read."""
+
+    every: int = Field(ge=1)
+    prompts: tuple[Annotated[str, StringConstraints(min_length=1, max_length=500)], ...] = Field(
+        min_length=1, max_length=8
+    )
+    tokens: int = Field(default=32, ge=1, le=512)
+
+
 class Stage(Document):
     """A part of a run with numbers of its own; what it does not say is as under `training`, but for
-    `warmup_steps` and `decay_steps`: none."""
+    `warmup_steps` and `decay_steps`: none. With `stretch_positions` rotary positions are stretched (YaRN) from the run's
+    sequence length to the stage's."""
 
     name: Name
     steps: int = Field(ge=1, le=10_000_000)
@@ -95,18 +116,22 @@ class Stage(Document):
     floor: float | None = Field(default=None, ge=0, le=1)
     schedule: Literal["cosine", "wsd"] | None = None
     decay_steps: int = Field(default=0, ge=0)
+    stretch_positions: bool = False
 
     def leg(self, first: int, training: Training, data: Data) -> Leg:
         """This stage in full, from step `first` on (0 for the run's beginning). Raises `ValueError` in a few words."""
-        said = self.model_dump(exclude={"name", "weights"}, exclude_none=True)
+        said = self.model_dump(exclude={"name", "weights", "stretch_positions"}, exclude_none=True)
         if "batch_size" in said:
             said.setdefault("micro_batch", None)
         try:
             whole = Training.model_validate(training.model_dump() | said)
         except ValidationError as error:
             raise ValueError(f"stage {self.name}: {_first(error)}") from None
+        if self.stretch_positions and whole.sequence_length <= training.sequence_length:
+            raise ValueError(f"stage {self.name} stretches positions, but its sequences are not longer than the run's")
         return Leg(
             name=self.name,
+            stretched_from=training.sequence_length if self.stretch_positions else 0,
             first=first,
             training=whole,
             weights=data.weights if self.weights is None else self.weights,
@@ -114,12 +139,14 @@ class Stage(Document):
 
 
 class Leg(Document):
-    """What a run does for `training.steps` steps after step `first`."""
+    """What a run does for `training.steps` steps after step `first`. `stretched_from` is the sequence length for which positions
+    were made, where they are stretched, else 0."""
 
     name: str
     first: int
     training: Training
     weights: dict[str, float]
+    stretched_from: int = 0
 
     @property
     def last(self) -> int:
@@ -137,6 +164,8 @@ def course(training: Training, data: Data, stages: tuple[Stage, ...]) -> tuple[L
         raise ValueError("two stages have the same name")
     legs: list[Leg] = []
     for stage in stages:
+        if legs and legs[-1].stretched_from and not stage.stretch_positions:
+            raise ValueError(f"stage {stage.name} must stretch positions, as the one before it does")
         legs.append(stage.leg(legs[-1].last if legs else 0, training, data))
     return tuple(legs)
 

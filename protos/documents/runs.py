@@ -8,13 +8,18 @@ from pydantic import Field, model_validator
 
 from protos.documents.architectures import Architecture
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
-from protos.documents.course import Data, Leg, Stage, Training, course
+from protos.documents.course import Data, Leg, Samples, Stage, Training, course
+from protos.documents.models import Skip
 
 
 class Placement(Document):
     """The gang: `nodes` agents with one rank each, all or none."""
 
     nodes: int = Field(default=1, ge=1, le=4096)
+
+
+STRETCHABLE = ("llama", "olmo3", "mixtral", "olmoe")
+"""Families whose rotary positions are as trained; those of mistral4 are stretched from the beginning, nemotron_h has none."""
 
 
 class RunSpec(Document):
@@ -26,6 +31,7 @@ class RunSpec(Document):
     training: Training
     placement: Placement = Placement()
     stages: tuple[Stage, ...] = Field(default=(), max_length=32)
+    samples: Samples | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> RunSpec:
@@ -35,6 +41,12 @@ class RunSpec(Document):
             raise ValueError(f"a sequence_length of {longest} exceeds architecture.context_length")
         if any(leg.weights for leg in legs) and not all(leg.weights for leg in legs):
             raise ValueError("some stages weigh domains and others do not; give data.weights, or each stage its own")
+        if self.training.evaluate_every and not self.data.held_out:
+            raise ValueError(
+                "training.evaluate_every needs text that is held out: give data.held_out, for example 0.01"
+            )
+        if any(leg.stretched_from for leg in legs) and self.architecture.family not in STRETCHABLE:
+            raise ValueError(f"the positions of {self.architecture.family} cannot be stretched")
         return self
 
     @property
@@ -71,6 +83,7 @@ class Checkpoint(Claim):
     weights: FileEntry
     shards: tuple[DigestText, ...]
     nodes: tuple[Name, ...]
+    skipped: tuple[Skip, ...] = ()
 
 
 class RunEnd(Claim):
