@@ -165,7 +165,6 @@ class Worker:
         saved, skips = self._course.saved, [*self._course.skips, (self._course.saved, step)]
         self._load(saved)
         self._course.skips = skips
-        self._losses.take()
         self._emit(
             kind="progress",
             message=f"the loss jumped before step {step}: training goes back to step {saved} and skips {step - saved} batches",
