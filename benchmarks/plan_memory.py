@@ -75,7 +75,7 @@ def worker() -> None:
     spec = RunSpec.read(json.loads(os.environ["COALITION_BENCH_SPEC"]))
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed("nccl" if has_gpu() else "gloo", verbose=False)
-    shape = training_shape(spec)
+    shape = training_shape(spec.training)
     began = resident()
     if has_gpu():
         train(spec, shape)

@@ -1,9 +1,9 @@
-"""Documents into fixed-length blocks, and blocks into batches that (seed, step) alone decide."""
+"""Documents into a stream of tokens, the stream into blocks, and blocks into batches that (seed, step) alone decide."""
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -12,19 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from learning.mixture import order
 from trust.errors import Invalid
 
+Tokens = NDArray[Any]  # [n], uint16 or int32
 Blocks = NDArray[Any]  # [n, length], uint16 or int32
 
 
-def pack(documents: Iterable[list[int]], length: int, eos: int) -> Blocks:
-    """Join token lists with `eos` after each and cut the stream into blocks.
+def join(documents: Iterable[list[int]], eos: int) -> Tokens:
+    """Token lists one after the other with `eos` after each: [n], uint16 where every id fits, else int32.
 
-    Returns [n, length]: uint16 where every id fits, else int32. Only the incomplete tail is dropped, so n may be 0.
-    Raises `Invalid` for a length below 2 (nothing to predict) and for ids that are no token ids.
+    Raises `Invalid` for ids that are no token ids.
     """
-    if length < 2:
-        raise Invalid(f"A block of {length} tokens has nothing to predict.", "Use at least 2.", field="length")
     stream = array("i")
     try:
         for document in documents:
@@ -33,17 +32,37 @@ def pack(documents: Iterable[list[int]], length: int, eos: int) -> Blocks:
     except (OverflowError, TypeError) as error:
         raise Invalid(f"A document holds something that is no token id: {error}.", "Tokenise it again.") from error
     tokens = np.frombuffer(stream, dtype=np.intc) if stream else np.zeros(0, dtype=np.intc)
-    whole = len(tokens) // length * length
     if len(tokens) and int(tokens.min()) < 0:
         raise Invalid("A document holds a negative token id.", "Tokenise it again.")
     narrow = not len(tokens) or int(tokens.max()) <= np.iinfo(np.uint16).max
-    return tokens[:whole].astype(np.uint16 if narrow else np.int32).reshape(-1, length)
+    return tokens.astype(np.uint16 if narrow else np.int32)
 
 
-@lru_cache(maxsize=4)
-def _order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order in which `epoch` visits `count` blocks: [count]."""
-    return np.random.default_rng([seed, epoch]).permutation(count)
+def pack(documents: Iterable[list[int]], length: int, eos: int) -> Blocks:
+    """`join`, cut into blocks: [n, length]. Only the incomplete tail is dropped, so n may be 0.
+
+    Raises `Invalid` for a length below 2 (nothing to predict) and for ids that are no token ids.
+    """
+    if length < 2:
+        raise Invalid(f"A block of {length} tokens has nothing to predict.", "Use at least 2.", field="length")
+    tokens = join(documents, eos)
+    return tokens[: len(tokens) // length * length].reshape(-1, length)
+
+
+_order = lru_cache(maxsize=4)(order)
+
+
+def positions(blocks: Tensor, boundary: int) -> Tensor:
+    """The place of every token in its document: int64 [batch, length], from `blocks` int64 [batch, length].
+
+    A document begins with the `boundary` token before it, as it does when a model is asked, and at the start of a block. Given
+    these as `position_ids` and no mask, `transformers` (5.23, `masking_utils.find_packed_sequence_indices`) lets a token see its
+    own document only.
+    """
+    begins = blocks == boundary
+    begins[:, 0] = True
+    places = torch.arange(blocks.shape[1], device=blocks.device).expand_as(blocks)
+    return places - torch.where(begins, places, 0).cummax(-1).values
 
 
 def batch_at(packed: Blocks, step: int, batch_size: int, rank: int, world: int, seed: int) -> Tensor:
@@ -61,11 +80,3 @@ def batch_at(packed: Blocks, step: int, batch_size: int, rank: int, world: int, 
     places = [divmod(position, count) for position in range(first, first + batch_size)]
     rows = [int(_order(count, seed, epoch)[place]) for epoch, place in places]
     return torch.from_numpy(packed[rows].astype(np.int64))
-
-
-def batches(packed: Blocks, batch_size: int, seed: int, rank: int, world: int, first_step: int = 0) -> Iterator[Tensor]:
-    """`batch_at` for `first_step` and every step after it, without end."""
-    step = first_step
-    while True:
-        yield batch_at(packed, step, batch_size, rank, world, seed)
-        step += 1

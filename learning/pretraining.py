@@ -9,10 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from learning.schedules import cosine_with_warmup
+from learning.packing import positions
+from learning.routing import z_loss
+from learning.schedules import cosine_with_warmup, warmup_stable_decay
+from learning.tokenizer import END_OF_TEXT_ID
 from trust.errors import Invalid
 
 Precision = Literal["fp32", "bf16"]
+Schedule = Literal["cosine", "wsd"]
+Optimizer = Literal["adamw", "muon"]
 BETAS = (0.9, 0.95)
 EPSILON = 1e-8
 REDUCE_BUCKET = 200_000_000
@@ -38,6 +43,9 @@ class TrainingShape:
     precision: Precision = "bf16"
     floor: float = 0.1
     micro_batch: int | None = None
+    schedule: Schedule = "cosine"
+    decay_steps: int = 0
+    optimizer: Optimizer = "adamw"
 
     def __post_init__(self) -> None:
         for field in ("steps", "batch_size_per_rank", "learning_rate", "clip"):
@@ -55,7 +63,7 @@ class TrainingShape:
                 "Choose micro_batch as a divisor of the batch size.",
                 field="micro_batch",
             )
-        cosine_with_warmup(0, self.steps, self.warmup_steps, self.floor)
+        learning_rate_at(self, 0)
 
     @property
     def at_once(self) -> int:
@@ -63,19 +71,35 @@ class TrainingShape:
         return self.micro_batch or self.batch_size_per_rank
 
 
-def block_loss(model: PreTrainedModel, blocks: Tensor) -> Tensor:
-    """Mean cross entropy of the next token, in nats: scalar fp32, from `blocks` int64 [batch, length].
+def row_losses(
+    model: PreTrainedModel, blocks: Tensor, *, separate: bool = False, z: float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """From `blocks` int64 [batch, length]: the mean cross entropy of the next token in each row, in nats, fp32 [batch]; and
+    what to minimise, scalar fp32: the mean of these and `z` times `z_loss` of the logits (Chowdhery et al., PaLM, 2022).
 
-    Blocks are full, so there is no attention mask: attention is causal within a block, across its documents.
+    Blocks are full, so there is no padding. Attention is causal within a block, across its documents, or with `separate` within
+    each document; the state space layers of hybrids carry their state from one document to the next either way.
     """
-    logits: Tensor = model(input_ids=blocks, use_cache=False).logits
+    places = positions(blocks, END_OF_TEXT_ID) if separate else None
+    logits: Tensor = model(input_ids=blocks, position_ids=places, use_cache=False).logits
     predicted = logits[:, :-1].float().flatten(0, 1)
-    return functional.cross_entropy(predicted, blocks[:, 1:].flatten())
+    each = functional.cross_entropy(predicted, blocks[:, 1:].flatten(), reduction="none")
+    rows = each.view(len(blocks), -1).mean(-1)
+    return rows, rows.mean() + z * z_loss(predicted) if z else rows.mean()
+
+
+def block_loss(model: PreTrainedModel, blocks: Tensor, *, separate: bool = False) -> Tensor:
+    """The mean of `row_losses`: scalar fp32."""
+    return row_losses(model, blocks, separate=separate)[1]
 
 
 def learning_rate_at(shape: TrainingShape, step: int) -> float:
     """The learning rate of `step` (from 0), for the worker to set on every parameter group before it steps."""
-    return shape.learning_rate * cosine_with_warmup(step, shape.steps, shape.warmup_steps, shape.floor)
+    if shape.schedule == "wsd":
+        fraction = warmup_stable_decay(step, shape.steps, shape.warmup_steps, shape.decay_steps, shape.floor)
+    else:
+        fraction = cosine_with_warmup(step, shape.steps, shape.warmup_steps, shape.floor)
+    return shape.learning_rate * fraction
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -88,14 +112,19 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [group for group in groups if group["params"]]
 
 
+_FOREIGN = {"zero_allow_untested_optimizer": True}
+
+
 def deepspeed_config(shape: TrainingShape, world: int, zero_stage: int, parameters: int) -> dict[str, Any]:
     """The configuration for `deepspeed.initialize` (0.19.8) on `world` ranks, for a model of `parameters`. It logs to nobody.
 
-    `torch_adam` because DeepSpeed's own Adam kernels need a compiler at start. Raises `Invalid` for a stage outside
-    0 to 3 or no rank.
+    `torch_adam` because DeepSpeed's own Adam kernels need a compiler at start. Muon comes from outside (`learning.muon`). Raises
+    `Invalid` for a stage outside 0 to 3, Muon under stage 3, which keeps no matrix in one piece, or no rank.
     """
     if zero_stage not in (0, 1, 2, 3):
         raise Invalid(f"There is no ZeRO stage {zero_stage}.", "Choose 0, 1, 2 or 3.", field="zero_stage")
+    if zero_stage == 3 and shape.optimizer == "muon":
+        raise Invalid("Muon works under ZeRO 0 to 2.", "Choose zero_stage = 2, or AdamW.", field="optimizer")
     if world < 1:
         raise Invalid(f"A run cannot have {world} ranks.", "Give at least 1.", field="world")
     adam = {
@@ -110,7 +139,7 @@ def deepspeed_config(shape: TrainingShape, world: int, zero_stage: int, paramete
         "train_micro_batch_size_per_gpu": shape.at_once,
         "gradient_accumulation_steps": shape.batch_size_per_rank // shape.at_once,
         "train_batch_size": shape.batch_size_per_rank * world,
-        "optimizer": {"type": "AdamW", "params": adam},
+        **({"optimizer": {"type": "AdamW", "params": adam}} if shape.optimizer == "adamw" else _FOREIGN),
         "bf16": {"enabled": shape.precision == "bf16"},
         "gradient_clipping": shape.clip,
         "zero_optimization": {

@@ -50,5 +50,6 @@ def balance_loss(logits: Tensor, picks: Tensor) -> Tensor:
 
 
 def z_loss(logits: Tensor) -> Tensor:
-    """The mean squared logarithm of the softmax's denominator, a scalar in fp32: Zoph et al., ST-MoE, 2022, equation 5."""
+    """The mean squared logarithm of the softmax's denominator, a scalar in fp32, of `logits` [tokens, choices]: Zoph et al.,
+    ST-MoE, 2022, equation 5."""
     return logits.float().logsumexp(-1).square().mean()

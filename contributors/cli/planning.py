@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from learning.planning.forecast import Assumptions, Forecast
     from learning.planning.plan import Cluster, Job, Option, Plan
     from protos.coalition.v1.training_pb2 import Node
+    from protos.documents.course import Leg
     from protos.documents.runs import RunSpec
 
 
@@ -61,7 +62,7 @@ def _job(spec: RunSpec) -> Job:
     from learning.planning.layouts import Layout
     from learning.planning.plan import Job
 
-    training = spec.training
+    training = _widest(spec).training
     return Job(
         values=spec.architecture.hugging_face(),
         steps=training.steps,
@@ -69,7 +70,13 @@ def _job(spec: RunSpec) -> Job:
         length=training.sequence_length,
         precision=training.precision,
         layout=Layout(training.zero_stage, training.at_once, training.recompute),
+        separate=training.separate_documents,
     )
+
+
+def _widest(spec: RunSpec) -> Leg:
+    """The stage with the most tokens in a pass: what fits it fits the others."""
+    return max(spec.course, key=lambda leg: leg.training.at_once * leg.training.sequence_length)
 
 
 def _imagined(spec: RunSpec, gpu: str, nodes: int, per_node: int) -> Cluster:
@@ -126,12 +133,17 @@ def _remedy(made: Plan) -> str:
 
 
 def _show(spec: RunSpec, made: Plan, cluster: Cluster, assumed: Assumptions) -> None:
-    census, steps = made.census, spec.training.steps
+    widest = _widest(spec)
+    census, steps = made.census, widest.training.steps
     experts = f", {_billions(census.experts)} in experts" if census.experts else ""
     verdict = f"{size(made.asked.memory.total)} a rank, {'fits' if made.asked.fits else 'does not fit'}"
     print_fields(
         [
             ("model", f"{spec.name}, {spec.architecture.family}"),
+            (
+                "stage",
+                f"{widest.name}, with the most tokens in a pass; time is that of its own steps" if widest.name else "",
+            ),
             ("parameters", f"{_billions(census.total)} total, {_billions(census.active)} active{experts}"),
             ("", f"{census.total:,} exactly; {census.embeddings:,} in embeddings"),
             ("operations", f"{made.flops / 1e9:,.3g} GFLOP a token, forward and back"),

@@ -11,7 +11,7 @@ from contributors.cli import planning
 from contributors.cli.session import connected
 from contributors.cli.specs import read_spec, stop_of
 from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
-from contributors.cli.watching import follow
+from contributors.cli.watching import follow_run
 
 if TYPE_CHECKING:
     from contributors.client import Coalition
@@ -48,7 +48,7 @@ def launch(
         if not as_json:
             _tell(hub, recorded.id, known)
         if watch:
-            follow(hub.watch_run(recorded.id), read.training.steps, as_json)
+            _follow(hub, recorded.id, read.training.steps, as_json)
         else:
             say(f"Follow it: coalition run watch {recorded.id}")
 
@@ -108,10 +108,13 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
 
 @app.command("watch", epilog="Example: coalition run watch run-1a2b3c4d5e6f")
 def watch_run(identifier: Identifier, as_json: Json = False) -> None:
-    """Follow a run live until it ends; exit code 1 if it failed."""
+    """Follow a run live until it ends: losses, speed, time left, nodes. Exit code 1 if it failed. --json: one event a line."""
     with connected() as hub:
-        steps = hub.run(identifier).steps
-        follow(hub.watch_run(identifier), steps, as_json)
+        _follow(hub, identifier, hub.run(identifier).steps, as_json)
+
+
+def _follow(hub: Coalition, run: str, steps: int, as_json: bool) -> None:
+    follow_run(hub.watch_run(run), steps, lambda: hub.run(run).nodes, as_json)
 
 
 @app.command("cancel", epilog="Example: coalition run cancel run-1a2b3c4d5e6f --why 'wrong data'")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import typer
 
+from contributors.cli import live
 from contributors.cli.terminal import as_dict, err, plain, say
 
 if TYPE_CHECKING:
@@ -16,7 +17,17 @@ if TYPE_CHECKING:
 
 def follow(events: Iterable[common_pb2.ProgressEvent], steps: int, as_json: bool) -> None:
     """Show events until the last; exit code 1 when what was watched failed."""
-    last = _print_lines(events) if as_json else _show(events, steps)
+    _end(_print_lines(events) if as_json else _show(events, steps))
+
+
+def follow_run(
+    events: Iterable[common_pb2.ProgressEvent], steps: int, nodes: Callable[[], Sequence[str]], as_json: bool
+) -> None:
+    """`follow`, for a base run: losses, speed and time left as they change, on which `nodes`."""
+    _end(_print_lines(events) if as_json else live.show(events, steps, nodes))
+
+
+def _end(last: common_pb2.ProgressEvent | None) -> None:
     if last is not None and last.phase == "failed":
         raise typer.Exit(1)
 

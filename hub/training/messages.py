@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,8 @@ from hub.submissions.catalogue import Accepted
 from hub.training.states import Prepared, Saved, Work
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.base import FileEntry
-from protos.documents.runs import Training
+from protos.documents.course import Training
+from protos.documents.models import Skip
 from protos.documents.submissions import DatasetFile
 from trust.canonical import emit
 from trust.digests import parse_digest
@@ -18,8 +20,15 @@ from trust.errors import Invalid
 
 MAX_FILES = 1000
 MAX_METRICS = 1000
-METRICS = ("loss", "learning_rate", "tokens_per_second")
-"""What a worker measures: nats per token, the rate of the optimizer's step, tokens of all ranks per second."""
+_METRICS = re.compile(r"learning_rate|tokens_per_second|mfu|(held_out_)?loss(/[a-z0-9][a-z0-9-]{1,61}[a-z0-9])?")
+"""What a worker measures: the rate of the optimizer's step, tokens of all ranks per second, the share of the accelerators' peak
+that these take, nats a token (of a domain; on text that was held out)."""
+MAX_NOTE = 1500
+
+
+def is_metric(name: str) -> bool:
+    """Whether a worker may measure something under this name."""
+    return _METRICS.fullmatch(name) is not None
 
 
 def file_entries(files: Iterable[common_pb2.File]) -> tuple[FileEntry, ...]:
@@ -52,7 +61,21 @@ def saved_of(message: training_pb2.CheckpointSaved, rank: int, training: Trainin
     if not math.isfinite(message.loss):
         raise Invalid("the loss is not a number", field="loss")
     weights = file_entries([message.weights])[0] if rank == 0 else None
-    return Saved(parse_digest(message.shard), message.loss, weights)
+    skipped = skipped_of(message.skipped, training) if rank == 0 else ()
+    return Saved(parse_digest(message.shard), message.loss, weights, skipped)
+
+
+def skipped_of(messages: Iterable[training_pb2.Skip], training: Training) -> tuple[Skip, ...]:
+    """The batches that rank 0 did not learn from. Raises `Invalid`."""
+    skipped = tuple(Skip.read({"after": each.after, "until": each.until}) for each in messages)
+    if len(skipped) > training.rollbacks or not all(each.after < each.until <= training.steps for each in skipped):
+        raise Invalid("batches were skipped that no spike can have skipped", field="skipped")
+    return skipped
+
+
+def note_of(message: training_pb2.TrainingProgress) -> str:
+    """What a worker says to people; nothing in it moves a cursor."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", " ", message.message)[:MAX_NOTE]
 
 
 def model_of(message: training_pb2.Trained, rank: int) -> tuple[FileEntry, ...]:
@@ -71,7 +94,7 @@ def metrics_of(message: training_pb2.TrainingProgress, steps: int) -> list[tuple
     return [
         (metric.step, metric.name, metric.value)
         for metric in message.metrics[:MAX_METRICS]
-        if metric.name in METRICS and 0 < metric.step <= steps and math.isfinite(metric.value)
+        if is_metric(metric.name) and 0 < metric.step <= steps and math.isfinite(metric.value)
     ]
 
 
@@ -79,7 +102,9 @@ def prepare_message(
     work: Work, spec: Mapping[str, Any], datasets: Sequence[Accepted[DatasetFile]]
 ) -> training_pb2.HubMessage:
     inputs = [
-        training_pb2.DatasetInput(id=dataset.id, files=file_messages(file for file in dataset.files if file.rows))
+        training_pb2.DatasetInput(
+            id=dataset.id, files=file_messages(file for file in dataset.files if file.rows), domain=dataset.domain
+        )
         for dataset in datasets
     ]
     prepare = training_pb2.Prepare(run=work.run, attempt=work.attempt, spec=_json(spec), datasets=inputs)

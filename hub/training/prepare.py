@@ -1,4 +1,4 @@
-"""Rank 0's preparation, in a process of its own: tokenizer from the submitted text, text into packed blocks.
+"""Rank 0's preparation, in a process of its own: tokenizer from the submitted text, text into tokens.
 
 `python -m hub.training.prepare JOB.json` writes `tokenizer/`, `tokens.safetensors` and last `prepared.json`.
 """
@@ -10,42 +10,48 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from safetensors.numpy import save_file
-
-from learning.packing import Blocks, pack
+from hub.training.feed import Feed
+from hub.training.trials import held_out_rows
+from learning.corpus import Corpus, is_held_out
+from learning.packing import Tokens, join
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents, save_tokenizer, train_tokenizer
 from protos.documents.runs import RunSpec
 from protos.formats.texts import text_rows
-from trust.errors import Invalid
 from trust.files import write_atomic
 
 
 def main(job_path: Path) -> None:
-    """The job names the run's spec and, by dataset identifier, the shards' paths."""
+    """The job names the run's spec and, by dataset identifier, its domain and the shards' paths. Raises `Invalid`."""
     job = json.loads(job_path.read_text())
     spec = RunSpec.read(job["spec"])
-    shards = {dataset: [Path(path) for path in paths] for dataset, paths in job["datasets"].items()}
+    shards = {dataset: [Path(path) for path in of["paths"]] for dataset, of in job["datasets"].items()}
     folder = job_path.parent
-    tokenizer = train_tokenizer(_all_texts(shards), spec.architecture.vocab_size)
+    tokenizer = train_tokenizer(_trained_on(shards, spec.data.held_out), spec.architecture.vocab_size)
     (folder / "tokenizer").mkdir(exist_ok=True)
     save_tokenizer(tokenizer, folder / "tokenizer")
-    blocks: list[Blocks] = []
-    counts: dict[str, int] = {}
-    for dataset, paths in shards.items():
-        packed = pack(encode_documents(tokenizer, _texts(paths)), spec.training.sequence_length, END_OF_TEXT_ID)
-        blocks.append(packed)
-        counts[dataset] = int(packed.size)
-    tokens = np.concatenate(blocks)
-    if not len(tokens):
-        raise Invalid("The datasets hold less than one sequence of text.")
-    save_file({"tokens": tokens}, str(folder / "tokens.safetensors"))
-    write_atomic(folder / "prepared.json", json.dumps({"count": int(tokens.size), "by_dataset": counts}).encode())
+    share = spec.data.held_out
+
+    def tokens(paths: list[Path], held_out: bool) -> Tokens:
+        texts = (text for text in _texts(paths) if is_held_out(text, share) == held_out)
+        return join(encode_documents(tokenizer, texts), END_OF_TEXT_ID)
+
+    corpus = Corpus(
+        train={dataset: tokens(paths, False) for dataset, paths in shards.items()},
+        held_out={dataset: tokens(paths, True) for dataset, paths in shards.items()} if share else {},
+        domains={dataset: of["domain"] for dataset, of in job["datasets"].items()},
+    )
+    Feed(spec, corpus.sizes, corpus.domains)  # refuses what is too little
+    if spec.training.evaluate_every:
+        length = max(leg.training.sequence_length for leg in spec.course)
+        held_out_rows(corpus, length, spec.training.evaluate_sequences)
+    corpus.save(folder / "tokens.safetensors")
+    result = {"count": sum(corpus.sizes.values()), "by_dataset": corpus.sizes}
+    write_atomic(folder / "prepared.json", json.dumps(result).encode())
 
 
-def _all_texts(shards: dict[str, list[Path]]) -> Iterator[str]:
+def _trained_on(shards: dict[str, list[Path]], held_out: float) -> Iterator[str]:
     for paths in shards.values():
-        yield from _texts(paths)
+        yield from (text for text in _texts(paths) if not is_held_out(text, held_out))
 
 
 def _texts(paths: list[Path]) -> Iterator[str]:

@@ -8,11 +8,11 @@ from sqlmodel import Session
 
 from hub.ledger.grants import EVERYONE, NODES, grant
 from hub.ledger.journal import Entry, Journal
-from hub.submissions import catalogue
+from hub.training import inputs
 from hub.training.tables import CheckpointRow, RunRow
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
 from protos.documents.statements import Claimed
-from trust.errors import Conflict, Invalid, NotFound
+from trust.errors import Conflict, NotFound
 
 PREFIX = "run-"
 
@@ -25,9 +25,7 @@ def register(journal: Journal) -> None:
 
 
 def _check_run(session: Session, claimed: Claimed) -> None:
-    spec = cast(Run, claimed.claim).spec
-    if not catalogue.for_run(session, spec.data.datasets):
-        raise Invalid("There is no dataset to train on.", "Submit one first.", field="data.datasets")
+    inputs.check(session, cast(Run, claimed.claim).spec)
 
 
 def _run(session: Session, entry: Entry) -> None:

@@ -12,9 +12,10 @@ from hub.models import registry
 from hub.models.weights import parameter_count
 from hub.progress.log import Progress
 from hub.submissions import catalogue
-from hub.training import store
+from hub.training import inputs, store
+from hub.training.feed import Feed
 from hub.training.registration import checkpoint_claim, model_claim, run_end_claim
-from hub.training.states import Work
+from hub.training.states import Prepared, Work
 from hub.training.tables import RunRow
 from protos.documents.base import FileEntry
 from protos.documents.runs import RunSpec
@@ -22,6 +23,7 @@ from protos.documents.submissions import DatasetFile
 from trust.digests import Digest
 from trust.errors import Invalid
 
+BYTES_PER_TOKEN = 2  # at least
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +45,7 @@ class Records:
     def inputs(self, row: RunRow) -> list[catalogue.Accepted[DatasetFile]]:
         """The datasets to train on: the same in every attempt, whatever is submitted meanwhile. Raises `NotFound`."""
         with self._database.session() as session:
-            return catalogue.for_run(session, RunSpec.read(row.spec).data.datasets, row.index)
+            return inputs.inputs(session, RunSpec.read(row.spec), row.index)
 
     def withdrawn(self, row: RunRow) -> str:
         """Why the run must end: a dataset that it trains on was withdrawn or quarantined since; empty otherwise."""
@@ -69,6 +71,18 @@ class Records:
             digest = Digest(file.digest)
             if not self._blobs.keep(digest) or self._blobs.size(digest) != file.size:
                 raise Invalid(f"{file.path} ({file.digest}) was not uploaded.", field=file.path)
+
+    def check_prepared(self, run: str, prepared: Prepared) -> None:
+        """Raises `Invalid` unless the files are here, and the tokens those of the run's datasets and enough to train on."""
+        self.check_blobs([*prepared.tokenizer, prepared.tokens])
+        total = sum(prepared.tokens_by_dataset.values())
+        if total != prepared.token_count or BYTES_PER_TOKEN * total > prepared.tokens.size:
+            raise Invalid(f"{prepared.tokens.path} cannot hold {total} tokens.", field="tokens_by_dataset")
+        row = self.run(run)
+        domains = {dataset.id: dataset.domain for dataset in self.inputs(row)}
+        if unknown := prepared.tokens_by_dataset.keys() - domains.keys():
+            raise Invalid(f"{min(unknown)[:80]} is no dataset of this run.", field="tokens_by_dataset")
+        Feed(RunSpec.read(row.spec), prepared.tokens_by_dataset, domains)
 
     def register_checkpoint(self, work: Work, step: int) -> float:
         """Of a step that every rank has reported; answers with the loss. Raises `Invalid`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hub.submissions.catalogue import Accepted
+from hub.training.feed import Feed
 from hub.training.states import Work
 from hub.training.tables import RunRow
 from hub.version import code_version
@@ -28,6 +29,7 @@ def checkpoint_claim(origin: str, work: Work, step: int) -> Checkpoint:
             "weights": reports[0].weights.model_dump() if reports[0].weights else None,
             "shards": [report.shard for report in reports],
             "nodes": list(work.nodes),
+            "skipped": [skip.model_dump() for skip in reports[0].skipped],
         }
     )
 
@@ -37,12 +39,13 @@ def model_claim(
 ) -> Model:
     """A finished run's model with all that went into it.
 
-    Batches are drawn evenly from all packed tokens, so each dataset counts by its share of them.
+    How many tokens of each dataset it learned from follows from the spec (`hub.training.feed`).
     """
     spec = RunSpec.read(row.spec)
-    trained = spec.training.steps * spec.training.batch_size * work.world * spec.training.sequence_length
     packed = work.prepared.tokens_by_dataset if work.prepared else {}
-    total = sum(packed.values()) or 1
+    used = Feed(spec, packed, {dataset.id: dataset.domain for dataset in datasets}).tokens(
+        work.world, [(skip.after, skip.until) for skip in work.skipped]
+    )
     return Model(
         hub=origin,
         signer=HUB,
@@ -52,7 +55,7 @@ def model_claim(
         payload=row.payload,
         parameters=parameters,
         architecture=spec.architecture.family,
-        tokens=trained,
+        tokens=sum(used.values()),
         files=work.model,
         data=tuple(
             DataUsed(
@@ -60,11 +63,12 @@ def model_claim(
                 payload=dataset.payload,
                 member=dataset.member,
                 licence=dataset.licence,
-                tokens=trained * packed.get(dataset.id, 0) // total,
+                tokens=used.get(dataset.id, 0),
             )
             for dataset in datasets
         ),
         code_version=code_version(),
+        skipped=work.skipped,
     )
 
 

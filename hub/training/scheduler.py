@@ -22,9 +22,11 @@ from hub.training import states
 from hub.training.messages import (
     metrics_of,
     model_of,
+    note_of,
     prepare_message,
     prepared_of,
     saved_of,
+    skipped_of,
     stop_message,
     train_message,
 )
@@ -172,13 +174,15 @@ class Scheduler:
             case "prepared" if rank == 0:
                 await self._prepared(work, message.prepared)
             case "progress" if rank == 0:
-                if metrics := metrics_of(message.progress, (await self._spec(work)).training.steps):
-                    await self._tell(work.run, "training", "", metrics)
+                metrics = metrics_of(message.progress, (await self._spec(work)).training.steps)
+                if metrics or message.progress.message:
+                    await self._tell(work.run, "training", note_of(message.progress), metrics)
             case "checkpoint":
                 report = saved_of(message.checkpoint, rank, (await self._spec(work)).training)
                 self._works[work.run] = states.saved(work, rank, message.checkpoint.step, report)
             case "trained":
-                self._works[work.run] = states.finished(work, rank, model_of(message.trained, rank))
+                skipped = skipped_of(message.trained.skipped, (await self._spec(work)).training)
+                self._works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
             case "failed":
                 if message.failed.shards_lost:
                     work = states.shards_lost(work)
@@ -189,7 +193,7 @@ class Scheduler:
         if work.phase != "preparing":
             return
         result = prepared_of(message)
-        await asyncio.to_thread(self._records.check_blobs, [*result.tokenizer, result.tokens])
+        await asyncio.to_thread(self._records.check_prepared, work.run, result)
         work = states.prepared(work, result)
         await self._keep(work)
         await self._tell(work.run, "training", f"{result.token_count:,} tokens are packed; {work.world} ranks start")

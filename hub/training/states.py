@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field as Bounded
 
 from protos.documents.base import Document, FileEntry
+from protos.documents.models import Skip
 
 MAX_FAILURES = 5
 Phase = Literal["queued", "preparing", "training"]
@@ -22,7 +25,7 @@ class Prepared(Document):
     tokenizer: tuple[FileEntry, ...]
     tokens: FileEntry
     token_count: int
-    tokens_by_dataset: dict[str, int]
+    tokens_by_dataset: dict[str, Annotated[int, Bounded(ge=0)]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Saved:
     shard: str
     loss: float
     weights: FileEntry | None
+    skipped: tuple[Skip, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Work:
     furthest: int = 0
     finished: frozenset[int] = frozenset()
     model: tuple[FileEntry, ...] = ()
+    skipped: tuple[Skip, ...] = ()
 
     @property
     def world(self) -> int:
@@ -102,11 +107,12 @@ def registered(work: Work, step: int, nodes: tuple[str, ...]) -> Work:
     return replace(work, registered=step, registered_on=nodes, saved=kept, failures=failures, furthest=furthest)
 
 
-def finished(work: Work, rank: int, model: tuple[FileEntry, ...]) -> Work:
-    """One rank is done; rank 0 brings the model."""
+def finished(work: Work, rank: int, model: tuple[FileEntry, ...], skipped: tuple[Skip, ...] = ()) -> Work:
+    """One rank is done; rank 0 brings the model and the batches that it did not learn from."""
     if not 0 <= rank < work.world or (rank == 0 and not model):
         return work
-    return replace(work, finished=work.finished | {rank}, model=model if rank == 0 else work.model)
+    work = replace(work, finished=work.finished | {rank})
+    return replace(work, model=model, skipped=skipped) if rank == 0 else work
 
 
 def is_finished(work: Work) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from hub.training import shards
 from hub.training.inventory import threads
 from hub.training.launch import Child, torchrun, worker_environment
-from hub.training.messages import METRICS
+from hub.training.messages import is_metric
 from hub.training.workplace import Workplace
 from protos.coalition.v1 import common_pb2, training_pb2
 from trust.errors import NotFound, Problem, Unavailable
@@ -43,7 +43,10 @@ async def train(order: training_pb2.Train, place: Workplace, send: Send) -> None
 
 async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb2.NodeMessage:
     folder = place.attempt_folder(order.run, order.attempt)
-    datasets = {dataset.id: [str(p) for p in await place.fetch(dataset.files)] for dataset in order.datasets}
+    datasets = {
+        dataset.id: {"domain": dataset.domain, "paths": [str(path) for path in await place.fetch(dataset.files)]}
+        for dataset in order.datasets
+    }
     job = folder / "job.json"
     job.write_text(json.dumps({"spec": json.loads(order.spec), "datasets": datasets}))
     command = [sys.executable, "-m", "hub.training.prepare", str(job)]
@@ -85,12 +88,14 @@ async def _train(order: training_pb2.Train, place: Workplace, send: Send) -> tra
     loopback = order.master_host in ("127.0.0.1", "localhost")
     child = await Child.start(command, worker_environment(threads(), loopback), folder / "log")
     async with aclosing(_events(folder / "events.jsonl", child)) as events:
+        skipped: list[training_pb2.Skip] = []
         async for event in events:
             await _relay(event, order, place, send)
+            skipped = _skipped(event) or skipped
     await _finish(child)
     files = sorted((folder / "model").iterdir()) if order.rank == 0 else []
     model = await place.upload(files)
-    trained = training_pb2.Trained(run=order.run, attempt=order.attempt, rank=order.rank, model=model)
+    trained = training_pb2.Trained(run=order.run, attempt=order.attempt, rank=order.rank, model=model, skipped=skipped)
     return training_pb2.NodeMessage(trained=trained)
 
 
@@ -143,10 +148,18 @@ async def _events(path: Path, child: Child) -> AsyncGenerator[dict[str, Any], No
         raise
 
 
+def _skipped(event: dict[str, Any]) -> list[training_pb2.Skip]:
+    return [training_pb2.Skip(after=after, until=until) for after, until in event.get("skipped", ())]
+
+
 async def _relay(event: dict[str, Any], order: training_pb2.Train, place: Workplace, send: Send) -> None:
     if event["kind"] == "progress" and order.rank == 0:
-        metrics = [common_pb2.Metric(step=event["step"], name=name, value=event[name]) for name in METRICS]
-        progress = training_pb2.TrainingProgress(run=order.run, attempt=order.attempt, metrics=metrics)
+        metrics = [
+            common_pb2.Metric(step=event["step"], name=name, value=event[name]) for name in event if is_metric(name)
+        ]
+        progress = training_pb2.TrainingProgress(
+            run=order.run, attempt=order.attempt, metrics=metrics, message=event.get("message", "")
+        )
         send(training_pb2.NodeMessage(progress=progress))
     elif event["kind"] == "checkpoint":
         saved = training_pb2.CheckpointSaved(
@@ -156,6 +169,7 @@ async def _relay(event: dict[str, Any], order: training_pb2.Train, place: Workpl
             rank=order.rank,
             loss=event["loss"],
             shard=event["shard"],
+            skipped=_skipped(event) if order.rank == 0 else [],
         )
         if event["weights"]:
             weights = Path(event["weights"])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -17,17 +16,32 @@ from typing import Any
 
 import deepspeed
 import torch
-from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from hub.training import shards
+from hub.training.course import Course
+from hub.training.feed import Feed
 from hub.training.launch import has_gpu
+from hub.training.meters import LOSS, Losses, Speed
+from hub.training.trials import continued, held_out_losses
 from learning.architectures import build_model
+from learning.corpus import Corpus, batch
 from learning.export import save_model
-from learning.packing import batch_at
-from learning.pretraining import TrainingShape, block_loss, deepspeed_config, learning_rate_at, parameter_groups
+from learning.mixture import Rows
+from learning.muon import Muon, muon_groups
+from learning.pretraining import (
+    BETAS,
+    EPSILON,
+    TrainingShape,
+    deepspeed_config,
+    learning_rate_at,
+    parameter_groups,
+    row_losses,
+)
 from learning.routing import Routers
+from learning.stretching import stretch
 from learning.tokenizer import load_tokenizer
+from protos.documents.course import Leg, Training
 from protos.documents.runs import RunSpec
 from trust.errors import Invalid
 
@@ -42,94 +56,140 @@ class Worker:
         self.spec = RunSpec.read(job["spec"])
         self.folder, self.checkpoints = Path(job["folder"]), Path(job["checkpoints"])
         self.tokenizer = load_tokenizer(Path(job["tokenizer"]))
-        self.tokens = load_file(job["tokens"])["tokens"]
+        self.corpus = Corpus.load(Path(job["tokens"]), self.spec.architecture.vocab_size)
+        self.feed = Feed(self.spec, self.corpus.sizes, self.corpus.domains)
         self.resume_step = int(job["resume_step"])
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        self.shape = training_shape(self.spec)
         self._events = (self.folder / "events.jsonl").open("a", buffering=1)
 
     def run(self) -> None:
         _compile_nothing()
         deepspeed.init_distributed("nccl" if has_gpu() else "gloo", timeout=RENDEZVOUS, verbose=False)
-        model = build_model(self.spec.architecture.hugging_face(), self.shape.seed)
-        if self.spec.training.recompute:
+        self.engine = self._start()
+        self._losses = Losses(self.corpus.domains.values(), self.engine.device)
+        self._speed = Speed(self.world)
+        self._course = Course(self.spec.training)
+        if self.resume_step:
+            self._load(self.resume_step)
+        self._train()
+        with self._whole():
+            if self.rank == 0:
+                save_model(self.engine.module.float(), self.tokenizer, self.folder / "model")
+        torch.distributed.barrier()
+        self._emit(kind="trained", skipped=self._course.skips)
+
+    def _start(self) -> Any:
+        training = self.spec.course[0].training
+        shape = training_shape(training)
+        model = build_model(self.spec.architecture.hugging_face(), shape.seed)
+        if training.recompute:
             model.activation_checkpointing_enable()
         self._routers = Routers(model)
-        config = deepspeed_config(self.shape, self.world, self.spec.training.zero_stage, model.num_parameters())
+        config = deepspeed_config(shape, self.world, training.zero_stage, model.num_parameters())
         config["checkpoint"] = {"use_node_local_storage": True}
-        engine, *_ = deepspeed.initialize(
-            model=model, model_parameters=parameter_groups(model, self.shape.weight_decay), config=config
-        )
-        if self.resume_step:
-            self._resume(engine)
-        self._train(engine)
-        with self._whole(engine):
-            if self.rank == 0:
-                save_model(_unwrapped(engine), self.tokenizer, self.folder / "model")
-        torch.distributed.barrier()
-        self._emit(kind="trained")
+        engine, *_ = deepspeed.initialize(model=model, config=config, **optimized(model, shape))
+        return engine
 
-    def _resume(self, engine: Any) -> None:
-        """DeepSpeed answers a missing checkpoint with a warning and fresh weights: that must not pass."""
-        loaded, _ = engine.load_checkpoint(str(self.checkpoints), tag=shards.tag(self.resume_step))
-        if loaded is None or engine.global_steps != self.resume_step:
-            raise Invalid(f"The checkpoint of step {self.resume_step} could not be loaded.")
-
-    def _train(self, engine: Any) -> None:
-        started, losses = time.monotonic(), []
-        for step in range(self.resume_step + 1, self.shape.steps + 1):
-            rate = learning_rate_at(self.shape, step - 1)
-            for group in engine.optimizer.param_groups:
+    def _train(self) -> None:
+        training, samples = self.spec.training, self.spec.samples
+        step, entered = self._course.saved, None
+        while step < training.steps:
+            step += 1
+            leg = self.feed.leg(step)
+            if leg != entered:
+                self._enter(leg, step)
+                entered = leg
+            rate = learning_rate_at(training_shape(leg.training), step - 1 - leg.first)
+            for group in self.engine.optimizer.param_groups:
                 group["lr"] = rate
-            batch = batch_at(
-                self.tokens, step - 1, self.shape.batch_size_per_rank, self.rank, self.world, self.shape.seed
-            )
-            losses.append(self._step(engine, batch.to(engine.device)))
-            if step % REPORT_EVERY == 0 or step == self.shape.steps:
-                mean = self._mean(torch.stack(losses).mean())
-                seconds, tokens = time.monotonic() - started, len(losses) * batch.numel() * self.world
-                self._emit(
-                    kind="progress", step=step, loss=mean, learning_rate=rate, tokens_per_second=tokens / seconds
-                )
-                started, losses = time.monotonic(), []
-                last = mean
-            if step % self.spec.training.checkpoint_every == 0 and step < self.shape.steps:
-                self._save(engine, step, last if not losses else self._mean(torch.stack(losses).mean()))
+            self._step(leg, self.feed.rows(step, self.rank, self.world, self._course.skips))
+            last = step == leg.last
+            saves = step % training.checkpoint_every == 0 and step < training.steps
+            if step % REPORT_EVERY == 0 or last or saves:
+                means = self._losses.take()
+                self._emit(kind="progress", step=step, learning_rate=rate, **means, **self._speed.take())
+                verdict = self._course.judge(means[LOSS])
+                if verdict == "spike" and self._course.may_go_back:
+                    step, entered = self._go_back(step), None
+                    continue
+                _check(means[LOSS])
+                if saves and verdict == "calm":
+                    self._save(step, means[LOSS])
+            if training.evaluate_every and (step % training.evaluate_every == 0 or last):
+                found = held_out_losses(self.engine, self.corpus, leg, self.rank, self.world)
+                self._emit(kind="progress", step=step, **found)
+            if samples and (step % samples.every == 0 or step == training.steps):
+                for text in continued(self.engine, self.tokenizer, samples, leg.training.sequence_length):
+                    self._emit(kind="progress", message=f"sample at step {step}: {text}")
+            if step % REPORT_EVERY == 0 or last or saves:
+                self._speed.restart()
 
-    def _step(self, engine: Any, batch: torch.Tensor) -> torch.Tensor:
-        """One step of the optimizer over `batch`, so many sequences at a time as the spec says; the mean cross entropy."""
-        losses, training = [], self.spec.training
-        for part in torch.split(batch, self.shape.at_once):
-            loss = block_loss(engine, part)
-            engine.backward(loss + self._routers.loss(training.balance, training.router_z))
-            engine.step()  # DeepSpeed moves the weights with the last part
-            losses.append(loss.detach())
-        return torch.stack(losses).mean()
+    def _enter(self, leg: Leg, step: int) -> None:
+        """Set what a leg's numbers change in model and engine, at its beginning or, after a stop, within it."""
+        training = leg.training
+        if leg.stretched_from:
+            stretch(self.engine.module, leg.stretched_from, training.sequence_length)
+        self.engine.set_train_micro_batch_size(training.at_once)
+        self.engine.set_train_batch_size(training.batch_size * self.world)
+        if step == leg.first + 1:
+            self._course.begin_stage()
+            if leg.name:
+                self._emit(kind="progress", message=f"stage {leg.name} begins, {training.steps:,} steps")
+        if self.rank == 0:
+            self._speed.model(self.spec.architecture.hugging_face(), training.sequence_length)
+        self._speed.restart()
 
-    def _save(self, engine: Any, step: int, loss: float) -> None:
+    def _step(self, leg: Leg, rows: Rows) -> None:
+        """One step of the optimizer over these sequences, so many at a time as the leg says."""
+        training = leg.training
+        sequences = batch(self.corpus.train, rows, training.sequence_length).to(self.engine.device)
+        each, parts = [], torch.split(sequences, training.at_once)
+        for number, part in enumerate(parts, 1):
+            self.engine.set_gradient_accumulation_boundary(number == len(parts))
+            found, loss = row_losses(self.engine, part, separate=training.separate_documents, z=training.z_loss)
+            self.engine.backward(loss + self._routers.loss(training.balance, training.router_z))
+            self.engine.step()  # DeepSpeed moves the weights with the last part
+            each.append(found.detach())
+        self._losses.add(torch.cat(each), [self.corpus.domains[dataset] for dataset, _ in rows])
+        self._speed.add(sequences.numel() * self.world)
+
+    def _load(self, step: int) -> None:
+        """DeepSpeed answers a missing checkpoint with a warning and fresh weights: that must not pass."""
+        loaded, kept = self.engine.load_checkpoint(str(self.checkpoints), tag=shards.tag(step))
+        if loaded is None or self.engine.global_steps != step:
+            raise Invalid(f"The checkpoint of step {step} could not be loaded.")
+        self._course.resume(step, kept["course"])
+
+    def _go_back(self, step: int) -> int:
+        """To the last checkpoint, and past the batches since then; answers with its step."""
+        saved, skips = self._course.saved, [*self._course.skips, (self._course.saved, step)]
+        self._load(saved)
+        self._course.skips = skips
+        self._emit(
+            kind="progress",
+            message=f"the loss jumped before step {step}: training goes back to step {saved} and skips {step - saved} batches",
+        )
+        return saved
+
+    def _save(self, step: int, loss: float) -> None:
         """This rank's shard to the node's disk; rank 0 also writes the weights."""
-        engine.save_checkpoint(str(self.checkpoints), tag=shards.tag(step))
+        self._course.saved = step
+        kept = {"course": self._course.kept()}
+        self.engine.save_checkpoint(str(self.checkpoints), tag=shards.tag(step), client_state=kept)
         weights = ""
-        with self._whole(engine):
+        with self._whole():
             if self.rank == 0:
                 weights = str(self.folder / f"weights-{step}.safetensors")
-                save_file({name: value.detach().cpu().contiguous() for name, value in _named(engine)}, weights)
+                named = self.engine.module.named_parameters()  # a tied one once
+                save_file({name: value.detach().cpu().contiguous() for name, value in named}, weights)
         shard = shards.seal(self.checkpoints, step)
-        self._emit(kind="checkpoint", step=step, loss=loss, shard=shard, weights=weights)
+        self._emit(kind="checkpoint", step=step, loss=loss, shard=shard, weights=weights, skipped=self._course.skips)
 
-    def _mean(self, value: torch.Tensor) -> float:
-        """The mean loss over all ranks. Raises `Invalid` on every rank when training has diverged."""
-        total = value.float().clone()
-        torch.distributed.all_reduce(total)
-        if not math.isfinite(float(total)):
-            raise Invalid("The loss is no longer a finite number: training has diverged.", "Lower the learning rate.")
-        return float(total) / self.world
-
-    def _whole(self, engine: Any) -> AbstractContextManager[Any]:
+    def _whole(self) -> AbstractContextManager[Any]:
         """ZeRO 3 keeps parameters in pieces: gather them, which takes all ranks. The other stages have them whole."""
         if self.spec.training.zero_stage < 3:
             return nullcontext()
-        gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(list(engine.module.parameters()))
+        gathered: AbstractContextManager[Any] = deepspeed.zero.GatheredParameters(list(self.engine.module.parameters()))
         return gathered
 
     def _emit(self, **event: Any) -> None:
@@ -137,18 +197,28 @@ class Worker:
         self._events.flush()
 
 
-def _named(engine: Any) -> list[tuple[str, torch.Tensor]]:
-    """Named parameters, a tied one once."""
-    return list(engine.module.named_parameters())
+def _check(loss: float) -> None:
+    """Raises `Invalid`, on every rank, when training has diverged."""
+    if not math.isfinite(loss):
+        raise Invalid("The loss is no longer a finite number: training has diverged.", "Lower the learning rate.")
 
 
-def _unwrapped(engine: Any) -> Any:
-    return engine.module.float()
+def optimized(model: Any, shape: TrainingShape) -> dict[str, Any]:
+    """What `deepspeed.initialize` is told of the optimizer."""
+    if shape.optimizer == "adamw":
+        return {"model_parameters": parameter_groups(model, shape.weight_decay)}
+    rank, groups = torch.distributed.get_rank(), muon_groups(model, shape.weight_decay)
+    return {"optimizer": Muon(groups, shape.learning_rate, BETAS, EPSILON, _gather, rank)}
 
 
-def training_shape(spec: RunSpec) -> TrainingShape:
-    """The spec's numbers in the words of `learning`."""
-    training = spec.training
+def _gather(part: torch.Tensor) -> torch.Tensor:
+    whole = part.new_empty(len(part) * torch.distributed.get_world_size())
+    torch.distributed.all_gather_into_tensor(whole, part.contiguous())
+    return whole
+
+
+def training_shape(training: Training) -> TrainingShape:
+    """The spec's numbers, or those of a stage, in the words of `learning`."""
     return TrainingShape(
         steps=training.steps,
         batch_size_per_rank=training.batch_size,
@@ -161,6 +231,9 @@ def training_shape(spec: RunSpec) -> TrainingShape:
         precision=training.precision,
         floor=training.floor,
         micro_batch=training.micro_batch,
+        schedule=training.schedule,
+        decay_steps=training.decay_steps,
+        optimizer=training.optimizer,
     )
 
 

@@ -20,7 +20,8 @@ Report = Callable[[str], object]
 
 @dataclass(frozen=True)
 class Job:
-    """What to train: `values`, a Hugging Face configuration, with `batch_size` sequences of `length` tokens per rank and step."""
+    """What to train: `values`, a Hugging Face configuration, with `batch_size` sequences of `length` tokens per rank and step,
+    their documents `separate` or not."""
 
     values: Mapping[str, Any]
     steps: int
@@ -28,6 +29,7 @@ class Job:
     length: int
     precision: Precision
     layout: Layout
+    separate: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _needs(job: Job, cluster: Cluster, counted: Census, report: Report) -> Calla
     @cache
     def traced(sequences: int, recompute: bool) -> Held:
         report(f"tracing a pass of {sequences} x {job.length} tokens{', recomputing' if recompute else ''}")
-        return held(job.values, sequences, job.length, job.precision, recompute)
+        return held(job.values, sequences, job.length, job.precision, recompute, separate=job.separate)
 
     def passing(sequences: int, recompute: bool) -> Held:
         one = traced(1, recompute)

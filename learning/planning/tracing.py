@@ -51,8 +51,17 @@ class Held:
         return Held(self.kept + more * (two.kept - self.kept), course)
 
 
-def held(values: Mapping[str, Any], sequences: int, length: int, precision: Precision, recompute: bool) -> Held:
-    """The memory of one pass of `sequences` x `length` tokens through the model of the configuration `values`.
+def held(
+    values: Mapping[str, Any],
+    sequences: int,
+    length: int,
+    precision: Precision,
+    recompute: bool,
+    *,
+    separate: bool = False,
+) -> Held:
+    """The memory of one pass of `sequences` x `length` tokens through the model of the configuration `values`, with a mask that
+    holds documents apart if they are `separate`.
 
     Raises `Invalid`. State space layers are traced as `transformers` computes them without fused kernels, which keep less.
     """
@@ -75,7 +84,7 @@ def held(values: Mapping[str, Any], sequences: int, length: int, precision: Prec
         for parameter in model.parameters():
             parameter.register_post_accumulate_grad_hook(next_stretch)
         with meter:
-            loss = block_loss(model, blocks)
+            loss = block_loss(model, blocks, separate=separate)
             kept = meter.live
             loss.backward()  # type: ignore[no-untyped-call]
     return Held(kept, (*course, (meter.peak, finished)))

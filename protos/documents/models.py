@@ -34,8 +34,16 @@ class Contribution(Document):
     excluded: str = Field(default="", max_length=500)
 
 
+class Skip(Document):
+    """A spike in the loss sent training back to step `after`, and it went on with the batches after step `until`."""
+
+    after: int = Field(ge=0)
+    until: int = Field(ge=1)
+
+
 class Model(Claim):
-    """Signed by the hub: a model version, and all that went into it. `payload` is its source's statement (run or campaign)."""
+    """Signed by the hub: a model version, and all that went into it. `payload` is its source's statement (run or campaign);
+    `skipped` are the batches that a run did not learn from."""
 
     model: Identifier
     parent: Identifier | None = None
@@ -50,6 +58,7 @@ class Model(Claim):
     data: tuple[DataUsed, ...] = ()
     contributions: tuple[Contribution, ...] = ()
     update: DigestText | None = None
+    skipped: tuple[Skip, ...] = ()
     code_version: str = Field(max_length=100)
 
 

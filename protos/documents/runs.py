@@ -8,58 +8,18 @@ from pydantic import Field, model_validator
 
 from protos.documents.architectures import Architecture
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
-
-
-class Data(Document):
-    """What to train on: dataset identifiers, or every accepted dataset when empty."""
-
-    datasets: tuple[Identifier, ...] = ()
-
-
-class Training(Document):
-    """How to train. `batch_size` counts sequences per rank and step; a step sees batch_size x ranks x sequence_length tokens.
-
-    `micro_batch` of them go through the model at a time (all, unless it is given). With `recompute`, a layer's activations
-    are computed again on the way back instead of being kept. The learning rate warms up, then falls along a cosine to `floor`
-    times its peak (1: it stays at the peak).
-
-    Where there are experts, `balance` weighs the loss that spreads tokens evenly over them, `router_z` the one that keeps the
-    router's logits small.
-    """
-
-    steps: int = Field(ge=1, le=10_000_000)
-    batch_size: int = Field(ge=1, le=65_536)
-    sequence_length: int = Field(ge=16, le=1_048_576)
-    learning_rate: float = Field(gt=0, le=1)
-    warmup_steps: int = Field(default=0, ge=0)
-    floor: float = Field(default=0.1, ge=0, le=1)
-    weight_decay: float = Field(default=0.1, ge=0, le=1)
-    clip: float = Field(default=1.0, gt=0)
-    seed: int = Field(default=0, ge=0)
-    precision: Literal["fp32", "bf16"] = "bf16"
-    zero_stage: Literal[0, 1, 2, 3] = 1
-    micro_batch: int | None = Field(default=None, ge=1, le=65_536)
-    recompute: bool = False
-    balance: float = Field(default=0.01, ge=0, le=1)
-    router_z: float = Field(default=0.001, ge=0, le=1)
-    checkpoint_every: int = Field(default=100, ge=1)
-
-    @model_validator(mode="after")
-    def _whole(self) -> Training:
-        if self.batch_size % self.at_once:
-            raise ValueError("micro_batch must divide batch_size")
-        return self
-
-    @property
-    def at_once(self) -> int:
-        """Sequences per rank in one pass."""
-        return self.micro_batch or self.batch_size
+from protos.documents.course import Data, Leg, Samples, Stage, Training, course
+from protos.documents.models import Skip
 
 
 class Placement(Document):
     """The gang: `nodes` agents with one rank each, all or none."""
 
     nodes: int = Field(default=1, ge=1, le=4096)
+
+
+STRETCHABLE = ("llama", "olmo3", "mixtral", "olmoe")
+"""Families whose rotary positions are as trained; those of mistral4 are stretched from the beginning, nemotron_h has none."""
 
 
 class RunSpec(Document):
@@ -70,12 +30,34 @@ class RunSpec(Document):
     data: Data = Data()
     training: Training
     placement: Placement = Placement()
+    stages: tuple[Stage, ...] = Field(default=(), max_length=32)
+    samples: Samples | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> RunSpec:
-        if self.training.sequence_length > self.architecture.context_length:
-            raise ValueError("training.sequence_length exceeds architecture.context_length")
+        legs = self.course
+        longest = max(leg.training.sequence_length for leg in legs)
+        if longest > self.architecture.context_length:
+            raise ValueError(f"a sequence_length of {longest} exceeds architecture.context_length")
+        if any(leg.weights for leg in legs) and not all(leg.weights for leg in legs):
+            raise ValueError("some stages weigh domains and others do not; give data.weights, or each stage its own")
+        if self.training.evaluate_every and not self.data.held_out:
+            raise ValueError(
+                "training.evaluate_every needs text that is held out: give data.held_out, for example 0.01"
+            )
+        if any(leg.stretched_from for leg in legs) and self.architecture.family not in STRETCHABLE:
+            raise ValueError(f"the positions of {self.architecture.family} cannot be stretched")
         return self
+
+    @property
+    def course(self) -> tuple[Leg, ...]:
+        """What the run does, one leg after the other."""
+        return course(self.training, self.data, self.stages)
+
+    @property
+    def domains(self) -> frozenset[str]:
+        """Those that any stage trains on; empty for all that there are."""
+        return frozenset(domain for leg in self.course for domain in leg.weights)
 
 
 class Run(Claim):
@@ -101,6 +83,7 @@ class Checkpoint(Claim):
     weights: FileEntry
     shards: tuple[DigestText, ...]
     nodes: tuple[Name, ...]
+    skipped: tuple[Skip, ...] = ()
 
 
 class RunEnd(Claim):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from itertools import chain, islice
+from itertools import chain
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning.packing import batch_at, batches, pack
+from learning.architectures import build_model
+from learning.packing import batch_at, pack, positions
+from protos.documents.architectures import Llama
+from tests.learning.test_architectures import FAMILIES, SMALL
 from trust.errors import Invalid
 
 DOCUMENTS = st.lists(st.lists(st.integers(1, 80_000), max_size=30), max_size=20)
@@ -51,17 +55,50 @@ def test_a_batch_depends_on_seed_and_step_alone_not_on_the_number_of_ranks() -> 
         assert _ids(step, 1, 4) == _ids(step, 2, 2) == _ids(step, 4, 1)
 
 
-def test_batches_resume_where_they_stopped() -> None:
-    packed = pack([list(range(1, 60))], 4, 0)
-    straight = list(islice(batches(packed, 2, 1, 0, 1), 9))
-    resumed = list(islice(batches(packed, 2, 1, 0, 1, first_step=5), 4))
-    assert all(torch.equal(a, b) for a, b in zip(straight[5:], resumed, strict=True))
-    assert straight[0].dtype == torch.int64
-    assert straight[0].shape == (2, 4)
-
-
 def test_no_blocks_and_impossible_ranks_are_refused() -> None:
     with pytest.raises(Invalid):
         batch_at(pack([[1]], 8, 0), 0, 1, 0, 1, 0)
     with pytest.raises(Invalid):
         batch_at(pack([[1, 2, 3]], 2, 0), 0, 1, 2, 2, 0)
+
+
+def test_positions_begin_anew_with_every_document() -> None:
+    blocks = torch.tensor([[7, 8, 0, 5, 6, 0, 0, 9], [0, 1, 2, 3, 4, 5, 6, 0]])
+    assert positions(blocks, 0).tolist() == [[0, 1, 0, 1, 2, 0, 0, 1], [0, 1, 2, 3, 4, 5, 6, 0]]
+    assert blocks[0, 0] == 7
+
+
+DENSE = Llama(**SMALL, layers=2, kv_heads=1, intermediate_size=64)
+LENGTHS = (20, 13, 28)  # over and under the sliding window of 16
+
+
+def _packed_and_alone(family: Any, attention: str) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The logits of a row of documents, and those of each document by itself."""
+    random = torch.Generator().manual_seed(0)
+    documents = [torch.cat([torch.zeros(1), torch.randint(1, 512, (n,), generator=random)]).long() for n in LENGTHS]
+    model = build_model(family.hugging_face(), seed=0)
+    model.set_attn_implementation(attention)
+    row = torch.cat(documents)[None]
+    with torch.no_grad():
+        packed = model(input_ids=row, position_ids=positions(row, 0), use_cache=False).logits[0]
+        return packed, [model(input_ids=document[None], use_cache=False).logits[0] for document in documents]
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize(
+    "family", [DENSE, *(f for f in FAMILIES if f.family != "nemotron_h")], ids=lambda family: family.family
+)
+def test_a_document_in_a_row_of_them_is_read_as_if_alone(family: Any, attention: str) -> None:
+    packed, alone = _packed_and_alone(family, attention)
+    torch.testing.assert_close(packed, torch.cat(alone), rtol=0, atol=1e-6)
+
+
+def test_a_hybrid_holds_documents_apart_in_its_attention_layers_only() -> None:
+    """The state of its state space layers goes on from one document to the next."""
+    hybrid = next(f for f in FAMILIES if f.family == "nemotron_h")
+    packed, alone = _packed_and_alone(hybrid.model_copy(update={"pattern": "*E-"}), "sdpa")
+    torch.testing.assert_close(packed, torch.cat(alone), rtol=0, atol=1e-6)
+    packed, alone = _packed_and_alone(hybrid, "sdpa")
+    first = len(alone[0])
+    torch.testing.assert_close(packed[:first], alone[0], rtol=0, atol=1e-6)
+    assert not torch.allclose(packed[first:], torch.cat(alone[1:]), atol=1e-3)

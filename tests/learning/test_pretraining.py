@@ -7,7 +7,14 @@ import pytest
 import torch
 from transformers import LlamaForCausalLM
 
-from learning.pretraining import TrainingShape, block_loss, deepspeed_config, learning_rate_at, parameter_groups
+from learning.pretraining import (
+    TrainingShape,
+    block_loss,
+    deepspeed_config,
+    learning_rate_at,
+    parameter_groups,
+    row_losses,
+)
 from trust.errors import Invalid
 
 SHAPE = TrainingShape(100, 4, 3e-3, 10, 0.1, 1.0, 0, 32)
@@ -18,10 +25,48 @@ def test_the_loss_is_that_of_transformers(model: LlamaForCausalLM) -> None:
     torch.testing.assert_close(block_loss(model, blocks), model(input_ids=blocks, labels=blocks).loss)
 
 
+@pytest.mark.parametrize("recompute", [False, True])
+def test_separate_documents_are_learned_as_if_alone(model: LlamaForCausalLM, recompute: bool) -> None:
+    """Loss and gradients of two documents in a row are those of one document in each of two rows."""
+    model.train()
+    if recompute:
+        model.activation_checkpointing_enable()
+    pair = torch.randint(1, 320, (2, 16), generator=torch.Generator().manual_seed(0))
+    pair[:, 0] = 0
+    logits = model(input_ids=pair, use_cache=False).logits
+    inner = torch.nn.functional.cross_entropy(logits.flatten(0, 1)[:-1], pair.flatten()[1:])
+    inner.backward()
+    expected = model.model.layers[0].self_attn.k_proj.weight.grad.clone()
+    model.zero_grad()
+    loss = block_loss(model, pair.reshape(1, 32), separate=True)
+    loss.backward()
+    torch.testing.assert_close(loss, inner)
+    torch.testing.assert_close(model.model.layers[0].self_attn.k_proj.weight.grad, expected)
+    assert not torch.allclose(block_loss(model, pair.reshape(1, 32)), inner, atol=1e-3)
+
+
 def test_the_learning_rate_peaks_after_the_warm_up() -> None:
     rates = [learning_rate_at(SHAPE, step) for step in range(100)]
     assert max(rates) == rates[9] == SHAPE.learning_rate
     assert rates[-1] == pytest.approx(0.1 * SHAPE.learning_rate)
+
+
+def test_the_z_loss_is_the_squared_logarithm_of_the_denominator(model: LlamaForCausalLM) -> None:
+    blocks = torch.randint(0, 320, (3, 16), generator=torch.Generator().manual_seed(0))
+    rows, loss = row_losses(model, blocks, z=0.5)
+    denominators = model(input_ids=blocks).logits[:, :-1].exp().sum(-1).log()
+    torch.testing.assert_close(loss, rows.mean() + 0.5 * denominators.square().mean())
+    torch.testing.assert_close(rows.mean(), block_loss(model, blocks))
+
+
+def test_a_schedule_of_its_own_and_muon_without_a_config_of_deepspeed() -> None:
+    shape = replace(SHAPE, schedule="wsd", decay_steps=20, optimizer="muon", floor=0.0)
+    rates = [learning_rate_at(shape, step) for step in (10, 79, 89, 99)]
+    assert rates == pytest.approx([3e-3, 3e-3, 1.5e-3, 0])
+    config = deepspeed_config(shape, 2, 2, 1_000_000)
+    assert "optimizer" not in config
+    with pytest.raises(Invalid, match="ZeRO 0 to 2"):
+        deepspeed_config(shape, 2, 3, 1_000_000)
 
 
 def test_matrices_decay_and_vectors_do_not(model: LlamaForCausalLM) -> None:

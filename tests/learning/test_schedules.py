@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning.schedules import cosine_with_warmup
+from learning.schedules import cosine_with_warmup, warmup_stable_decay
 from trust.errors import Invalid
 
 
@@ -29,3 +31,23 @@ def test_known_points() -> None:
 def test_impossible_schedules_are_refused(wrong: tuple[int, int, int, float]) -> None:
     with pytest.raises(Invalid):
         cosine_with_warmup(*wrong)
+
+
+@given(st.integers(1, 500), st.floats(0, 1), st.data())
+def test_it_rises_stays_and_falls_in_a_straight_line(total: int, floor: float, data: st.DataObject) -> None:
+    warmup = data.draw(st.integers(0, total))
+    decay = data.draw(st.integers(0, total - warmup))
+    values = [warmup_stable_decay(step, total, warmup, decay, floor) for step in range(total)]
+    assert values[:warmup] == sorted(values[:warmup])
+    assert values[warmup : total - decay] == [1.0] * (total - decay - warmup)
+    falling = values[total - decay :]
+    assert falling == sorted(falling, reverse=True)
+    assert not decay or falling[-1] == pytest.approx(floor)
+    drops = [a - b for a, b in pairwise([1.0, *falling])]
+    assert all(drop == pytest.approx(drops[0], abs=1e-9) for drop in drops)
+
+
+def test_a_decay_that_does_not_fit_is_refused() -> None:
+    assert [warmup_stable_decay(step, 8, 2, 4, 0.0) for step in range(8)] == [0.5, 1, 1, 1, 0.75, 0.5, 0.25, 0]
+    with pytest.raises(Invalid, match="3 warm-up steps and 6 decay steps do not fit into 8"):
+        warmup_stable_decay(0, 8, 3, 6, 0.0)

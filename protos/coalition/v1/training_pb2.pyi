@@ -450,7 +450,7 @@ class Prepared(_message.Message):
     def tokenizer(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
     def tokens(self) -> _common_pb2.File:
-        """Packed tokens: safetensors, one tensor "tokens" [blocks, sequence_length]."""
+        """Tokens: safetensors, for each dataset a tensor "train/ID" [tokens]; the metadata "domains" is JSON, domains by dataset."""
 
     @_builtins.property
     def tokens_by_dataset(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
@@ -481,8 +481,11 @@ class TrainingProgress(_message.Message):
     RUN_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
+    message: _builtins.str
+    """For people who follow the run: a rollback, a sample."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Metric]: ...
     def __init__(
@@ -491,10 +494,11 @@ class TrainingProgress(_message.Message):
         run: _builtins.str = ...,
         attempt: _builtins.int = ...,
         metrics: _abc.Iterable[_common_pb2.Metric] | None = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "metrics", b"metrics", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "message", b"message", "metrics", b"metrics", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -511,6 +515,7 @@ class CheckpointSaved(_message.Message):
     LOSS_FIELD_NUMBER: _builtins.int
     SHARD_FIELD_NUMBER: _builtins.int
     WEIGHTS_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
     step: _builtins.int
@@ -522,6 +527,10 @@ class CheckpointSaved(_message.Message):
     def weights(self) -> _common_pb2.File:
         """Rank 0 only: the weights, as a blob at the hub."""
 
+    @_builtins.property
+    def skipped(self) -> _containers.RepeatedCompositeFieldContainer[Global___Skip]:
+        """Rank 0 only: the batches skipped so far."""
+
     def __init__(
         self,
         *,
@@ -532,14 +541,39 @@ class CheckpointSaved(_message.Message):
         loss: _builtins.float = ...,
         shard: _builtins.str = ...,
         weights: _common_pb2.File | None = ...,
+        skipped: _abc.Iterable[Global___Skip] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "loss", b"loss", "rank", b"rank", "run", b"run", "shard", b"shard", "step", b"step", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "loss", b"loss", "rank", b"rank", "run", b"run", "shard", b"shard", "skipped", b"skipped", "step", b"step", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckpointSaved: _TypeAlias = CheckpointSaved  # noqa: Y015
+
+@_typing.final
+class Skip(_message.Message):
+    """A spike in the loss sent training back to step `after`; it went on with the batches after step `until`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AFTER_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    after: _builtins.int
+    until: _builtins.int
+    def __init__(
+        self,
+        *,
+        after: _builtins.int = ...,
+        until: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Skip: _TypeAlias = Skip  # noqa: Y015
 
 @_typing.final
 class Trained(_message.Message):
@@ -552,6 +586,7 @@ class Trained(_message.Message):
     RANK_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
     rank: _builtins.int
@@ -559,6 +594,10 @@ class Trained(_message.Message):
     def model(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Metric]: ...
+    @_builtins.property
+    def skipped(self) -> _containers.RepeatedCompositeFieldContainer[Global___Skip]:
+        """Rank 0 only."""
+
     def __init__(
         self,
         *,
@@ -567,10 +606,11 @@ class Trained(_message.Message):
         rank: _builtins.int = ...,
         model: _abc.Iterable[_common_pb2.File] | None = ...,
         metrics: _abc.Iterable[_common_pb2.Metric] | None = ...,
+        skipped: _abc.Iterable[Global___Skip] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "metrics", b"metrics", "model", b"model", "rank", b"rank", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "metrics", b"metrics", "model", b"model", "rank", b"rank", "run", b"run", "skipped", b"skipped"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -679,7 +719,9 @@ class DatasetInput(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     FILES_FIELD_NUMBER: _builtins.int
+    DOMAIN_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    domain: _builtins.str
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     def __init__(
@@ -687,10 +729,11 @@ class DatasetInput(_message.Message):
         *,
         id: _builtins.str = ...,
         files: _abc.Iterable[_common_pb2.File] | None = ...,
+        domain: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["files", b"files", "id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["domain", b"domain", "files", b"files", "id", b"id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -42,12 +42,19 @@ def test_mistral_small_4_is_119_billion_of_which_a_token_sees_six_and_a_half() -
         ("nano-hybrid", 31_577_937_344, 3_580_073_408),
         ("tiny-experts", 6_104_256, 2_565_312),
         ("tiny-dense", 3_443_136, 3_443_136),
+        ("tiny-course", 3_443_136, 3_443_136),
     ],
 )
 def test_every_shipped_spec_fits_what_it_asks_for(spec: str, total: int, active: int) -> None:
     told = planned(SPECS / f"{spec}.toml", "--gpu", "h200")
     assert (told["census"]["total"], told["census"]["active"]) == (total, active)
     assert told["asked"]["fits"]
+
+
+def test_a_run_in_stages_is_planned_for_the_one_with_the_most_tokens_in_a_pass() -> None:
+    done = plan(SPECS / "tiny-course.toml", "--gpu", "h200")
+    assert "pre-train, with the most tokens in a pass" in done.stdout
+    assert "200 steps are" in done.stdout
 
 
 def test_what_does_not_fit_is_refused_with_what_would(tmp_path: Path) -> None:

@@ -105,11 +105,13 @@ class Cluster:
     def _launchers(self, node: str) -> list[int]:
         return pids("torch.distributed.run", f"{self.directory / node}/")
 
-    def launch(self, steps: int, every: int, batch: int = 4, architecture: str = "", training: str = "") -> str:
-        """A run of the tiny spec; `architecture` and `training` are further lines of those tables."""
+    def launch(
+        self, steps: int, every: int, batch: int = 4, architecture: str = "", training: str = "", more: str = ""
+    ) -> str:
+        """A run of the tiny spec; `architecture` and `training` are further lines of those tables, `more` further tables."""
         spec = self.directory / "run.toml"
         spec.write_text(
-            SPEC.format(steps=steps, every=every, batch=batch, architecture=architecture, training=training)
+            SPEC.format(steps=steps, every=every, batch=batch, architecture=architecture, training=training) + more
         )
         return str(self.core.coalition("run", "launch", spec)["id"])
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from hub.database import Database
+from hub.submissions import catalogue
 from hub.training import projection, store
+from hub.training.inputs import inputs
 from hub.training.states import Work
 from protos.documents.base import FileEntry
 from protos.documents.runs import Checkpoint, Run, RunEnd, RunSpec, Stop
@@ -127,3 +129,30 @@ def _empty(directory: Path) -> Database:
     database = Database(f"sqlite:///{directory / 'again.sqlite'}")
     database.migrate()
     return database
+
+
+def spec(**changes: object) -> RunSpec:
+    return RunSpec.read(SPEC.model_dump() | changes)
+
+
+def test_weights_and_datasets_that_do_not_agree_are_refused_before_anything_starts(ledger: Base) -> None:
+    submit(ledger)
+    with ledger.database.session() as session:
+        (law,) = catalogue.datasets(session)
+    with pytest.raises(Invalid, match="No accepted dataset is of the domain code"):
+        launch(ledger, spec(data={"weights": {"law": 1.0, "code": 1.0}}))
+    file = DatasetFile(path="text.jsonl", digest=ledger.blobs.put(b"{ }\n"), size=4, rows=1)
+    described = {"name": "code", "domain": "code", "licence": "MIT", "provenance": "a test", "rows": 1}
+    code = ledger.record(Dataset.read({"hub": ORIGIN, "signer": "core", "files": (file,), **described})).id
+    with pytest.raises(Invalid, match=f"{law.id} is of the domain law, which has no weight"):
+        launch(ledger, spec(data={"datasets": (law.id, code), "weights": {"code": 1.0}}))
+    run = launch(ledger, spec(data={"weights": {"code": 1.0}}))
+    with ledger.database.session() as session:
+        row = store.get(session, run)
+        assert [dataset.id for dataset in inputs(session, RunSpec.read(row.spec), row.index)] == [code]
+
+
+def test_an_impossible_warm_up_is_refused_before_anything_starts(ledger: Base) -> None:
+    submit(ledger)
+    with pytest.raises(Invalid, match="warmup_steps = 31 are more than steps = 30"):
+        launch(ledger, spec(training=SPEC.training.model_dump() | {"warmup_steps": 31}))

@@ -62,13 +62,17 @@ def test_a_mixture_of_experts_trains_in_smaller_passes_and_loads_with_public_too
         steps=20,
         every=10,
         architecture='family = "olmoe"\nexperts = 4\nexperts_per_token = 2',
-        training="micro_batch = 2\nrecompute = true\nzero_stage = 2",
+        training="micro_batch = 2\nrecompute = true\nzero_stage = 2\nevaluate_every = 10\nseparate_documents = true",
+        more='[data]\nheld_out = 0.1\nweights = { code = 1.0 }\n[samples]\nevery = 20\nprompts = ["def "]\ntokens = 3\n',
     )
     cluster.wait("the end", lambda: cluster.show(run)["state"] in ("finished", "failed"))
     ended = cluster.show(run)
     assert ended["state"] == "finished", cluster.said(run)
     losses = {int(point["step"]): point["value"] for point in ended["metrics"] if point["name"] == "loss"}
     assert losses[20] < losses[5]
+    held_out = [int(point["step"]) for point in ended["metrics"] if point["name"] == "held_out_loss"]
+    assert held_out == [10, 20]
+    assert any(message.startswith("sample at step 20: def  | ") for message in cluster.said(run))
     cluster.core.coalition("release", "cut", ended["model"], "--version", "0.1")
     cluster.core.coalition("release", "download", "0.1", cluster.directory / "out")
     model = AutoModelForCausalLM.from_pretrained(cluster.directory / "out")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,7 @@ SPEC = RunSpec.read(
 )
 SHARD = digest_bytes(b"a shard")
 TEXT = b'{"text": "one"}\n'
+TOKENS = bytes(2 * 640)
 
 
 @dataclass
@@ -67,6 +69,12 @@ class Hub:
     def run(self, run: str) -> RunRow:
         with self.base.database.session() as session:
             return store.get(session, run)
+
+    @property
+    def dataset(self) -> str:
+        """The one that there is."""
+        with self.base.database.session() as session:
+            return catalogue.datasets(session)[0].id
 
     async def ended(self, run: str) -> RunRow:
         async with asyncio.timeout(20):
@@ -117,8 +125,9 @@ class Node:
                 run=run,
                 attempt=attempt,
                 tokenizer=[self._hub.file("tokenizer.json")],
-                tokens=self._hub.file("tokens.safetensors"),
+                tokens=self._hub.file("tokens.safetensors", TOKENS),
                 token_count=640,
+                tokens_by_dataset={self._hub.dataset: 640},
             )
         )
 
@@ -182,6 +191,33 @@ async def in_training(hub: Hub, run: str) -> tuple[Node, Node]:
     return first, second
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"tokens_by_dataset": {"data-0": 640}},
+        {"token_count": 641},
+        {"token_count": 64_000, "tokens_by_dataset": {"": 64_000}},
+        {"token_count": 63, "tokens_by_dataset": {"": 63}},
+        {"token_count": -64, "tokens_by_dataset": {"": -64}},
+    ],
+    ids=["unknown", "sum", "too many", "too few", "negative"],
+)
+async def test_tokens_that_are_not_those_of_the_datasets_interrupt_the_attempt(ledger: Base, wrong: Any) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first = Node(hub, "node-1")
+        Node(hub, "node-2")
+        await first.told("prepare")
+        said = {"token_count": 640, "tokens_by_dataset": {"": 640}} | wrong
+        said["tokens_by_dataset"] = {name or hub.dataset: n for name, n in said["tokens_by_dataset"].items()}
+        files = {
+            "tokenizer": [hub.file("tokenizer.json")],
+            "tokens": hub.file("tokens.safetensors", TOKENS),
+        }
+        first.say(prepared=training_pb2.Prepared(run=run, attempt=1, **files, **said))
+        await first.told("stop")
+
+
 async def test_from_launch_to_model(ledger: Base) -> None:
     async with living(ledger) as hub:
         run = hub.launch()
@@ -189,7 +225,7 @@ async def test_from_launch_to_model(ledger: Base) -> None:
         prepare = (await first.told("prepare")).prepare
         assert [file.digest for dataset in prepare.datasets for file in dataset.files] == [digest_bytes(TEXT)]
         dataset = prepare.datasets[0].id
-        tokens = hub.file("tokens.safetensors")
+        tokens = hub.file("tokens.safetensors", TOKENS)
         first.say(
             prepared=training_pb2.Prepared(
                 run=run,

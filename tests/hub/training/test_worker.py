@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from transformers import AutoModelForCausalLM
 
 from hub.training import shards
 from hub.training.launch import torchrun, worker_environment
 from hub.training.prepare import main as prepare
+from learning.corpus import Corpus, is_held_out
+from learning.mixture import order
 from trust.digests import digest_file
+from trust.errors import Invalid
 
 pytestmark = pytest.mark.system
 STEPS = 10
-SPEC = {
+SPEC: dict[str, Any] = {
     "name": "tiny",
     "architecture": {
         "vocab_size": 512,
@@ -42,23 +50,65 @@ SPEC = {
 }
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+COURSE = SPEC | {
+    "data": {"weights": {"code": 1.0, "prose": 1.0}, "held_out": 0.2},
+    "training": SPEC["training"]
+    | {
+        "steps": 14,
+        "sequence_length": 32,
+        "learning_rate": 3e-3,
+        "separate_documents": True,
+        "optimizer": "muon",
+        "zero_stage": 2,
+        "z_loss": 1e-4,
+        "evaluate_every": 5,
+        "rollbacks": 1,
+    },
+    "stages": [
+        {"name": "first", "steps": 8, "warmup_steps": 2, "schedule": "wsd"},
+        {
+            "name": "long",
+            "steps": 6,
+            "sequence_length": 64,
+            "batch_size": 6,
+            "micro_batch": 2,
+            "stretch_positions": True,
+            "weights": {"code": 3.0, "prose": 1.0},
+            "schedule": "wsd",
+            "decay_steps": 6,
+            "floor": 0.0,
+        },
+    ],
+    "samples": {"every": 7, "prompts": ["def ", "import"], "tokens": 4},
+}
+
+
+def _prepare(folder: Path, spec: dict[str, Any]) -> Path:
     """Tokenizer and tokens of some real text, as rank 0 makes them."""
-    folder = tmp_path_factory.mktemp("prepared")
-    source = Path(os.__file__).read_text()
-    shard = folder / "shard.jsonl"
-    shard.write_text("".join(json.dumps({"text": part}) + "\n" for part in source.split("\n\n")))
+    datasets = {}
+    for identifier, domain, source in (("data-1", "code", os.__file__), ("data-2", "prose", argparse.__file__)):
+        shard = folder / f"{domain}.jsonl"
+        parts = [part for part in Path(source).read_text().split("\n\n") if part.strip()]
+        shard.write_text("".join(json.dumps({"text": part}) + "\n" for part in parts))
+        datasets[identifier] = {"domain": domain, "paths": [str(shard)]}
     job = folder / "job.json"
-    job.write_text(json.dumps({"spec": SPEC, "datasets": {"data-1": [str(shard)]}}))
+    job.write_text(json.dumps({"spec": spec, "datasets": datasets}))
     prepare(job)
     return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return _prepare(tmp_path_factory.mktemp("prepared"), SPEC)
 
 
 class Gang:
     """Two ranks of a run; `folder` keeps each rank's checkpoints across attempts."""
 
-    def __init__(self, prepared: Path, folder: Path, attempt: int, resume_step: int) -> None:
+    def __init__(
+        self, prepared: Path, folder: Path, attempt: int, resume_step: int, spec: dict[str, Any] = SPEC
+    ) -> None:
+        self._spec = spec
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -69,7 +119,7 @@ class Gang:
         own = self.folders[rank]
         own.mkdir(parents=True)
         job = {
-            "spec": SPEC,
+            "spec": self._spec,
             "tokenizer": str(prepared / "tokenizer"),
             "tokens": str(prepared / "tokens.safetensors"),
             "folder": str(own),
@@ -92,13 +142,13 @@ class Gang:
 
     def wait_for_checkpoints(self) -> None:
         """Until every rank has its first."""
-        end = time.monotonic() + 120
+        end = time.monotonic() + 400
         while not all(self.checkpoints(rank) for rank in range(2)):
             assert time.monotonic() < end, (self.folders[0] / "log").read_text()[-2000:]
             time.sleep(0.05)
 
     def wait(self) -> list[int]:
-        return [process.wait(120) for process in self.ranks]
+        return [process.wait(400) for process in self.ranks]
 
     def kill(self) -> None:
         for process in self.ranks:
@@ -133,7 +183,88 @@ def test_a_killed_gang_resumes_to_the_very_model_of_an_uninterrupted_one(prepare
     assert model[0] == model[1]
 
 
+def measured(gang: Gang, name: str) -> dict[int, float]:
+    """By step."""
+    return {event["step"]: event[name] for event in gang.events(0) if name in event and event["kind"] == "progress"}
+
+
+def said(gang: Gang) -> list[str]:
+    return [event["message"] for event in gang.events(0) if "message" in event]
+
+
+def test_a_run_in_stages_resumes_within_the_second_to_the_very_model(tmp_path: Path) -> None:
+    """Muon under ZeRO 2, domains by weight, other lengths and batches, stretched positions: all of it, and what is told of it."""
+    prepared = _prepare(tmp_path, COURSE)
+    whole = Gang(prepared, tmp_path / "whole", 1, 0, COURSE)
+    assert whole.wait() == [0, 0], (whole.folders[0] / "log").read_text()[-2000:]
+    cut = tmp_path / "cut"
+    for rank in range(2):
+        shutil.copytree(tmp_path / "whole" / f"checkpoints-{rank}", cut / f"checkpoints-{rank}")
+    resumed = Gang(prepared, cut, 1, 12, COURSE)
+    assert resumed.wait() == [0, 0], (resumed.folders[0] / "log").read_text()[-2000:]
+    models = [gang.folders[0] / "model" for gang in (whole, resumed)]
+    assert digest_file(models[0] / "model.safetensors") == digest_file(models[1] / "model.safetensors")
+    model = AutoModelForCausalLM.from_pretrained(models[0])
+    assert (model.config.rope_parameters["rope_type"], model.config.rope_parameters["factor"]) == ("yarn", 2.0)
+    rates = measured(whole, "learning_rate")
+    assert (rates[5], rates[14]) == (3e-3, 0.0)
+    assert list(measured(whole, "held_out_loss")) == list(measured(whole, "held_out_loss/prose")) == [5, 8, 10, 14]
+    assert set(measured(whole, "loss/code")) == set(measured(whole, "mfu")) == {4, 5, 8, 10, 12, 14}
+    assert all(0 < share < 1 for share in measured(whole, "mfu").values())
+    assert [message.split(":")[0] for message in said(whole)] == [
+        "stage first begins, 8 steps",
+        *["sample at step 7"] * 2,
+        "stage long begins, 6 steps",
+        *["sample at step 14"] * 2,
+    ]
+    assert said(resumed) == said(whole)[-2:]
+
+
+def test_a_spike_sends_training_back_and_past_the_batches_that_made_it(prepared: Path, tmp_path: Path) -> None:
+    """Two tokens that take turns, and noise in the batches of steps 61 to 70."""
+    training = SPEC["training"] | {
+        "steps": 75,
+        "batch_size": 2,
+        "sequence_length": 32,
+        "checkpoint_every": 20,
+        "rollbacks": 1,
+        "precision": "fp32",
+    }
+    spec = SPEC | {"training": training}
+    per_step, blocks = 2 * 2, 90 * 2 * 2
+    tokens = np.tile(np.array([5, 9], np.uint16), (blocks, 16))
+    noisy = order(blocks, 0, 0)[60 * per_step : 70 * per_step]
+    tokens[noisy] = np.random.default_rng(0).integers(1, 512, (len(noisy), 32), dtype=np.uint16)
+    Corpus({"data-1": tokens.ravel()}, {"data-1": "code"}).save(tmp_path / "tokens.safetensors")
+    shutil.copytree(prepared / "tokenizer", tmp_path / "tokenizer")
+    gang = Gang(tmp_path, tmp_path / "run", 1, 0, spec)
+    assert gang.wait() == [0, 0], (gang.folders[0] / "log").read_text()[-2000:]
+    assert said(gang) == ["the loss jumped before step 70: training goes back to step 60 and skips 10 batches"]
+    losses = [(event["step"], event["loss"]) for event in gang.events(0) if "loss" in event and "shard" not in event]
+    assert [step for step, _ in losses[-5:]] == [65, 70, 65, 70, 75]
+    assert losses[-5][1] > 4
+    assert max(loss for _, loss in losses[-3:]) < 1  # the ground that was regained, without the noise
+    trained = gang.events(0)[-1]
+    assert (trained["kind"], trained["skipped"]) == ("trained", [[60, 70]])
+
+
+def test_preparation_holds_documents_out_and_learns_no_token_from_them(tmp_path: Path) -> None:
+    prepared = _prepare(tmp_path, COURSE)
+    corpus = Corpus.load(prepared / "tokens.safetensors", 512)
+    texts = [json.loads(line)["text"] for line in (tmp_path / "code.jsonl").read_text().splitlines()]
+    held_out = [text for text in texts if is_held_out(text, 0.2)]
+    ends = int((corpus.held_out["data-1"] == 0).sum())
+    assert ends == len(held_out) > 10
+    assert int((corpus.train["data-1"] == 0).sum()) == len(texts) - ends
+
+
+def test_too_little_held_out_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="held out is less than one sequence"):
+        _prepare(tmp_path, COURSE | {"data": COURSE["data"] | {"held_out": 1e-9}})
+
+
 def test_preparation_counts_the_tokens_of_every_dataset(prepared: Path) -> None:
     result = json.loads((prepared / "prepared.json").read_text())
-    assert result["by_dataset"] == {"data-1": result["count"]}
-    assert result["count"] % 64 == 0
+    assert sum(result["by_dataset"].values()) == result["count"]
+    assert result["by_dataset"].keys() == {"data-1", "data-2"}
+    assert Corpus.load(prepared / "tokens.safetensors", 512).sizes == result["by_dataset"]

@@ -17,18 +17,18 @@ from tests.shapes import llama
 SHAPE = llama(512, 64, 128, 6, 2, 2, 64)
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_a_trace_holds_what_the_real_pass_holds(recompute: bool) -> None:
+@pytest.mark.parametrize(("recompute", "separate"), [(False, False), (True, False), (False, True)])
+def test_a_trace_holds_what_the_real_pass_holds(recompute: bool, separate: bool) -> None:
     model = build_model(SHAPE, seed=0).train()
     if recompute:
         model.activation_checkpointing_enable()
     blocks = torch.zeros(4, 64, dtype=torch.long)
     gc.collect()
     with _Meter([*model.parameters(), *model.buffers(), blocks]) as meter:
-        loss = block_loss(model, blocks)
+        loss = block_loss(model, blocks, separate=separate)
         kept = meter.live
         loss.backward()
-    traced = held(SHAPE, 4, 64, "fp32", recompute)
+    traced = held(SHAPE, 4, 64, "fp32", recompute, separate=separate)
     assert traced.kept == pytest.approx(kept, rel=0.1)
     assert sum(traced.fullest(1.0, 0)) == pytest.approx(meter.peak, rel=0.1)
 
