@@ -127,12 +127,11 @@ class _History:
             yield "it names a dataset twice."
         for used in claim.data:
             yield from self._used(used)
-        training = run.spec.training
-        tokens = training.steps * training.batch_size * run.spec.placement.nodes * training.sequence_length
+        tokens = run.spec.tokens
         if claim.tokens != tokens:
             yield f"it states {claim.tokens} tokens, and {claim.source} trains on {tokens}."
         attributed = sum(used.tokens for used in claim.data)
-        if not tokens - len(stated) <= attributed <= tokens:
+        if attributed != tokens:
             yield f"it attributes {attributed} tokens to datasets, of {tokens}."
 
     def _used(self, used: DataUsed) -> Iterator[str]:
@@ -143,8 +142,8 @@ class _History:
 
     def _usable(self, run: Run, index: int) -> list[str]:
         """What a run at entry `index` trains on: of the datasets that stand there and may leave their sites those that it names,
-        or all."""
-        named = run.spec.data.datasets
+        or all; of the domains that it weighs, if it does."""
+        named, domains = run.spec.data.datasets, run.spec.domains
         return [
             identifier
             for identifier, each in self._known.items()
@@ -154,6 +153,7 @@ class _History:
             and self._withdrawn.get(identifier, index) >= index
             and each.stands(index)
             and (not named or identifier in named)
+            and (not domains or each.claim.domain in domains)
         ]
 
     def _of_round(self, claim: Model, campaign: Campaign) -> Iterator[str]:

@@ -60,6 +60,13 @@ class RunSpec(Document):
         return frozenset(domain for leg in self.course for domain in leg.weights)
 
 
+    @property
+    def tokens(self) -> int:
+        """That a finished run has learned from, however many batches it skipped."""
+        each = sum(leg.training.steps * leg.training.batch_size * leg.training.sequence_length for leg in self.course)
+        return each * self.placement.nodes
+
+
 class Run(Claim):
     """Signed by a core member: launch this."""
 
