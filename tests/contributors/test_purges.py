@@ -13,6 +13,7 @@ from contributors.home import Home
 from contributors.mirror import mirror
 from contributors.packing import pack_dataset
 from contributors.sources import HubSource, MirrorSource, StoreSource
+from contributors.trusted import Trusted
 from protos.documents.statements import HUB
 from protos.documents.submissions import Purge, Withdrawal
 from tests.contributors.served import Hub, dataset
@@ -41,7 +42,7 @@ def digest_of(client: Coalition, submission: str) -> Digest:
 
 
 def audited(home: Home, client: Coalition) -> Audited:
-    return audit(home, HubSource(client), None)
+    return audit(home, HubSource(client), Trusted.of(home))
 
 
 def test_from_the_withdrawal_to_the_purge_and_back_everybody_sees_where_it_stands(
@@ -72,7 +73,7 @@ def test_from_the_withdrawal_to_the_purge_and_back_everybody_sees_where_it_stand
         copies = {path.name for path in (tmp_path / "mirror" / "blobs" / "sha256").glob("*/*")}
         assert digest.removeprefix("sha256:") not in copies
         assert digest_of(client, kept).removeprefix("sha256:") in copies
-        theirs = audit(other.home, MirrorSource(tmp_path / "mirror"), None)
+        theirs = audit(other.home, MirrorSource(tmp_path / "mirror"), Trusted.of(other.home))
         assert theirs.holds, theirs.verdict.problems
         assert (theirs.verdict.purged_blobs, theirs.verdict.absent_blobs) == (1, 0)
 
@@ -123,7 +124,7 @@ def test_a_blob_whose_purge_waits_is_not_missed_and_not_held_against_the_hub(
     withdraw(client, submit(client, tmp_path))
     assert room.purger().look().waiting != []
     assert audited(home, client).holds
-    assert audit(home, StoreSource(room.base.directory), None).holds
+    assert audit(home, StoreSource(room.base.directory), Trusted.of(home)).holds
 
 
 def test_whether_a_blob_that_no_entry_names_is_here_tells_nobody(hub: Hub, client: Coalition) -> None:
