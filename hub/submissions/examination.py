@@ -13,7 +13,7 @@ from hub.database import Database
 from hub.settings import ScreeningPolicy
 from hub.submissions import catalogue
 from hub.submissions.catalogue import Accepted
-from hub.submissions.screening.duplicates import load
+from hub.submissions.screening.datasets import KEYS
 from hub.submissions.screening.findings import Finding, rejected
 from hub.submissions.screening.index import Index
 from hub.submissions.screening.jobs import DatasetJob, ShardFile, SuiteGrams, SuiteJob
@@ -57,10 +57,10 @@ class Examination:
 
     def remember(self, identifier: str) -> None:
         """Add an accepted dataset's fingerprints to the index that later ones are compared with."""
-        folder = self._folder(identifier)
-        if (folder / "fingerprints").exists():
+        keys = self._folder(identifier) / KEYS
+        if keys.exists():
             with self._index_lock:
-                Index(self._index).add(identifier, load(folder / "fingerprints"))
+                Index(self._index).add(identifier, keys)
         self.forget(identifier)
 
     def forget(self, identifier: str) -> None:

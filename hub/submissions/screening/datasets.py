@@ -18,10 +18,12 @@ from hub.submissions.screening.index import Index
 from hub.submissions.screening.jobs import DatasetJob, SuiteJob
 from hub.submissions.screening.pii import SECRETS
 from hub.submissions.screening.quality import MEASURES
+from hub.submissions.screening.segments import write_keys
 from trust.errors import Invalid, Problem
 
 THREADS = 2
 KEEP_EVERY = 64 << 20  # bytes of text between checkpoints
+KEYS = "keys"  # in `job.folder`: what the index takes in when the dataset is accepted
 _SOME, _MOST = 0.1, 0.5
 
 Advance = Callable[[int], None]
@@ -29,7 +31,7 @@ Advance = Callable[[int], None]
 
 
 def screen_dataset(job: DatasetJob, advance: Advance = lambda rows: None) -> list[Finding]:
-    """All findings about a dataset. Goes on from the last checkpoint in `job.folder`, where the fingerprints stay."""
+    """All findings about a dataset. Goes on from the last checkpoint in `job.folder`, where its keys for the index stay."""
     findings = list(licence_findings(job.licence))
     overlaps = [Overlap(Grams.load(Path(suite.path))) for suite in job.suites]
     course = Course.resume(Path(job.folder), overlaps)
@@ -45,6 +47,7 @@ def screen_dataset(job: DatasetJob, advance: Advance = lambda rows: None) -> lis
     )
     findings += [*_language(course), *_duplicates(course), *_accepted_before(job, course), *_phrases(course)]
     findings += [*_personal(job, course), *_quality(course), *_contamination(job, course)]
+    write_keys(course.fingerprints(), Path(job.folder) / KEYS)
     return findings
 
 
