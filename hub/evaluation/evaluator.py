@@ -23,7 +23,7 @@ from hub.submissions.catalogue import Accepted
 from protos.documents.base import FileEntry
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import HUB
-from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
+from protos.documents.suite_files import MAX_SUITE, count_items, read_suite
 from trust.digests import Digest
 from trust.errors import Conflict, Corrupt, Invalid, Problem
 
@@ -179,7 +179,7 @@ def _believe(lines: bytes, files: Mapping[str, bytes], visibility: str) -> Evalu
     """
     try:
         suite = read_suite(files)
-        items = {task.name: len(task_rows(task, files[task.data])) for task in suite.tasks}
+        items = count_items(suite, files)
     except Invalid as problem:
         return Evaluated((), b"", problem.what, 0)
     evaluated = outputs.read(lines, suite, items, texts=visibility != "hub")

@@ -10,7 +10,7 @@ from hub.evaluation import outputs
 from hub.evaluation.outputs import Evaluated
 from hub.evaluation.process import Sandbox, WorkerLost, WorkerProcess
 from hub.settings import SANDBOX
-from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
+from protos.documents.suite_files import MAX_SUITE, count_items, read_suite
 from trust.errors import Invalid, NotFound, Unavailable
 
 SECONDS = 3600
@@ -25,7 +25,7 @@ async def evaluate(model: Path, suite: Path) -> tuple[str, Evaluated]:
         raise Invalid(f"The suite has more than {MAX_SUITE} bytes.")
     files = {path.name: path.read_bytes() for path in paths}
     form = read_suite(files)
-    items = {task.name: len(task_rows(task, files[task.data])) for task in form.tasks}
+    items = count_items(form, files)
     with tempfile.TemporaryDirectory(prefix="coalition-") as folder:
         sandbox = Sandbox(Path(folder), Path(folder) / "evaluation", SANDBOX)
         shutil.copytree(model, sandbox.models / "model")

@@ -19,6 +19,7 @@ from hub.submissions.screening.findings import Finding, Severity, about, share
 from hub.submissions.screening.words import Batch, Hashes
 
 SHORT, LONG = 8, 13
+FORMAT = 2  # of what `Grams.save` writes, and of what it counts as a run
 COMMON = 10  # items; runs of words in more of them are left out
 FOUND = 0.5  # of an item's runs
 EXAMPLES = 5
@@ -144,6 +145,15 @@ class Overlap:
         size = max(self.grams.total, 1)
         have = np.bincount(self.grams.items, self.seen, minlength=size)
         return int(((have / np.maximum(np.bincount(self.grams.items, minlength=size), 1)) >= FOUND).sum())
+
+    def sentence(self, dataset: str) -> str:
+        """What the suite's owner is told of a dataset; empty without an overlap."""
+        if not self.rows:
+            return ""
+        return (
+            f"Overlaps with the dataset {dataset}: {about(self.rows)} of its rows hold a run of the suite's words; "
+            f"{share(self.items_found(), self.grams.total)} of the items stand there in good part."
+        )
 
     def finding(self, suite: str, rows: int, severity: Severity, *, readable: bool) -> Finding | None:
         """What the submitter is told. None without an overlap.

@@ -1,4 +1,4 @@
-"""What the screening process is asked: paths and hashes, no key and no plaintext of a suite."""
+"""What a screening process is asked. One that reads datasets gets paths and hashes, no key and no plaintext of a suite."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ class ShardFile(Document):
 
 
 class SuiteGrams(Document):
-    """A suite by the name that members know, and the file with the hashes of its runs of words. `readable` by the submitter."""
+    """A suite, what members call it, and the file with the hashes of its runs of words. `readable` by the submitter."""
 
+    id: str
     suite: str
     path: str
     readable: bool = False
@@ -42,6 +43,23 @@ class DatasetJob(Document):
     policy: ScreeningPolicy = ScreeningPolicy()
 
 
+class SuiteFile(Document):
+    """A file of a suite, whose bytes follow the job."""
+
+    name: str
+    size: int
+
+
+class SuiteReading(Document):
+    """Read a new suite, whose files follow in this order, and leave the hashes of its runs of words at `grams`."""
+
+    kind: Literal["reading"] = "reading"
+    id: str
+    licence: str
+    files: tuple[SuiteFile, ...]
+    grams: str
+
+
 class SuiteJob(Document):
     """Look for the runs of a new suite in every accepted dataset: identifiers and files of each."""
 
@@ -49,6 +67,9 @@ class SuiteJob(Document):
     id: str
     grams: str
     datasets: tuple[tuple[str, tuple[ShardFile, ...]], ...] = ()
+    folder: str = Field(
+        description="Where it is noted what was found in which dataset, so that none is looked at twice."
+    )
 
 
-Job = DatasetJob | SuiteJob
+Job = DatasetJob | SuiteReading | SuiteJob
