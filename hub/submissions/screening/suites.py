@@ -44,7 +44,7 @@ def read(job: SuiteReading, files: Mapping[str, bytes], advance: Advance = lambd
     temporary = Path(f"{job.grams}.{os.getpid()}.tmp")
     grams.save(temporary)
     temporary.rename(job.grams)
-    message = f"{len(suite.tasks)} tasks with {grams.total} items read."
+    message = f"{len(suite.tasks)} tasks with {grams.total} rows read."
     return [*findings, Finding(rule="schema", severity="info", message=message, count=grams.total, total=grams.total)]
 
 

@@ -314,7 +314,7 @@ def test_a_suite_is_parsed_in_a_process_of_its_own_alone(
     monkeypatch.setattr(parsing, "_json_lines", parse)
     files = suite_files(TEXTS[2])
     entry = submit(intake, base, suite("university", files), *files.values())
-    assert "1 tasks with 1 items read." in {finding.message for finding in intake.findings(entry.id)}
+    assert "1 tasks with 1 rows read." in {finding.message for finding in intake.findings(entry.id)}
     for grams in (tmp_path / "screening/suites").iterdir():
         grams.unlink()
     dataset = submit(intake, base, manifest("law-institute"), SHARD)
