@@ -14,7 +14,7 @@ from protos.documents.suite import SuiteFormat, check_row
 from protos.formats import jsonl
 from protos.formats.jsonl import MAX_LINE, Row
 from protos.formats.recognition import recognise
-from protos.formats.texts import text_rows
+from protos.formats.texts import FIELDS, text_rows
 from trust.canonical import parse
 from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
@@ -22,8 +22,6 @@ from trust.errors import Invalid, NotFound
 SHARD_BYTES = 64 << 20
 MAX_FILES = 1000  # that a manifest names
 MAX_SUITE_JSON = 1 << 20
-KEPT = ("text", "title", "source")
-"""The fields of a row that are submitted, where they are texts. Any other field stays with its owner."""
 _ENDING = {"jsonl": "jsonl", "parquet": "parquet", "text": "txt"}
 
 
@@ -109,12 +107,12 @@ def _read_suite(path: Path) -> SuiteFormat:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    """What is kept of a file's rows; a text that is a whole file is named after it."""
+    """What is submitted of a file's rows: any other field stays with its owner. A text that is a whole file is named after it."""
     kind = recognise(path, path.name)
     for _, row in text_rows(path, path.name):
         if kind == "text":
             row = {"text": row["text"].strip(), "source": path.name}
-        yield {name: row[name] for name in KEPT if isinstance(row.get(name), str)}
+        yield {name: row[name] for name in FIELDS if isinstance(row.get(name), str)}
 
 
 def _write_shards(rows: Iterable[Row], target: Path) -> list[DatasetFile]:

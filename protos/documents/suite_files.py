@@ -102,9 +102,16 @@ def _check(task: Task, row: Row, number: int) -> None:
 
 
 def _json_lines(file: IO[bytes], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Empty lines may stand at the end alone."""
+    empty = 0
     for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), start=1):
         if len(line) > MAX_LINE:
             raise Invalid(f"{name}, line {number}: longer than {MAX_LINE} bytes.")
+        if not line.strip():
+            empty = empty or number
+            continue
+        if empty:
+            raise Invalid(f"{name}, line {empty}: the line is empty.")
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):

@@ -100,7 +100,7 @@ def test_what_stays_is_listed_as_it_lies_without_its_names(tmp_path: Path) -> No
         ('{"title": "x"}', "bad.jsonl, line 2: the row has no `text`"),
         ('{"text": " "}', "bad.jsonl, line 2: the row has no `text`"),
         ('{"text": 5}', "bad.jsonl, line 2: the row has no `text`"),
-        ("", "bad.jsonl, line 2: the line is not JSON"),
+        ('\n{"text": "x"}', "bad.jsonl, line 2: the line is empty"),
         ("[" * 100_000, "bad.jsonl, line 2: the line is nested deeper"),
         ('{"text": "' + "x" * packing.MAX_LINE + '"}', "bad.jsonl, line 2: longer than"),
         ('{"text": "\\ud800"}', "half of a surrogate pair"),

@@ -119,16 +119,17 @@ class Overlap:
     def look(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(runs seen, rows of the batch that hold one), without remembering them."""
         runs, rows = [], []
-        for n, (begin, end) in self._parts.items():
-            hashes, places = batch.ngrams(n)
-            maybe = np.flatnonzero(self._bloom[hashes & np.uint64((1 << _BITS) - 1)])
-            known = self.grams.hashes[begin:end]
-            left = np.searchsorted(known, hashes[maybe])
-            hit = known[np.minimum(left, len(known) - 1)] == hashes[maybe]
-            rows.append(batch.word_rows[places[maybe[hit]]])
-            firsts = np.unique(left[hit])
-            counts = np.searchsorted(known, known[firsts], "right") - firsts
-            runs.append(begin + np.repeat(firsts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum()))
+        for part in batch.fields:
+            for n, (begin, end) in self._parts.items():
+                hashes, places = part.ngrams(n)
+                maybe = np.flatnonzero(self._bloom[hashes & np.uint64((1 << _BITS) - 1)])
+                known = self.grams.hashes[begin:end]
+                left = np.searchsorted(known, hashes[maybe])
+                hit = known[np.minimum(left, len(known) - 1)] == hashes[maybe]
+                rows.append(part.word_rows[places[maybe[hit]]])
+                firsts = np.unique(left[hit])
+                counts = np.searchsorted(known, known[firsts], "right") - firsts
+                runs.append(begin + np.repeat(firsts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum()))
         if not runs:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return np.concatenate(runs), np.unique(np.concatenate(rows))

@@ -50,7 +50,7 @@ def examine(batch: Batch, overlaps: list[Overlap]) -> Part:
         batch=batch,
         size=len(batch.encoded),
         languages=languages,
-        personal=list(pii.find(batch)),
+        personal=[found for field in batch.fields for found in pii.find(field)],
         outside={name: int(rows.sum()) for name, rows in quality.outside(batch, english).items()},
         fingerprints=duplicates.fingerprints(batch, minhash.keys_of(batch)),
         runs=runs_of(batch),

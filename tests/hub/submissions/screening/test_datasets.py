@@ -153,6 +153,23 @@ def test_a_suite_is_looked_for_once_in_each_dataset(tmp_path: Path) -> None:
     assert again[2].message == first[0].message.replace("data-0", "data-2")
 
 
+def test_every_field_that_is_served_is_screened(tmp_path: Path) -> None:
+    """What stands in titles and sources is told at its row; what equal rows are, their texts alone say."""
+    this = job(tmp_path, rows(20), suite=True)
+    texts = rows(20)
+    marked = [{"text": text} for text in texts]
+    marked[4]["title"] = "By peter@uni-bonn.de"
+    marked[7]["source"] = f"{ITEM} and AKIA" + "Z2345672345672AA"[:16]
+    marked.append({"text": texts[3], "title": "another title"})
+    Path(this.files[0].path).write_text("".join(json.dumps(row) + "\n" for row in marked))
+    file = this.files[0].model_copy(update={"rows": 21})
+    found = told(screen_dataset(this.model_copy(update={"files": (file,), "rows": 21})))
+    assert found["personal-data"].examples == ("row 5: xxxxx@xxx-xxxx.xx",)
+    assert found["secrets"].severity == "reject"
+    assert found["contamination"].examples == ("row 8",)
+    assert found["duplicates"].examples == ("row 21",)
+
+
 def test_a_damaged_checkpoint_is_a_new_beginning(tmp_path: Path) -> None:
     this = job(tmp_path, rows(20))
     whole = screen_dataset(this)
