@@ -17,7 +17,7 @@ from hub.submissions.screening.findings import Finding, Severity, about, share
 from hub.submissions.screening.index import Index
 from hub.submissions.screening.jobs import DatasetJob, SuiteJob
 from hub.submissions.screening.notes import Notes
-from hub.submissions.screening.pii import SECRETS
+from hub.submissions.screening.pii import LIKELY, SECRETS
 from hub.submissions.screening.quality import MEASURES
 from hub.submissions.screening.segments import write_keys
 from trust.errors import Invalid, Problem
@@ -166,11 +166,11 @@ def _phrases(course: Course) -> Iterator[Finding]:
 
 def _personal(job: DatasetJob, course: Course) -> Iterator[Finding]:
     for kind, count in sorted(course.values.items()):
-        secret = kind in SECRETS or kind == "credential"
+        certain = kind in SECRETS or kind == "credential"
         rows = course.holders[kind]
         yield Finding(
-            rule="secrets" if secret else "personal-data",
-            severity=job.policy.secrets if secret else job.policy.personal_data,
+            rule="secrets" if certain or kind in LIKELY else "personal-data",
+            severity=job.policy.secrets if certain else job.policy.personal_data,
             message=f"{rows} of {course.rows} rows hold what looks like: {kind} ({count} in all).",
             count=rows,
             total=course.rows,
