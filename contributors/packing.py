@@ -11,6 +11,7 @@ from contributors.texts import sort_files
 from protos.documents.base import FileEntry
 from protos.documents.submissions import DatasetFile
 from protos.documents.suite import SuiteFormat, check_row
+from protos.documents.suite_files import check_items, check_size
 from protos.formats import jsonl
 from protos.formats.jsonl import MAX_LINE, Row
 from protos.formats.recognition import recognise
@@ -74,6 +75,7 @@ def pack_suite(source: Path) -> tuple[SuiteFormat, Packed]:
     """Check a suite's folder and list its files. Raises `Invalid` naming file and line."""
     folder = source.parent if source.name == "suite.json" else source
     suite = _read_suite(folder / "suite.json")
+    items = 0
     for task in suite.tasks:
         rows = 0
         for place, row in _suite_rows(folder / task.data):
@@ -84,8 +86,11 @@ def pack_suite(source: Path) -> tuple[SuiteFormat, Packed]:
             rows += 1
         if not rows:
             raise Invalid(f"{folder / task.data} holds no rows.")
+        items += rows
+    check_items(items)
     names = ["suite.json", *dict.fromkeys(task.data for task in suite.tasks)]
     entries = [_entry(folder / name) for name in names]
+    check_size(sum(entry.size for entry in entries))
     return suite, Packed(tuple(entries), {entry.digest: folder / entry.path for entry in entries})
 
 

@@ -28,6 +28,12 @@ def check_size(size: int) -> None:
         )
 
 
+def check_items(items: int) -> None:
+    """That a suite of at least so many items is taken. Raises `Invalid`."""
+    if items > MAX_ITEMS:
+        raise Invalid(f"The suite has more than {MAX_ITEMS} items.", "Make it smaller, or several suites of it.")
+
+
 def read_suite(files: Mapping[str, bytes]) -> SuiteFormat:
     """`suite.json`, and that what it names is there. Raises `Invalid`."""
     check_size(sum(map(len, files.values())))
