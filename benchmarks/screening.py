@@ -91,7 +91,7 @@ def whole(folder: Path, files: list[ShardFile], suites: tuple[SuiteGrams, ...]) 
                     index=str(folder / "index"),
                     folder=str(folder / "jobs" / name),
                 )
-                going.append(screener.submit(job, f"member-{number}"))
+                going.append(screener.submit(name, f"member-{number}", lambda run, advance, job=job: run(job, advance)))
             for future in going:
                 assert not [finding for finding in future.result() if finding.rule == "schema" and not finding.count]
             seconds.append(time.perf_counter() - began)
@@ -150,7 +150,7 @@ def main() -> None:
         files, sizes = write(folder)
         suite = grams_of([[" ".join(f"s{item}w{word}" for word in range(60))] for item in range(2000)])
         suite.save(folder / "suite.npz")
-        known = tuple(SuiteGrams(suite=f"suite {n}", path=str(folder / "suite.npz")) for n in range(4))
+        known = tuple(SuiteGrams(id=f"suite-{n}", suite=f"suite {n}", path=str(folder / "suite.npz")) for n in range(4))
         seconds = whole(folder, files, known)
         rate = sum(sizes) / statistics.median(seconds) / 1e6
         print(f"whole rule set, two members at once, two processes: {rate:.1f} MB/s of text")

@@ -12,7 +12,8 @@ from protos.documents.placing import FOR_MEMBERS
 from protos.documents.submissions import Dataset, DatasetFile
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
-_FORMATS = {"jsonl": "application/jsonlines", "parquet": "application/vnd.apache.parquet", "txt": "text/plain"}
+# As the specification's examples and its library have them: that reads no Parquet under the type that IANA lists since 2024.
+_FORMATS = {"jsonl": "application/jsonlines", "parquet": "application/x-parquet", "txt": "text/plain"}
 _CR = (
     *("arrayShape", "citeAs", "column", "containedIn", "equivalentProperty", "extract", "field", "fileProperty"),
     *("fileObject", "fileSet", "format", "includes", "isArray", "isLiveDataset", "jsonPath", "key", "md5"),

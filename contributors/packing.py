@@ -11,10 +11,11 @@ from contributors.texts import sort_files
 from protos.documents.base import FileEntry
 from protos.documents.submissions import DatasetFile
 from protos.documents.suite import SuiteFormat, check_row
+from protos.documents.suite_files import check_items, check_size
 from protos.formats import jsonl
 from protos.formats.jsonl import MAX_LINE, Row
 from protos.formats.recognition import recognise
-from protos.formats.texts import text_rows
+from protos.formats.texts import FIELDS, text_rows
 from trust.canonical import parse
 from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
@@ -22,8 +23,6 @@ from trust.errors import Invalid, NotFound
 SHARD_BYTES = 64 << 20
 MAX_FILES = 1000  # that a manifest names
 MAX_SUITE_JSON = 1 << 20
-KEPT = ("text", "title", "source")
-"""The fields of a row that are submitted, where they are texts. Any other field stays with its owner."""
 _ENDING = {"jsonl": "jsonl", "parquet": "parquet", "text": "txt"}
 
 
@@ -76,6 +75,7 @@ def pack_suite(source: Path) -> tuple[SuiteFormat, Packed]:
     """Check a suite's folder and list its files. Raises `Invalid` naming file and line."""
     folder = source.parent if source.name == "suite.json" else source
     suite = _read_suite(folder / "suite.json")
+    items = 0
     for task in suite.tasks:
         rows = 0
         for place, row in _suite_rows(folder / task.data):
@@ -86,8 +86,11 @@ def pack_suite(source: Path) -> tuple[SuiteFormat, Packed]:
             rows += 1
         if not rows:
             raise Invalid(f"{folder / task.data} holds no rows.")
+        items += rows
+    check_items(items)
     names = ["suite.json", *dict.fromkeys(task.data for task in suite.tasks)]
     entries = [_entry(folder / name) for name in names]
+    check_size(sum(entry.size for entry in entries))
     return suite, Packed(tuple(entries), {entry.digest: folder / entry.path for entry in entries})
 
 
@@ -109,12 +112,12 @@ def _read_suite(path: Path) -> SuiteFormat:
 
 
 def _rows(path: Path) -> Iterator[Row]:
-    """What is kept of a file's rows; a text that is a whole file is named after it."""
+    """What is submitted of a file's rows: any other field stays with its owner. A text that is a whole file is named after it."""
     kind = recognise(path, path.name)
     for _, row in text_rows(path, path.name):
         if kind == "text":
             row = {"text": row["text"].strip(), "source": path.name}
-        yield {name: row[name] for name in KEPT if isinstance(row.get(name), str)}
+        yield {name: row[name] for name in FIELDS if isinstance(row.get(name), str)}
 
 
 def _write_shards(rows: Iterable[Row], target: Path) -> list[DatasetFile]:

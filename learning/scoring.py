@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,21 +38,24 @@ class Score:
     baseline: float | None = None
 
 
-def score(metric: str, items: Sequence[Item]) -> Score:
-    """What a task's items amount to. Raises `Invalid` for an unknown metric and for items that do not fit it."""
+def score(metric: str, items: Iterable[Item]) -> Score:
+    """What a task's items amount to. Each is looked at once, so that they need not all be in memory.
+
+    Raises `Invalid` for an unknown metric and for items that do not fit it.
+    """
     try:
         if metric == "bits_per_byte":
-            value, error = bits_per_byte([i.log_likelihoods[0] for i in items], [i.lengths[0] for i in items])
-            return Score(value, error, len(items))
+            pairs = [(item.log_likelihoods[0], item.lengths[0]) for item in items]
+            value, error = bits_per_byte([bits for bits, _ in pairs], [size for _, size in pairs])
+            return Score(value, error, len(pairs))
         if metric in CREDITED:
-            value, error = mean([_credit(item) for item in items])
-            return Score(value, error, len(items))
+            worth = [_credit(item) for item in items]
+            value, error = mean(worth)
+            return Score(value, error, len(worth))
         if metric in ("acc", "acc_norm"):
-            choices = [item.log_likelihoods for item in items]
-            answers = [range(len(item.log_likelihoods))[_position(item)] for item in items]
-            lengths = [item.lengths for item in items]
-            value, error = accuracy(choices, lengths, answers, normalised=metric == "acc_norm")
-            return Score(value, error, len(items), guessing([len(values) for values in choices]))
+            chosen = [(_right(item, normalised=metric == "acc_norm"), len(item.log_likelihoods)) for item in items]
+            value, error = share([right for right, _ in chosen])
+            return Score(value, error, len(chosen), guessing([choices for _, choices in chosen]))
     except (IndexError, ValueError, ArithmeticError):
         raise Invalid(f"The items of the per-item log do not fit the metric {metric}.") from None
     raise Invalid(f"There is no metric {metric[:40]!r}.")
@@ -70,15 +73,21 @@ def accuracy(
     `normalised` divides each choice's log likelihood by its length in characters, as lm-eval's `acc_norm` does; the first
     of equals wins. The error is the sample's: sqrt(p (1 - p) / (n - 1)). Raises `Invalid` without items.
     """
-    right = [
-        _likeliest(values, counts if normalised else [1] * len(values)) == answer
-        for values, counts, answer in zip(log_likelihoods, lengths, answers, strict=True)
-    ]
+    return share(
+        [
+            _likeliest(values, counts if normalised else [1] * len(values)) == answer
+            for values, counts, answer in zip(log_likelihoods, lengths, answers, strict=True)
+        ]
+    )
+
+
+def share(right: Sequence[bool]) -> tuple[float, float]:
+    """(share of items that are right, its standard error). Raises `Invalid` without items."""
     count = len(right)
     if not count:
         raise Invalid("There is no item to score.")
-    share = sum(right) / count
-    return share, math.sqrt(share * (1 - share) / (count - 1)) if count > 1 else 0.0
+    part = sum(right) / count
+    return part, math.sqrt(part * (1 - part) / (count - 1)) if count > 1 else 0.0
 
 
 def bits_per_byte(log_likelihoods: Sequence[float], sizes: Sequence[int]) -> tuple[float, float]:
@@ -120,6 +129,12 @@ def _credit(item: Item) -> float:
     if item.credit is None or not 0 <= item.credit <= 1:
         raise ValueError
     return item.credit
+
+
+def _right(item: Item, *, normalised: bool) -> bool:
+    """Raises `ValueError`, `IndexError` where the item has no right choice."""
+    values = item.log_likelihoods
+    return _likeliest(values, item.lengths if normalised else [1] * len(values)) == range(len(values))[_position(item)]
 
 
 def _position(item: Item) -> int:

@@ -24,7 +24,7 @@ from hub.models.registry import ModelRow
 from hub.settings import Settings
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import HUB
-from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
+from protos.documents.suite_files import MAX_SUITE, count_items, read_suite
 from trust.digests import Digest
 from trust.errors import Conflict, Corrupt, Invalid, Problem, Unavailable
 
@@ -194,7 +194,7 @@ def _believe(lines: bytes, files: Mapping[str, bytes]) -> Evaluated:
     """Raises `Corrupt` for an output that is not of these files. A suite that breaks its own rules has failed."""
     try:
         suite = read_suite(files)
-        items = {task.name: len(task_rows(task, files[task.data])) for task in suite.tasks}
+        items = count_items(suite, files)
     except Invalid as problem:
         return Evaluated((), b"", f"{BROKEN}: {problem.what}")
     return outputs.read(lines, suite, items)

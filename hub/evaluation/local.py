@@ -13,7 +13,7 @@ from typing import IO
 from hub.evaluation import outputs
 from hub.evaluation.outputs import Evaluated
 from hub.evaluation.process import Sandbox, WorkerLost, WorkerProcess
-from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
+from protos.documents.suite_files import MAX_SUITE, count_items, read_suite
 from trust.errors import Invalid, NotFound, Unavailable
 
 SECONDS = 3600
@@ -52,7 +52,7 @@ async def evaluate(model: Path, files: Mapping[str, bytes], demands: Sequence[st
     if not model.is_dir():
         raise NotFound(f"There is no folder {model}.")
     form = read_suite(files)
-    items = {task.name: len(task_rows(task, files[task.data])) for task in form.tasks}
+    items = count_items(form, files)
     with tempfile.TemporaryDirectory(prefix="coalition-") as folder:
         sandbox = Sandbox(Path(folder), Path(folder) / "evaluation", tuple(demands))
         shutil.copytree(model, sandbox.models / "model")

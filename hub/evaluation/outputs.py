@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+import io
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby, zip_longest
+from operator import attrgetter
+from typing import IO
 
 from hub.evaluation.messages import Conclusion
 from learning.scoring import score
@@ -31,32 +34,34 @@ def read(lines: bytes, suite: SuiteFormat, items: Mapping[str, int]) -> Evaluate
 
     Raises `Corrupt` for anything but a log of just these items, in order.
     """
-    *logged, last = lines.splitlines(keepends=True) or [b""]
+    start = lines.rfind(b"\n", 0, max(0, len(lines) - 1)) + 1  # of the last line
+    log = io.BytesIO()
     try:
-        end = Conclusion.read(parse(last, max_bytes=MAX_LINE))
+        end = Conclusion.read(parse(lines[start:], max_bytes=MAX_LINE))
         if end.failure:
             return Evaluated((), b"", end.failure)
-        samples = [Sample.read(parse(line, max_bytes=MAX_LINE)) for line in logged]
-        scores = scores_of(suite, samples)
+        expected = ((task.name, item) for task in suite.tasks for item in range(items[task.name]))
+        samples = _just(expected, _samples(lines, start))
+        scores = scores_of(suite, _logged(samples, log))
+    except Corrupt:
+        raise
     except Problem as problem:
         raise Corrupt(f"The sandbox answered what it should not: {problem.what[:300]}") from None
-    expected = [(task.name, item) for task in suite.tasks for item in range(items[task.name])]
-    if [(sample.task, sample.item) for sample in samples] != expected:
-        raise Corrupt("The sandbox answered what it should not: its log is not of the suite's items.")
-    log = "".join(sample.model_dump_json(exclude_none=True, exclude_defaults=True) + "\n" for sample in samples)
-    return Evaluated(scores, log.encode(), "")
+    return Evaluated(scores, log.getvalue(), "")
 
 
-def scores_of(suite: SuiteFormat, samples: list[Sample]) -> tuple[TaskScore, ...]:
-    """Each task's score, from its items alone. Raises `Invalid` where they do not fit its metric."""
-    by_task: dict[str, list[Sample]] = defaultdict(list)
-    for sample in samples:
-        by_task[sample.task].append(sample)
-    if unknown := by_task.keys() - {task.name for task in suite.tasks}:
-        raise Invalid(f"There is no task {min(unknown)[:40]!r}.")
+def scores_of(suite: SuiteFormat, samples: Iterable[Sample]) -> tuple[TaskScore, ...]:
+    """Each task's score, from its items alone, which come in the order of the tasks; one is in memory at a time.
+
+    Raises `Invalid` where they do not fit the suite and its metrics.
+    """
+    groups = groupby(samples, attrgetter("task"))
     found = []
     for task in suite.tasks:
-        result = score(task.metric, by_task[task.name])
+        name, own = next(groups, ("", iter(())))
+        if name != task.name:
+            raise Invalid(f"The items of {task.name} do not stand where they should.")
+        result = score(task.metric, own)
         found.append(
             TaskScore.read(
                 {
@@ -69,4 +74,26 @@ def scores_of(suite: SuiteFormat, samples: list[Sample]) -> tuple[TaskScore, ...
                 }
             )
         )
+    if more := next(groups, None):
+        raise Invalid(f"There is no task {more[0][:40]!r}, or not twice.")
     return tuple(found)
+
+
+def _samples(lines: bytes, end: int) -> Iterator[Sample]:
+    file = io.BytesIO(lines)
+    while file.tell() < end:
+        yield Sample.read(parse(file.readline(), max_bytes=MAX_LINE))
+
+
+def _just(expected: Iterable[tuple[str, int]], samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Raises `Corrupt` where the samples are not just the expected items in their order."""
+    for item, sample in zip_longest(expected, samples):
+        if sample is None or (sample.task, sample.item) != item:
+            raise Corrupt("The sandbox answered what it should not: its log is not of the suite's items.")
+        yield sample
+
+
+def _logged(samples: Iterable[Sample], log: IO[bytes]) -> Iterator[Sample]:
+    for sample in samples:
+        log.write(sample.model_dump_json(exclude_none=True, exclude_defaults=True).encode() + b"\n")
+        yield sample

@@ -19,7 +19,7 @@ from learning.scoring import score
 from protos.documents.evaluations import Sample
 from protos.documents.fields import Row
 from protos.documents.suite import Generation, LogLikelihood, MultipleChoice, Task
-from protos.documents.suite_files import read_suite, task_rows
+from protos.documents.suite_files import read_suite, rows_by_task
 from trust.errors import Invalid
 
 
@@ -42,7 +42,7 @@ class Scorer:
         Raises `Invalid` for what cannot be scored.
         """
         suite = read_suite(files)
-        rows = {task.name: task_rows(task, files[task.data]) for task in suite.tasks}
+        rows = rows_by_task(suite, files)
         full = {task.name: f"{name}:{task.name}" for task in suite.tasks}
         results = self._run(
             {full[task.name]: compile_task(task, rows[task.name], full[task.name]) for task in suite.tasks}

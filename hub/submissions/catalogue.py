@@ -67,6 +67,14 @@ def held(session: Session) -> list[Accepted[DatasetFile]]:
     return [dataset for dataset in datasets(session) if not dataset.at_home and dataset.stands]
 
 
+def standing(session: Session, kind: str) -> set[str]:
+    """Identifiers of the accepted datasets or suites that are here and may be read."""
+    query = select(SubmissionRow.id).where(
+        SubmissionRow.kind == kind, SubmissionRow.withdrawn_at == "", col(SubmissionRow.category).not_in(AT_HOME)
+    )
+    return set(session.exec(query))
+
+
 def for_run(session: Session, ids: Sequence[str], before: int | None = None) -> list[Accepted[DatasetFile]]:
     """What a base run trains on: the datasets named, or all that may leave their sites; of those below entry `before`.
 

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path
 
 from hub.blobs import BlobStore
@@ -13,21 +14,21 @@ from hub.database import Database
 from hub.settings import ScreeningPolicy
 from hub.submissions import catalogue
 from hub.submissions.catalogue import Accepted
-from hub.submissions.screening.duplicates import load
+from hub.submissions.screening.contamination import FORMAT
+from hub.submissions.screening.datasets import KEYS, Advance
 from hub.submissions.screening.findings import Finding, rejected
 from hub.submissions.screening.index import Index
-from hub.submissions.screening.jobs import DatasetJob, ShardFile, SuiteGrams, SuiteJob
-from hub.submissions.screening.screener import Screener
-from hub.submissions.screening.suites import screen_suite, suite_grams
+from hub.submissions.screening.jobs import DatasetJob, ShardFile, SuiteFile, SuiteGrams, SuiteJob, SuiteReading
+from hub.submissions.screening.process import read_apart
+from hub.submissions.screening.screener import Run, Screener
 from protos.documents.base import FileEntry
 from protos.documents.submissions import Dataset, DatasetFile, Suite
-from protos.documents.suite_files import MAX_SUITE
 from trust.digests import Digest, digest_bytes, hex_of
-from trust.errors import Invalid
+from trust.errors import Unavailable
 
 
 class Examination:
-    """Blocking; jobs are answered in the screener's threads."""
+    """Blocking; jobs are made and answered in the screener's threads. What a member wrote is parsed in other processes alone."""
 
     def __init__(
         self, database: Database, blobs: BlobStore, screener: Screener, policy: ScreeningPolicy | None = None
@@ -35,6 +36,7 @@ class Examination:
         self._database, self._blobs, self._screener = database, blobs, screener
         self._policy = policy or ScreeningPolicy()
         self._index_lock = threading.Lock()
+        self._compared: dict[str, set[str]] = {}  # of a submission: with which datasets or suites
 
     @property
     def policy(self) -> ScreeningPolicy:
@@ -48,8 +50,16 @@ class Examination:
             unread.set_result([Finding(rule="schema", severity="info", message=message)])
             return unread
         if isinstance(claim, Dataset):
-            return self._screener.submit(self._dataset_job(identifier, claim), claim.signer)
-        return self._screen_suite(identifier, claim)
+            return self._screener.submit(identifier, claim.signer, partial(self._screen_dataset, identifier, claim))
+        return self._screener.submit(identifier, claim.signer, partial(self._screen_suite, identifier, claim))
+
+    def overlooked(self, identifier: str, claim: Dataset | Suite) -> bool:
+        """Whether suites (or datasets) were accepted since it was compared with all that there were."""
+        compared = self._compared.get(identifier)
+        if compared is None:
+            return False
+        with self._database.session() as session:
+            return not catalogue.standing(session, "suite" if isinstance(claim, Dataset) else "dataset") <= compared
 
     def rows(self, identifier: str) -> int:
         """Rows screened so far."""
@@ -57,14 +67,15 @@ class Examination:
 
     def remember(self, identifier: str) -> None:
         """Add an accepted dataset's fingerprints to the index that later ones are compared with."""
-        folder = self._folder(identifier)
-        if (folder / "fingerprints").exists():
+        keys = self._folder(identifier) / KEYS
+        if keys.exists():
             with self._index_lock:
-                Index(self._index).add(identifier, load(folder / "fingerprints"))
+                Index(self._index).add(identifier, keys)
         self.forget(identifier)
 
     def forget(self, identifier: str) -> None:
         """Drop what the course of a screening left."""
+        self._compared.pop(identifier, None)
         shutil.rmtree(self._folder(identifier), ignore_errors=True)
 
     def purge(self, submissions: Sequence[str]) -> None:
@@ -82,11 +93,12 @@ class Examination:
         with self._database.session() as session:
             return [dataset for dataset in catalogue.held(session) if not index.has(dataset.id)]
 
-    def _dataset_job(self, identifier: str, claim: Dataset) -> DatasetJob:
+    def _screen_dataset(self, identifier: str, claim: Dataset, run: Run, advance: Advance) -> list[Finding]:
         with self._database.session() as session:
             datasets = catalogue.held(session)
             suites = [suite for suite in catalogue.suites(session) if suite.stands]
-        return DatasetJob(
+        self._compared[identifier] = {suite.id for suite in suites}
+        job = DatasetJob(
             id=identifier,
             licence=claim.licence,
             rows=claim.rows,
@@ -100,33 +112,46 @@ class Examination:
             folder=str(self._folder(identifier)),
             policy=self._policy,
         )
+        return run(job, advance)
 
-    def _screen_suite(self, identifier: str, claim: Suite) -> Future[list[Finding]]:
-        done: Future[list[Finding]] = Future()
-        try:
-            files = self.suite_files(claim.files)
-        except Invalid as problem:
-            done.set_result([Finding(rule="schema", severity="reject", message=problem.diagnostics())])
-            return done
-        findings = screen_suite(claim.licence, files)
-        if rejected(findings):
-            done.set_result(findings)
-            return done
+    def _screen_suite(self, identifier: str, claim: Suite, run: Run, advance: Advance) -> list[Finding]:
         name = f"{claim.signer}/{claim.name} {claim.version}"
-        grams = self._write_grams(self._place(identifier, name, sealed=claim.visibility == "sealed"), files)
+        grams = self._place(identifier, name, sealed=claim.visibility == "sealed")
+        findings = self._read(grams, claim.licence, claim.files)
+        if rejected(findings):
+            return findings
         with self._database.session() as session:
             datasets = catalogue.held(session)
-        job = SuiteJob(id=identifier, grams=grams, datasets=tuple((d.id, self._shards(d.files)) for d in datasets))
-        looked = self._screener.submit(job, claim.signer)
-        looked.add_done_callback(lambda future: _pass_on(future, findings, done))
-        return done
+        self._compared[identifier] = {dataset.id for dataset in datasets}
+        job = SuiteJob(
+            id=identifier,
+            grams=grams,
+            datasets=tuple((d.id, self._shards(d.files)) for d in datasets),
+            folder=str(self._folder(identifier)),
+        )
+        return [*findings, *run(job, advance)]
+
+    def _read(self, grams: SuiteGrams, licence: str, files: Sequence[FileEntry]) -> list[Finding]:
+        """What a suite's own files tell; the hashes of its runs are on the disk then.
+
+        Raises `NotFound`, `Corrupt`, `Unavailable`.
+        """
+        self._hashes.mkdir(parents=True, exist_ok=True)
+        job = SuiteReading(
+            id=grams.id,
+            licence=licence,
+            files=tuple(SuiteFile(name=file.path, size=file.size) for file in files),
+            grams=grams,
+        )
+        chunks = (chunk for file in files for chunk in self._blobs.chunks(Digest(file.digest)))
+        return read_apart(self._screener.folder, job, chunks)
 
     def _grams(self, suite: Accepted[FileEntry], *, readable: bool) -> SuiteGrams:
         """The file with the hashes of an accepted suite's runs; made when it is not there."""
         name = f"{suite.member}/{suite.name} {suite.version}"
         grams = self._place(suite.id, name, sealed=suite.visibility == "sealed")
-        if not Path(grams.path).exists():
-            self._write_grams(grams, self.suite_files(suite.files))
+        if not Path(grams.path).exists() and (wrong := rejected(self._read(grams, suite.licence, suite.files))):
+            raise Unavailable(f"Nothing is screened while the suite {suite.id} cannot be read: {wrong[0].message}")
         return grams.model_copy(update={"readable": readable})
 
     def _place(self, identifier: str, name: str, *, sealed: bool) -> SuiteGrams:
@@ -134,21 +159,13 @@ class Examination:
 
         Raises `Unavailable` without the seal key.
         """
-        plain = self._hashes / f"{identifier}.npz"
         if not sealed:
-            return SuiteGrams(suite=name, path=str(plain))
-        plain.unlink(missing_ok=True)  # as an earlier version left it
+            return SuiteGrams(id=identifier, suite=name, path=str(self._hashes / f"{identifier}.{FORMAT}.npz"))
+        for plain in self._hashes.glob(f"{identifier}.*npz"):  # as an earlier version left it
+            plain.unlink(missing_ok=True)
         key = self._blobs.vault.key_for(f"hashes of {identifier}")
-        path = self._hashes / f"{identifier}.{hex_of(digest_bytes(key))[:12]}.sealed"
-        return SuiteGrams(suite=name, path=str(path), key=key.hex())
-
-    def _write_grams(self, grams: SuiteGrams, files: dict[str, bytes]) -> SuiteGrams:
-        path = Path(grams.path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{threading.get_ident()}.tmp")
-        suite_grams(files).save(temporary, bytes.fromhex(grams.key))
-        temporary.rename(path)
-        return grams
+        path = self._hashes / f"{identifier}.{FORMAT}.{hex_of(digest_bytes(key))[:12]}.sealed"
+        return SuiteGrams(id=identifier, suite=name, path=str(path), key=key.hex())
 
     @property
     def _hashes(self) -> Path:
@@ -159,22 +176,9 @@ class Examination:
             ShardFile(name=file.path, path=str(self._blobs.path(Digest(file.digest))), rows=file.rows) for file in files
         )
 
-    def suite_files(self, files: Sequence[FileEntry]) -> dict[str, bytes]:
-        """A suite's files, verified. Raises `Invalid` when they are too large to be one."""
-        if sum(file.size for file in files) > MAX_SUITE:
-            raise Invalid(f"The suite has more than {MAX_SUITE} bytes.", "Make it smaller.")
-        return {file.path: self._blobs.read(Digest(file.digest), MAX_SUITE) for file in files}
-
     @property
     def _index(self) -> Path:
         return self._screener.folder / "index"
 
     def _folder(self, identifier: str) -> Path:
         return self._screener.folder / "jobs" / identifier
-
-
-def _pass_on(looked: Future[list[Finding]], before: list[Finding], done: Future[list[Finding]]) -> None:
-    if error := looked.exception():
-        done.set_exception(error)
-    else:
-        done.set_result([*before, *looked.result()])

@@ -29,7 +29,7 @@ from hub.vault import Sealing
 from protos.documents.base import FileEntry, now, rfc3339
 from protos.documents.names import check_names
 from protos.documents.submissions import Dataset, DatasetFile, Suite
-from protos.documents.suite_files import read_suite
+from protos.documents.suite_files import MAX_SUITE_JSON, check_size, read_form
 from trust.digests import Digest
 from trust.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
 
@@ -56,6 +56,7 @@ class Intake:
         self._examination, self.policy, self._quota = examination, policy, quota
         self._going: dict[str, Future[Entry]] = {}
         self._lock = threading.Lock()
+        self._recording = threading.Lock()
 
     def open(self, envelope: bytes, member: str, delegation: str = "") -> Draft | Entry:
         """Verify a manifest and remember it; the entry, if the very same submission was recorded before.
@@ -221,11 +222,7 @@ class Intake:
         return self._examination.rows(draft.id)
 
     def _begin(self, draft: Draft, done: Future[Entry]) -> None:
-        try:
-            found = self._examination.begin(draft.id, draft.claim)
-        except Problem as problem:
-            self._end(draft, done, problem)
-            return
+        found = self._examination.begin(draft.id, draft.claim)
         found.add_done_callback(lambda future: self._conclude(draft, future, done))
 
     def _conclude(self, draft: Draft, found: Future[list[Finding]], done: Future[Entry]) -> None:
@@ -238,7 +235,10 @@ class Intake:
                 self._examination.forget(draft.id)
                 raise Conflict(f"{draft.id} was rejected: " + " ".join(finding.message for finding in refused))
             self._keep(draft, findings, "screening")
-            entry = self._record(draft, findings)
+            entry = self._record_unless_overlooked(draft, findings)
+            if entry is None:
+                self._begin(draft, done)
+                return
             with self._database.session(writing=True) as session:
                 drafts.accept(session, draft.id)
         except Exception as error:
@@ -249,6 +249,12 @@ class Intake:
         except (Problem, OSError) as error:  # a cache: made again at the next start
             _log.warning("the screening index was not written: %s", error)
         self._end(draft, done, entry)
+
+    def _record_unless_overlooked(self, draft: Draft, findings: list[Finding]) -> Entry | None:
+        """None when it has to be compared with more. One at a time: of a dataset and a suite that are screened at once, the
+        later one to come here is compared with the other."""
+        with self._recording:
+            return None if self._examination.overlooked(draft.id, draft.claim) else self._record(draft, findings)
 
     def _record(self, draft: Draft, findings: list[Finding]) -> Entry:
         """What the ledger refuses (a name that is taken, say) is a reason like the others."""
@@ -297,11 +303,7 @@ class Intake:
                 _log.warning("%s was not screened again: %s", identifier, error)
                 done.set_exception(error)
 
-        try:
-            self._examination.begin(identifier, claim).add_done_callback(conclude)
-        except Problem as problem:  # a blob that is gone: the others can be screened all the same
-            _log.warning("%s was not screened again: %s", identifier, problem)
-            done.set_exception(problem)
+        self._examination.begin(identifier, claim).add_done_callback(conclude)
         return done
 
     def _count_try(self, draft: Draft) -> None:
@@ -353,8 +355,13 @@ class Intake:
         ]
 
     def suite_tasks(self, files: tuple[FileEntry, ...]) -> list[str]:
-        """The names of an accepted suite's tasks."""
-        return [task.name for task in read_suite(self._examination.suite_files(files)).tasks]
+        """The names of an accepted suite's tasks, from its `suite.json` alone."""
+        return [
+            task.name
+            for file in files
+            if file.path == "suite.json"
+            for task in read_form(self._blobs.read(Digest(file.digest), MAX_SUITE_JSON)).tasks
+        ]
 
     def _keep(self, draft: Draft, findings: list[Finding], state: str) -> None:
         with self._database.session(writing=True) as session:
@@ -385,6 +392,8 @@ def _check_files(claim: Dataset | Suite) -> None:
     check_names(file.path for file in claim.files)
     if large := [file.path for file in claim.files if not 0 < file.size <= MAX_FILE]:
         raise Invalid(f"{large[0]} is empty or larger than {MAX_FILE} bytes.", field="files")
+    if isinstance(claim, Suite):
+        check_size(sum(file.size for file in claim.files))
 
 
 def _severity(text: str) -> Severity:

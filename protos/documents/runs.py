@@ -59,7 +59,6 @@ class RunSpec(Document):
         """Those that any stage trains on; empty for all that there are."""
         return frozenset(domain for leg in self.course for domain in leg.weights)
 
-
     @property
     def tokens(self) -> int:
         """That a finished run has learned from, however many batches it skipped."""

@@ -19,8 +19,9 @@ def rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
     """(place, row) of every line; a place reads `NAME, line N`.
 
     Raises `Invalid` for a line over `MAX_LINE` bytes, and for one that is not strict JSON (UTF-8, unique keys, finite
-    numbers, at most 32 levels deep; RFC 7493) or no object.
+    numbers, at most 32 levels deep; RFC 7493) or no object. Empty lines may stand at the end alone.
     """
+    empty = ""
     with path.open("rb") as file:
         for number, line in enumerate(iter(lambda: file.readline(MAX_LINE + 1), b""), start=1):
             place = f"{name}, line {number}"
@@ -28,6 +29,11 @@ def rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
                 raise Invalid(f"{place}: longer than {MAX_LINE} bytes.")
             if number == 1:
                 line = line.removeprefix(_BOM)
+            if not line.strip():
+                empty = empty or place
+                continue
+            if empty:
+                raise Invalid(f"{empty}: the line is empty.")
             yield place, _row(line, place)
 
 

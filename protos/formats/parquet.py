@@ -1,15 +1,20 @@
 """Parquet, read in a process of its own whose memory is bounded: its pages say themselves how much they unpack to.
 
-`python -m protos.formats.parquet FILE` writes each row as one line of JSON, or a last line `{"refused": "..."}`.
+`python -m protos.formats.parquet FILE open|closed PARENT` writes each row as one line of JSON, or a last line
+`{"refused": "..."}`. Its memory and its time are bounded, and it dies with its parent.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,21 +22,27 @@ from protos.formats.jsonl import MAX_LINE, Row
 from trust.errors import Invalid, Unavailable
 
 MEMORY = 2 << 30  # bytes of address space for the reader, over what it has once its library is loaded
+SECONDS = 60  # of a processor, for any file
+SECONDS_A_MEBIBYTE = 10
 MAX_FOOTER = 16 << 20
 MAX_COLUMNS = 100
 MAX_GROUP = 1 << 30  # bytes of one row group, unpacked
 MAX_EXPANSION = 200  # text that comes out, as a multiple of the file
+ROW = 16  # characters that a row counts for, be it empty: pages hold any number of nulls in no bytes at all
 SLACK = 16 << 20
 COLUMNS = ("text", "title", "source")
 _BATCH = 256
+_PR_SET_PDEATHSIG = 1
 
 
-def rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
+def rows(path: Path, name: str, *, closed: bool = False) -> Iterator[tuple[str, Row]]:
     """(place, row) of every row with a text; of its columns, `text`, `title` and `source`.
 
-    Raises `Invalid` for a file that is damaged, of other columns, or larger inside than it may be.
+    A file that is read `closed` has no other columns, and its rows without a text come too. Raises `Invalid` for a file that is
+    damaged, of other columns, or larger inside than it may be. The reader dies with the thread that took the first row.
     """
-    command = [sys.executable, "-m", "protos.formats.parquet", str(path.resolve())]
+    which = "closed" if closed else "open"
+    command = [sys.executable, "-m", "protos.formats.parquet", str(path.resolve()), which, str(os.getpid())]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
     try:
         for number, line in enumerate(_lines(child.stdout), start=1):
@@ -40,19 +51,24 @@ def rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
                 raise Invalid(f"{name}: {row['refused']}")
             yield f"{name}, row {number}", row["row"]
         if child.wait() != 0:
-            _explain(child.stderr, name)
+            _explain(child, name)
     finally:
         child.kill()
         child.communicate()
 
 
 def _lines(pipe: IO[bytes] | None) -> Iterator[bytes]:
+    """Each at most as long as a row may be: a character takes up to six bytes in JSON."""
     while pipe is not None and (line := pipe.readline(8 * MAX_LINE)):
         yield line
 
 
-def _explain(pipe: IO[bytes] | None, name: str) -> None:
-    said = pipe.read(4096) if pipe is not None else b""
+def _explain(child: subprocess.Popen[bytes], name: str) -> None:
+    if child.returncode == -signal.SIGXCPU:
+        raise Invalid(
+            f"{name} takes longer to read than a Parquet file of its size may.", "Write it again as JSON Lines."
+        )
+    said = child.stderr.read(4096) if child.stderr is not None else b""
     if b"pyarrow" in said and b"ModuleNotFoundError" in said:
         raise Unavailable(f"{name}: reading Parquet needs pyarrow.", "Run `pip install pyarrow`.")
     raise Invalid(
@@ -60,42 +76,64 @@ def _explain(pipe: IO[bytes] | None, name: str) -> None:
     )
 
 
-def _main(path: Path) -> None:
+def _main(path: Path, closed: bool, parent: int) -> None:
+    _die_with(parent)
     import pyarrow
     from pyarrow import parquet
 
     pyarrow.set_cpu_count(1)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+    seconds = SECONDS + SECONDS_A_MEBIBYTE * (path.stat().st_size >> 20)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     try:
-        for row in _read(path, parquet):
-            sys.stdout.write(json.dumps({"row": row}) + "\n")
+        for row in _read(path, parquet, closed=closed):
+            _say({"row": row})
     except Invalid as problem:
-        sys.stdout.write(json.dumps({"refused": problem.what}) + "\n")
+        _say({"refused": problem.what})
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
-        sys.stdout.write(json.dumps({"refused": f"not readable as Parquet: {str(error)[:200]}"}) + "\n")
+        _say({"refused": f"not readable as Parquet: {str(error)[:200]}"})
 
 
-def _read(path: Path, parquet: Any) -> Iterator[Row]:
+def _say(word: dict[str, Any]) -> None:
+    sys.stdout.buffer.write(json.dumps(word, ensure_ascii=False).encode() + b"\n")
+
+
+def _die_with(parent: int) -> None:
+    """Nobody reads on when the parent is gone, and what is read may have no end (prctl(2); see also `hub.guard`)."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(1)
+
+
+def _read(path: Path, parquet: Any, *, closed: bool) -> Iterator[Row]:
     options = {"thrift_string_size_limit": MAX_FOOTER, "thrift_container_size_limit": 1 << 20, "pre_buffer": False}
     _check_footer(path)
+    budget = MAX_EXPANSION * path.stat().st_size + SLACK
     with parquet.ParquetFile(path, **options) as file:
-        wanted = _check_schema(file)
+        wanted = _check_schema(file, closed=closed)
+        if not 0 <= ROW * file.metadata.num_rows <= budget:
+            raise Invalid(f"it has {file.metadata.num_rows} rows, more than a file of its size may.")
     # Dictionaries stay dictionaries: a page may say "this one value, a billion times".
     with parquet.ParquetFile(path, read_dictionary=wanted, **options) as file:
-        budget = MAX_EXPANSION * path.stat().st_size + SLACK
         for batch in file.iter_batches(batch_size=_BATCH, columns=wanted, use_threads=False):
             for index in range(batch.num_rows):
                 row = {name: batch.column(name)[index].as_py() for name in wanted}
                 row = {name: value for name, value in row.items() if isinstance(value, str)}
-                size = sum(map(len, row.values()))
-                budget -= size
-                if size > MAX_LINE:
-                    raise Invalid(f"a row has more than {MAX_LINE} characters.")
+                budget -= max(ROW, sum(map(len, row.values())))
+                if _size(row) > MAX_LINE:
+                    raise Invalid(f"a row has more than {MAX_LINE} bytes.")
                 if budget < 0:
                     raise Invalid(f"its text is more than {MAX_EXPANSION} times the file's size.")
-                if row.get("text", "").strip():
+                if closed or row.get("text", "").strip():
                     yield row
+
+
+def _size(row: Row) -> int:
+    """Bytes of text in UTF-8, or a bound where that is far from the limit."""
+    bound = 4 * sum(map(len, row.values()))
+    return bound if bound <= MAX_LINE else sum(len(value.encode()) for value in row.values())
 
 
 def _check_footer(path: Path) -> None:
@@ -108,7 +146,7 @@ def _check_footer(path: Path) -> None:
         raise Invalid(f"its footer would have {length} bytes.")
 
 
-def _check_schema(file: Any) -> list[str]:
+def _check_schema(file: Any, *, closed: bool) -> list[str]:
     """That types are plain and sizes sane; the columns to read."""
     metadata, schema = file.metadata, file.schema_arrow
     if len(schema) > MAX_COLUMNS:
@@ -119,7 +157,11 @@ def _check_schema(file: Any) -> list[str]:
             raise Invalid(f"row group {index} has {group.total_byte_size} bytes; {MAX_GROUP} are allowed.")
     if "text" not in schema.names:
         raise Invalid("it has no column `text`.")
+    if closed and (more := [name for name in schema.names if name not in COLUMNS]):
+        raise Invalid(f"its column {more[0][:60]!r} is none of {', '.join(COLUMNS)}.")
     wanted = [name for name in COLUMNS if name in schema.names]
+    if len(schema.names) != len(set(schema.names)):
+        raise Invalid("two of its columns share a name.")
     for name in wanted:
         kind = schema.field(name).type
         if str(getattr(kind, "value_type", kind)) not in ("string", "large_string", "string_view"):
@@ -128,4 +170,4 @@ def _check_schema(file: Any) -> list[str]:
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]))
+    _main(Path(sys.argv[1]), sys.argv[2] == "closed", int(sys.argv[3]))

@@ -8,7 +8,7 @@ from pathlib import Path
 from trust.errors import Invalid
 
 MAX_BYTES = 4 << 20
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f]")
 
 
 def document(path: Path, name: str) -> str:
@@ -19,6 +19,6 @@ def document(path: Path, name: str) -> str:
         text = path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Invalid(f"{name} is not UTF-8 at byte {error.start}.") from None
-    if found := _CONTROL.search(text):
+    if found := CONTROL.search(text):
         raise Invalid(f"{name} holds the control character U+{ord(found.group()):04X} at character {found.start()}.")
     return text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import pickletools
+import re
 from pathlib import Path
 from typing import Literal
 
+from protos.formats.plaintext import CONTROL
 from trust.errors import Invalid
 
 Format = Literal["jsonl", "parquet", "text", "safetensors"]
@@ -29,11 +31,12 @@ _REFUSED: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "a NumPy file"),
     (b"\x89HDF", "an HDF5 file"),
     (b"SQLite format 3\x00", "a database"),
-    (b"%PDF-", "a PDF file"),
     (b"ARROW1", "an Arrow file"),
     (b"GGUF", "a GGUF model"),
-    (b"#!", "a script"),
 )
+"""What begins so and is not text: letters alone may begin any honest text."""
+_REFUSED_TEXT = ((re.compile(rb"#![ \t]*/\S"), "a script"), (re.compile(rb"%PDF-[0-9]"), "a PDF file"))
+_OBJECT = re.compile(rb'\{\s*["}]')
 # Python's pickle: a protocol mark (0x80, then 0 to 5) from protocol 2 on; before it, plain opcodes (PEP 307, PEP 3154).
 _PICKLE_DOES = frozenset({"GLOBAL", "INST", "STACK_GLOBAL", "REDUCE", "BUILD", "OBJ", "NEWOBJ", "NEWOBJ_EX", "PERSID"})
 _PICKLE_HOLDS = frozenset({"MARK", "LIST", "DICT", "TUPLE", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_TUPLE", "PUT", "APPEND"})
@@ -56,25 +59,32 @@ def recognise(path: Path, name: str) -> Format:
         raise Invalid(f"{name} is {wrong}.", TODO)
     if _begins_like_safetensors(head, size):
         return "safetensors"
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if _OBJECT.match(text) or (text[:1] == b"{" and name.endswith(".jsonl")):  # a brace may begin a text, too
         return "jsonl"
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # not merely a character that the end of the head cuts
-            raise Invalid(f"{name} is neither text nor of any other format that is taken.", TODO) from None
+    if not _decodes(head):
+        raise Invalid(f"{name} is neither text nor of any other format that is taken.", TODO)
     return "text"
 
 
 def _refused(head: bytes) -> str:
-    for magic, what in _REFUSED:
-        if head.startswith(magic):
-            return what
-    if head[_TAR_MAGIC] == b"ustar":
-        return "a tar archive"
-    if head[0] == 0x80 and len(head) > 1 and head[1] <= 5:
-        return "a pickle, which could run code"
-    return "a pickle, which could run code" if _begins_as_pickle(head) else ""
+    if _decodes(head) and not CONTROL.search(head.decode("utf-8", "ignore")):
+        what = next((what for pattern, what in _REFUSED_TEXT if pattern.match(head)), "")
+    else:
+        what = next((what for magic, what in _REFUSED if head.startswith(magic)), "")
+        what = what or ("a tar archive" if head[_TAR_MAGIC] == b"ustar" else "")
+    if not what and ((head[:1] == b"\x80" and head[1:2] <= b"\x05") or _begins_as_pickle(head)):
+        what = "a pickle, which could run code"
+    return what
+
+
+def _decodes(head: bytes) -> bool:
+    """Whether it is UTF-8, but for a character that its end cuts."""
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3
+    return True
 
 
 def _begins_as_pickle(data: bytes) -> bool:

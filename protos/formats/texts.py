@@ -10,6 +10,9 @@ from protos.formats.jsonl import Row
 from protos.formats.recognition import Format, recognise
 from trust.errors import Invalid
 
+FIELDS = ("text", "title", "source")
+"""What a row of a submitted file may hold, each as a text."""
+
 
 def text_rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
     """(place, row) of every row; each has a `text` that is not blank. One text after the other is in memory.
@@ -17,6 +20,13 @@ def text_rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
     Raises `Invalid`, naming the place, for a file of another format or with a row that is not as it must be.
     """
     return _texts_only(rows_of(path, name, recognise(path, name)))
+
+
+def submitted_rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
+    """As `text_rows`, of a file that was submitted: no row lacks its text, and none has more than `FIELDS`."""
+    kind = recognise(path, name)
+    rows = parquet.rows(path, name, closed=True) if kind == "parquet" else rows_of(path, name, kind)
+    return _fields_only(_texts_only(rows))
 
 
 def rows_of(path: Path, name: str, kind: Format) -> Iterator[tuple[str, Row]]:
@@ -35,4 +45,14 @@ def _texts_only(rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
         text = row.get("text")
         if not isinstance(text, str) or not text.strip():
             raise Invalid(f"{place}: the row has no `text`.")
+        yield place, row
+
+
+def _fields_only(rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
+    for place, row in rows:
+        for field, value in row.items():
+            if field not in FIELDS:
+                raise Invalid(f"{place}: the field {field[:60]!r} is none of {', '.join(FIELDS)}.", "Leave it out.")
+            if not isinstance(value, str):
+                raise Invalid(f"{place}: `{field}` is not a text.", "Leave it out.")
         yield place, row

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import pickle
+import select
 import subprocess
 import sys
 import tarfile
@@ -154,6 +156,10 @@ def _page_bomb(path: Path) -> None:
     parquet.write_table(table, path, use_dictionary=False, compression="zstd")
 
 
+def _null_bomb(path: Path) -> None:
+    parquet.write_table(pyarrow.table({"text": pyarrow.nulls(40_000_000, pyarrow.string())}), path)
+
+
 @pytest.mark.parametrize(
     ("write", "why"),
     [
@@ -162,6 +168,7 @@ def _page_bomb(path: Path) -> None:
         (lambda path: path.write_bytes(b"x" * (MAX_LINE + 1)), "more than"),
         (lambda path: path.write_bytes(b'{"text": "a", "n": ' + b"9" * 1_000_000 + b"}"), "not JSON"),
         (_dictionary_bomb, "times the file's size"),
+        (_null_bomb, "40000000 rows, more than a file of its size may"),
         (_page_bomb, "not readable as Parquet"),
     ],
 )
@@ -170,6 +177,28 @@ def test_attack_25_a_bomb_is_refused_in_bounded_memory(tmp_path: Path, write: Ca
     reader refuses with one sentence and never holds more than a few of the largest allowed rows."""
     write(tmp_path / "bomb")
     assert why in _bounded(tmp_path / "bomb", 400)
+
+
+def test_attack_25_a_reader_of_parquet_dies_with_who_asked_and_has_so_much_time(tmp_path: Path) -> None:
+    """25: a file that takes for ever keeps a processor busy for no longer than its size allows, and nobody's reader is left."""
+    parquet.write_table(pyarrow.table({"text": [f"text {n}" for n in range(900_000)]}), tmp_path / "long")
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom protos.formats.texts import text_rows\n"
+        "rows = text_rows(Path(sys.argv[1]), 'long')\nnext(rows)\nimport os\n"
+        "task = f'/proc/self/task/{os.getpid()}/children'\nchild = int(open(task).read().split()[0])\n"
+        "limits = open(f'/proc/{child}/limits').read()\n"
+        "print(child, limits.split('Max cpu time')[1].split()[0], flush=True)\nsys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "long")]
+    parent = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert parent.stdout
+    child, seconds = map(int, parent.stdout.readline().split())
+    watched = os.pidfd_open(child)
+    parent.kill()
+    parent.communicate()
+    assert select.select([watched], [], [], 30)[0], "the reader lives on"
+    os.close(watched)
+    assert 60 <= seconds <= 200
 
 
 @FEW

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from contributors.croissant import metadata
 from protos.documents.placing import Category
@@ -20,12 +22,13 @@ REQUIRED = ("@context", "@type", "conformsTo", "description", "license", "name",
 def claim(tmp_path: Path) -> Dataset:
     (tmp_path / "data-00000.jsonl").write_bytes(SHARD)
     (tmp_path / "data-00001.txt").write_bytes(b"drei")
-    paths = [tmp_path / "data-00000.jsonl", tmp_path / "data-00001.txt"]
+    parquet.write_table(pyarrow.table({"text": ["vier"]}), tmp_path / "data-00002.parquet")
+    paths = [tmp_path / "data-00000.jsonl", tmp_path / "data-00001.txt", tmp_path / "data-00002.parquet"]
     return manifest(
         "controlled",
         *(
             DatasetFile(path=path.name, digest=digest_file(path), size=path.stat().st_size, rows=rows)
-            for path, rows in zip(paths, (2, 1), strict=True)
+            for path, rows in zip(paths, (2, 1, 1), strict=True)
         ),
     )
 
@@ -66,8 +69,8 @@ def test_its_own_library_finds_no_error_and_reads_the_rows(claim: Dataset, tmp_p
     dataset = mlcroissant.Dataset(path)
     issues = dataset.metadata.ctx.issues
     assert (list(issues.errors), list(issues.warnings)) == ([], [])
-    texts = [list(row.values()) for name in ("jsonl-rows", "txt-rows") for row in dataset.records(name)]
-    assert texts == [[b"eins"], [b"zwei"], [b"drei"]]
+    texts = [list(row.values()) for name in ("jsonl-rows", "txt-rows", "parquet-rows") for row in dataset.records(name)]
+    assert texts == [[b"eins"], [b"zwei"], [b"drei"], [b"vier"]]
 
 
 def test_terms_of_use_are_told_and_nothing_but_the_manifest_is(claim: Dataset) -> None:

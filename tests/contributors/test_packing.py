@@ -12,6 +12,7 @@ from pyarrow import parquet
 
 from contributors import packing
 from contributors.packing import Packed, list_dataset, pack_dataset, pack_suite
+from protos.documents import suite_files
 from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
 
@@ -100,7 +101,7 @@ def test_what_stays_is_listed_as_it_lies_without_its_names(tmp_path: Path) -> No
         ('{"title": "x"}', "bad.jsonl, line 2: the row has no `text`"),
         ('{"text": " "}', "bad.jsonl, line 2: the row has no `text`"),
         ('{"text": 5}', "bad.jsonl, line 2: the row has no `text`"),
-        ("", "bad.jsonl, line 2: the line is not JSON"),
+        ('\n{"text": "x"}', "bad.jsonl, line 2: the line is empty"),
         ("[" * 100_000, "bad.jsonl, line 2: the line is nested deeper"),
         ('{"text": "' + "x" * packing.MAX_LINE + '"}', "bad.jsonl, line 2: longer than"),
         ('{"text": "\\ud800"}', "half of a surrogate pair"),
@@ -174,6 +175,17 @@ def test_a_suites_bad_row_is_named(tmp_path: Path) -> None:
         pack_suite(folder)
     (folder / "terms.jsonl").unlink()
     with pytest.raises(NotFound, match=r"terms\.jsonl is missing"):
+        pack_suite(folder)
+
+
+@pytest.mark.parametrize(("limit", "why"), [("MAX_SUITE", "bytes; 3 are allowed"), ("MAX_ITEMS", "more than 3 items")])
+def test_a_suite_that_no_hub_takes_is_refused_before_it_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, why: str
+) -> None:
+    folder = suite(tmp_path / "suite")
+    write_rows(folder / "terms.jsonl", *[CHOICE] * 4)
+    monkeypatch.setattr(suite_files, limit, 3)
+    with pytest.raises(Invalid, match=why):
         pack_suite(folder)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hub.submissions.screening.jobs import ShardFile
 from hub.submissions.screening.words import Batch
-from protos.formats.texts import text_rows
+from protos.formats.texts import FIELDS, submitted_rows
 from trust.errors import Invalid
 
 SIZE = 1 << 18  # characters
@@ -31,18 +31,25 @@ def batches(files: Sequence[ShardFile], start: Place = Place()) -> Iterator[tupl
             continue
         skipped = start.row if number == start.file else 0
         texts: list[str] = []
+        others: list[str] = []
         size, count = 0, 0
-        for _, row in text_rows(Path(file.path), file.name):
+        for _, row in submitted_rows(Path(file.path), file.name):
             count += 1
             if count <= skipped:
                 continue
             texts.append(row["text"])
-            size += len(row["text"])
+            others.append("\n".join(row[name] for name in FIELDS[1:] if name in row))
+            size += len(texts[-1]) + len(others[-1])
             if size >= SIZE:
-                yield Batch(texts, before + count - len(texts)), Place(before, number, count)
-                texts, size = [], 0
+                yield _batch(texts, others, before + count), Place(before, number, count)
+                texts, others, size = [], [], 0
         if count != file.rows:
             raise Invalid(f"{file.name} has {count} rows and the manifest says {file.rows}.")
         if texts:
-            yield Batch(texts, before + count - len(texts)), Place(before, number, count)
+            yield _batch(texts, others, before + count), Place(before, number, count)
         before += count
+
+
+def _batch(texts: list[str], others: list[str], end: int) -> Batch:
+    first = end - len(texts)
+    return Batch(texts, first, Batch(others, first) if any(others) else None)

@@ -21,6 +21,7 @@ from hub.submissions.screening.words import Batch, Hashes
 from hub.vault import disclose, enclose
 
 SHORT, LONG = 8, 13
+FORMAT = 2  # of what `Grams.save` writes, and of what it counts as a run
 COMMON = 10  # items; runs of words in more of them are left out
 FOUND = 0.5  # of an item's runs
 ENOUGH = 5
@@ -126,16 +127,17 @@ class Overlap:
     def look(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """(runs seen, rows of the batch that hold one), without remembering them."""
         runs, rows = [], []
-        for n, (begin, end) in self._parts.items():
-            hashes, places = batch.ngrams(n)
-            maybe = np.flatnonzero(self._bloom[hashes & np.uint64((1 << _BITS) - 1)])
-            known = self.grams.hashes[begin:end]
-            left = np.searchsorted(known, hashes[maybe])
-            hit = known[np.minimum(left, len(known) - 1)] == hashes[maybe]
-            rows.append(batch.word_rows[places[maybe[hit]]])
-            firsts = np.unique(left[hit])
-            counts = np.searchsorted(known, known[firsts], "right") - firsts
-            runs.append(begin + np.repeat(firsts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum()))
+        for part in batch.fields:
+            for n, (begin, end) in self._parts.items():
+                hashes, places = part.ngrams(n)
+                maybe = np.flatnonzero(self._bloom[hashes & np.uint64((1 << _BITS) - 1)])
+                known = self.grams.hashes[begin:end]
+                left = np.searchsorted(known, hashes[maybe])
+                hit = known[np.minimum(left, len(known) - 1)] == hashes[maybe]
+                rows.append(part.word_rows[places[maybe[hit]]])
+                firsts = np.unique(left[hit])
+                counts = np.searchsorted(known, known[firsts], "right") - firsts
+                runs.append(begin + np.repeat(firsts - np.cumsum(counts) + counts, counts) + np.arange(counts.sum()))
         if not runs:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         return np.concatenate(runs), np.unique(np.concatenate(rows))
@@ -152,6 +154,15 @@ class Overlap:
         size = max(self.grams.total, 1)
         have = np.bincount(self.grams.items, self.seen, minlength=size)
         return int(((have / np.maximum(np.bincount(self.grams.items, minlength=size), 1)) >= FOUND).sum())
+
+    def sentence(self, dataset: str) -> str:
+        """What the suite's owner is told of a dataset; empty without an overlap."""
+        if not self.rows:
+            return ""
+        return (
+            f"Overlaps with the dataset {dataset}: {about(self.rows)} of its rows hold a run of the suite's words; "
+            f"{share(self.items_found(), self.grams.total)} of the items stand there in good part."
+        )
 
     def finding(self, suite: str, rows: int, severity: Severity, *, readable: bool) -> Finding | None:
         """What the submitter is told. None without an overlap.

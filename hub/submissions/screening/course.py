@@ -26,7 +26,7 @@ from hub.submissions.screening.words import Batch, Hashes
 from trust.files import write_atomic
 
 EXAMPLES = 5
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def examine(batch: Batch, overlaps: list[Overlap]) -> Part:
         batch=batch,
         size=len(batch.encoded),
         languages=languages,
-        personal=list(pii.find(batch)),
+        personal=[found for field in batch.fields for found in pii.find(field)],
         outside={name: int(rows.sum()) for name, rows in quality.outside(batch, english).items()},
         fingerprints=duplicates.fingerprints(batch, minhash.keys_of(batch)),
         runs=runs_of(batch),
@@ -60,10 +60,11 @@ def examine(batch: Batch, overlaps: list[Overlap]) -> Part:
 
 @dataclass
 class Course:
-    """The sums over the batches so far."""
+    """The sums over the batches so far; overlaps by suite. Of those that are `late`, nothing was looked for in these batches."""
 
     folder: Path
-    overlaps: list[Overlap]
+    overlaps: dict[str, Overlap]
+    late: list[Overlap] = field(default_factory=list)
     place: Place = field(default_factory=Place)
     rows: int = 0
     size: int = 0
@@ -86,7 +87,7 @@ class Course:
                 shown.append(f"row {found.row + 1}: {found.shape}")
         self.holders.update(kind for kind, _ in {(found.kind, found.row) for found in part.personal})
         self.phrases.add(part.batch, part.runs)
-        for overlap, seen in zip(self.overlaps, part.overlaps, strict=True):
+        for overlap, seen in zip(self.overlaps.values(), part.overlaps, strict=True):
             overlap.remember(seen, part.batch.first)
         with self._fingerprints.open("ab") as file:
             file.write(part.fingerprints.tobytes())
@@ -114,9 +115,9 @@ class Course:
             "holders": self.holders,
             "examples": self.examples,
             "phrases": [[key, *value] for key, value in self.phrases.frequent.items()],
-            "overlaps": [[overlap.rows, overlap.first] for overlap in self.overlaps],
+            "overlaps": {suite: [overlap.rows, overlap.first] for suite, overlap in self.overlaps.items()},
         }
-        arrays: dict[str, Any] = {f"seen{number}": overlap.seen for number, overlap in enumerate(self.overlaps)}
+        arrays: dict[str, Any] = {f"seen {suite}": overlap.seen for suite, overlap in self.overlaps.items()}
         held = io.BytesIO()
         np.savez(
             held,
@@ -127,17 +128,17 @@ class Course:
         write_atomic(self.folder / "course.npz", held.getvalue())
 
     @classmethod
-    def resume(cls, folder: Path, overlaps: list[Overlap]) -> Course:
-        """Where the last checkpoint stands, or the beginning when there is none that fits."""
+    def resume(cls, folder: Path, overlaps: dict[str, Overlap]) -> Course:
+        """Where the last checkpoint stands, or the beginning when there is none that fits. Suites may have come or gone since."""
         folder.mkdir(parents=True, exist_ok=True)
         course = cls(folder, overlaps)
         try:
             with np.load(folder / "course.npz", allow_pickle=False) as held:
                 numbers = json.loads(held["numbers"].tobytes())
-                if numbers["format"] == _FORMAT and len(numbers["overlaps"]) == len(overlaps):
+                if numbers["format"] == _FORMAT:
                     course._restore(numbers, {name: held[name] for name in held.files if name != "numbers"})
         except (OSError, ValueError, KeyError, BadZipFile):
-            course = cls(folder, overlaps)
+            course = cls(folder, {suite: Overlap(overlap.grams) for suite, overlap in overlaps.items()})
         with course._fingerprints.open("ab") as file:
             file.truncate(course.rows * duplicates.ROW.itemsize)
         return course
@@ -152,5 +153,10 @@ class Course:
         self.examples.update(numbers["examples"])
         frequent = {key: (count, row) for key, count, row in numbers["phrases"]}
         self.phrases = Phrases(arrays["counts"].copy(), frequent, self.rows)
-        for number, (overlap, (rows, first)) in enumerate(zip(self.overlaps, numbers["overlaps"], strict=True)):
-            overlap.rows, overlap.first, overlap.seen = rows, first, arrays[f"seen{number}"].copy()
+        for suite, overlap in self.overlaps.items():
+            seen = arrays.get(f"seen {suite}")
+            if seen is not None and seen.shape == overlap.seen.shape:
+                overlap.seen = seen.copy()
+                overlap.rows, overlap.first = numbers["overlaps"][suite]
+            else:
+                self.late.append(overlap)

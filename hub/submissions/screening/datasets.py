@@ -16,12 +16,15 @@ from hub.submissions.screening.duplicates import repeated
 from hub.submissions.screening.findings import Finding, Severity, about, share
 from hub.submissions.screening.index import Index
 from hub.submissions.screening.jobs import DatasetJob, SuiteGrams, SuiteJob
-from hub.submissions.screening.pii import SECRETS
+from hub.submissions.screening.notes import Notes
+from hub.submissions.screening.pii import LIKELY, SECRETS
 from hub.submissions.screening.quality import MEASURES
+from hub.submissions.screening.segments import write_keys
 from trust.errors import Invalid, Problem
 
 THREADS = 2
 KEEP_EVERY = 64 << 20  # bytes of text between checkpoints
+KEYS = "keys"  # in `job.folder`: what the index takes in when the dataset is accepted
 _SOME, _MOST = 0.1, 0.5
 
 Advance = Callable[[int], None]
@@ -29,9 +32,9 @@ Advance = Callable[[int], None]
 
 
 def screen_dataset(job: DatasetJob, advance: Advance = lambda rows: None) -> list[Finding]:
-    """All findings about a dataset. Goes on from the last checkpoint in `job.folder`, where the fingerprints stay."""
+    """All findings about a dataset. Goes on from the last checkpoint in `job.folder`, where its keys for the index stay."""
     findings = list(licence_findings(job.licence))
-    overlaps = [Overlap(_grams(suite)) for suite in job.suites]
+    overlaps = {suite.id: Overlap(_grams(suite)) for suite in job.suites}
     course = Course.resume(Path(job.folder), overlaps)
     try:
         _run(job, course, advance)
@@ -45,10 +48,12 @@ def screen_dataset(job: DatasetJob, advance: Advance = lambda rows: None) -> lis
     )
     findings += [*_language(course), *_duplicates(course), *_accepted_before(job, course), *_phrases(course)]
     findings += [*_personal(job, course), *_quality(course), *_contamination(job, course)]
+    write_keys(course.fingerprints(), Path(job.folder) / KEYS)
     return findings
 
 
 def _run(job: DatasetJob, course: Course, advance: Advance) -> None:
+    _catch_up(job, course, advance)
     kept = course.size
     with ThreadPoolExecutor(THREADS) as pool:
         for part, place in _examined(pool, job, course):
@@ -61,11 +66,23 @@ def _run(job: DatasetJob, course: Course, advance: Advance) -> None:
         raise Invalid(f"The shards hold {course.rows} rows and the manifest says {job.rows}.")
 
 
+def _catch_up(job: DatasetJob, course: Course, advance: Advance) -> None:
+    """Look in the rows so far for the suites that came after the course was kept."""
+    if not course.rows or not course.late:
+        return
+    for batch, place in batches(job.files):
+        for overlap in course.late:
+            overlap.remember(overlap.look(batch), batch.first)
+        advance(course.rows)
+        if place == course.place:
+            return
+
+
 def _examined(pool: ThreadPoolExecutor, job: DatasetJob, course: Course) -> Iterator[tuple[Part, Place]]:
     """Parts in order; while one is taken in, the next ones are examined: numpy and RE2 leave the interpreter to others."""
     waiting: deque[tuple[Future[Part], Place]] = deque()
     for batch, place in batches(job.files, course.place):
-        waiting.append((pool.submit(examine, batch, course.overlaps), place))
+        waiting.append((pool.submit(examine, batch, list(course.overlaps.values())), place))
         if len(waiting) > THREADS:
             future, place = waiting.popleft()
             yield future.result(), place
@@ -74,23 +91,22 @@ def _examined(pool: ThreadPoolExecutor, job: DatasetJob, course: Course) -> Iter
 
 
 def look_for_suite(job: SuiteJob, advance: Advance = lambda rows: None) -> list[Finding]:
-    """How much of a new suite stands in what was accepted before; each dataset is named, coarsely."""
-    grams, findings, done = _grams(job.grams), [], 0
+    """How much of a new suite stands in what was accepted before; each dataset is named, coarsely.
+
+    What was found is noted in `job.folder`: after a crash, or when more was accepted meanwhile, only the rest is looked at.
+    """
+    grams, notes, done = _grams(job.grams), Notes(Path(job.folder)), 0
+    findings = []
     for dataset, files in job.datasets:
-        overlap, rows = Overlap(grams), 0
-        for batch, _ in batches(files):
-            overlap.remember(overlap.look(batch), batch.first)
-            rows, done = rows + len(batch), done + len(batch)
-            advance(done)
-        if overlap.rows:
-            findings.append(
-                Finding(
-                    rule="contamination",
-                    severity="warning",
-                    message=f"Overlaps with the dataset {dataset}: {about(overlap.rows)} of its rows hold a run of the "
-                    f"suite's words; {share(overlap.items_found(), grams.total)} of the items stand there in good part.",
-                )
-            )
+        if dataset not in notes.told:
+            overlap, rows = Overlap(grams), 0
+            for batch, _ in batches(files):
+                overlap.remember(overlap.look(batch), batch.first)
+                rows, done = rows + len(batch), done + len(batch)
+                advance(done)
+            notes.add(dataset, overlap.sentence(dataset))
+        if message := notes.told[dataset]:
+            findings.append(Finding(rule="contamination", severity="warning", message=message))
     if not findings:
         findings.append(
             Finding(rule="contamination", severity="info", message="No run of its words stands in an accepted dataset.")
@@ -154,11 +170,11 @@ def _phrases(course: Course) -> Iterator[Finding]:
 
 def _personal(job: DatasetJob, course: Course) -> Iterator[Finding]:
     for kind, count in sorted(course.values.items()):
-        secret = kind in SECRETS or kind == "credential"
+        certain = kind in SECRETS or kind == "credential"
         rows = course.holders[kind]
         yield Finding(
-            rule="secrets" if secret else "personal-data",
-            severity=job.policy.secrets if secret else job.policy.personal_data,
+            rule="secrets" if certain or kind in LIKELY else "personal-data",
+            severity=job.policy.secrets if certain else job.policy.personal_data,
             message=f"{rows} of {course.rows} rows hold what looks like: {kind} ({count} in all).",
             count=rows,
             total=course.rows,
@@ -179,11 +195,11 @@ def _quality(course: Course) -> Iterator[Finding]:
 def _contamination(job: DatasetJob, course: Course) -> Iterator[Finding]:
     found = [
         overlap.finding(suite.suite, course.rows, job.policy.contamination, readable=suite.readable)
-        for suite, overlap in zip(job.suites, course.overlaps, strict=True)
+        for suite, overlap in zip(job.suites, course.overlaps.values(), strict=True)
     ]
     yield from (finding for finding in found if finding)
     if not any(found):
         message = f"No overlap to tell of with any of {len(job.suites)} evaluation suites."
-        if short := sum(overlap.grams.too_short() for overlap in course.overlaps):
+        if short := sum(overlap.grams.too_short() for overlap in course.overlaps.values()):
             message += f" {short} of their items are too short to be looked for."
         yield Finding(rule="contamination", severity="info", message=message)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hub.submissions.screening import segments
 from hub.submissions.screening.duplicates import Rows
 from hub.submissions.screening.minhash import NO_KEY
+from hub.submissions.screening.segments import Owners, Piece
+from hub.submissions.screening.words import Hashes
 from trust.errors import Corrupt
 from trust.files import write_atomic
 
-_FORMAT = 1
+_FORMAT = 2
 _CHUNK = 1 << 16  # rows
 _RATIO = 3  # a segment that is less than three times as large as the newer ones together is merged with them
 
@@ -35,7 +38,7 @@ class Seen:
 
 
 class Index:
-    """Blocking, one writer: the hub's own process. Readers open it anew."""
+    """Blocking, one writer: the hub's own process, whose memory holds pieces of segments alone. Readers open it anew."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -44,72 +47,68 @@ class Index:
 
     def _read(self) -> None:
         self._datasets: list[str] = []  # in the order in which they came; an empty name was dropped
-        self._segments: list[str] = []
-        self._leaving: list[str] = []  # merged into others; a reader may still have them in hand until the next `add`
+        self._segments: dict[str, int] = {}  # with how many keys each has, oldest first
         path = self._folder / "index.json"
         if path.exists():
             with suppress(ValueError, KeyError, AttributeError):  # damaged: begin anew
                 held = json.loads(path.read_bytes())
                 if held.get("format") == _FORMAT:
-                    self._datasets, self._segments, self._leaving = held["datasets"], held["segments"], held["leaving"]
+                    self._datasets, self._segments = held["datasets"], held["segments"]
 
     def has(self, dataset: str) -> bool:
         return dataset in self._datasets
 
-    def add(self, dataset: str, rows: Rows) -> None:
-        """Remember an accepted dataset; again is nothing new."""
+    def add(self, dataset: str, keys: Path) -> None:
+        """Remember an accepted dataset by its file of keys (`segments.write_keys`); again is nothing new.
+
+        Raises `Corrupt`, OSError.
+        """
         if self.has(dataset):
             return
-        keys = np.unique(np.concatenate((rows["digest"], rows["bands"].ravel())))
-        merged, owners = (
-            keys[keys != NO_KEY],
-            np.full(np.count_nonzero(keys != NO_KEY), len(self._datasets), dtype=np.uint32),
-        )
-        kept, leaving = list(self._segments), []
-        while kept and self._length(kept[-1]) < _RATIO * len(merged):
-            leaving.append(kept.pop())
-            held, whose = self._open(leaving[-1])
-            merged, owners = np.concatenate((held, merged)), np.concatenate((whose, owners))
-        order = np.argsort(merged, kind="stable")
-        name = self._write(merged[order], owners[order])
+        size = keys.stat().st_size // np.dtype(np.uint64).itemsize
+        kept, leaving = dict(self._segments), []
+        while kept and (length := kept[newest := list(kept)[-1]]) < _RATIO * size:
+            leaving.append(newest)
+            size += length
+            del kept[newest]
+        sources = [segments.read(self._sound(name)) for name in leaving]
+        merged = segments.merged([segments.keys_of(keys, len(self._datasets)), *sources])
+        fresh = self._write(merged)
         self._datasets = [*self._datasets, dataset]
-        self._turn_to([*kept, name], leaving)
+        self._turn_to({**kept, **fresh}, leaving)
 
     def drop(self, datasets: Iterable[str]) -> None:
-        """Forget datasets, and take their keys off the disk."""
+        """Forget datasets, and take their keys off the disk. Raises `Corrupt`, OSError."""
         names = set(datasets) - {""}
         numbers = [number for number, name in enumerate(self._datasets) if name in names]
         if not numbers:
             return
-        kept, leaving = [], []
-        for segment in self._segments:
-            keys, owners = self._open(segment)
-            stays = ~np.isin(owners, numbers)
-            if stays.all():
-                kept.append(segment)
-                continue
-            leaving.append(segment)
-            if stays.any():
-                kept.append(self._write(keys[stays], owners[stays]))
+        kept: dict[str, int] = {}
+        for segment, length in self._segments.items():
+            kept |= self._without(segment, length, numbers)
         self._datasets = ["" if number in numbers else name for number, name in enumerate(self._datasets)]
-        self._leaving += leaving
-        self._turn_to(kept, [])
+        self._turn_to(kept)
 
-    def _write(self, keys: NDArray[np.uint64], owners: NDArray[np.uint32]) -> str:
-        """A segment of sorted keys; its name."""
+    def _without(self, segment: str, length: int, numbers: list[int]) -> dict[str, int]:
+        """What becomes of a segment when some datasets go: itself, a new one, or nothing."""
+        stays = ((keys, owners, ~np.isin(owners, numbers)) for keys, owners in segments.read(self._sound(segment)))
+        fresh = self._write((keys[kept], owners[kept]) for keys, owners, kept in stays)
+        (left,) = fresh.values()
+        return {segment: length} if left == length else fresh if left else {}
+
+    def _write(self, pieces: Iterable[Piece]) -> dict[str, int]:
+        """A new segment with its length."""
         name = secrets.token_hex(8)
-        np.save(self._path(name, "keys"), keys)
-        np.save(self._path(name, "owners"), owners)
-        return name
+        return {name: segments.write(self._folder / name, pieces)}
 
-    def _turn_to(self, segments: list[str], leaving: list[str]) -> None:
-        """From now on these segments count; those that left the time before are removed."""
-        gone, self._leaving, self._segments = self._leaving, leaving, segments
-        held = {"format": _FORMAT, "datasets": self._datasets, "segments": segments, "leaving": leaving}
+    def _turn_to(self, now: dict[str, int], leaving: Sequence[str] = ()) -> None:
+        """From now on these segments count; the others are removed, but for those that a reader may still have in hand."""
+        self._segments = now
+        held = {"format": _FORMAT, "datasets": self._datasets, "segments": now}
         write_atomic(self._folder / "index.json", json.dumps(held).encode())
-        for segment in gone:
-            for part in ("keys", "owners"):
-                self._path(segment, part).unlink(missing_ok=True)
+        for path in self._folder.iterdir():
+            if path.name != "index.json" and path.stem not in {*now, *leaving}:
+                path.unlink(missing_ok=True)
 
     def look(self, rows: Rows, own: Iterable[str], others: Iterable[str]) -> Seen:
         """Which rows were seen in datasets of the member's own and in those of others; datasets in neither do not count."""
@@ -144,17 +143,20 @@ class Index:
                     np.bitwise_or.at(found, start + places[hit], held)
         return Seen(found & 1 > 0, found & 2 > 0)
 
-    def _length(self, segment: str) -> int:
-        return len(self._open(segment)[0])
-
-    def _path(self, segment: str, part: str) -> Path:
-        return self._folder / f"{segment}.{part}.npy"
-
-    def _open(self, segment: str) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-        try:
-            keys = np.load(self._path(segment, "keys"), mmap_mode="r", allow_pickle=False)
-            owners = np.load(self._path(segment, "owners"), mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            what = f"The screening index in {self._folder} is damaged: {error}."
-            raise Corrupt(what, "Delete that folder; the hub makes it anew.") from None
+    def _open(self, segment: str) -> tuple[Hashes, Owners]:
+        path = self._sound(segment)
+        keys, owners = (
+            np.memmap(path.with_suffix(".keys"), np.uint64, "r"),
+            np.memmap(path.with_suffix(".owners"), np.uint32, "r"),
+        )
         return keys, owners
+
+    def _sound(self, segment: str) -> Path:
+        """Where a segment lies. Raises `Corrupt` when it is not whole."""
+        path, count = self._folder / segment, self._segments[segment]
+        for suffix, width in ((".keys", 8), (".owners", 4)):
+            file = path.with_suffix(suffix)
+            if not file.is_file() or file.stat().st_size != width * count:
+                what = f"The screening index in {self._folder} is damaged: {file.name} is not whole."
+                raise Corrupt(what, "Delete that folder; the hub makes it anew.")
+        return path

@@ -1,4 +1,5 @@
-"""What the screening process is asked: paths and hashes, no plaintext of a suite, and no key but of a sealed suite's hashes."""
+"""What a screening process is asked. One that reads datasets gets paths and hashes, no plaintext of a suite, and no key but of a
+sealed suite's hashes."""
 
 from __future__ import annotations
 
@@ -24,6 +25,7 @@ class SuiteGrams(Document):
     Of a sealed suite the file is encrypted, with `key` in hexadecimal digits.
     """
 
+    id: str
     suite: str
     path: str
     key: str = ""
@@ -46,6 +48,23 @@ class DatasetJob(Document):
     policy: ScreeningPolicy = ScreeningPolicy()
 
 
+class SuiteFile(Document):
+    """A file of a suite, whose bytes follow the job."""
+
+    name: str
+    size: int
+
+
+class SuiteReading(Document):
+    """Read a new suite, whose files follow in this order, and leave the hashes of its runs of words where `grams` says."""
+
+    kind: Literal["reading"] = "reading"
+    id: str
+    licence: str
+    files: tuple[SuiteFile, ...]
+    grams: SuiteGrams
+
+
 class SuiteJob(Document):
     """Look for the runs of a new suite in every accepted dataset: identifiers and files of each."""
 
@@ -53,6 +72,9 @@ class SuiteJob(Document):
     id: str
     grams: SuiteGrams
     datasets: tuple[tuple[str, tuple[ShardFile, ...]], ...] = ()
+    folder: str = Field(
+        description="Where it is noted what was found in which dataset, so that none is looked at twice."
+    )
 
 
-Job = DatasetJob | SuiteJob
+Job = DatasetJob | SuiteReading | SuiteJob

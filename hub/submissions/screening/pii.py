@@ -8,6 +8,7 @@ looked for: no library that is maintained and works offline tells them from othe
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,7 +43,16 @@ SECRETS = {
     "Hugging Face token": r"\bhf_[A-Za-z]{34}\b",
     "npm token": r"\bnpm_[0-9A-Za-z]{36}\b",
     "PyPI token": r"\bpypi-AgEIcHlwaS5vcmc[\w-]{50,}",
+    "SendGrid key": r"\bSG\.[\w-]{22}\.[\w-]{43}",
+    "Azure storage key": r"\bAccountKey=[0-9A-Za-z+/]{86}==",
+    "AWS secret key": r"(?i:\baws_?secret_?(?:access_?)?key)[\"']?\s{0,3}[:=]\s{0,3}[\"']?[0-9A-Za-z+/]{40}",
 }
+LIKELY = {
+    "password": r"\b(?i:password|passwd|pwd)[\"']?\s{0,3}[:=]\s{0,3}[\"']?[^\s\"'<>{}$,;()]{8,100}",
+    "bearer token": r"\b(?i:bearer) [\w~+/.-]{20,500}",
+    "address with a password": r"\b[a-z][a-z0-9+]{1,20}://[^\s:/@\"'<>{}$]{1,64}:[^\s/@\"'<>{}$]{3,100}@[\w.-]{1,100}",
+}
+"""What looks like a credential, and in documentation often is none."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,7 @@ def find(batch: Batch) -> Iterator[Found]:
     phones = 0
     for kind, pattern, check in _RULES:
         for match in pattern.finditer(data):
-            value = match.group().decode("ascii", "replace")
+            value = match.group().decode("utf-8", "replace")
             if kind in _NUMBERS and data[match.start() - 1 : match.start()] in (b".", b"-", b"/"):
                 continue  # a part of something longer: decimals, versions, paths
             phones += kind == "telephone number"
@@ -85,11 +95,13 @@ def luhn(digits: str) -> bool:
 
 
 def iban(value: str) -> bool:
-    """Whether an account number's two check digits are right (ISO 13616; ISO 7064 mod 97-10)."""
-    plain = value.replace(" ", "").upper()
-    if not (15 <= len(plain) <= 34 and plain.isascii() and plain.isalnum()):
+    """Whether an account number begins here: as long as its country's are, its two check digits right (ISO 13616; mod 97-10)."""
+    length = _IBAN.get(value[:2].upper(), 0)
+    solid = [place for place, character in enumerate(value) if character.isalnum()]
+    if not 0 < length <= len(solid) or value[solid[length - 1] + 1 :][:1].isalnum():
         return False
-    return int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
+    plain = "".join(value[place] for place in solid[:length]).upper()
+    return plain.isascii() and int("".join(str(int(character, 36)) for character in plain[4:] + plain[:4])) % 97 == 1
 
 
 def _card(value: str) -> bool:
@@ -114,6 +126,9 @@ def _email(value: str) -> bool:
 def _phone(value: str) -> bool:
     import phonenumbers
 
+    value = "".join(character if character.isascii() else " " for character in value)
+    if value[0] == "0":
+        value = f"+{value[2:]}"
     try:
         return bool(phonenumbers.is_valid_number(phonenumbers.parse(value, None if value[0] == "+" else "US")))
     except phonenumbers.NumberParseException:
@@ -121,28 +136,48 @@ def _phone(value: str) -> bool:
 
 
 def _credential(value: str) -> bool:
-    return not value.endswith("EXAMPLE")  # AWS's documentation, as gitleaks leaves it out
+    if _secret(value) in LIKELY:
+        worth = re.split(r"[\s:=]+", value)[-1] if "://" not in value else value
+        return "://" in value or (any(map(str.isdigit, worth)) and any(map(str.isalpha, worth)))
+    return not value.endswith(("EXAMPLE", "EXAMPLEKEY"))  # AWS's documentation, as gitleaks leaves it out
 
 
 def _secret(value: str) -> str:
-    return next((name for name, pattern in _SECRETS.items() if pattern.fullmatch(value)), "credential")
+    """What a credential is; what only looks like one may hold a certain one."""
+    return next((name for name, pattern in _SECRETS.items() if pattern.search(value)), "credential")
 
 
 _ISSUED = ("34", "35", "37", "60", "62", "64", "65")  # American Express, JCB, Discover, UnionPay
 _NUMBERS = ("payment card", "IP address")
-_SECRETS = {name: re2.compile(pattern) for name, pattern in SECRETS.items()}
+_SECRETS = {name: re2.compile(pattern) for name, pattern in {**SECRETS, **LIKELY}.items()}
+# ISO 13616, the registry's lengths.
+_IBAN = {
+    country: length
+    for length, countries in {
+        15: "NO", 16: "BE", 18: "DK FI FK FO GL NL SD", 19: "MK SI", 20: "AT BA EE KZ LT LU MN XK", 21: "CH HR LI LV",
+        22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ OM SO TL", 24: "AD CZ ES MD PK RO SA SE SK TN VG",
+        25: "LY PT ST", 26: "IS TR", 27: "BI DJ FR GR IT MC MR SM", 28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
+        29: "BR EG PS QA UA", 30: "JO KW MU YE", 31: "MT SC", 32: "LC", 33: "RU",
+    }.items()
+    for country in countries.split()
+}  # fmt: skip
+_GAP = "[ \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}\N{NON-BREAKING HYPHEN}-]".encode()
 _RULES: tuple[tuple[str, Any, Callable[[str], bool]], ...] = tuple(
-    (kind, re2.compile(pattern), check)
+    (kind, re2.compile(pattern.replace(b"GAP", _GAP)), check)
     for kind, pattern, check in (
         ("e-mail address", rb"[\w.%+-]+@(?:[0-9A-Za-z-]+\.)+[A-Za-z]{2,24}", _email),
-        ("credential", "|".join(SECRETS.values()).encode(), _credential),
-        ("telephone number", rb"\+[1-9][0-9 ()-]{6,18}[0-9]|\([2-9][0-9]{2}\) ?[2-9][0-9]{2}-[0-9]{4}", _phone),
+        ("credential", "|".join([*SECRETS.values(), *LIKELY.values()]).encode(), _credential),
+        (
+            "telephone number",
+            rb"(?:\+[1-9]|\b00[1-9][0-9]{0,2}GAP)(?:[0-9()./]|GAP){5,18}[0-9]|\([2-9][0-9]{2}\)GAP?[2-9][0-9]{2}GAP[0-9]{4}",
+            _phone,
+        ),
         (
             "payment card",
-            rb"\b[2-6][0-9]{3}(?:[0-9]{11,12}|(?: [0-9]{4}){3}|(?:-[0-9]{4}){3}|[ -][0-9]{6}[ -][0-9]{5})\b",
+            rb"\b[2-6][0-9]{3}(?:[0-9]{11,12}|(?:GAP[0-9]{4}){3}|GAP[0-9]{6}GAP[0-9]{5})\b",
             _card,
         ),
-        ("bank account (IBAN)", rb"\b[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b", iban),
+        ("bank account (IBAN)", rb"\b[A-Z]{2}[0-9]{2}(?:GAP?[A-Z0-9]{4}){2,7}(?:GAP?[A-Z0-9]{1,3})?\b", iban),
         ("IP address", rb"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b", _address),
     )
 )

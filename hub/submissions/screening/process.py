@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from hub.guard import guarded
 from hub.submissions.screening.datasets import Advance
 from hub.submissions.screening.findings import Finding
-from hub.submissions.screening.jobs import Job
+from hub.submissions.screening.jobs import Job, SuiteReading
 from trust.errors import Unavailable
 
 SILENCE = 600.0  # seconds without a word, after which it is taken for stuck
@@ -28,12 +29,16 @@ class Process:
         self._log = folder / "worker.log"
         self._child: subprocess.Popen[bytes] | None = None
 
-    def screen(self, job: Job, advance: Advance) -> list[Finding]:
-        """Raises `Unavailable` when the child dies or falls silent; the job can be asked again and goes on where it stood."""
+    def screen(self, job: Job, advance: Advance, payload: Iterable[bytes] = ()) -> list[Finding]:
+        """Ask it a job, after which the bytes of `payload` follow.
+
+        Raises `Unavailable` when the child dies or falls silent; the job can be asked again and goes on where it stood.
+        """
         child = self._running()
         try:
             if child.stdin is not None:
                 child.stdin.write(job.model_dump_json().encode() + b"\n")
+                child.stdin.writelines(payload)
                 child.stdin.flush()
             while True:
                 word = self._hear(child)
@@ -84,6 +89,18 @@ class Process:
                     env=_environment(),
                 )
         return self._child
+
+
+def read_apart(folder: Path, job: SuiteReading, payload: Iterable[bytes]) -> list[Finding]:
+    """Have a suite read in a process that ends with it: none that reads others' datasets ever had a suite's text.
+
+    Raises `Unavailable`, and what `payload` raises.
+    """
+    process = Process(folder)
+    try:
+        return process.screen(job, lambda rows: None, payload)
+    finally:
+        process.stop()
 
 
 def _environment() -> dict[str, str]:

@@ -20,11 +20,14 @@ TRIES = 2  # of a job whose process dies; the second goes on where the first sto
 IDLE = 120.0  # seconds, after which a process that has nothing to do is ended
 
 Run = Callable[[Job, Advance], list[Finding]]
+Work = Callable[[Run, Advance], list[Finding]]
+"""What is done when its turn has come: its jobs are made then, so that they know what was accepted meanwhile."""
 
 
 @dataclass
 class _Waiting:
-    job: Job
+    id: str
+    work: Work
     done: Future[list[Finding]] = field(default_factory=Future)
     rows: int = 0
 
@@ -44,12 +47,12 @@ class Screener:
         self._threads = [threading.Thread(target=self._work, name="screening", daemon=True) for _ in range(WORKERS)]
         self._started = False
 
-    def submit(self, job: Job, member: str) -> Future[list[Finding]]:
-        """Findings to come; a job that waits or goes on already is not done twice."""
+    def submit(self, identifier: str, member: str, work: Work) -> Future[list[Finding]]:
+        """Findings to come; what waits or goes on already under that identifier is not done twice."""
         with self._changed:
-            if waiting := self._find(job.id):
+            if waiting := self._find(identifier):
                 return waiting.done
-            waiting = _Waiting(job)
+            waiting = _Waiting(identifier, work)
             self._queues.setdefault(member, deque()).append(waiting)
             if member not in self._turns:
                 self._turns.append(member)
@@ -60,10 +63,10 @@ class Screener:
             self._changed.notify_all()
             return waiting.done
 
-    def rows(self, job: str) -> int:
-        """Rows of a job that were screened so far; 0 for one that is not here."""
+    def rows(self, identifier: str) -> int:
+        """Rows of a submission that were screened so far; 0 for one that is not here."""
         with self._changed:
-            waiting = self._find(job)
+            waiting = self._find(identifier)
             return waiting.rows if waiting else 0
 
     def stop(self) -> None:
@@ -72,9 +75,9 @@ class Screener:
             self._stopped = True
             self._changed.notify_all()
 
-    def _find(self, job: str) -> _Waiting | None:
+    def _find(self, identifier: str) -> _Waiting | None:
         everything = [*self._going.values(), *(each for queue in self._queues.values() for each in queue)]
-        return next((waiting for waiting in everything if waiting.job.id == job), None)
+        return next((waiting for waiting in everything if waiting.id == identifier), None)
 
     def _work(self) -> None:
         process = Process(self.folder)
@@ -123,7 +126,7 @@ def _persist(run: Run, waiting: _Waiting) -> list[Finding]:
 
     for _ in range(TRIES - 1):
         try:
-            return run(waiting.job, advance)
+            return waiting.work(run, advance)
         except Unavailable:
             continue
-    return run(waiting.job, advance)
+    return waiting.work(run, advance)

@@ -30,14 +30,20 @@ _GROWTH = 1 << 20
 
 @dataclass(frozen=True)
 class Batch:
-    """`texts` and the number of the first of them in the submission."""
+    """`texts` and the number of the first of them in the submission; `others` is what other fields of the same rows hold."""
 
     texts: Sequence[str]
     first: int = 0
+    others: Batch | None = None
     _ngrams: dict[int, tuple[Hashes, Indices]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def fields(self) -> tuple[Batch, ...]:
+        """All that the rows hold, row by row: the texts, and the other fields if there are any."""
+        return (self,) if self.others is None else (self, self.others)
 
     @cached_property
     def joined(self) -> str:

@@ -9,30 +9,41 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 from hub.guard import keep_secrets
+from hub.submissions.screening import suites
 from hub.submissions.screening.datasets import Advance, look_for_suite, screen_dataset
 from hub.submissions.screening.findings import Finding
-from hub.submissions.screening.jobs import DatasetJob, Job, SuiteJob
+from hub.submissions.screening.jobs import DatasetJob, Job, SuiteJob, SuiteReading
 from trust.errors import Problem
 
 EVERY = 0.2  # seconds between two words about progress
+_JOBS: dict[str, type[DatasetJob] | type[SuiteReading] | type[SuiteJob]] = {
+    "dataset": DatasetJob,
+    "reading": SuiteReading,
+    "suite": SuiteJob,
+}
 
 
-def screen(job: Job, advance: Advance) -> list[Finding]:
-    """Do a job of either kind."""
-    return screen_dataset(job, advance) if isinstance(job, DatasetJob) else look_for_suite(job, advance)
+def screen(job: Job, advance: Advance, payload: BinaryIO = sys.stdin.buffer) -> list[Finding]:
+    """Do a job of any kind; of a suite to be read, the bytes come from `payload`."""
+    match job:
+        case DatasetJob():
+            return screen_dataset(job, advance)
+        case SuiteJob():
+            return look_for_suite(job, advance)
+    return suites.read(job, {file.name: payload.read(file.size) for file in job.files}, advance)
 
 
 def read_job(line: str | bytes) -> Job:
     value = json.loads(line)
-    return SuiteJob.read(value) if value.get("kind") == "suite" else DatasetJob.read(value)
+    return _JOBS[value["kind"]].read(value)
 
 
 def _main() -> None:
     keep_secrets()
-    for line in sys.stdin:
+    for line in iter(sys.stdin.buffer.readline, b""):
         try:
             findings = screen(read_job(line), _told(_say))
             _say({"findings": [finding.model_dump(mode="json") for finding in findings]})

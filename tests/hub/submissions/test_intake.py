@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Never
 
 import pytest
 from sqlmodel import delete
@@ -25,13 +26,14 @@ from hub.submissions.screening.jobs import Job
 from hub.submissions.screening.screener import Screener
 from hub.submissions.screening.worker import screen
 from hub.submissions.tables import FindingRow
+from protos.documents import suite_files as parsing
 from protos.documents.base import FileEntry
 from protos.documents.placing import Place
 from protos.documents.statements import sign
 from protos.documents.submissions import Dataset, DatasetFile, Suite, SuiteVisibility
 from tests.hub.conftest import ORIGIN, Base
 from trust.digests import Digest, digest_bytes
-from trust.errors import Conflict, Corrupt, Invalid, NotFound
+from trust.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
 
 TEXTS = [
     f"The contract number {i} binds both parties until one of them terminates it in writing, however late."
@@ -268,6 +270,81 @@ def test_overlap_between_data_and_suites_is_told_in_both_directions(intake: Inta
     told = {f.rule: f.message for f in intake.findings(later.id)}
     assert "Overlaps with the suite university/law-exam 1" in told["contamination"]
     assert "5 of 5 rows stand, equal or nearly so, in your earlier datasets" in told["duplicates-accepted"]
+
+
+def test_a_suite_and_a_dataset_that_are_screened_at_once_are_compared_all_the_same(base: Base, tmp_path: Path) -> None:
+    """Neither is in the ledger while the other is looked at; the later one to be recorded is compared with the other then."""
+    for member in ("law-institute", "university"):
+        base.enrol(member)
+    both = threading.Barrier(2)
+    begun: list[str] = []
+
+    def run(job: Job, advance: Advance) -> list[Finding]:
+        begun.append(job.id)
+        findings = screen(job, advance)
+        if len(begun) <= 2:
+            both.wait(60)
+        return findings
+
+    screener = Screener(tmp_path / "screening", run=run)
+    intake = Intake(base.database, base.blobs, base.journal, Examination(base.database, base.blobs, screener))
+    files = suite_files(TEXTS[2])
+    drafts = [opened(intake, base, manifest("law-institute")), opened(intake, base, suite("university", files))]
+    for data in (SHARD, *files.values()):
+        upload(intake, drafts[data != SHARD], data)
+    entries = [future.result(60) for future in [intake.start(draft) for draft in drafts]]
+    screener.stop()
+    later = max(entries, key=lambda entry: entry.index)
+    told = [finding.message for finding in intake.findings(later.id) if finding.rule == "contamination"]
+    assert len(told) == 1
+    assert told[0].startswith("Overlaps with the")
+    assert begun.count(later.id) == 2
+    assert len(begun) == 3
+
+
+def test_a_suite_is_parsed_in_a_process_of_its_own_alone(
+    intake: Intake, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a member wrote neither fills the hub's memory nor meets its keys: not when it comes, nor when it is asked for, nor
+    when its runs of words are needed again."""
+
+    def parse(*_: object) -> Never:
+        raise AssertionError("parsed in the hub's process")
+
+    monkeypatch.setattr(parsing, "all_rows", parse)
+    monkeypatch.setattr(parsing, "_json_lines", parse)
+    files = suite_files(TEXTS[2])
+    entry = submit(intake, base, suite("university", files), *files.values())
+    assert "1 tasks with 1 rows read." in {finding.message for finding in intake.findings(entry.id)}
+    for grams in (tmp_path / "screening/suites").iterdir():
+        grams.unlink()
+    dataset = submit(intake, base, manifest("law-institute"), SHARD)
+    assert "Overlaps with the suite" in {f.rule: f.message for f in intake.findings(dataset.id)}["contamination"]
+    base.blobs.path(digest_bytes(files["reading.jsonl"])).unlink()
+    assert intake.suite_tasks(suite("university", files).files) == ["reading"]
+
+
+def test_a_suite_that_is_too_large_is_refused_before_a_byte_of_it_comes(intake: Intake, base: Base) -> None:
+    large = FileEntry(path="reading.jsonl", digest=digest_bytes(SHARD), size=parsing.MAX_SUITE)
+    form = FileEntry(path="suite.json", digest=digest_bytes(b"{}"), size=2)
+    claim = suite("university", suite_files("A text.")).model_copy(update={"files": (large, form)})
+    with pytest.raises(Invalid, match=f"has {parsing.MAX_SUITE + 2} bytes; {parsing.MAX_SUITE} are allowed"):
+        opened(intake, base, claim)
+
+
+def test_a_disk_that_is_full_while_a_suite_is_screened_leaves_it_open(
+    intake: Intake, base: Base, tmp_path: Path
+) -> None:
+    files = suite_files("A text.")
+    draft = opened(intake, base, suite("university", files))
+    for data in files.values():
+        upload(intake, draft, data)
+    (tmp_path / "screening/suites").write_text("no folder can be made here")
+    with pytest.raises(Unavailable, match="an error of its own"):
+        intake.commit(draft)
+    assert intake.draft(draft.id, "university").state == "open"
+    (tmp_path / "screening/suites").unlink()
+    assert intake.commit(draft).id == draft.id
 
 
 def test_a_suite_outside_its_schema_is_refused(intake: Intake, base: Base) -> None:

@@ -221,14 +221,15 @@ def test_a_purge_that_was_cut_short_after_its_statement_goes_on(room: Room) -> N
 def test_the_index_of_duplicates_forgets_what_was_purged(room: Room) -> None:
     kept, gone = room.submit(US, "contracts", [0]), room.submit(US, "letters", [1])
     folder = room.screener.folder / "index"
-    before = {path: path.stat().st_ino for path in folder.glob("*.npy")}
+    before = {path: path.stat().st_ino for path in folder.glob("*.keys")}
+    assert before
     room.withdraw(US, gone.id)
     room.age()
     room.purger().look()
     index = Index(folder)
     assert index.has(kept.id)
     assert not index.has(gone.id)
-    assert not before.items() & {path: path.stat().st_ino for path in folder.glob("*.npy")}.items()
+    assert not before.items() & {path: path.stat().st_ino for path in folder.glob("*.keys")}.items()
     assert room.examination.unknown() == []
 
 

@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hub.submissions.screening import course, datasets
+from hub.submissions.screening import contamination, course, datasets
 from hub.submissions.screening.batches import batches
 from hub.submissions.screening.contamination import grams_of
 from hub.submissions.screening.course import examine
-from hub.submissions.screening.datasets import screen_dataset
+from hub.submissions.screening.datasets import Advance, look_for_suite, screen_dataset
 from hub.submissions.screening.duplicates import load, repeated
 from hub.submissions.screening.findings import Finding
 from hub.submissions.screening.index import Index
-from hub.submissions.screening.jobs import DatasetJob, ShardFile, SuiteGrams
+from hub.submissions.screening.jobs import DatasetJob, ShardFile, SuiteGrams, SuiteJob
 from hub.submissions.screening.words import Batch
 
 ITEM = "a tenant who sublets without the consent of the landlord may lose the lease at once under section nine"
+OTHER = "whoever finds a thing that was lost and keeps it for three years without hearing of its owner owns it"
 
 
 def rows(count: int, seed: int = 0) -> list[str]:
@@ -44,7 +45,9 @@ def job(folder: Path, *shards: list[str], suite: bool = False, **changes: object
         "licence": "MIT",
         "rows": sum(map(len, shards)),
         "files": files,
-        "suites": [SuiteGrams(suite="board/exam 1", path=str(folder / "suite.npz"), readable=True)] if suite else [],
+        "suites": [SuiteGrams(id="suite-1", suite="board/exam 1", path=str(folder / "suite.npz"), readable=True)]
+        if suite
+        else [],
         "index": str(folder / "index"),
         "folder": str(folder / "course"),
     }
@@ -57,6 +60,19 @@ def told(findings: list[Finding]) -> dict[str, Finding]:
 
 class Killed(Exception):
     pass
+
+
+def dies_at(word: int) -> Advance:
+    """When it says for the so manyeth time how far it is."""
+    words = 0
+
+    def die(rows: int) -> None:
+        nonlocal words
+        words += 1
+        if words == word:
+            raise Killed
+
+    return die
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 5, 9])
@@ -72,16 +88,8 @@ def test_a_screening_that_was_killed_ends_like_one_that_was_not(
     monkeypatch.setattr(datasets, "KEEP_EVERY", 30_000)
     whole = screen_dataset(job(tmp_path / "a", texts[:170], texts[170:], suite=True))
     cut = job(tmp_path / "b", texts[:170], texts[170:], suite=True)
-    words = 0
-
-    def die(rows: int) -> None:
-        nonlocal words
-        words += 1
-        if words == stop_at:
-            raise Killed
-
     with pytest.raises(Killed):
-        screen_dataset(cut, die)
+        screen_dataset(cut, dies_at(stop_at))
     again: list[int] = []
     assert screen_dataset(cut, again.append) == whole
     assert (tmp_path / "a/course/fingerprints").read_bytes() == (tmp_path / "b/course/fingerprints").read_bytes()
@@ -92,6 +100,74 @@ def test_a_screening_that_was_killed_ends_like_one_that_was_not(
     assert found["contamination"].examples == ("row 131",)
     assert found["personal-data"].examples == ("row 201: xxxxx@xxx-xxxx.xx",)
     assert found["phrases"].count >= 30
+
+
+def test_suites_that_come_and_go_while_a_screening_is_interrupted_count_as_if_it_had_begun_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of the rows that went by before a suite came; as many suites as before may be others."""
+    texts = rows(300)
+    for number in (10, 130, 290):
+        texts[number] = f"{ITEM} {texts[number]}"
+    texts[20] += " " + OTHER
+    monkeypatch.setattr("hub.submissions.screening.batches.SIZE", 20_000)
+    monkeypatch.setattr(datasets, "KEEP_EVERY", 30_000)
+    exam, quiz, gone = (
+        SuiteGrams(id=name, suite=f"board/{name} 1", path=str(tmp_path / f"{name}.npz"), readable=True)
+        for name in ("exam", "quiz", "gone")
+    )
+    for suite, item in (
+        (exam, ITEM),
+        (quiz, OTHER),
+        (gone, "none of it stands anywhere in all of these many rows at all"),
+    ):
+        grams_of([[item]]).save(Path(suite.path))
+    whole = screen_dataset(job(tmp_path / "a", texts, suites=[quiz, exam]))
+    with pytest.raises(Killed):
+        screen_dataset(job(tmp_path / "b", texts, suites=[exam, gone]), dies_at(8))
+    seen: list[int] = []
+    assert screen_dataset(job(tmp_path / "b", texts, suites=[quiz, exam]), seen.append) == whole
+    assert seen[0] > 100  # it did not begin anew
+    assert [finding.examples for finding in whole if finding.rule == "contamination"] == [
+        ("row 21",),
+        ("row 11", "row 131", "row 291"),
+    ]
+
+
+def test_a_suite_is_looked_for_once_in_each_dataset(tmp_path: Path) -> None:
+    """However often the look is cut short, or has to be taken up again because more was accepted."""
+    shards = []
+    for number in range(3):
+        path = tmp_path / f"{number}.jsonl"
+        path.write_text(json.dumps({"text": f"{ITEM} once more"}) + "\n")
+        shards.append((f"data-{number}", (ShardFile(name=path.name, path=str(path), rows=1),)))
+    grams_of([[ITEM]]).save(tmp_path / "suite.npz")
+    values = {"id": "suite-1", "grams": str(tmp_path / "suite.npz"), "folder": str(tmp_path / "course")}
+    first = look_for_suite(SuiteJob(**values, datasets=tuple(shards[:2])))  # type: ignore[arg-type]
+    for number in range(2):
+        (tmp_path / f"{number}.jsonl").unlink()
+    with (tmp_path / "course" / f"looked.{contamination.FORMAT}").open("ab") as notes:
+        notes.write(b'["data-2", "cut')
+    again = look_for_suite(SuiteJob(**values, datasets=tuple(shards)))  # type: ignore[arg-type]
+    assert again[:2] == first
+    assert again[2].message == first[0].message.replace("data-0", "data-2")
+
+
+def test_every_field_that_is_served_is_screened(tmp_path: Path) -> None:
+    """What stands in titles and sources is told at its row; what equal rows are, their texts alone say."""
+    this = job(tmp_path, rows(20), suite=True)
+    texts = rows(20)
+    marked = [{"text": text} for text in texts]
+    marked[4]["title"] = "By peter@uni-bonn.de"
+    marked[7]["source"] = f"{ITEM} and AKIA" + "Z2345672345672AA"[:16]
+    marked.append({"text": texts[3], "title": "another title"})
+    Path(this.files[0].path).write_text("".join(json.dumps(row) + "\n" for row in marked))
+    file = this.files[0].model_copy(update={"rows": 21})
+    found = told(screen_dataset(this.model_copy(update={"files": (file,), "rows": 21})))
+    assert found["personal-data"].examples == ("row 5: xxxxx@xxx-xxxx.xx",)
+    assert found["secrets"].severity == "reject"
+    assert found["contamination"].examples == ("row 8",)
+    assert found["duplicates"].examples == ("row 21",)
 
 
 def test_a_damaged_checkpoint_is_a_new_beginning(tmp_path: Path) -> None:
@@ -109,7 +185,7 @@ def test_near_and_equal_rows_are_told_within_and_against_what_was_accepted(tmp_p
     assert found["duplicates"].examples == ("row 41",)
     assert found["near-duplicates"].examples == ("row 42",)
     index = Index(tmp_path / "index")
-    index.add("data-old", load(tmp_path / "own/course/fingerprints"))
+    index.add("data-old", tmp_path / "own/course/keys")
     later = [*rows(30, seed=9), texts[7], near]
     mine = told(screen_dataset(job(tmp_path / "mine", later, index=str(tmp_path / "index"), own=["data-old"])))
     assert mine["duplicates-accepted"].count == 2
@@ -126,8 +202,8 @@ def test_the_index_merges_its_segments_and_forgets_nothing(tmp_path: Path) -> No
         this = job(tmp_path / str(number), rows(6, seed=number))
         screen_dataset(this)
         kept.append(load(tmp_path / str(number) / "course/fingerprints"))
-        Index(folder).add(f"data-{number}", kept[-1])
-    assert len(list(folder.glob("*.keys.npy"))) <= 6
+        Index(folder).add(f"data-{number}", tmp_path / str(number) / "course/keys")
+    assert len(list(folder.glob("*.keys"))) <= 6
     for number, fingerprints in enumerate(kept):
         assert Index(folder).look(fingerprints, [f"data-{number}"], []).own.all()
         assert not Index(folder).look(fingerprints, [f"data-{(number + 1) % 12}"], []).own.any()
@@ -175,7 +251,7 @@ def test_all_rows_equal_and_all_different() -> None:
 
 
 def test_what_a_checkpoint_holds_is_bounded(tmp_path: Path) -> None:
-    kept = course.Course.resume(tmp_path, [])
+    kept = course.Course.resume(tmp_path, {})
     texts = [f"mail person{n}@uni-bonn.de and the same six words again" for n in range(3000)]
     kept.add(examine(Batch(texts), []), kept.place)
     assert len(kept.phrases.frequent) <= 64

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hub.submissions.screening import pii
+from hub.submissions.screening.datasets import screen_dataset
 from hub.submissions.screening.words import Batch
+from tests.hub.submissions.screening.test_datasets import job, rows, told
 
 KEYS = {
     "private key": "-----BEGIN RSA PRIVATE KEY-----",
@@ -20,7 +23,14 @@ KEYS = {
     "JSON Web Token": "eyJhbGciOiJIUzI1NiJ9" + ".eyJzdWIiOiIxMjM0NTY3ODkwIn0" + ".dozjgNryP4J3jVmNHl0w5N_XgL0n3I9P",
     "Google API key": "AIza" + "B" * 35,
     "Hugging Face token": "hf_" + "aBcDe" * 6 + "fghi",
+    "SendGrid key": "SG." + "aB3_" * 5 + "aB." + "aB3-" * 10 + "aB3",
+    "Azure storage key": "AccountKey=" + "aB3/" * 21 + "aB==",
+    "AWS secret key": "aws_secret_access_key = " + "aB3/" * 10,
+    "password": "password=correct7horse",
+    "bearer token": "Authorization: Bearer " + "aB3_" * 8,
+    "address with a password": "postgres://clerk:hunter2@db/ledger",
 }
+NARROW, BOUND = "\N{NARROW NO-BREAK SPACE}", "\N{NO-BREAK SPACE}"
 
 
 def kinds(text: str) -> list[str]:
@@ -37,6 +47,13 @@ def kinds(text: str) -> list[str]:
         ("pay with 378282246310005 now", "payment card"),
         ("to DE89 3704 0044 0532 0130 00 please", "bank account (IBAN)"),
         ("to GB82WEST12345698765432 please", "bank account (IBAN)"),
+        ("to DE89 3704 0044 0532 0130 00 BIC COBADEFF please", "bank account (IBAN)"),
+        (f"to DE89{BOUND}3704{BOUND}0044{BOUND}0532{BOUND}0130{BOUND}00 please", "bank account (IBAN)"),
+        ("to GB82-WEST-1234-5698-7654-32 please", "bank account (IBAN)"),
+        (f"call +49{BOUND}221{BOUND}470{NARROW}2224 today", "telephone number"),
+        ("call +49.221.4702224 today", "telephone number"),
+        ("call 0049 221 4702224 today", "telephone number"),
+        (f"pay with 4111{BOUND}1111{BOUND}1111{BOUND}1111 now", "payment card"),
         ("from 8.8.8.8 it came", "IP address"),
         *((f"with {value} in it", kind) for kind, value in KEYS.items()),
     ],
@@ -56,6 +73,11 @@ def test_what_is_personal_is_found(text: str, kind: str) -> None:
         "version 1.2.3 of 2024-01-02, ISBN 978-3-16-148410-0",
         "AKIAIOSFODNN7EXAMPLE",
         "+1 000",
+        "0012345678 0012345679",
+        "set password=required and type your password: ********",
+        "the bearer of these presents, and Bearer authentication-and-authorization-schemes",
+        "aws_secret_access_key = " + "wJalrXUtnFEMI/K7MDENG/bPxRfiCY" + "EXAMPLEKEY",
+        "postgres://{user}:{password}@{host}/db and https://host:8080/a@b",
     ],
 )
 def test_what_only_looks_like_it_is_not(text: str) -> None:
@@ -90,3 +112,16 @@ def test_an_iban_has_one_pair_of_check_digits(account: str, wrong: int) -> None:
 def test_many_telephone_numbers_are_counted_without_checking_each() -> None:
     numbers = " ".join(f"+49 221 {random.Random(n).randrange(10**6, 10**7)}" for n in range(2000))
     assert kinds(numbers).count("telephone number") >= 1800
+
+
+def test_what_holds_a_certain_credential_is_one() -> None:
+    assert kinds(f"Bearer {KEYS['JSON Web Token']}") == ["JSON Web Token"]
+    assert kinds(f"password={KEYS['AWS access key']}") == ["AWS access key"]
+
+
+def test_what_only_looks_like_a_credential_refuses_no_dataset(tmp_path: Path) -> None:
+    """Documentation is full of it; what is a credential for certain does refuse."""
+    texts = [*rows(20), f"connect with {KEYS['password']}"]
+    assert told(screen_dataset(job(tmp_path / "likely", texts)))["secrets"].severity == "warning"
+    certain = [*texts[:20], f"connect with {KEYS['Azure storage key']}"]
+    assert told(screen_dataset(job(tmp_path / "certain", certain)))["secrets"].severity == "reject"

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,6 +33,10 @@ def job(folder: Path, identifier: str = "data-1", rows: int = 50, words: int = 4
         index=str(folder / "index"),
         folder=str(folder / "jobs" / identifier),
     )
+
+
+def submit(screener: Screener, job: Job, member: str) -> Future[list[Finding]]:
+    return screener.submit(job.id, member, lambda run, advance: run(job, advance))
 
 
 def children() -> list[int]:
@@ -66,7 +71,7 @@ def test_the_process_finds_what_the_function_finds_and_has_no_secrets(
 def test_a_process_that_dies_is_replaced_and_the_job_is_done(tmp_path: Path) -> None:
     screener, before = Screener(tmp_path), set(children())
     try:
-        done = screener.submit(job(tmp_path, rows=8_000), "law-institute")
+        done = submit(screener, job(tmp_path, rows=8_000), "law-institute")
         seen = threading.Event()
         while not screener.rows("data-1"):
             seen.wait(0.01)
@@ -95,8 +100,8 @@ def test_members_take_turns_and_one_has_one_job_at_a_time(tmp_path: Path) -> Non
         return []
 
     screener = Screener(tmp_path, run=run)
-    flood = [screener.submit(job(tmp_path, f"loud-{n}", rows=1), "loud") for n in range(6)]
-    quiet = [screener.submit(job(tmp_path, f"{name}-0", rows=1), name) for name in ("calm", "mild")]
+    flood = [submit(screener, job(tmp_path, f"loud-{n}", rows=1), "loud") for n in range(6)]
+    quiet = [submit(screener, job(tmp_path, f"{name}-0", rows=1), name) for name in ("calm", "mild")]
     gate.set()
     for future in [*flood, *quiet]:
         assert future.result(30) == []
@@ -115,7 +120,7 @@ def test_the_same_job_twice_is_done_once(tmp_path: Path) -> None:
         return []
 
     screener = Screener(tmp_path, run=run)
-    one, again = (screener.submit(job(tmp_path, rows=1), "law-institute") for _ in range(2))
+    one, again = (submit(screener, job(tmp_path, rows=1), "law-institute") for _ in range(2))
     gate.set()
     assert one is again
     assert one.result(30) == []
@@ -129,5 +134,5 @@ def test_a_job_that_kills_its_process_every_time_is_given_up(tmp_path: Path) -> 
 
     screener = Screener(tmp_path, run=run)
     with pytest.raises(Unavailable):
-        screener.submit(job(tmp_path, rows=1), "law-institute").result(30)
+        submit(screener, job(tmp_path, rows=1), "law-institute").result(30)
     screener.stop()
