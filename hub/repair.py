@@ -19,7 +19,7 @@ from hub.scrub.restoring import LogRestoring, Restored, restore_blob
 from hub.scrub.stages import FACTS, LEDGER, Scrub
 from hub.server import projecting
 from hub.settings import Settings
-from trust.errors import NotFound, Problem
+from trust.errors import Problem
 from trust.keys import ArtifactKey, LogKey
 
 Advance = Callable[[str, int], None]
@@ -54,11 +54,7 @@ class Findings:
 
 def scrub(settings: Settings, advance: Advance) -> Findings:
     """Read everything and change nothing; the hub may serve meanwhile. Raises `NotFound` where there is no ledger."""
-    if not settings.ledger_dir.is_dir():
-        raise NotFound(
-            f"There is no ledger in {settings.directory}.",
-            "Serve the hub once; or take a lost one back: --restore-from MIRROR.",
-        )
+    settings.must_have_served()
     with _opened(settings) as opened:
         return _walk(opened, opened.stages, advance)
 

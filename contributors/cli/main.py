@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import typer
 
 from contributors.cli import (
@@ -22,7 +19,7 @@ from contributors.cli import (
     witness,
 )
 from contributors.cli.terminal import err, say
-from trust.errors import Problem
+from trust.sentences import run_command
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,24 +47,11 @@ app.command("dashboard", epilog="Example: coalition dashboard --browser")(dashbo
 
 def main() -> None:
     """The entry point: one sentence for a user's mistake and exit code 1; 2 for wrong usage."""
-    try:
-        app()
-    except Problem as problem:
-        _fail(problem.diagnostics())
-    except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed. Run `pip install 'coalition[site]'`.")
-    except BrokenPipeError:  # `coalition ... | head`: nobody reads on; keep the interpreter's last flush quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        _fail(f"{error.filename or 'The system'}: {error.strerror or error}.")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run_command(app, _tell, install="Run `pip install 'coalition[site]'`.")
 
 
-def _fail(sentence: str) -> None:
+def _tell(sentence: str) -> None:
     say(("error", "bold red"), f" {sentence}", to=err)
-    sys.exit(1)
 
 
 if __name__ == "__main__":

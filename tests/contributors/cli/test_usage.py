@@ -100,8 +100,8 @@ def test_mistakes_are_one_sentence_and_end_with_1(coalition: Coalition, words: t
     ("text", "sentence"),
     [
         ("name = [", "spec.toml is not valid TOML"),
-        ("name = 'x!'", "spec.toml: RunSpec: name"),
-        ("name = 'tiny'\nsurprise = 1", "spec.toml: RunSpec: architecture: Field required"),
+        ("name = 'x!'", "spec.toml: name: must be 3 to 63 lower-case letters"),
+        ("name = 'tiny'\nsurprise = 1", "spec.toml: architecture: is missing"),
         ("\ud800", "spec.toml is not valid TOML"),
     ],
 )
