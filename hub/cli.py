@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -259,6 +260,8 @@ def invite(
 
     if role not in ("core", "contributor", "viewer"):
         raise Invalid(f"{role!r} is not a role.", "Use core, contributor or viewer.")
+    if not 0 < days <= 365:  # NaN is not
+        raise Invalid(f"An invitation cannot hold for {days:g} days.", "Choose more than 0 and up to 365.")
     settings = Settings.load(directory)
     token = Invitation.create(Authority.load(settings.authority_dir).fingerprint, settings.enrol_port)
     database = Database(settings.database_url)
@@ -345,6 +348,7 @@ def _label(text: str) -> tuple[str, str]:
 
 def main() -> None:
     """The entry point: one sentence for a user's mistake, exit code 1; 2 for wrong usage."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would log of a hub that is away, we say
     install = "Run `pip install 'coalition[hub]'`, or 'coalition[node]' on a node."
     run_command(app, _tell, install=install, explain=_of_database)
 

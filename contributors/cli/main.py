@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from contributors.cli import (
@@ -47,6 +49,7 @@ app.command("dashboard", epilog="Example: coalition dashboard --browser")(dashbo
 
 def main() -> None:
     """The entry point: one sentence for a user's mistake and exit code 1; 2 for wrong usage."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would log of a hub that is away, we say
     run_command(app, _tell, install="Run `pip install 'coalition[site]'`.")
 
 

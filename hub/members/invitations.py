@@ -15,7 +15,6 @@ from trust.errors import Conflict, Denied, Invalid
 from trust.invitations import Invitation
 
 DAYS = 7
-MOST_DAYS = 365
 
 
 def slug(organisation: str) -> str:
@@ -59,8 +58,6 @@ def invite_node(session: Session, invitation: Invitation, organisation: str, nam
 def _remember(
     session: Session, invitation: Invitation, kind: str, identifier: str, organisation: str, role: str, days: float
 ) -> None:
-    if not 0 < days <= MOST_DAYS:  # which NaN is not either
-        raise Invalid(f"An invitation cannot hold for {days:g} days.", f"Choose more than 0 and up to {MOST_DAYS}.")
     expires = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
     session.add(
         InvitationRow(

@@ -155,7 +155,7 @@ def test_names_of_others_do_not_command_the_terminal(hub: Hub, coalition: Coalit
 def test_the_hubs_refusal_is_passed_on(hub: Hub, coalition: Coalition, law: Path) -> None:
     said = coalition("release", "cut", "tiny-1", "--version", "1.0", home=law)
     assert said.code == 1
-    assert "contributor may not call PrepareRelease" in said.err
+    assert "A contributor may not cut releases. Ask the core team." in said.err
 
 
 def test_a_hub_that_is_away_is_one_sentence(hub: Hub, coalition: Coalition, law: Path) -> None:
