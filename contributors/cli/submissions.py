@@ -22,6 +22,7 @@ from contributors.cli.terminal import (
     transfer,
 )
 from trust.errors import Invalid, NotFound
+from trust.sentences import counted
 
 if TYPE_CHECKING:
     from contributors.client import Coalition
@@ -212,7 +213,11 @@ def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> N
     if as_json:
         print_json(as_dict(accepted))
         return
-    say(f"{accepted.kind.capitalize()} ", (accepted.id, "bold"), f" is accepted: {_content(accepted)}.")
+    state = "recorded" if accepted.state == "pending" else accepted.state
+    say(f"{accepted.kind.capitalize()} ", (accepted.id, "bold"), f" is {state}: {_content(accepted)}.")
+    if accepted.state == "pending":
+        say(("Pending", "yellow"), ": it is not final before a quorum of the members' witnesses has cosigned it.")
+        say(f"That happens by itself; this tells when: coalition {_noun(accepted.kind)} show {accepted.id}")
     for finding in accepted.findings:
         if finding.severity != "info":
             say(f"{finding.severity}: {finding.message}")
@@ -245,26 +250,31 @@ def _withdraw(kind: str, identifier: str, reason: str, as_json: bool) -> None:
 
 
 def _list(kind: str, as_json: bool) -> None:
+    named = ["name", "member"] if kind == "dataset" else ["*suite", "version"]
+    terms = ["category", "in"] if kind == "dataset" else []
     with connected() as hub:
-        found = hub.submissions(kind)
-    if as_json:
-        print_messages(found)
-        return
-    noun = "data" if kind == "dataset" else "suite"
-    print_table(
-        [
-            "id",
-            "name",
-            "member",
-            "domain",
-            "licence",
-            *(["category", "in"] if kind == "dataset" else []),
-            "state",
-            ">size",
-        ],
-        [(s.id, s.name, s.member, s.domain, s.licence, *_terms(s), s.state, size(s.size)) for s in found],
-        f"None yet. Submit one with `coalition {noun} submit`.",
-    )
+        found = hub.each_submission(kind)
+        if as_json:
+            print_messages(found)
+            return
+        print_table(
+            ["*id", *named, "domain", "licence", *terms, "state", ">size"],
+            ((s.id, *_named(s), s.domain, s.licence, *_terms(s), s.state, size(s.size)) for s in found),
+            f"None yet. Submit one with `coalition {_noun(kind)} submit`.",
+        )
+
+
+def _noun(kind: str) -> str:
+    return "data" if kind == "dataset" else "suite"
+
+
+def _named(found: submissions_pb2.Submission) -> tuple[str, str]:
+    return (found.name, found.member) if found.kind == "dataset" else (_reference(found), found.version)
+
+
+def _reference(suite: submissions_pb2.Submission) -> str:
+    """`member/suite@digest`, as tasks are named: two members may call theirs the same."""
+    return f"{suite.member}/{suite.name}@{suite.id.rpartition('-')[2]}"
 
 
 def _print_croissant(identifier: str) -> None:
@@ -290,7 +300,7 @@ def _show(kind: str, identifier: str, as_json: bool) -> None:
     print_fields(
         [
             ("id", found.id),
-            ("name", " ".join(part for part in (found.name, found.version) if part)),
+            ("name", found.name if found.kind == "dataset" else f"{_reference(found)} version {found.version}"),
             ("member", found.member),
             ("domain", found.domain),
             ("licence", found.licence),
@@ -342,5 +352,5 @@ def _purged(found: submissions_pb2.Submission) -> str:
 
 
 def _content(found: submissions_pb2.Submission) -> str:
-    rows = f"{found.rows} rows, " if found.rows else ""
-    return f"{rows}{size(found.size)} in {len(found.files)} files"
+    rows = f"{counted(found.rows, 'row')}, " if found.rows else ""
+    return f"{rows}{size(found.size)} in {counted(len(found.files), 'file')}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from dashboards.rows.formats import amount, moment, natural, size
 from protos.coalition.v1 import models_pb2
+from trust.sentences import counted
 
 MAX_DRAWN = 12
 """Datasets or models drawn one by one; more are drawn as one box that counts them."""
@@ -85,7 +86,7 @@ def drawing(lineage: models_pb2.Lineage, ink: str, box: str, accent: str) -> str
 def _data_lines(lineage: models_pb2.Lineage, base: str) -> list[str]:
     if len(lineage.data) > MAX_DRAWN:
         members = len({data.member for data in lineage.data})
-        label = f"{len(lineage.data)} datasets\nof {members} members"
+        label = f"{counted(len(lineage.data), 'dataset')}\nof {counted(members, 'member')}"
         return [f"data [label={_quoted(label)}];", f"data -> {_quoted(base)};"]
     lines = []
     for data in lineage.data:

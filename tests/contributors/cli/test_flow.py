@@ -9,8 +9,11 @@ import pytest
 
 from contributors.client import Coalition as Client
 from contributors.home import Home
+from contributors.witness.attachment import attached
+from contributors.witness.standing import standing
 from tests.contributors.cli.conftest import Coalition
 from tests.contributors.served import Hub, flip
+from tests.contributors.witness.hearing import Heard, until
 from trust.digests import Digest, hex_of
 from trust.errors import Invalid, NotFound
 
@@ -59,6 +62,23 @@ def test_from_invitation_to_verified_receipt(hub: Hub, coalition: Coalition, law
     assert kept.json["entry"]["id"] == identifier
     assert coalition("ledger", "verify", "--store", hub.base.directory, home=law).code == 0
     hub.start()
+
+
+def test_what_no_quorum_has_cosigned_is_not_called_accepted(
+    hub: Hub, coalition: Coalition, law: Path, texts: Path
+) -> None:
+    with attached(Home(law), Heard()), Client(Home(law)) as client:
+        until(lambda: standing(client).quorum == 1 and standing(client).final == standing(client).size)
+    words = ("data", "submit", texts, "--name", "contracts", "--domain", "law", "--licence", "CC-BY-4.0")
+    said = coalition(*words, home=law)
+    assert said.code == 0, said.err
+    assert "accepted" not in said.out
+    assert "Pending: it is not final" in said.out
+    shown = said.out.partition("this tells when: coalition ")[2].split()[:3]
+    assert "pending" in coalition(*shown, home=law).out
+    with attached(Home(law), Heard()), Client(Home(law)) as client:
+        until(lambda: client.submission(shown[2]).state == "accepted")
+    assert "is accepted" in coalition(*words, home=law).out
 
 
 def test_private_data_is_declared_and_never_sent(hub: Hub, coalition: Coalition, law: Path, texts: Path) -> None:
