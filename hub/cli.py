@@ -13,7 +13,16 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    FileSizeColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 from hub import logs, setup
@@ -156,18 +165,19 @@ def screen(
 
     if not everything:
         raise Invalid("Nothing was named to be screened.", "Say --all.")
-    with _err.status("Screening every accepted dataset"):
-        found = rescreen(Settings.load(directory))
+    columns = (SpinnerColumn(), TextColumn("screening"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    settings = Settings.load(directory)
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("screening", total=None)
+        found = rescreen(settings, lambda done, total: progress.update(task, completed=done, total=total))
     if as_json:
         _out.print_json(json.dumps({name: [finding.model_dump() for finding in told] for name, told in found.items()}))
         return
     for name, told in found.items():
         for finding in told:
             if finding.severity != "info":
-                _out.print(
-                    f"{name} {finding.severity}: {finding.message}", markup=False, highlight=False, soft_wrap=True
-                )
-    _out.print(f"{len(found)} datasets were screened again.")
+                _say(f"{name} {finding.severity}: {finding.message}")
+    _say(f"Screened again: {counted(len(found), 'dataset')}.")
 
 
 @app.command(epilog="Example: coalition-hub purge /srv/coalition --dry-run")

@@ -65,12 +65,14 @@ def submit_data(
     the manifest is submitted: which files there are, not what they say.
     """
     from contributors.packing import list_dataset, pack_dataset
+    from contributors.texts import size_of_texts
     from protos.documents.placing import AT_HOME
     from protos.documents.submissions import Dataset
 
     with connected() as hub, tempfile.TemporaryDirectory(prefix="coalition-") as folder:
         check_licence_here(hub, licence)
-        packed = list_dataset(path) if category in AT_HOME else pack_dataset(path, Path(folder))
+        with transfer("packing", size_of_texts(path)) as advance:
+            packed = list_dataset(path, advance) if category in AT_HOME else pack_dataset(path, Path(folder), advance)
         manifest = Dataset.read(
             {
                 "hub": hub.identity.hub,

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 
 from hub.blobs import BlobStore
@@ -26,6 +27,14 @@ from trust.digests import Digest
 from trust.errors import Invalid
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What datasets are compared with: those that are accepted and whose text is here, and the suites that stand."""
+
+    datasets: Sequence[Accepted[DatasetFile]]
+    suites: Sequence[Accepted[FileEntry]]
+
+
 class Examination:
     """Blocking; jobs are answered in the screener's threads."""
 
@@ -40,7 +49,15 @@ class Examination:
     def policy(self) -> ScreeningPolicy:
         return self._policy
 
-    def begin(self, identifier: str, claim: Dataset | Suite) -> Future[list[Finding]]:
+    def surroundings(self) -> Surroundings:
+        """As of now. Reading them takes as long as there are many: who begins many screenings reads them once."""
+        with self._database.session() as session:
+            suites = [suite for suite in catalogue.suites(session) if not suite.withdrawn_at]
+            return Surroundings(catalogue.held(session), suites)
+
+    def begin(
+        self, identifier: str, claim: Dataset | Suite, among: Surroundings | None = None
+    ) -> Future[list[Finding]]:
         """Screen a submission whose files are all here; the same one twice is screened once."""
         if isinstance(claim, Dataset) and claim.at_home:
             unread: Future[list[Finding]] = Future()
@@ -48,7 +65,8 @@ class Examination:
             unread.set_result([Finding(rule="schema", severity="info", message=message)])
             return unread
         if isinstance(claim, Dataset):
-            return self._screener.submit(self._dataset_job(identifier, claim), claim.signer)
+            job = self._dataset_job(identifier, claim, among or self.surroundings())
+            return self._screener.submit(job, claim.signer)
         return self._screen_suite(identifier, claim)
 
     def rows(self, identifier: str) -> int:
@@ -81,10 +99,7 @@ class Examination:
         with self._database.session() as session:
             return [dataset for dataset in catalogue.held(session) if not index.has(dataset.id)]
 
-    def _dataset_job(self, identifier: str, claim: Dataset) -> DatasetJob:
-        with self._database.session() as session:
-            datasets = catalogue.held(session)
-            suites = [suite for suite in catalogue.suites(session) if not suite.withdrawn_at]
+    def _dataset_job(self, identifier: str, claim: Dataset, among: Surroundings) -> DatasetJob:
         return DatasetJob(
             id=identifier,
             licence=claim.licence,
@@ -96,10 +111,10 @@ class Examination:
                     path=self._grams(s),
                     readable=s.visibility == "members" or s.member == claim.signer,
                 )
-                for s in suites
+                for s in among.suites
             ),
-            own=tuple(d.id for d in datasets if d.member == claim.signer and d.id != identifier),
-            others=tuple(d.id for d in datasets if d.member != claim.signer),
+            own=tuple(d.id for d in among.datasets if d.member == claim.signer and d.id != identifier),
+            others=tuple(d.id for d in among.datasets if d.member != claim.signer),
             index=str(self._index),
             folder=str(self._folder(identifier)),
             policy=self._policy,
