@@ -1,4 +1,4 @@
-"""`coalition data` and `coalition suite`: submit, list, show."""
+"""`coalition data` and `coalition suite`: submit, list, show, withdraw, policy."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from protos.coalition.v1 import submissions_pb2
     from protos.documents.base import Claim
 
-data = typer.Typer(no_args_is_help=True, help="Domain datasets: submit, list, show.")
-suite = typer.Typer(no_args_is_help=True, help="Evaluation suites: submit, list, show.")
+data = typer.Typer(no_args_is_help=True, help="Domain datasets: submit, list, show, withdraw, policy.")
+suite = typer.Typer(no_args_is_help=True, help="Evaluation suites: submit, list, show, withdraw.")
 
 _STYLES = {"warning": "yellow", "reject": "bold red"}
 Source = Annotated[Path, typer.Argument(help="A file, or a folder of files.")]

@@ -39,6 +39,14 @@ def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.
             yield f"{prefix}{name}", command
 
 
+def groups(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Group]]:
+    yield prefix.strip(), group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from groups(command, f"{prefix}{name} ")
+
+
+GROUPS = dict(groups(get_command(app)))  # type: ignore[arg-type]
 ALL = dict(commands(get_command(app)))  # type: ignore[arg-type]
 
 
@@ -51,6 +59,12 @@ def test_every_command_explains_itself_with_an_example(name: str) -> None:
     command = ALL[name]
     assert command.help
     assert f"Example: coalition {name}" in (command.epilog or "")
+
+
+@pytest.mark.parametrize("name", sorted(GROUPS))
+def test_every_group_explains_itself_with_an_example(name: str) -> None:
+    assert GROUPS[name].help
+    assert f"Example: coalition {name}".strip() in (GROUPS[name].epilog or "")
 
 
 @pytest.mark.parametrize("name", sorted(CONTRACT - STAY))
