@@ -47,7 +47,7 @@ class Findings:
     def lines(self) -> Iterator[str]:
         """For a terminal."""
         yield from (damage.sentence() for damage in self.report.damage())
-        yield from (f"The {stage} were not checked to the end: {why}" for stage, why in self.cut_short.items())
+        yield from (f"Not checked to the end, {stage}: {why}" for stage, why in self.cut_short.items())
         mebibytes = self.report.size / (1 << 20)
         yield f"{mebibytes:,.1f} MiB were read; {len(self.report.found) or 'nothing'} damaged."
 

@@ -34,8 +34,10 @@ def enrol(
     if as_json:
         print_json(identity.model_dump())
         return
-    say((identity.organisation, "bold"), f" is a {identity.role} of {identity.hub}, as {identity.id}.")
-    say(f"Everything of yours lies in {home.directory}. Next: coalition whoami")
+    role = "in the core team" if identity.role == "core" else f"a {identity.role}"
+    say((identity.organisation, "bold"), f" is {role} of {identity.hub}, as {identity.id}.")
+    chosen = f"COALITION_HOME={home.directory} " if home != our_home() else ""
+    say(f"Everything of yours lies in {home.directory}. Next: {chosen}coalition whoami")
 
 
 def whoami(as_json: Json = False) -> None:

@@ -21,7 +21,7 @@ from contributors.cli.terminal import (
     size,
     transfer,
 )
-from trust.errors import Invalid, NotFound
+from trust.errors import Conflict, Invalid, NotFound
 from trust.sentences import counted
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def show_policy(as_json: Json = False) -> None:
         return
     print_fields(
         [
-            ("licences taken", ", ".join(policy.licences_allowed)),
+            ("licences taken", "any" if "*" in policy.licences_allowed else ", ".join(policy.licences_allowed)),
             ("refused, unless taken by name", ", ".join(policy.licences_denied)),
             ("the hub stands in", policy.country or "it does not say"),
             ("who may withdraw", "its owner, or the core team" if policy.core_may_withdraw else "its owner alone"),
@@ -211,6 +211,9 @@ def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> N
     statement = hub.sign(manifest)
     with transfer("sending", packed.size) as advance:
         accepted = hub.submit(statement, packed.paths, advance, _watch)
+    if accepted.withdrawn_at:
+        what = f"{accepted.id} is the same, and was withdrawn at {accepted.withdrawn_at}."
+        raise Conflict(what, "Give it another name" + (" or version." if accepted.kind == "suite" else "."))
     receipt = keep_receipt(hub.home, accepted.id, accepted.receipt, statement.envelope)
     if as_json:
         print_json(as_dict(accepted))
@@ -223,6 +226,8 @@ def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> N
     for finding in accepted.findings:
         if finding.severity != "info":
             say(f"{finding.severity}: {finding.message}")
+    if any(finding.examples for finding in accepted.findings):
+        say(f"Which rows: coalition {_noun(accepted.kind)} show {accepted.id}")
     say(f"Receipt: {receipt}")
 
 
@@ -252,7 +257,7 @@ def _withdraw(kind: str, identifier: str, reason: str, as_json: bool) -> None:
 
 
 def _list(kind: str, as_json: bool) -> None:
-    named = ["name", "member"] if kind == "dataset" else ["*suite", "version"]
+    named = ["name", "member"] if kind == "dataset" else ["suite", "version"]
     terms = ["category", "in"] if kind == "dataset" else []
     with connected() as hub:
         found = hub.each_submission(kind)

@@ -106,7 +106,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], header: bool) 
     for number, column in enumerate(columns):
         whole = max(len(row[number]) for row in rows) if column.startswith("*") else None
         justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
-        table.add_column(plain(column.lstrip(">*")), justify=justify, min_width=whole, overflow="fold")
+        table.add_column(plain(column.lstrip(">*")), justify=justify, width=whole, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

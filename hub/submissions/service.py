@@ -136,7 +136,9 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
         with self._database.session() as session:
             row, final = session.get(SubmissionRow, identifier), self._finality.size(session)
             if row is None:
-                raise NotFound(f"There is no submission {identifier[:80]!r}.", "See `coalition data list`.")
+                raise NotFound(
+                    f"There is no submission {identifier[:80]!r}.", "See `coalition data list` and `suite list`."
+                )
             message = _accepted(session, row, final)
         message.receipt.CopyFrom(self._journal.receipt(row.index))
         if row.kind == "suite" and not message.purged_blobs and (row.visibility != "sealed" or who.id == row.member):

@@ -108,6 +108,10 @@ def test_what_is_withdrawn_is_marked_and_read_by_nobody(
     assert (said.code, said.json["reached"]) == (0, []), said.err
     shown = coalition("data", "show", identifier, "--json", home=university).json
     assert (shown["state"], shown["withdrawn_because"]) == ("withdrawn", "consent was revoked")
+    words = ("--name", "contracts", "--domain", "law", "--licence", "CC-BY-4.0")
+    again = coalition("data", "submit", texts, *words, home=law)
+    assert (again.code, again.out) == (1, "")
+    assert "was withdrawn at" in again.err
     with Client(Home(law)) as client, pytest.raises(NotFound, match=f"was withdrawn with {identifier}"):
         client.blob(shown["files"][0]["digest"])
     assert coalition("ledger", "verify", "--json", home=law).json["problems"] == []
