@@ -202,12 +202,15 @@ class Coalition:
         return self._screened(_call(self._submissions.Commit, common_pb2.ById(id=opened.id), COMMIT_DEADLINE), watch)
 
     def _screened(self, found: submissions_pb2.Submission, watch: Watch) -> submissions_pb2.Submission:
-        """Wait until the hub has screened it. Raises `Conflict` with the reasons when it was rejected."""
+        """Wait until the hub has screened it: recorded, though a quorum of witnesses may still be missing.
+
+        Raises `Conflict` with the reasons when it was rejected.
+        """
         while found.state == "screening":
             watch(found.screened_rows, found.rows)
             time.sleep(SCREENING_PAUSE)
             found = self.submission(found.id)
-        if found.state == "accepted":
+        if found.state in ("accepted", "pending"):
             return found
         reasons = [finding.message for finding in found.findings if finding.severity == "reject"]
         if found.state == "rejected":
@@ -215,8 +218,17 @@ class Coalition:
         raise Unavailable(f"The screening of {found.id} was interrupted.", "Submit it again; nothing is sent twice.")
 
     def submissions(self, kind: str) -> list[submissions_pb2.Submission]:
+        return list(self.each_submission(kind))
+
+    def each_submission(self, kind: str) -> Iterator[submissions_pb2.Submission]:
+        """One page after the other is in memory."""
         request = submissions_pb2.ListSubmissionsRequest(kind=kind)
-        return list(_call(self._submissions.ListSubmissions, request).submissions)
+        while True:
+            page = _call(self._submissions.ListSubmissions, request)
+            yield from page.submissions
+            if not page.next_page_token:
+                return
+            request.page_token = page.next_page_token
 
     def submission(self, identifier: str) -> submissions_pb2.Submission:
         return _call(self._submissions.GetSubmission, common_pb2.ById(id=identifier))

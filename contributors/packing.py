@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,9 @@ from trust.errors import Invalid, NotFound
 SHARD_BYTES = 64 << 20
 MAX_FILES = 1000  # that a manifest names
 MAX_SUITE_JSON = 1 << 20
+TOLD_EVERY = 1 << 20  # bytes
+Advance = Callable[[int], None]
+"""Called with the bytes of the member's files that were just read."""
 _ENDING = {"jsonl": "jsonl", "parquet": "parquet", "text": "txt"}
 
 
@@ -43,17 +46,17 @@ class Packed:
         return sum(file.rows for file in self.files if isinstance(file, DatasetFile))
 
 
-def pack_dataset(source: Path, target: Path) -> Packed:
+def pack_dataset(source: Path, target: Path, advance: Advance = lambda n: None) -> Packed:
     """Pack a file or folder into shards in `target`. Deterministic. Raises `Invalid` naming file and line."""
     target.mkdir(parents=True, exist_ok=True)
     texts, left_out = sort_files(source)
-    shards = _write_shards((row for path in texts for row in _rows(path)), target)
+    shards = _write_shards((row for path in texts for row in _rows(path, advance)), target)
     if not shards:
         raise Invalid(f"{source} holds no text.", "Give .jsonl, .txt or .md files, or .parquet with a text column.")
     return Packed(tuple(shards), {shard.digest: target / shard.path for shard in shards}, tuple(left_out))
 
 
-def list_dataset(source: Path) -> Packed:
+def list_dataset(source: Path, advance: Advance = lambda n: None) -> Packed:
     """The files of a dataset that stays at its site, as they lie there and are trained on.
 
     Their own names stay too: a name may tell what the text must not. Raises `Invalid` naming file and line.
@@ -63,7 +66,7 @@ def list_dataset(source: Path) -> Packed:
         raise Invalid(f"{source} holds {len(texts)} files with text; 1 to {MAX_FILES} are allowed.")
     listed = []
     for number, path in enumerate(texts):
-        rows = sum(1 for _ in text_rows(path, path.name))
+        rows = sum(1 for _ in _texts(path, advance))
         if not rows:
             raise Invalid(f"{path} holds no text.", "Take it out of the folder.")
         name = f"data-{number:05d}.{_ENDING[recognise(path, path.name)]}"
@@ -111,10 +114,22 @@ def _read_suite(path: Path) -> SuiteFormat:
         raise Invalid(f"{path}: {problem.what}", problem.todo, field=problem.field) from None
 
 
-def _rows(path: Path) -> Iterator[Row]:
+def _texts(path: Path, advance: Advance) -> Iterator[Row]:
+    """A file's rows. What was read of it is told by the length of the texts, and exactly at its end."""
+    left, passed = path.stat().st_size, 0
+    for _, row in text_rows(path, path.name):
+        passed += len(row["text"])
+        if passed >= TOLD_EVERY:
+            advance(min(passed, left))
+            left, passed = left - min(passed, left), 0
+        yield row
+    advance(left)
+
+
+def _rows(path: Path, advance: Advance) -> Iterator[Row]:
     """What is submitted of a file's rows: any other field stays with its owner. A text that is a whole file is named after it."""
     kind = recognise(path, path.name)
-    for _, row in text_rows(path, path.name):
+    for row in _texts(path, advance):
         if kind == "text":
             row = {"text": row["text"].strip(), "source": path.name}
         yield {name: row[name] for name in FIELDS if isinstance(row.get(name), str)}

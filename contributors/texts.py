@@ -10,6 +10,11 @@ SUFFIXES = (".jsonl", ".txt", ".md", ".parquet")
 """Of the files in a folder, these are taken; their content says how they are read."""
 
 
+def size_of_texts(source: Path) -> int:
+    """Bytes of the files that `sort_files` finds."""
+    return sum(path.stat().st_size for path in sort_files(source)[0])
+
+
 def sort_files(source: Path) -> tuple[list[Path], list[str]]:
     """Files with text in the order of their names, and the names of the others. Hidden files are nobody's business."""
     if not source.exists():

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import grpc
 from grpc_status import rpc_status
 
+from hub.acts import act
 from hub.rates import Rates
 from protos.transport.errors import to_status
 from trust.errors import Denied, Exhausted, Invalid, Problem, Unavailable
@@ -249,7 +250,8 @@ class Access(grpc.aio.ServerInterceptor):
         _caller.set(who)
         if not may_call(who, method):
             what = f"A {who.role}" if who.kinds is None else f"A delegate for {', '.join(sorted(who.kinds))}"
-            raise Denied(f"{what} may not call {method.rpartition('/')[2]}.", "Ask the core team.")
+            whom = "the core team" if who.kinds is None else f"{who.id}, in whose name it speaks"
+            raise Denied(f"{what} may not {act(method)}.", f"Ask {whom}.")
 
     def _identify(self, context: Any) -> Caller:
         shown = read_client_certificate(_certificate(context))

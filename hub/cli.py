@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    FileSizeColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
 
 from hub import logs, setup
 from hub.guard import keep_secrets
@@ -20,13 +31,17 @@ from hub.settings import SANDBOX, Settings, demanded
 from hub.training.schedule import JURISDICTION
 from protos.documents.jurisdictions import COUNTRIES
 from protos.documents.licences import LicencePolicy
-from trust.errors import Invalid, Problem
+from trust.errors import Invalid
+from trust.sentences import counted, run_command
 
 app = typer.Typer(
-    no_args_is_help=True, help="Coordinate a coalition: make a hub, serve it, invite members, attach nodes."
+    no_args_is_help=True,
+    help="Coordinate a coalition: make a hub, serve it, invite members, attach nodes.",
+    epilog="Example: coalition-hub init /srv/coalition --name europe --host hub.example.org",
+    pretty_exceptions_enable=False,
 )
-_out = Console()
-_err = Console(stderr=True)
+_out = Console(markup=False, highlight=False)
+_err = Console(markup=False, highlight=False, stderr=True)
 
 Directory = Annotated[Path, typer.Argument(help="The directory that holds everything of this hub or node.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -38,7 +53,9 @@ def init(
     name: Annotated[str, typer.Option(help="The coalition's name: lower-case letters, digits, hyphens.")],
     host: Annotated[str, typer.Option(help="The name or address that members dial.")] = "127.0.0.1",
     bind: Annotated[str, typer.Option(help="The interface to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Main port; the next two serve enrolment and Flower.")] = 9090,
+    port: Annotated[
+        int, typer.Option(min=1, max=65533, help="Main port; the next two serve enrolment and Flower.")
+    ] = 9090,
     country: Annotated[
         str, typer.Option(help="Where it stands (ISO 3166-1), for data that may not be everywhere.")
     ] = "",
@@ -55,8 +72,8 @@ def init(
     if as_json:
         _out.print_json(json.dumps({"name": name, "directory": str(settings.directory), "address": f"{host}:{port}"}))
         return
-    _out.print(f"The hub [bold]{name}[/] is made in {settings.directory}.")
-    _out.print(f"Next: coalition-hub serve {directory}   then: coalition-hub invite {directory} --organisation ...")
+    _say(f"The hub {name} is made in {settings.directory}.")
+    _say(f"Next: coalition-hub serve {directory}   then: coalition-hub invite {directory} --organisation ...")
 
 
 @app.command(epilog="Example: coalition-hub serve /srv/coalition")
@@ -88,7 +105,7 @@ def rebuild(directory: Directory, as_json: Json = False) -> None:
     if as_json:
         _out.print_json(json.dumps({"entries": entries}))
         return
-    _out.print(f"The database is made anew from {entries} entries of the ledger.")
+    _say(f"The database is made anew from {counted(entries, 'entry', 'entries')} of the ledger.")
 
 
 @app.command(epilog="Example: coalition-hub scrub /srv/coalition --restore-from /backup/mirror")
@@ -117,7 +134,7 @@ def scrub(
         _out.print_json(json.dumps({**found.document(), **result.document()}))
     else:
         for line in (*found.lines(), *result.lines()):
-            _out.print(line, markup=False, highlight=False, soft_wrap=True)
+            _say(line)
     if result.lost or found.cut_short or (restore_from is None and not found.clean):
         raise typer.Exit(1)
 
@@ -126,7 +143,7 @@ def scrub(
 def _progress() -> Iterator[Callable[[str, int], None]]:
     """How many bytes of which stage were read, on the terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), FileSizeColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=_err, transient=True) as progress:
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
         task = progress.add_task("", total=None)
 
         def advance(stage: str, size: int) -> None:
@@ -149,18 +166,19 @@ def screen(
 
     if not everything:
         raise Invalid("Nothing was named to be screened.", "Say --all.")
-    with _err.status("Screening every accepted dataset"):
-        found = rescreen(Settings.load(directory))
+    columns = (SpinnerColumn(), TextColumn("screening"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    settings = Settings.load(directory)
+    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
+        task = progress.add_task("screening", total=None)
+        found = rescreen(settings, lambda done, total: progress.update(task, completed=done, total=total))
     if as_json:
         _out.print_json(json.dumps({name: [finding.model_dump() for finding in told] for name, told in found.items()}))
         return
     for name, told in found.items():
         for finding in told:
             if finding.severity != "info":
-                _out.print(
-                    f"{name} {finding.severity}: {finding.message}", markup=False, highlight=False, soft_wrap=True
-                )
-    _out.print(f"{len(found)} datasets were screened again.")
+                _say(f"{name} {finding.severity}: {finding.message}")
+    _say(f"Screened again: {counted(len(found), 'dataset')}.")
 
 
 @app.command(epilog="Example: coalition-hub purge /srv/coalition --dry-run")
@@ -181,7 +199,7 @@ def purge(
         _out.print_json(json.dumps(found.as_dict()))
         return
     for line in found.lines():
-        _out.print(line, markup=False, highlight=False, soft_wrap=True)
+        _say(line)
 
 
 @app.command(epilog="Example: coalition-hub dump /srv/coalition | sha256sum")
@@ -238,9 +256,8 @@ def evaluate(
         _out.print_json(json.dumps({"harness": harness, "scores": scores, "seconds": found.seconds}))
         return
     for score in found.scores:
-        _out.print(
-            f"{score.task}: {score.metric} {score.value:.4f} ± {score.standard_error:.4f} over {score.items} items"
-        )
+        items = counted(score.items, "item")
+        _say(f"{score.task}: {score.metric} {score.value:.4f} ± {score.standard_error:.4f} over {items}")
 
 
 @app.command(epilog="Example: coalition-hub invite /srv/coalition --organisation 'Law Institute' --role contributor")
@@ -249,7 +266,7 @@ def invite(
     organisation: Annotated[str, typer.Option(help="Who is invited.")],
     role: Annotated[str, typer.Option(help="core, contributor or viewer.")] = "contributor",
     node: Annotated[str, typer.Option(help="Invite a node of this name instead of a member.")] = "",
-    days: Annotated[float, typer.Option(help="How long the invitation holds.")] = 7,
+    days: Annotated[float, typer.Option(help="How long the invitation holds: up to 365.")] = 7,
     as_json: Json = False,
 ) -> None:
     """Print a single-use invitation token for an organisation, or for one of its nodes."""
@@ -260,6 +277,8 @@ def invite(
 
     if role not in ("core", "contributor", "viewer"):
         raise Invalid(f"{role!r} is not a role.", "Use core, contributor or viewer.")
+    if not 0 < days <= 365:  # NaN is not
+        raise Invalid(f"An invitation cannot hold for {days:g} days.", "Choose more than 0 and up to 365.")
     settings = Settings.load(directory)
     token = Invitation.create(Authority.load(settings.authority_dir).fingerprint, settings.enrol_port)
     database = Database(settings.database_url)
@@ -274,10 +293,8 @@ def invite(
         _out.print_json(json.dumps({"id": identifier, "role": "node" if node else role, "token": token.encode()}))
         return
     command = f"coalition-hub node DIR --name {node}" if node else "coalition enrol"
-    _err.print(
-        f"{identifier} enrols with: {command} --hub {settings.host}:{settings.port} --token TOKEN", highlight=False
-    )
-    _out.print(token.encode(), soft_wrap=True, highlight=False)
+    _say(f"{identifier} enrols with: {command} --hub {settings.host}:{settings.port} --token TOKEN", to=_err)
+    _say(token.encode())
 
 
 @app.command(epilog="Example: coalition-hub node /srv/node --hub hub.example.org:9090 --name gpu-1 --token TOKEN")
@@ -297,7 +314,11 @@ def node(
     agent.main(directory, hub, name, token, dict(_label(text) for text in label or []))
 
 
-authority = typer.Typer(no_args_is_help=True, help="The certificate authority: show, rotate, retire.")
+authority = typer.Typer(
+    no_args_is_help=True,
+    help="The certificate authority: show, rotate, retire.",
+    epilog="Example: coalition-hub authority show /srv/coalition",
+)
 app.add_typer(authority, name="authority")
 
 
@@ -319,8 +340,8 @@ def authority_rotate(directory: Directory, as_json: Json = False) -> None:
     if as_json:
         _out.print_json(json.dumps(authorities.status(settings)))
         return
-    _out.print("The next authority is made. Retire the old one when every certificate was renewed:")
-    _out.print(f"coalition-hub authority retire {directory}", soft_wrap=True, highlight=False)
+    _say("The next authority is made. Retire the old one when every certificate was renewed:")
+    _say(f"coalition-hub authority retire {directory}")
 
 
 @authority.command("retire", epilog="Example: coalition-hub authority retire /srv/coalition")
@@ -342,7 +363,7 @@ def authority_retire(
     if as_json:
         _out.print_json(json.dumps(authorities.status(settings)))
         return
-    _out.print(f"The authority is now {found.fingerprint}.", soft_wrap=True, highlight=False)
+    _say(f"The authority is now {found.fingerprint}.")
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -357,18 +378,21 @@ def _label(text: str) -> tuple[str, str]:
 def main() -> None:
     """The entry point: one sentence for a user's mistake, exit code 1; 2 for wrong usage."""
     keep_secrets()
-    try:
-        app()
-    except Problem as problem:
-        _fail(problem.diagnostics())
-    except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed. Run `pip install 'coalition[hub]'`, or 'coalition[node]' on a node.")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would log of a hub that is away, we say
+    install = "Run `pip install 'coalition[hub]'`, or 'coalition[node]' on a node."
+    run_command(app, _tell, install=install, explain=_of_database)
 
 
-def _fail(sentence: str) -> NoReturn:
-    """What others wrote may stand in the sentence: it is printed as it is, not as markup."""
-    _err.print("[bold red]error[/]", end=" ")
-    _err.print(sentence, markup=False, highlight=False, soft_wrap=True)
-    sys.exit(1)
+def _of_database(error: Exception) -> str | None:
+    from hub.database import explained
+
+    return explained(error)
+
+
+def _tell(sentence: str) -> None:
+    _say(Text.assemble(("error", "bold red"), f" {sentence}"), to=_err)
+
+
+def _say(what: str | Text, to: Console = _out) -> None:
+    """As it is: nothing is read as markup, and the terminal wraps, so that what is copied is whole."""
+    to.print(what, soft_wrap=True)

@@ -10,14 +10,23 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy import Engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session, create_engine
 
 from hub.fuse import Fuse
 
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
+_KNOWN = {
+    sqlite3.SQLITE_BUSY: "The database is locked by another process. Stop that one, or try again later.",
+    sqlite3.SQLITE_LOCKED: "The database is locked by another process. Stop that one, or try again later.",
+    sqlite3.SQLITE_READONLY: "The database can only be read. Check whose its file and folder are, and their permissions.",
+    sqlite3.SQLITE_CANTOPEN: "The database cannot be opened. Check whose its file and folder are, and their permissions.",
+    sqlite3.SQLITE_PERM: "The database cannot be opened. Check whose its file and folder are, and their permissions.",
+}
+_NO_TABLE = "42P01"  # PostgreSQL's SQLSTATE for an undefined table
 _MIGRATING = 0x6D696772  # an advisory lock of PostgreSQL: any number that nobody else uses in this database
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
@@ -72,6 +81,20 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def explained(error: Exception) -> str | None:
+    """What a failure of the database means for who runs a command, in a sentence; None for any other failure."""
+    if isinstance(error, CommandError):
+        return f"The database is of another version of this software: {error} Run the version that wrote it, or a newer one."
+    if not isinstance(error, SQLAlchemyError | sqlite3.Error):
+        return None
+    origin = getattr(error, "orig", None) or error
+    text = str(origin).splitlines()[0]
+    if text.startswith("no such table") or getattr(origin, "sqlstate", "") == _NO_TABLE:
+        return "The database holds nothing yet. Serve the hub once."
+    known = _KNOWN.get(getattr(origin, "sqlite_errorcode", 0) & 0xFF)
+    return known or f"The database refused: {text}. Check that it runs, and `database` in hub.toml."
 
 
 def _with_driver(url: str) -> str:

@@ -14,6 +14,7 @@ from hub.submissions.purges import Purged
 from hub.submissions.screening.screener import Screener
 from hub.submissions.stale import Swept
 from trust.digests import Digest
+from trust.sentences import counted
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,9 @@ class Removed:
         if self.kept:
             yield 'hub.toml says purge_withdrawn = "keep": nothing that was withdrawn is purged.'
         for due in self.withdrawn.recorded:
-            shared = f"; {due.needed} others are needed by what stands" if due.needed else ""
-            yield f"{due.submission} {becomes} purged: {len(due.blobs)} blobs, {due.size} bytes{shared}."
+            shared = f"; what stands needs {counted(due.needed, 'other')}" if due.needed else ""
+            blobs = counted(len(due.blobs), "blob")
+            yield f"{due.submission} {becomes} purged: {blobs}, {due.size} bytes{shared}."
         for submission in self.withdrawn.later:
             yield f"{submission} is withdrawn; its grace goes on, or the withdrawal is not final."
         for draft in self.uncommitted.dropped:

@@ -77,6 +77,7 @@ class _Files:
 
 def _audited_size(settings: Settings) -> int:
     """A missing ledger is an error here: an empty one would throw every fact away."""
+    settings.must_have_served()
     key = LogKey.load(settings.log_key).public
     return verify_log(_Files(settings.ledger_dir, key), key).head.size
 

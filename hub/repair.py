@@ -19,7 +19,7 @@ from hub.scrub.restoring import LogRestoring, Restored, restore_blob
 from hub.scrub.stages import FACTS, LEDGER, Scrub
 from hub.server import projecting
 from hub.settings import Settings
-from trust.errors import NotFound, Problem
+from trust.errors import Problem
 from trust.keys import ArtifactKey, LogKey
 
 Advance = Callable[[str, int], None]
@@ -47,18 +47,14 @@ class Findings:
     def lines(self) -> Iterator[str]:
         """For a terminal."""
         yield from (damage.sentence() for damage in self.report.damage())
-        yield from (f"The {stage} were not checked to the end: {why}" for stage, why in self.cut_short.items())
+        yield from (f"Not checked to the end, {stage}: {why}" for stage, why in self.cut_short.items())
         mebibytes = self.report.size / (1 << 20)
         yield f"{mebibytes:,.1f} MiB were read; {len(self.report.found) or 'nothing'} damaged."
 
 
 def scrub(settings: Settings, advance: Advance) -> Findings:
     """Read everything and change nothing; the hub may serve meanwhile. Raises `NotFound` where there is no ledger."""
-    if not settings.ledger_dir.is_dir():
-        raise NotFound(
-            f"There is no ledger in {settings.directory}.",
-            "Serve the hub once; or take a lost one back: --restore-from MIRROR.",
-        )
+    settings.must_have_served()
     with _opened(settings) as opened:
         return _walk(opened, opened.stages, advance)
 

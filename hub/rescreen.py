@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, as_completed
 
 from hub.holding import held
 from hub.server import Foundation, register_projections
@@ -13,8 +14,11 @@ from hub.submissions.screening.findings import Finding
 from hub.submissions.screening.screener import Screener
 from trust.errors import Problem
 
+Advance = Callable[[int, int], None]
+"""Called with the datasets that are done, and how many there are."""
 
-def rescreen(settings: Settings) -> dict[str, list[Finding]]:
+
+def rescreen(settings: Settings, advance: Advance = lambda done, total: None) -> dict[str, list[Finding]]:
     """Findings by dataset, of those whose text the hub holds. The hub must not be running: raises `Conflict` when it is."""
     with held(settings.directory):
         base = Foundation.open(settings)
@@ -24,6 +28,8 @@ def rescreen(settings: Settings) -> dict[str, list[Finding]]:
             base.journal.start()
             examination = Examination(base.database, base.blobs, screener, settings.screening)
             going = Intake(base.database, base.blobs, base.journal, examination).screen_again()
+            for done, _ in enumerate(as_completed(going.values()), start=1):
+                advance(done, len(going))
             return {dataset: _findings(future) for dataset, future in going.items()}
         finally:
             screener.stop()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tomllib
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from protos.documents.base import Document, Name
 from protos.documents.jurisdictions import Country
@@ -18,6 +21,21 @@ from trust.errors import Conflict, Invalid, NotFound
 from trust.files import write_atomic
 
 FILE = "hub.toml"
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME = re.compile(rf"{_LABEL}(\.{_LABEL})*")
+
+
+def _host(text: str) -> str:
+    """A name (RFC 1123), or an address. What ends in a number is an address, as browsers have it (WHATWG URL, 3.5)."""
+    with suppress(ValueError):
+        ip_address(text.strip("[]"))
+        return text
+    if not _HOST_NAME.fullmatch(text) or text.rpartition(".")[2].isdigit():
+        raise ValueError("is neither an address, such as 127.0.0.1, nor a name, such as hub.example.org")
+    return text
+
+
+Host = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_host)]
 _LAYER = "(namespaces|network|landlock|seccomp|limits|cgroup)"
 Demand = Annotated[str, StringConstraints(pattern=rf"^{_LAYER}(\|{_LAYER})*$")]
 """A layer of the sandbox that must stand, or several of which one must; see hub/evaluation/sandbox/layers.py."""
@@ -59,8 +77,8 @@ class Listening(Document):
     """
 
     name: Name
-    host: str = Field(default="127.0.0.1", min_length=1, max_length=253)
-    bind: str = Field(default="127.0.0.1", min_length=1, max_length=253)
+    host: Host = "127.0.0.1"
+    bind: Host = "127.0.0.1"
     port: int = Field(default=9090, ge=1, le=65535)
     enrol_port: int = Field(default=9091, ge=1, le=65535)
     superlink_port: int = Field(default=9092, ge=1, le=65535)
@@ -105,7 +123,18 @@ class Settings(Listening):
                 values[name] = url
         if layers := os.environ.get("COALITION_SANDBOX"):
             values["sandbox"] = demanded(layers)
-        return cls.read({**values, "directory": directory.absolute()})
+        try:
+            return cls.read({**values, "directory": directory.absolute()})
+        except Invalid as problem:
+            raise Invalid(f"{path}: {problem.what}", problem.todo, field=problem.field) from None
+
+    def must_have_served(self) -> None:
+        """Raises `NotFound` where there is no ledger to look at."""
+        if not self.ledger_dir.is_dir():
+            raise NotFound(
+                f"There is no ledger in {self.directory}.",
+                "Serve the hub once; or take a lost one back: coalition-hub scrub --restore-from MIRROR.",
+            )
 
     def save(self) -> None:
         """Write `hub.toml` for the first time."""

@@ -58,7 +58,7 @@ def list_campaigns(as_json: Json = False) -> None:
         print_messages(found)
         return
     print_table(
-        ["id", "name", "state", ">rounds", "base model", "members"],
+        ["*id", "name", "state", ">rounds", "base model", "members"],
         [
             (c.id, c.name, c.state, f"{len(c.rounds)}/{c.rounds_planned}", c.base_model, ", ".join(c.members))
             for c in found

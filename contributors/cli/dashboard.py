@@ -13,11 +13,11 @@ import typer
 
 from contributors.cli.session import our_home
 from contributors.cli.terminal import say
-from trust.errors import NotFound
+from trust.errors import Conflict, NotFound
 
 
 def dashboard(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 for a free one.")] = 8501,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for a free one.")] = 8501,
     browser: Annotated[bool, typer.Option(help="Open a browser.")] = False,
 ) -> None:
     """Serve the dashboard on this machine, with your identity, until Ctrl-C."""
@@ -27,7 +27,7 @@ def dashboard(
     if spec is None or spec.origin is None or find_spec("streamlit") is None:
         raise NotFound("The dashboard is not installed.", "Run `pip install 'coalition[dashboard]'`.")
     folder = Path(spec.origin).parent
-    chosen = port or _free_port()
+    chosen = _free_port(port)
     say(f"Dashboard of {identity.hub}: http://127.0.0.1:{chosen}")
     command = [sys.executable, "-m", "streamlit", "run", str(folder / "app.py"), "--server.port", str(chosen)]
     command += ["--server.address", "127.0.0.1", "--server.headless", "false" if browser else "true"]
@@ -38,7 +38,13 @@ def dashboard(
     os.execve(sys.executable, command, {**os.environ, "COALITION_HOME": str(home.directory)})  # noqa: S606
 
 
-def _free_port() -> int:
+def _free_port(asked: int) -> int:
+    """The port that was asked for, or for 0 any that is free. Raises `Conflict` for one that is taken."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", asked))
+        except OSError as error:
+            what = f"Port {asked} of 127.0.0.1 cannot be listened on ({error.strerror})."
+            raise Conflict(what, "Choose another with --port, or 0 for a free one.") from None
         return int(listener.getsockname()[1])

@@ -19,6 +19,7 @@ from contributors.cli.terminal import (
     transfer,
 )
 from trust.errors import Denied
+from trust.sentences import counted
 
 if TYPE_CHECKING:
     from protos.coalition.v1 import evaluation_pb2
@@ -39,7 +40,7 @@ def list_evaluations(
         print_messages(found.evaluations)
         return
     print_table(
-        ["id", "model", "suite", "state", "scores"],
+        ["*id", "*model", "suite", "state", "scores"],
         [(e.id, e.model, e.suite_name, e.state, _brief(e) or e.reason) for e in found.evaluations],
         "None yet: every model is evaluated with every suite by itself.",
     )
@@ -123,11 +124,13 @@ def leaderboard(as_json: Json = False) -> None:
         return
     columns = [f">{c.key}\n{c.metric} {'up' if c.higher_is_better else 'down'}" for c in board.columns]
     rows = [[row.model, *(_cell(row, column.key) for column in board.columns)] for row in board.rows]
-    print_table(["model", *columns], rows, "No model yet.")
+    print_table(["*model", *columns], rows, "No model yet.")
+    for name, reference in {column.suite: column.reference for column in board.columns}.items():
+        say(f"{name} is {reference}.")
     if any(row.unranked for row in board.rows):
         say("† The suite's author supplied half or more of a training of the model: shown, not ranked.")
     if board.waiting:
-        say(f"{board.waiting} evaluations are still to come.")
+        say(f"{counted(board.waiting, 'evaluation')} still to come.")
 
 
 def _cell(row: evaluation_pb2.LeaderboardRow, key: str) -> str:

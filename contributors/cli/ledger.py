@@ -10,6 +10,7 @@ import typer
 from contributors.cli import auditing
 from contributors.cli.session import connected, our_home
 from contributors.cli.terminal import Json, print_fields, print_json, print_messages, print_table, say, working
+from trust.sentences import counted
 
 if TYPE_CHECKING:
     from contributors.home import Home
@@ -59,7 +60,7 @@ def entries(
         print_messages(found)
         return
     print_table(
-        [">index", "time", "kind", "signer", "id"],
+        [">index", "time", "kind", "signer", "*id"],
         [(e.index, e.time[:19], e.kind, e.signer, e.id) for e in found],
         "The ledger is empty.",
     )
@@ -164,11 +165,14 @@ def _tell(verdict: Verdict) -> None:
     for problem in verdict.problems:
         say((problem, "red"))
     if verdict.problems:
-        say(f"{len(verdict.problems)} things do not hold.")
+        say(f"Not verified: {counted(len(verdict.problems), 'problem')}.")
         return
-    say(("Verified", "green"), f": {verdict.entries} entries, their signatures and the tree over them.")
-    say(f"{verdict.verified_blobs} blobs were hashed here.")
+    say(
+        ("Verified", "green"),
+        f": {counted(verdict.entries, 'entry', 'entries')}, their signatures and the tree over them.",
+    )
+    say(f"Blobs hashed here: {verdict.verified_blobs}.")
     if verdict.vouched_blobs:
-        say(f"{verdict.vouched_blobs} more may not be read by you; the hub says that they are intact.")
+        say(f"Intact by the hub's word, for you may not read them: {verdict.vouched_blobs}.")
     if verdict.purged_blobs:
-        say(f"{verdict.purged_blobs} were purged after their withdrawal, as the ledger says.")
+        say(f"Purged after their withdrawal, as the ledger says: {verdict.purged_blobs}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 
 import typer
 
@@ -23,53 +22,46 @@ from contributors.cli import (
     witness,
 )
 from contributors.cli.terminal import err, say
-from trust.errors import Problem
+from trust.sentences import run_command
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Build one open language model together. Set COALITION_HOME to choose an identity (default ~/.coalition).",
+    epilog="Example: coalition enrol --hub hub.example.org:9090 --token coalition-...",
     pretty_exceptions_enable=False,
 )
 app.command("enrol", epilog="Example: coalition enrol --hub hub.example.org:9090 --token coalition-...")(
     enrolment.enrol
 )
-app.add_typer(keys.app, name="keys")
+app.add_typer(keys.app, name="keys", epilog="Example: coalition keys rotate")
 app.command("whoami", epilog="Example: coalition whoami --json")(enrolment.whoami)
-app.add_typer(submissions.data, name="data")
-app.add_typer(submissions.suite, name="suite")
-app.add_typer(run.app, name="run")
-app.add_typer(node.app, name="node")
-app.add_typer(campaign.app, name="campaign")
-app.add_typer(site.app, name="site")
-app.add_typer(models.app, name="model")
-app.add_typer(evaluation.app, name="eval")
+app.add_typer(
+    submissions.data,
+    name="data",
+    epilog="Example: coalition data list --json",
+)
+app.add_typer(submissions.suite, name="suite", epilog="Example: coalition suite submit my-suite/")
+app.add_typer(run.app, name="run", epilog="Example: coalition run launch tiny.toml --watch")
+app.add_typer(node.app, name="node", epilog="Example: coalition node list --json")
+app.add_typer(campaign.app, name="campaign", epilog="Example: coalition campaign join campaign-1a2b3c4d5e6f")
+app.add_typer(site.app, name="site", epilog="Example: coalition site start --data private/")
+app.add_typer(models.app, name="model", epilog="Example: coalition model lineage tiny-1.3")
+app.add_typer(evaluation.app, name="eval", epilog="Example: coalition eval list --model tiny-1")
 app.command("leaderboard", epilog="Example: coalition leaderboard --json")(evaluation.leaderboard)
-app.add_typer(release.app, name="release")
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(witness.app, name="witness")
+app.add_typer(release.app, name="release", epilog="Example: coalition release download 1.0 ./coalition-1.0")
+app.add_typer(ledger.app, name="ledger", epilog="Example: coalition ledger verify")
+app.add_typer(witness.app, name="witness", epilog="Example: coalition witness start")
 app.command("dashboard", epilog="Example: coalition dashboard --browser")(dashboard.dashboard)
 
 
 def main() -> None:
     """The entry point: one sentence for a user's mistake and exit code 1; 2 for wrong usage."""
-    try:
-        app()
-    except Problem as problem:
-        _fail(problem.diagnostics())
-    except ModuleNotFoundError as error:
-        _fail(f"{error.name} is not installed. Run `pip install 'coalition[site]'`.")
-    except BrokenPipeError:  # `coalition ... | head`: nobody reads on; keep the interpreter's last flush quiet
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        _fail(f"{error.filename or 'The system'}: {error.strerror or error}.")
-    except KeyboardInterrupt:
-        sys.exit(130)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what it would log of a hub that is away, we say
+    run_command(app, _tell, install="Run `pip install 'coalition[site]'`.")
 
 
-def _fail(sentence: str) -> None:
+def _tell(sentence: str) -> None:
     say(("error", "bold red"), f" {sentence}", to=err)
-    sys.exit(1)
 
 
 if __name__ == "__main__":

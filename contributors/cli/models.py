@@ -19,6 +19,7 @@ from contributors.cli.terminal import (
     size,
     transfer,
 )
+from trust.sentences import counted
 
 if TYPE_CHECKING:
     from protos.coalition.v1 import models_pb2
@@ -37,7 +38,7 @@ def list_models(as_json: Json = False) -> None:
         print_messages(models)
         return
     print_table(
-        ["id", "parent", "from", ">parameters", "recorded", "withdrawn data"],
+        ["*id", "parent", "from", ">parameters", "recorded", "withdrawn data"],
         [(m.id, m.parent, m.source, f"{m.parameters:,}", m.recorded_at[:19], ", ".join(m.withdrawn)) for m in models],
         "None yet: models come from base runs and rounds.",
     )
@@ -82,7 +83,7 @@ def lineage(identifier: Identifier, as_json: Json = False) -> None:
             print_table(["  member", ">examples", ">weight"], [(f"  {m}", e, w) for m, e, w in parts], "")
     say(("data", "bold"))
     print_table(
-        ["  dataset", "name", "member", "domain", "category", "licence", ">tokens", "withdrawn"],
+        ["*  dataset", "name", "member", "domain", "category", "licence", ">tokens", "withdrawn"],
         [
             (
                 *(f"  {d.dataset}", d.name, d.member, d.domain, d.category),
@@ -113,4 +114,4 @@ def download(
     if as_json:
         print_json({"model": identifier, "directory": str(directory), "files": [file.path for file in model.files]})
     else:
-        say(f"{identifier} lies in {directory}, {len(model.files)} files.")
+        say(f"{identifier} lies in {directory}, {counted(len(model.files), 'file')}.")

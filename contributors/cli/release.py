@@ -9,6 +9,7 @@ import typer
 
 from contributors.cli.session import connected, our_home
 from contributors.cli.terminal import Json, print_json, print_messages, print_table, say, size, transfer
+from trust.sentences import counted
 
 app = typer.Typer(no_args_is_help=True, help="Signed releases: cut, list, download, verify.")
 
@@ -41,7 +42,7 @@ def list_releases(as_json: Json = False) -> None:
         print_messages(found)
         return
     print_table(
-        ["version", "model", "signed by", ">files", ">size", "recorded"],
+        ["*version", "*model", "signed by", ">files", ">size", "recorded"],
         [
             (r.version, r.model, r.member, len(r.files), size(sum(f.size for f in r.files)), r.recorded_at[:19])
             for r in found
@@ -89,7 +90,7 @@ def verify(directory: Annotated[Path, typer.Argument(help="A release folder.")],
         )
         return
     say(("Verified", "green"), f": release {found.release.version} of {found.release.model}.")
-    say(f"{found.files} files ({size(found.size)}) are as {found.organisation} (core) signed them,")
+    say(f"{counted(found.files, 'file')}, {size(found.size)}, as {found.organisation} (core) signed,")
     say(f"and entry {found.index} of the ledger of {found.release.hub} records it.")
     if not found.trusted.pinned:
         say("The keys came with the folder. Compare their fingerprint with the hub's operators:")

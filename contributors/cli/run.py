@@ -69,7 +69,7 @@ def list_runs(as_json: Json = False) -> None:
         print_messages(runs)
         return
     print_table(
-        ["id", "name", "state", ">step", "model", "nodes", "launched"],
+        ["*id", "name", "state", ">step", "model", "nodes", "launched"],
         [(r.id, r.name, r.state, f"{r.step}/{r.steps}", r.model, ", ".join(r.nodes), r.launched_at[:19]) for r in runs],
         "None yet. Launch one with `coalition run launch SPEC.toml`.",
     )

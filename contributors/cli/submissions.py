@@ -1,4 +1,4 @@
-"""`coalition data` and `coalition suite`: submit, list, show."""
+"""`coalition data` and `coalition suite`: submit, list, show, withdraw, policy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from contributors.cli.terminal import (
     size,
     transfer,
 )
-from trust.errors import Invalid, NotFound
+from trust.errors import Conflict, Invalid, NotFound
+from trust.sentences import counted
 
 if TYPE_CHECKING:
     from contributors.client import Coalition
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from protos.coalition.v1 import submissions_pb2
     from protos.documents.base import Claim
 
-data = typer.Typer(no_args_is_help=True, help="Domain datasets: submit, list, show.")
-suite = typer.Typer(no_args_is_help=True, help="Evaluation suites: submit, list, show.")
+data = typer.Typer(no_args_is_help=True, help="Domain datasets: submit, list, show, withdraw, policy.")
+suite = typer.Typer(no_args_is_help=True, help="Evaluation suites: submit, list, show, withdraw.")
 
 _STYLES = {"warning": "yellow", "reject": "bold red"}
 Source = Annotated[Path, typer.Argument(help="A file, or a folder of files.")]
@@ -64,12 +65,14 @@ def submit_data(
     the manifest is submitted: which files there are, not what they say.
     """
     from contributors.packing import list_dataset, pack_dataset
+    from contributors.texts import size_of_texts
     from protos.documents.placing import AT_HOME
     from protos.documents.submissions import Dataset
 
     with connected() as hub, tempfile.TemporaryDirectory(prefix="coalition-") as folder:
         check_licence_here(hub, licence)
-        packed = list_dataset(path) if category in AT_HOME else pack_dataset(path, Path(folder))
+        with transfer("packing", size_of_texts(path)) as advance:
+            packed = list_dataset(path, advance) if category in AT_HOME else pack_dataset(path, Path(folder), advance)
         manifest = Dataset.read(
             {
                 "hub": hub.identity.hub,
@@ -176,7 +179,7 @@ def show_policy(as_json: Json = False) -> None:
         return
     print_fields(
         [
-            ("licences taken", ", ".join(policy.licences_allowed)),
+            ("licences taken", "any" if "*" in policy.licences_allowed else ", ".join(policy.licences_allowed)),
             ("refused, unless taken by name", ", ".join(policy.licences_denied)),
             ("the hub stands in", policy.country or "it does not say"),
             ("who may withdraw", "its owner, or the core team" if policy.core_may_withdraw else "its owner alone"),
@@ -208,14 +211,23 @@ def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> N
     statement = hub.sign(manifest)
     with transfer("sending", packed.size) as advance:
         accepted = hub.submit(statement, packed.paths, advance, _watch)
+    if accepted.withdrawn_at:
+        what = f"{accepted.id} is the same, and was withdrawn at {accepted.withdrawn_at}."
+        raise Conflict(what, "Give it another name" + (" or version." if accepted.kind == "suite" else "."))
     receipt = keep_receipt(hub.home, accepted.id, accepted.receipt, statement.envelope)
     if as_json:
         print_json(as_dict(accepted))
         return
-    say(f"{accepted.kind.capitalize()} ", (accepted.id, "bold"), f" is accepted: {_content(accepted)}.")
+    state = "recorded" if accepted.state == "pending" else accepted.state
+    say(f"{accepted.kind.capitalize()} ", (accepted.id, "bold"), f" is {state}: {_content(accepted)}.")
+    if accepted.state == "pending":
+        say(("Pending", "yellow"), ": it is not final before a quorum of the members' witnesses has cosigned it.")
+        say(f"That happens by itself; this tells when: coalition {_noun(accepted.kind)} show {accepted.id}")
     for finding in accepted.findings:
         if finding.severity != "info":
             say(f"{finding.severity}: {finding.message}")
+    if any(finding.examples for finding in accepted.findings):
+        say(f"Which rows: coalition {_noun(accepted.kind)} show {accepted.id}")
     say(f"Receipt: {receipt}")
 
 
@@ -245,26 +257,31 @@ def _withdraw(kind: str, identifier: str, reason: str, as_json: bool) -> None:
 
 
 def _list(kind: str, as_json: bool) -> None:
+    named = ["name", "member"] if kind == "dataset" else ["suite", "version"]
+    terms = ["category", "in"] if kind == "dataset" else []
     with connected() as hub:
-        found = hub.submissions(kind)
-    if as_json:
-        print_messages(found)
-        return
-    noun = "data" if kind == "dataset" else "suite"
-    print_table(
-        [
-            "id",
-            "name",
-            "member",
-            "domain",
-            "licence",
-            *(["category", "in"] if kind == "dataset" else []),
-            "state",
-            ">size",
-        ],
-        [(s.id, s.name, s.member, s.domain, s.licence, *_terms(s), s.state, size(s.size)) for s in found],
-        f"None yet. Submit one with `coalition {noun} submit`.",
-    )
+        found = hub.each_submission(kind)
+        if as_json:
+            print_messages(found)
+            return
+        print_table(
+            ["*id", *named, "domain", "licence", *terms, "state", ">size"],
+            ((s.id, *_named(s), s.domain, s.licence, *_terms(s), s.state, size(s.size)) for s in found),
+            f"None yet. Submit one with `coalition {_noun(kind)} submit`.",
+        )
+
+
+def _noun(kind: str) -> str:
+    return "data" if kind == "dataset" else "suite"
+
+
+def _named(found: submissions_pb2.Submission) -> tuple[str, str]:
+    return (found.name, found.member) if found.kind == "dataset" else (_reference(found), found.version)
+
+
+def _reference(suite: submissions_pb2.Submission) -> str:
+    """`member/suite@digest`, as tasks are named: two members may call theirs the same."""
+    return f"{suite.member}/{suite.name}@{suite.id.rpartition('-')[2]}"
 
 
 def _print_croissant(identifier: str) -> None:
@@ -290,7 +307,7 @@ def _show(kind: str, identifier: str, as_json: bool) -> None:
     print_fields(
         [
             ("id", found.id),
-            ("name", " ".join(part for part in (found.name, found.version) if part)),
+            ("name", found.name if found.kind == "dataset" else f"{_reference(found)} version {found.version}"),
             ("member", found.member),
             ("domain", found.domain),
             ("licence", found.licence),
@@ -342,5 +359,5 @@ def _purged(found: submissions_pb2.Submission) -> str:
 
 
 def _content(found: submissions_pb2.Submission) -> str:
-    rows = f"{found.rows} rows, " if found.rows else ""
-    return f"{rows}{size(found.size)} in {len(found.files)} files"
+    rows = f"{counted(found.rows, 'row')}, " if found.rows else ""
+    return f"{rows}{size(found.size)} in {counted(len(found.files), 'file')}"

@@ -7,10 +7,13 @@ characters, which could move a terminal's cursor or change its colours, are show
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from itertools import islice
+from textwrap import indent
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -21,10 +24,13 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 out = Console(markup=False, emoji=False, highlight=False)
-if not out.is_terminal:
+if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = 240  # in a pipe or a file there is no edge to wrap at
 err = Console(markup=False, emoji=False, highlight=False, stderr=True)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+PART = 500
+"""Rows of a table that are laid out together."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -70,21 +76,40 @@ def print_json(value: Any) -> None:
 
 
 def print_messages(messages: Iterable[Message]) -> None:
-    print_json([as_dict(message) for message in messages])
+    """A JSON array, one message after the other: however many, one is in memory."""
+    before = "["
+    for message in messages:
+        text = json.dumps(as_dict(message), ensure_ascii=False, indent=2)
+        typer.echo(f"{before}\n{indent(text, '  ')}", nl=False)
+        before = ","
+    typer.echo("[]" if before == "[" else "\n]")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
-    """A table, or the sentence `empty` when there is nothing. A column that starts with `>` is right-aligned."""
-    listed = [[plain(cell) for cell in row] for row in rows]
-    if not listed:
+    """A table, or the sentence `empty` when there is nothing; a long one in parts, as they come.
+
+    A column that starts with `>` is right-aligned. One that starts with `*` holds what a user copies and is never broken,
+    however narrow the terminal. Nothing is cut: the others are folded.
+    """
+    rest = iter(rows)
+    part = list(islice(rest, PART))
+    if not part:
         say(empty)
-        return
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(plain(column.removeprefix(">")), justify="right" if column.startswith(">") else "left")
-    for row in listed:
+    header = True
+    while part:
+        out.print(_table(columns, [[plain(cell) for cell in row] for row in part], header), crop=False)
+        header, part = False, list(islice(rest, PART))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], header: bool) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, show_header=header)
+    for number, column in enumerate(columns):
+        whole = max(len(row[number]) for row in rows) if column.startswith("*") else None
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(plain(column.lstrip(">*")), justify=justify, width=whole, overflow="fold")
+    for row in rows:
         table.add_row(*row)
-    out.print(table)
+    return table
 
 
 def print_fields(fields: Iterable[tuple[str, object]]) -> None:
@@ -104,7 +129,7 @@ def transfer(what: str, total: int) -> Iterator[Any]:
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(what, total=total)
         yield lambda count: progress.advance(task, count)
 
@@ -115,7 +140,7 @@ def working(what: str) -> Iterator[Any]:
     from rich.progress import Progress, SpinnerColumn, TextColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task(what)
         yield lambda words: progress.update(task, description=f"{what} {words}")
 

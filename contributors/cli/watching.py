@@ -45,7 +45,7 @@ def _show(events: Iterable[common_pb2.ProgressEvent], steps: int) -> common_pb2.
     last = None
     what, figures = TextColumn("{task.description}", markup=False), TextColumn("{task.fields[figures]}", markup=False)
     columns = (what, BarColumn(), figures, TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("waiting", total=steps or None, figures="")
         for last in events:
             if last.message:

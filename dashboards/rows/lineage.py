@@ -7,6 +7,7 @@ from typing import Any
 
 from dashboards.rows.formats import amount, moment, natural, size
 from protos.coalition.v1 import models_pb2
+from trust.sentences import counted
 
 AT_SITES = frozenset({"private", "sovereign"})
 """Categories of data that never leaves its owner's site; campaigns learn from it there."""
@@ -91,7 +92,7 @@ def _data_lines(lineage: models_pb2.Lineage, base: str) -> list[str]:
     drawn = [data for data in lineage.data if data.category not in AT_SITES]
     if len(drawn) > MAX_DRAWN:
         members = len({data.member for data in drawn})
-        label = f"{len(drawn)} datasets\nof {members} members"
+        label = f"{counted(len(drawn), 'dataset')}\nof {counted(members, 'member')}"
         return [f"data [label={_quoted(label)}];", f"data -> {_quoted(base)};"]
     lines = []
     for data in drawn:

@@ -13,6 +13,7 @@ from dashboards import display, source
 from dashboards.rows import scores
 from dashboards.rows.scores import Progress
 from protos.coalition.v1 import evaluation_pb2
+from trust.sentences import counted
 
 MAX_TILES = 8
 ALL = "all"
@@ -56,9 +57,10 @@ def _empty(board: evaluation_pb2.Leaderboard) -> None:
 
 
 def _summary(board: evaluation_pb2.Leaderboard, models: int) -> str:
-    suites = len({column.suite for column in board.columns})
-    text = f"{models} models, {suites} suites, {len(board.columns)} tasks; from {board.ledger_size} ledger entries."
-    return f"{text} {board.waiting} evaluations are still to come." if board.waiting else text
+    suites = len({column.reference for column in board.columns})
+    figures = (counted(models, "model"), counted(suites, "suite"), counted(len(board.columns), "task"))
+    text = f"{', '.join(figures)}; from {counted(board.ledger_size, 'ledger entry', 'ledger entries')}."
+    return f"{text} {counted(board.waiting, 'evaluation')} still to come." if board.waiting else text
 
 
 def _chosen_domain(domains: Sequence[str]) -> str | None:

@@ -59,13 +59,17 @@ class EvaluationsService(evaluation_pb2_grpc.EvaluationsServicer):
                         state = "running" if self._evaluator.current == (lacking.id, wanted.id) else "waiting"
                         reason = self._evaluator.troubles.get((lacking.id, wanted.id), "")
                         answer.evaluations.add(
-                            model=lacking.id, suite=wanted.id, suite_name=wanted.name, state=state, reason=reason
+                            model=lacking.id,
+                            suite=wanted.id,
+                            suite_name=store.reference(wanted),
+                            state=state,
+                            reason=reason,
                         )
         return answer
 
 
 def _suite_names(session: Session) -> dict[str, str]:
-    return {suite.id: suite.name for suite in catalogue.suites(session)}
+    return {suite.id: store.reference(suite) for suite in catalogue.suites(session)}
 
 
 def _message(row: EvaluationRow, suites: dict[str, str], final: int) -> evaluation_pb2.Evaluation:

@@ -6,6 +6,7 @@ import shutil
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,14 @@ from trust.digests import Digest, digest_bytes, hex_of
 from trust.errors import Unavailable
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What datasets are compared with: those that are accepted and whose text is here, and the suites that stand."""
+
+    datasets: Sequence[Accepted[DatasetFile]]
+    suites: Sequence[Accepted[FileEntry]]
+
+
 class Examination:
     """Blocking; jobs are made and answered in the screener's threads. What a member wrote is parsed in other processes alone."""
 
@@ -42,7 +51,15 @@ class Examination:
     def policy(self) -> ScreeningPolicy:
         return self._policy
 
-    def begin(self, identifier: str, claim: Dataset | Suite) -> Future[list[Finding]]:
+    def surroundings(self) -> Surroundings:
+        """As of now. Reading them takes as long as there are many: who begins many screenings reads them once."""
+        with self._database.session() as session:
+            suites = [suite for suite in catalogue.suites(session) if suite.stands]
+            return Surroundings(catalogue.held(session), suites)
+
+    def begin(
+        self, identifier: str, claim: Dataset | Suite, among: Surroundings | None = None
+    ) -> Future[list[Finding]]:
         """Screen a submission whose files are all here; the same one twice is screened once."""
         if isinstance(claim, Dataset) and claim.at_home:
             unread: Future[list[Finding]] = Future()
@@ -50,7 +67,9 @@ class Examination:
             unread.set_result([Finding(rule="schema", severity="info", message=message)])
             return unread
         if isinstance(claim, Dataset):
-            return self._screener.submit(identifier, claim.signer, partial(self._screen_dataset, identifier, claim))
+            return self._screener.submit(
+                identifier, claim.signer, partial(self._screen_dataset, identifier, claim, among)
+            )
         return self._screener.submit(identifier, claim.signer, partial(self._screen_suite, identifier, claim))
 
     def overlooked(self, identifier: str, claim: Dataset | Suite) -> bool:
@@ -93,21 +112,21 @@ class Examination:
         with self._database.session() as session:
             return [dataset for dataset in catalogue.held(session) if not index.has(dataset.id)]
 
-    def _screen_dataset(self, identifier: str, claim: Dataset, run: Run, advance: Advance) -> list[Finding]:
-        with self._database.session() as session:
-            datasets = catalogue.held(session)
-            suites = [suite for suite in catalogue.suites(session) if suite.stands]
-        self._compared[identifier] = {suite.id for suite in suites}
+    def _screen_dataset(
+        self, identifier: str, claim: Dataset, among: Surroundings | None, run: Run, advance: Advance
+    ) -> list[Finding]:
+        among = among or self.surroundings()
+        self._compared[identifier] = {suite.id for suite in among.suites}
         job = DatasetJob(
             id=identifier,
             licence=claim.licence,
             rows=claim.rows,
             files=self._shards(claim.files),
             suites=tuple(
-                self._grams(s, readable=s.visibility == "members" or s.member == claim.signer) for s in suites
+                self._grams(s, readable=s.visibility == "members" or s.member == claim.signer) for s in among.suites
             ),
-            own=tuple(d.id for d in datasets if d.member == claim.signer and d.id != identifier),
-            others=tuple(d.id for d in datasets if d.member != claim.signer),
+            own=tuple(d.id for d in among.datasets if d.member == claim.signer and d.id != identifier),
+            others=tuple(d.id for d in among.datasets if d.member != claim.signer),
             index=str(self._index),
             folder=str(self._folder(identifier)),
             policy=self._policy,

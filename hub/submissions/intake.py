@@ -19,7 +19,7 @@ from hub.ledger.journal import Entry, Journal
 from hub.submissions import catalogue, delegates, drafts
 from hub.submissions.catalogue import Accepted
 from hub.submissions.drafts import Draft as Draft  # what `open` answers with
-from hub.submissions.examination import Examination
+from hub.submissions.examination import Examination, Surroundings
 from hub.submissions.policy import DEFAULT, Policy
 from hub.submissions.quotas import DEFAULT as DEFAULT_QUOTA
 from hub.submissions.quotas import Quota, size_of
@@ -215,7 +215,8 @@ class Intake:
 
     def _again(self, datasets: Sequence[Accepted[DatasetFile]]) -> dict[str, Future[list[Finding]]]:
         entries = [self._journal.find(dataset.payload) for dataset in datasets]
-        return {entry.id: self._rescreen(entry.id, cast(Dataset, entry.claim)) for entry in entries if entry}
+        among = self._examination.surroundings()
+        return {entry.id: self._rescreen(entry.id, cast(Dataset, entry.claim), among) for entry in entries if entry}
 
     def screened_rows(self, draft: Draft) -> int:
         """How far the screening of a draft is."""
@@ -290,7 +291,7 @@ class Intake:
                 row.state = "open"
                 session.add(row)
 
-    def _rescreen(self, identifier: str, claim: Dataset) -> Future[list[Finding]]:
+    def _rescreen(self, identifier: str, claim: Dataset, among: Surroundings) -> Future[list[Finding]]:
         """Screen what was accepted before; nothing but its findings and the index change."""
         done: Future[list[Finding]] = Future()
 
@@ -303,7 +304,7 @@ class Intake:
                 _log.warning("%s was not screened again: %s", identifier, error)
                 done.set_exception(error)
 
-        self._examination.begin(identifier, claim).add_done_callback(conclude)
+        self._examination.begin(identifier, claim, among).add_done_callback(conclude)
         return done
 
     def _count_try(self, draft: Draft) -> None:

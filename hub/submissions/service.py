@@ -26,6 +26,9 @@ from protos.documents.submissions import Dataset, Suite, Withdrawal
 from trust.errors import Denied, Invalid, NotFound
 
 PATIENCE = 8.0  # seconds that a commit waits for screening before it answers that it goes on
+PAGE, LARGEST_PAGE = 200, 1000
+PAGE_BYTES = 4 << 20
+"""A page ends early beyond so many bytes: a manifest may name a thousand files."""
 SLOTS = 8
 """Uploads that are received at once: the processors and the memory are what members take turns at."""
 
@@ -70,8 +73,9 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
     ) -> submissions_pb2.ListSubmissionsResponse:
         if request.kind not in ("", "dataset", "suite"):
             raise Invalid(f"{request.kind[:20]!r} is neither dataset nor suite.", field="kind")
-        found = await asyncio.to_thread(self._list, request.kind, caller())
-        return submissions_pb2.ListSubmissionsResponse(submissions=found)
+        after = _after(request.page_token)
+        size = min(request.page_size, LARGEST_PAGE) if request.page_size > 0 else PAGE
+        return await asyncio.to_thread(self._list, request.kind, caller(), after, size)
 
     async def GetSubmission(self, request: common_pb2.ById, context: Any) -> submissions_pb2.Submission:
         return await asyncio.to_thread(self._show, request.id, caller())
@@ -100,15 +104,22 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
         entry = self._journal.record(envelope, who.id)
         return common_pb2.Recorded(id=entry.id, receipt=self._journal.receipt(entry.index))
 
-    def _list(self, kind: str, who: Caller) -> list[submissions_pb2.Submission]:
-        query = select(SubmissionRow).order_by(col(SubmissionRow.index))
+    def _list(self, kind: str, who: Caller, after: int, size: int) -> submissions_pb2.ListSubmissionsResponse:
+        page, held = submissions_pb2.ListSubmissionsResponse(), 0
+        query = select(SubmissionRow).where(col(SubmissionRow.index) > after).order_by(col(SubmissionRow.index))
         if kind:
             query = query.where(SubmissionRow.kind == kind)
         with self._database.session() as session:
-            rows, final = session.exec(query).all(), self._finality.size(session)
-            accepted = [_accepted(session, row, final) for row in rows]
+            final = self._finality.size(session)
+            for row in session.exec(query.limit(size + 1).execution_options(yield_per=50)):
+                if len(page.submissions) == size or held >= PAGE_BYTES:
+                    page.next_page_token = str(after)
+                    return page
+                page.submissions.append(_accepted(session, row, final))
+                held, after = held + page.submissions[-1].ByteSize(), row.index
         drafts = [draft for draft in self._intake.drafts(who.id) if kind in ("", draft.claimed.kind)]
-        return accepted + [_draft(draft, ()) for draft in drafts]
+        page.submissions.extend(_draft(draft, ()) for draft in drafts)
+        return page
 
     def _show(self, identifier: str, who: Caller) -> submissions_pb2.Submission:
         try:
@@ -126,7 +137,9 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
         with self._database.session() as session:
             row, final = session.get(SubmissionRow, identifier), self._finality.size(session)
             if row is None:
-                raise NotFound(f"There is no submission {identifier[:80]!r}.", "See `coalition data list`.")
+                raise NotFound(
+                    f"There is no submission {identifier[:80]!r}.", "See `coalition data list` and `suite list`."
+                )
             message = _accepted(session, row, final)
         message.receipt.CopyFrom(self._journal.receipt(row.index))
         readable = row.visibility != "sealed" or (who.id == row.member and who.reads_sealed)
@@ -135,6 +148,15 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
         if who.role == "core" or who.id == row.member:
             message.findings.extend(_findings(self._intake.findings(identifier)))
         return message
+
+
+def _after(token: str) -> int:
+    """The entry of the ledger that the page before ended with; a token is that number. Raises `Invalid`."""
+    if not token:
+        return -1
+    if not (token.isascii() and token.isdigit() and len(token) <= 18):
+        raise Invalid("That is no page token of this hub.", "List from the beginning.", field="page_token")
+    return int(token)
 
 
 def _findings(findings: Sequence[Finding]) -> list[submissions_pb2.Finding]:

@@ -22,7 +22,7 @@ from hub.training.inventory import inventory
 from hub.training.outbox import Outbox
 from hub.training.workplace import Workplace
 from protos.coalition.v1 import training_pb2, training_pb2_grpc
-from protos.transport.channel import Credentials, connect, connect_aio, split_address
+from protos.transport.channel import Credentials, check_main_listener, connect, connect_aio, split_address
 from protos.transport.enrolment import enrol
 from protos.transport.errors import from_rpc_error
 from protos.transport.keeping import read_credentials, write_credentials
@@ -200,7 +200,9 @@ def _credentials(directory: Path, hub: str, name: str, token: str) -> Credential
 
 def _enrol(directory: Path, hub: str, name: str, token: str) -> None:
     host, _ = split_address(hub)
-    enrolled = enrol(host, Invitation.decode(token), name, None)
+    invitation = Invitation.decode(token)
+    check_main_listener(hub, invitation.ca_fingerprint)
+    enrolled = enrol(host, invitation, name, None)
     if enrolled.role != "node" or enrolled.id != name:
         raise Problem(f"The invitation is for {enrolled.id}, a {enrolled.role}, not for the node {name}.")
     write_credentials(directory / "tls", enrolled.credentials)

@@ -8,11 +8,12 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from protos.documents import wording
 from trust.errors import Invalid
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")]
-Identifier = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.-]{0,79}$")]
-DigestText = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(pattern=wording.NAME)]
+Identifier = Annotated[str, StringConstraints(pattern=wording.IDENTIFIER)]
+DigestText = Annotated[str, StringConstraints(pattern=wording.DIGEST)]
 # What moves a terminal's cursor, and what shows a text as another (Unicode TR 36, section 2.5).
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -27,10 +28,8 @@ def printable(text: str) -> str:
 
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000), AfterValidator(printable)]
-Licence = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+:() -]{0,199}$")]
-Path = Annotated[
-    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,3}$")
-]
+Licence = Annotated[str, StringConstraints(pattern=wording.LICENCE)]
+Path = Annotated[str, StringConstraints(pattern=wording.PATH)]
 
 
 def moment(time: str) -> datetime:
@@ -77,7 +76,7 @@ class Document(BaseModel):
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"]) or cls.__name__
-            raise Invalid(f"{cls.__name__}: {field}: {first['msg']}.", field=field) from None
+            raise Invalid(wording.sentence(first, cls.__name__), field=field) from None
 
 
 class FileEntry(Document):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,6 +97,46 @@ def fetch_authority(host: str, port: int, pinned: Digest) -> bytes:
     Nothing else is believed here: every later connection is verified against this certificate.
     Raises `Denied` when no certificate of the chain has the fingerprint, `Unavailable` when nobody answers.
     """
+    with _listener(host, port) as secure:
+        return _pinned(secure, host, port, pinned)
+
+
+def check_main_listener(address: str, pinned: Digest) -> None:
+    """Before anything is spent or kept: that the hub of the pinned authority serves its members at `address`.
+
+    Of several addresses with commas between them one must, and no other may be something else. Raises `Invalid` for another
+    listener of the hub, and as `fetch_authority`.
+    """
+    away: Unavailable | None = None
+    answered = False
+    for part in address.split(","):
+        try:
+            _check_main(*split_address(part), pinned)
+            answered = True
+        except Unavailable as problem:
+            away = problem
+    if away is not None and not answered:
+        raise away
+
+
+def _check_main(host: str, port: int, pinned: Digest) -> None:
+    """The main listener is the one that speaks HTTP/2 and says nothing to whom shows no certificate."""
+    with _listener(host, port) as secure:
+        _pinned(secure, host, port, pinned)
+        try:
+            greeting = secure.recv(1) if secure.selected_alpn_protocol() == "h2" else b"another protocol"
+        except OSError:  # it ends the connection, as it should
+            greeting = b""
+    if greeting:
+        raise Invalid(
+            f"{host}:{port} is a port of the hub, but not the one that members are served at.",
+            "Ask for its main port, 9090 unless the operator chose another.",
+        )
+
+
+@contextmanager
+def _listener(host: str, port: int) -> Iterator[ssl.SSLSocket]:
+    """A connection on which nothing is believed yet. Raises `Unavailable` when nobody answers."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -105,12 +146,22 @@ def fetch_authority(host: str, port: int, pinned: Digest) -> bytes:
             socket.create_connection((host.strip("[]"), port), timeout=CONNECT_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=host.strip("[]")) as secure,
         ):
-            chain = _chain(secure)
-    except (OSError, ssl.SSLError) as error:
-        raise Unavailable(
-            f"No hub answers at {host}:{port} ({error}).", "Check the address and that it runs."
-        ) from None
-    for certificate in chain:
+            yield secure
+    except OSError as error:
+        why = next((words for kind, words in _FAILURES if isinstance(error, kind)), error.strerror or str(error))
+        raise Unavailable(f"No hub answers at {host}:{port}: {why}.", "Check the address and that it runs.") from None
+
+
+_FAILURES = (
+    (ConnectionRefusedError, "nobody listens there"),
+    (socket.gaierror, "nobody knows that name"),
+    (TimeoutError, "nothing comes back from there"),
+    (ssl.SSLError, "what answers there speaks no TLS"),
+)
+
+
+def _pinned(secure: ssl.SSLSocket, host: str, port: int, pinned: Digest) -> bytes:
+    for certificate in _chain(secure):
         if fingerprint(certificate) == pinned:
             return certificate
     raise Denied(

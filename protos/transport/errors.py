@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import grpc
@@ -25,6 +26,23 @@ _CODES: dict[type[Problem], grpc.StatusCode] = {
     Corrupt: grpc.StatusCode.DATA_LOSS,
     Exhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
+_PLACE = re.compile(r"(?:ipv[46]:|lookup failed for )([^\s,;]+:\d+)")
+_SIGNS = {
+    "Connection refused": "nobody listens there",
+    "Domain name not found": "nobody knows that name",
+    "CERTIFICATE_VERIFY_FAILED": "what answers there is not your hub, for its certificate is another's",
+    "Hostname Verification Check failed": "the certificate of what answers there is for another name",
+    "Tls handshake failed": "what answers there is not a hub",
+    "unreachable": "no network leads there",
+    "No route to host": "no network leads there",
+    "imed out": "nothing comes back from there",
+    "imeout": "nothing comes back from there",
+    "Socket closed": "the connection was cut",
+    "Connection reset": "the connection was cut",
+    "Broken pipe": "the connection was cut",
+    "GOAWAY": "it is stopping",
+}
+"""What gRPC says of a connection, in the order in which it counts, and what that means."""
 _KINDS = {kind.reason: kind for kind in _CODES}
 
 
@@ -75,7 +93,7 @@ def _of_status(status: Any) -> Problem | None:
 def _of_grpc(error: Any) -> Problem:
     code, details = error.code(), (error.details() or "").strip()
     if code == grpc.StatusCode.UNAVAILABLE:
-        return Unavailable(f"The hub cannot be reached ({details}).", "Check the address and that it is running.")
+        return _away(details)
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         return Unavailable("The hub did not answer in time.", "Try again.")
     if code == grpc.StatusCode.UNAUTHENTICATED:
@@ -85,6 +103,14 @@ def _of_grpc(error: Any) -> Problem:
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED:
         return Unavailable(f"The message or the load is too large for the hub ({details}).")
     return Unavailable(f"The call failed: {code.name.lower()} {details}".strip() + ".")
+
+
+def _away(details: str) -> Problem:
+    """gRPC's account of a connection that did not come about, or broke, as one sentence."""
+    where = _PLACE.search(details)
+    why = next((words for sign, words in _SIGNS.items() if sign in details), details[:100])
+    what = f"The hub{f' at {where[1]}' if where else ''} cannot be reached{f': {why}' if why else ''}."
+    return Unavailable(what, "Check the address and that it is running.")
 
 
 def _packed(message: Any) -> any_pb2.Any:

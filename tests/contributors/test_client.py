@@ -13,7 +13,7 @@ from contributors.client import Coalition
 from contributors.home import Home
 from contributors.packing import Packed, pack_dataset
 from contributors.receipts import keep_receipt, kept_receipt
-from protos.coalition.v1 import common_pb2
+from protos.coalition.v1 import common_pb2, submissions_pb2
 from tests.contributors.served import Hub, dataset, flip
 from trust.digests import digest_bytes
 from trust.errors import Corrupt, Denied, Invalid, NotFound, Problem, Unavailable
@@ -38,6 +38,36 @@ def test_a_submission_arrives_and_its_receipt_verifies_offline(
     kept = kept_receipt(home, accepted.id)
     assert (kept.leaf.id, kept.index) == (accepted.id, 1)
     hub.start()
+
+
+def test_a_listing_comes_in_pages_and_whole(client: Coalition, tmp_path: Path) -> None:
+    identifiers = [small(client, tmp_path, f"text-{number}").id for number in range(5)]
+    asked: list[str] = []
+    method = client._submissions.ListSubmissions
+
+    def ask(request: submissions_pb2.ListSubmissionsRequest, timeout: float) -> Any:
+        request.page_size = 2
+        asked.append(request.page_token)
+        return method(request, timeout=timeout)
+
+    client._submissions.ListSubmissions = ask  # type: ignore[assignment]
+    assert [each.id for each in client.each_submission("dataset")] == identifiers
+    assert (len(asked), asked[0]) == (3, "")
+    assert next(client.each_submission("dataset")).id == identifiers[0]
+    assert len(asked) == 4  # the pages that nobody asks for are not fetched
+
+
+@pytest.mark.parametrize("token", ["x", "-1", "9" * 30, "\u0663"])
+def test_an_invented_page_token_is_refused(client: Coalition, token: str) -> None:
+    request = submissions_pb2.ListSubmissionsRequest(page_token=token)
+    with pytest.raises(Invalid, match="no page token"):
+        client_module._call(client._submissions.ListSubmissions, request)
+
+
+def small(client: Coalition, folder: Path, name: str) -> submissions_pb2.Submission:
+    (folder / f"{name}.txt").write_text(f"A contract about {name}.")
+    found = pack_dataset(folder / f"{name}.txt", folder / name)
+    return client.submit(client.sign(dataset(client, found, name=name)), found.paths, lambda n: None)
 
 
 def test_submitting_again_is_the_same_submission(hub: Hub, client: Coalition, packed: Packed) -> None:

@@ -187,7 +187,7 @@ def test_a_delegate_speaks_in_the_members_name_within_its_scope(
             lambda: ci.prepare_release("m", "1"),
         ]
         for call in refused:
-            with pytest.raises(Denied, match="may not call"):
+            with pytest.raises(Denied, match=r"A delegate for dataset may not (rotate|make|cut)"):
                 call()
     (made,) = client.keys().delegations
     assert (made.name, made.used, made.budget) == ("nightly", 2, 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pyarrow import parquet
 
 from contributors import packing
 from contributors.packing import Packed, list_dataset, pack_dataset, pack_suite
+from contributors.texts import size_of_texts
 from protos.documents import suite_files
 from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
@@ -190,7 +192,22 @@ def test_a_suite_that_no_hub_takes_is_refused_before_it_is_sent(
 
 
 def test_a_suite_outside_its_schema_is_named(tmp_path: Path) -> None:
-    with pytest.raises(Invalid, match=r"suite\.json: SuiteFormat: process_docs"):
+    with pytest.raises(Invalid, match=r"suite\.json: process_docs: is not known here"):
         pack_suite(suite(tmp_path / "suite", process_docs="os.system"))
     with pytest.raises(NotFound, match=r"no suite\.json"):
         pack_suite(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["packed", "listed"])
+def test_progress_adds_up_to_the_bytes_of_the_files(tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "TOLD_EVERY", 40)
+    source = tmp_path / "source"
+    write_rows(source / "b.jsonl", *({"text": f"{n} ünïcode"} for n in range(50)))
+    (source / "c.txt").write_text("A letter.")
+    told: list[int] = []
+    pack = partial(pack_dataset, source, tmp_path / "packed") if how == "packed" else partial(list_dataset, source)
+    found = pack(told.append)
+    assert found.rows == 51
+    assert sum(told) == size_of_texts(source)
+    assert len(told) > 10
+    assert min(told) >= 0

@@ -13,6 +13,7 @@ import pytest
 from google.protobuf.descriptor import FileDescriptor
 
 from hub.access import ALLOWED, CALLER, Access, Answers, roles_for
+from hub.acts import ACTS
 from hub.ledger.service import BlobsService, LedgerService
 from hub.members import invitations
 from hub.members.enrolment import EnrolmentService
@@ -46,6 +47,12 @@ def calls() -> set[tuple[str, str]]:
 def test_the_table_knows_every_call_and_no_other() -> None:
     table = {(service, method) for service, methods in ALLOWED.items() for method in methods}
     assert table == calls() - {("Enrolment", "Begin"), ("Enrolment", "Enrol")}
+
+
+def test_a_refusal_of_any_call_is_in_words() -> None:
+    assert {(service, method) for service, methods in ACTS.items() for method in methods} == {
+        (service, method) for service, methods in ALLOWED.items() for method in methods
+    }
 
 
 def test_what_is_not_in_the_table_is_for_nobody() -> None:
@@ -158,7 +165,7 @@ def test_a_node_enrols_without_an_artifact_key_and_may_not_list_members(hub: Hub
     with hub.connect(node.credentials) as channel:
         problem = problem_of(members_pb2_grpc.MembersStub(channel).ListMembers, members_pb2.ListMembersRequest())
     assert isinstance(problem, Denied)
-    assert "node may not call ListMembers" in problem.what
+    assert problem.what == "A node may not list the members."
 
 
 def test_a_certificate_of_another_authority_does_not_get_past_tls(hub: Hub) -> None:

@@ -39,7 +39,9 @@ def accepted_before_its_suite(settings: Settings) -> str:
 @pytest.mark.system
 def test_a_suite_that_came_later_is_told_to_the_owner_of_the_dataset(settings: Settings) -> None:
     dataset = accepted_before_its_suite(settings)
-    found = {finding.rule: finding for finding in rescreen(settings)[dataset]}
+    told: list[tuple[int, int]] = []
+    found = {finding.rule: finding for finding in rescreen(settings, lambda *how_far: told.append(how_far))[dataset]}
+    assert told == [(1, 1)]
     assert found["contamination"].severity == "warning"
     assert "law-institute/law-exam 1" in found["contamination"].message
 

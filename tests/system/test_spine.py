@@ -150,7 +150,7 @@ def test_the_database_rebuilt_from_ledger_and_blobs_says_the_same(coalition: Coa
 def test_a_contributor_may_not_launch_and_a_user_error_is_one_sentence(coalition: Coalition) -> None:
     spec = next(coalition.directory.glob("run-*.toml"))
     member = coalition.members["university"]
-    with pytest.raises(Problem, match="may not call LaunchRun"):
+    with pytest.raises(Problem, match="may not launch base runs"):
         member.coalition("run", "launch", spec)
     done = subprocess.run([str(BIN / "coalition"), "run", "show"], capture_output=True, text=True, check=False)
     assert done.returncode == 2

@@ -83,6 +83,7 @@ class Evaluation(_message.Message):
     model: _builtins.str
     suite: _builtins.str
     suite_name: _builtins.str
+    """"member/suite@digest": two members may call theirs the same."""
     state: _builtins.str
     """"waiting", "running", "pending" (recorded, not yet cosigned by a quorum of witnesses), "finished", "failed" """
     reason: _builtins.str

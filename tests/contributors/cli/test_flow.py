@@ -9,8 +9,11 @@ import pytest
 
 from contributors.client import Coalition as Client
 from contributors.home import Home
+from contributors.witness.attachment import attached
+from contributors.witness.standing import standing
 from tests.contributors.cli.conftest import Coalition
 from tests.contributors.served import Hub, flip
+from tests.contributors.witness.hearing import Heard, until
 from trust.digests import Digest, hex_of
 from trust.errors import Invalid, NotFound
 from trust.keys import LogKey
@@ -62,6 +65,23 @@ def test_from_invitation_to_verified_receipt(hub: Hub, coalition: Coalition, law
     hub.start()
 
 
+def test_what_no_quorum_has_cosigned_is_not_called_accepted(
+    hub: Hub, coalition: Coalition, law: Path, texts: Path
+) -> None:
+    with attached(Home(law), Heard()), Client(Home(law)) as client:
+        until(lambda: standing(client).quorum == 1 and standing(client).final == standing(client).size)
+    words = ("data", "submit", texts, "--name", "contracts", "--domain", "law", "--licence", "CC-BY-4.0")
+    said = coalition(*words, home=law)
+    assert said.code == 0, said.err
+    assert "accepted" not in said.out
+    assert "Pending: it is not final" in said.out
+    shown = said.out.partition("this tells when: coalition ")[2].split()[:3]
+    assert "pending" in coalition(*shown, home=law).out
+    with attached(Home(law), Heard()), Client(Home(law)) as client:
+        until(lambda: client.submission(shown[2]).state == "accepted")
+    assert "is accepted" in coalition(*words, home=law).out
+
+
 def test_private_data_is_declared_and_never_sent(hub: Hub, coalition: Coalition, law: Path, texts: Path) -> None:
     words = ("data", "submit", texts, "--name", "letters", "--domain", "law", "--licence", "CC-BY-4.0")
     said = coalition(*words, "--category", "sovereign", "--json", home=law)
@@ -89,6 +109,10 @@ def test_what_is_withdrawn_is_marked_and_read_by_nobody(
     assert (said.code, said.json["reached"]) == (0, []), said.err
     shown = coalition("data", "show", identifier, "--json", home=university).json
     assert (shown["state"], shown["withdrawn_because"]) == ("withdrawn", "consent was revoked")
+    words = ("--name", "contracts", "--domain", "law", "--licence", "CC-BY-4.0")
+    again = coalition("data", "submit", texts, *words, home=law)
+    assert (again.code, again.out) == (1, "")
+    assert "was withdrawn at" in again.err
     with Client(Home(law)) as client, pytest.raises(NotFound, match=f"was withdrawn with {identifier}"):
         client.blob(shown["files"][0]["digest"])
     assert coalition("ledger", "verify", "--json", home=law).json["problems"] == []
@@ -156,7 +180,7 @@ def test_names_of_others_do_not_command_the_terminal(hub: Hub, coalition: Coalit
 def test_the_hubs_refusal_is_passed_on(hub: Hub, coalition: Coalition, law: Path) -> None:
     said = coalition("release", "cut", "tiny-1", "--version", "1.0", home=law)
     assert said.code == 1
-    assert "contributor may not call PrepareRelease" in said.err
+    assert "A contributor may not cut releases. Ask the core team." in said.err
 
 
 def test_a_hub_that_is_away_is_one_sentence(hub: Hub, coalition: Coalition, law: Path) -> None:

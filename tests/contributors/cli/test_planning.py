@@ -78,7 +78,7 @@ def test_one_node_is_too_little_for_119_billion() -> None:
     ("old", "new", "sentence"),
     [
         ('family = "llama"', 'family = "gpt"', "architecture: is no family of models; choose llama"),
-        ("steps = 300", "steps = 300\nstepz = 3", "training.stepz: Extra inputs are not permitted"),
+        ("steps = 300", "steps = 300\nstepz = 3", "training.stepz: is not known here; check its spelling"),
         ("heads = 6\nkv", "heads = 7\nkv", "hidden_size must be a multiple of twice the heads"),
         ("sequence_length = 256", "sequence_length = 512", "sequence_length exceeds architecture.context_length"),
         ("batch_size = 8", "batch_size = 8\nmicro_batch = 3", "micro_batch must divide batch_size"),

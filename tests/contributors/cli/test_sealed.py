@@ -39,6 +39,8 @@ def test_only_its_owner_reads_it_and_the_ledger_verifies(hub: Hub, coalition: Co
     data = next(file["digest"] for file in shown["files"] if file["path"] == "terms.jsonl")
     assert readable(law, data)
     assert not readable(other, data)
+    listed = coalition("suite", "list", home=other).out
+    assert f"law-institute/{shown['name']}@{shown['id'].removeprefix('suite-')}" in listed
     kept = [path for path in (hub.base.directory / "blobs").rglob("*") if path.is_file()]
     assert not any(b"arteries" in path.read_bytes() for path in kept)
     assert coalition("ledger", "verify", "--json", home=other).json["problems"] == []

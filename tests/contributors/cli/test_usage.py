@@ -40,6 +40,14 @@ def commands(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.
             yield f"{prefix}{name}", command
 
 
+def groups(group: click.Group, prefix: str = "") -> Iterator[tuple[str, click.Group]]:
+    yield prefix.strip(), group
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from groups(command, f"{prefix}{name} ")
+
+
+GROUPS = dict(groups(get_command(app)))  # type: ignore[arg-type]
 ALL = dict(commands(get_command(app)))  # type: ignore[arg-type]
 
 
@@ -52,6 +60,12 @@ def test_every_command_explains_itself_with_an_example(name: str) -> None:
     command = ALL[name]
     assert command.help
     assert f"Example: coalition {name}" in (command.epilog or "")
+
+
+@pytest.mark.parametrize("name", sorted(GROUPS))
+def test_every_group_explains_itself_with_an_example(name: str) -> None:
+    assert GROUPS[name].help
+    assert f"Example: coalition {name}".strip() in (GROUPS[name].epilog or "")
 
 
 @pytest.mark.parametrize("name", sorted(CONTRACT - STAY))
@@ -101,8 +115,8 @@ def test_mistakes_are_one_sentence_and_end_with_1(coalition: Coalition, words: t
     ("text", "sentence"),
     [
         ("name = [", "spec.toml is not valid TOML"),
-        ("name = 'x!'", "spec.toml: RunSpec: name"),
-        ("name = 'tiny'\nsurprise = 1", "spec.toml: RunSpec: architecture: Field required"),
+        ("name = 'x!'", "spec.toml: name: must be 3 to 63 lower-case letters"),
+        ("name = 'tiny'\nsurprise = 1", "spec.toml: architecture: is missing"),
         ("\ud800", "spec.toml is not valid TOML"),
     ],
 )

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import grpc
 import pytest
 
 from protos.coalition.v1 import ledger_pb2, ledger_pb2_grpc
-from protos.transport.channel import connect, connect_aio, connect_as_stranger, fetch_authority, split_address
+from protos.transport.channel import (
+    check_main_listener,
+    connect,
+    connect_aio,
+    connect_as_stranger,
+    fetch_authority,
+    split_address,
+)
 from protos.transport.errors import from_rpc_error
 from tests.protos.transport.conftest import Wire
 from trust.certificates import Authority
@@ -31,6 +41,33 @@ def test_nobody_there_is_unavailable(wire: Wire) -> None:
         listener.bind(("127.0.0.1", 0))
         with pytest.raises(Unavailable, match="No hub answers"):
             fetch_authority("127.0.0.1", listener.getsockname()[1], wire.authority.fingerprint)
+
+
+def test_the_main_listener_is_told_from_the_one_for_strangers_and_from_what_is_no_hub(wire: Wire) -> None:
+    pinned = wire.authority.fingerprint
+    check_main_listener(f"127.0.0.1:{wire.port}", pinned)
+    with pytest.raises(Invalid, match="not the one that members are served at"):
+        check_main_listener(f"127.0.0.1:{wire.open_port}", pinned)
+    with pytest.raises(Denied, match="not the one that the invitation names"):
+        check_main_listener(f"127.0.0.1:{wire.port}", Authority.create("wire-hub").fingerprint)
+    with talking_listener() as port, pytest.raises(Unavailable, match="speaks no TLS"):
+        check_main_listener(f"127.0.0.1:{port}", pinned)
+
+
+@contextmanager
+def talking_listener() -> Iterator[int]:
+    """Answers whoever comes with a line that is not TLS."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            with listener.accept()[0] as guest:
+                guest.recv(4096)
+                guest.sendall(b"220 mail.example.org\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
 
 
 def test_a_client_certificate_opens_the_main_listener(channel: grpc.Channel) -> None:

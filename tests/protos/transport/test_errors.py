@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 import threading
+from dataclasses import replace
 from typing import Any
 
 import grpc
 import pytest
 
 from protos.coalition.v1 import ledger_pb2, ledger_pb2_grpc
+from protos.transport.channel import connect
 from protos.transport.errors import from_rpc_error
 from tests.protos.transport.conftest import Wire, refuse
+from trust.certificates import Authority
 from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound, Problem, Unavailable
 
 
@@ -72,3 +76,28 @@ def test_an_unauthenticated_call_says_to_enrol(wire: Wire, channel: grpc.Channel
     came = answer(wire, channel, lambda context: context.abort(grpc.StatusCode.UNAUTHENTICATED, ""))
     assert isinstance(came, Denied)
     assert came.todo == "Enrol again."
+
+
+def reached(address: str, wire: Wire, authority: Authority | None = None) -> Problem:
+    """What a call to an address that does not work out is told as."""
+    credentials = wire.credentials()
+    if authority is not None:
+        credentials = replace(credentials, authority=authority.cert_pem)
+    with connect(address, credentials) as channel, pytest.raises(grpc.RpcError) as caught:
+        ledger_pb2_grpc.BlobsStub(channel).Check(ledger_pb2.CheckBlobRequest(), timeout=10)
+    return from_rpc_error(caught.value)
+
+
+def test_a_hub_that_is_away_is_one_sentence_with_its_address(wire: Wire) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+    told = reached(address, wire)
+    assert isinstance(told, Unavailable)
+    assert told.what == f"The hub at {address} cannot be reached: nobody listens there."
+    assert "nobody knows that name" in reached("hub.invalid:9090", wire).what
+
+
+def test_another_hub_at_the_address_is_told_as_such(wire: Wire) -> None:
+    told = reached(f"127.0.0.1:{wire.port}", wire, Authority.create("another-hub"))
+    assert "not your hub" in told.what
+    assert "SSL" not in told.diagnostics()

@@ -1,0 +1,68 @@
+"""What is wrong with a value, in a person's words: the one translation of the validator's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+NAME = r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$"
+IDENTIFIER = r"^[a-z0-9][a-z0-9.-]{0,79}$"
+DIGEST = r"^sha256:[0-9a-f]{64}$"
+LICENCE = r"^[A-Za-z0-9][A-Za-z0-9.+:() -]{0,199}$"
+PATH = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}(/[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}){0,3}$"
+
+_SHAPES = {
+    NAME: "must be 3 to 63 lower-case letters, digits and hyphens, with no hyphen at either end",
+    IDENTIFIER: "must be lower-case letters, digits, dots and hyphens, such as data-1a2b3c4d5e6f",
+    DIGEST: "must be sha256: and 64 hexadecimal digits",
+    LICENCE: "must be an SPDX licence expression, such as CC-BY-4.0",
+    PATH: "must be a path of up to four parts out of letters, digits, dots, hyphens and underscores",
+}
+_WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known here; check its spelling",
+    "string_type": "must be a text",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_pattern_mismatch": "has not the form that it must have",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a finite number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "greater_than": "must be more than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "multiple_of": "must be a multiple of {multiple_of}",
+    "literal_error": "must be {expected}",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "dict_type": "must be a table",
+    "model_type": "must be a table",
+    "union_tag_invalid": "must be one of {expected_tags}",
+    "union_tag_not_found": "must say its kind: {discriminator}",
+    "value_error": "{error}",
+}
+
+
+def sentence(error: Mapping[str, Any], kind: str) -> str:
+    """One of pydantic's error details as `field: what is wrong.`; of a `kind` as a whole where no field is at fault."""
+    words = _words(error["type"], error.get("ctx", {}), error["msg"])
+    if error["loc"]:
+        return f"{'.'.join(map(str, error['loc']))}: {words}."
+    if words.startswith(("is ", "must ", "has ")):
+        return f"The {kind.lower()} {words}."
+    return f"{words[:1].upper()}{words[1:]}."
+
+
+def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> str:
+    if kind in ("string_too_short", "too_short") and context.get("min_length") == 1:
+        return "must not be empty"
+    shape = _SHAPES.get(context.get("pattern", ""))
+    return shape or _WORDS.get(kind, otherwise).format_map(context)
