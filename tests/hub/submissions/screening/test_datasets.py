@@ -142,7 +142,11 @@ def test_a_suite_is_looked_for_once_in_each_dataset(tmp_path: Path) -> None:
         path.write_text(json.dumps({"text": f"{ITEM} once more"}) + "\n")
         shards.append((f"data-{number}", (ShardFile(name=path.name, path=str(path), rows=1),)))
     grams_of([[ITEM]]).save(tmp_path / "suite.npz")
-    values = {"id": "suite-1", "grams": str(tmp_path / "suite.npz"), "folder": str(tmp_path / "course")}
+    values = {
+        "id": "suite-1",
+        "grams": SuiteGrams(id="suite-1", suite="exam", path=str(tmp_path / "suite.npz")),
+        "folder": str(tmp_path / "course"),
+    }
     first = look_for_suite(SuiteJob(**values, datasets=tuple(shards[:2])))  # type: ignore[arg-type]
     for number in range(2):
         (tmp_path / f"{number}.jsonl").unlink()

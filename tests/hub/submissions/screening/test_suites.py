@@ -11,7 +11,7 @@ import pytest
 
 from hub.submissions.screening import suites
 from hub.submissions.screening.contamination import Grams, Overlap
-from hub.submissions.screening.jobs import SuiteFile, SuiteReading
+from hub.submissions.screening.jobs import SuiteFile, SuiteGrams, SuiteReading
 from hub.submissions.screening.words import Batch
 from protos.documents import suite_files
 
@@ -50,7 +50,12 @@ def files(row: dict[str, object], *tasks: dict[str, object]) -> dict[str, bytes]
 
 def reading(folder: Path, suite: dict[str, bytes]) -> SuiteReading:
     parts = tuple(SuiteFile(name=name, size=len(body)) for name, body in suite.items())
-    return SuiteReading(id="suite-1", licence="MIT", files=parts, grams=str(folder / "grams.npz"))
+    return SuiteReading(
+        id="suite-1",
+        licence="MIT",
+        files=parts,
+        grams=SuiteGrams(id="suite-1", suite="exam", path=str(folder / "grams.npz")),
+    )
 
 
 @pytest.mark.parametrize("kind", SHORT)
