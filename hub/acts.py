@@ -9,6 +9,7 @@ ACTS: dict[str, dict[str, str]] = {
         "GetKeys": "look at members' keys",
         "ChangeKeys": "rotate or revoke keys",
         "Delegate": "make delegates",
+        "RevokeNode": "revoke nodes",
         "Renew": "renew its certificate",
     },
     "Ledger": {
@@ -43,6 +44,7 @@ ACTS: dict[str, dict[str, str]] = {
         "WatchCampaign": "watch campaigns",
         "JoinCampaign": "join campaigns",
         "StopCampaign": "stop campaigns",
+        "BeginSite": "run a site",
         "RegisterSite": "run a site",
     },
     "Evaluations": {
