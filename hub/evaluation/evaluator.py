@@ -18,7 +18,8 @@ from hub.evaluation.outputs import Evaluated
 from hub.evaluation.process import Unsafe, WorkerLost, WorkerProcess, sandbox_of
 from hub.evaluation.reasons import BROKEN, CUT_SHORT, hopeless, told
 from hub.evaluation.turns import Pair, Suite, Turns
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.models.registry import ModelRow
 from hub.settings import Settings

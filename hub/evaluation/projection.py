@@ -8,8 +8,9 @@ from sqlmodel import Session
 
 from hub.evaluation.store import find
 from hub.evaluation.tables import EvaluationRow
+from hub.ledger.entries import Entry
 from hub.ledger.grants import EVERYONE, grant, member_audience
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.journal import Journal
 from hub.submissions import catalogue
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import Claimed

@@ -21,49 +21,30 @@ from sqlmodel import Session
 
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.ledger import rows
+from hub.ledger import entries, rows
 from hub.ledger.election import Election
+from hub.ledger.entries import Entry
 from hub.ledger.grants import EVERYONE, grant
 from hub.ledger.groups import Groups
 from hub.ledger.log import Log
 from hub.ledger.tables import LedgerEntry
 from protos.coalition.v1 import common_pb2
 from protos.documents import statements
-from protos.documents.base import Claim, now
+from protos.documents.base import Claim
 from protos.documents.leaf import Leaf
 from protos.documents.statements import NAMED, Claimed
-from trust.digests import Digest, digest_bytes
+from trust.digests import Digest
 from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound, Problem, Unavailable
 from trust.keys import ArtifactKey
 from trust.receipts import Receipt
-from trust.statements import payload_digest
 
 _log = logging.getLogger(__name__)
 
-MAX_ENVELOPE = 4 << 20
 _OF_THE_STORE = (OSError, MemoryError, OperationalError, InterfaceError, InternalError)
 """What says nothing about a statement: the disk or the database failed under it."""
 
 SHARED_SECONDS = 3600.0
 """What another process writes into the store is at rest for less than this."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A fact: what entry `index` of the ledger records. `signer` is a member's identifier, or `hub`.
-
-    `key` is the keyid of the member's key that signed, while the entry is projected; empty for the hub.
-    """
-
-    index: int
-    kind: str
-    signer: str
-    id: str
-    time: str
-    envelope: Digest
-    payload: Digest
-    claim: Claim
-    key: str = ""
 
 
 Project: TypeAlias = Callable[[Session, Entry], None]
@@ -151,7 +132,7 @@ class Journal:
                     found = rows.between(session, self._seen, self.size)
                 self._seen = self.size
                 for row in found:
-                    self._tell(self._entry(row))
+                    self._tell(entries.of_row(self._blobs, row))
 
     def stop(self) -> None:
         """Finish what is queued."""
@@ -189,7 +170,7 @@ class Journal:
         """The entry that recorded this payload, if any."""
         with self._database.session() as session:
             row = rows.by_payload(session, payload)
-            return self._entry(row) if row and row.index < self.size else None
+            return entries.of_row(self._blobs, row) if row and row.index < self.size else None
 
     def receipt(self, index: int) -> common_pb2.Receipt:
         """Proof that entry `index` is under a signed tree head, a cosigned one as soon as there is one. Raises `NotFound`."""
@@ -217,13 +198,13 @@ class Journal:
         try:
             with self._database.session(writing=True) as session:
                 self._catch_up(session)
-                entries = self._recorded(session, group)
+                known = self._recorded(session, group)
                 names = rows.names(session, [waiting.claimed.id for waiting in group])
                 for waiting in group:
-                    if entry := entries.get(waiting.claimed.payload):
+                    if entry := known.get(waiting.claimed.payload):
                         replays.append(_Answer(waiting, entry))
                     elif entry := self._admit(session, waiting, self._log.size + len(fresh), names):
-                        entries[entry.payload] = entry
+                        known[entry.payload] = entry
                         names.add((entry.kind, entry.id))
                         fresh.append(_Answer(waiting, entry))
                 leaves = [rows.leaf(answer.entry) for answer in fresh]
@@ -245,7 +226,7 @@ class Journal:
     def _recorded(self, session: Session, group: list[_Waiting]) -> dict[Digest, Entry]:
         """What of the group is in the ledger already."""
         found = rows.by_payloads(session, [waiting.claimed.payload for waiting in group])
-        return {Digest(row.payload): self._entry(row) for row in found}
+        return {Digest(row.payload): entries.of_row(self._blobs, row) for row in found}
 
     def _keep(self, session: Session, answers: list[_Answer], leaves: list[bytes]) -> None:
         """Envelopes first: the log names nothing that is not there.
@@ -292,7 +273,7 @@ class Journal:
         self, session: Session, waiting: _Waiting, index: int, names: AbstractSet[tuple[str, str]]
     ) -> Entry | None:
         """Check and project one statement as entry `index`; a refusal undoes its own writes and nobody else's."""
-        entry = _new_entry(index, waiting)
+        entry = entries.new(index, waiting.claimed, waiting.envelope)
         try:
             if not isinstance(entry.claim, NAMED) and (entry.kind, entry.id) in names:
                 raise Conflict(
@@ -340,21 +321,9 @@ class Journal:
 
     def _replayed(self, session: Session, index: int, data: bytes) -> Entry:
         leaf = Leaf.decode(data)
-        envelope = self._blobs.read(Digest(leaf.envelope), MAX_ENVELOPE)
-        if payload_digest(envelope) != leaf.payload:
-            raise Corrupt(f"Entry {index} of the ledger does not match its envelope {leaf.envelope}.")
+        envelope = entries.envelope_of(self._blobs, index, leaf)
         claimed = statements.read(envelope)
-        return Entry(
-            index,
-            leaf.kind,
-            leaf.signer,
-            leaf.id,
-            leaf.time,
-            digest_bytes(envelope),
-            Digest(leaf.payload),
-            claimed.claim,
-            self._key_of(session, claimed, envelope),
-        )
+        return entries.of_leaf(index, leaf, claimed, self._key_of(session, claimed, envelope))
 
     def _key_of(self, session: Session, claimed: Claimed, envelope: bytes) -> str:
         """Of the keys that speak for the signer at this entry, the one that signed; audits name an entry that none signed."""
@@ -363,24 +332,3 @@ class Journal:
         with suppress(Denied):
             return self._prove(session, claimed, envelope).proved[0]
         return ""
-
-    def _entry(self, row: LedgerEntry) -> Entry:
-        claim = statements.read(self._blobs.read(Digest(row.envelope), MAX_ENVELOPE)).claim
-        return Entry(
-            row.index, row.kind, row.signer, row.id, row.time, Digest(row.envelope), Digest(row.payload), claim
-        )
-
-
-def _new_entry(index: int, waiting: _Waiting) -> Entry:
-    claimed = waiting.claimed
-    return Entry(
-        index,
-        claimed.kind,
-        claimed.claim.signer,
-        claimed.id,
-        now(),
-        digest_bytes(waiting.envelope),
-        claimed.payload,
-        claimed.claim,
-        next(iter(claimed.proved), ""),
-    )

@@ -6,7 +6,8 @@ import asyncio
 from typing import Any
 
 from hub.database import Database
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.members import directory, invitations
 from hub.members.certification import Certification
 from hub.members.nonces import Nonces

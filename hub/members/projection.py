@@ -6,7 +6,8 @@ from typing import cast
 
 from sqlmodel import Session
 
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.members.directory import member_of_delegation, standing_of
 from hub.members.tables import KeyRow, MemberRow, NodeRow, TlsKeyRow
 from protos.documents.base import now

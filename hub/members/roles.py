@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from hub.access import Caller, Presented
 from hub.database import Database
-from hub.ledger.journal import Entry
+from hub.ledger.entries import Entry
 from hub.members.directory import member_of_delegation, node, standing_of
 from hub.members.tables import NodeRow
 from protos.documents.base import moment, now

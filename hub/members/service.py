@@ -10,7 +10,8 @@ from sqlmodel import Session
 
 from hub.access import Caller, caller
 from hub.database import Database
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.members import directory
 from hub.members.certification import Certification
 from hub.members.tables import MemberRow

@@ -6,8 +6,9 @@ from typing import cast
 
 from sqlmodel import Session
 
+from hub.ledger.entries import Entry
 from hub.ledger.grants import EVERYONE, grant
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.journal import Journal
 from hub.models.tables import ModelRow, ReleaseRow
 from protos.documents.models import Model, Release
 from protos.documents.statements import Claimed

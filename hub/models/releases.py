@@ -10,7 +10,8 @@ from sqlmodel import Session
 
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.members.directory import key_of
 from hub.models import registry
 from hub.models.card import DataLine, Facts, RoundLine, ScoreLine, model_card

@@ -6,7 +6,8 @@ from typing import cast
 
 from sqlmodel import Session, select
 
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent

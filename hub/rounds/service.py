@@ -11,7 +11,8 @@ from sqlmodel import Session
 from hub.access import caller
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.progress.log import Progress
 from hub.rounds import standings, states
 from hub.rounds.projection import PREFIX, existing

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.progress.log import Progress
 from hub.rounds import children, sites, standings, states
 from hub.rounds.plan import Event, Plan, Site, read_event, write_document

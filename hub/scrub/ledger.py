@@ -6,8 +6,8 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from hub.blobs import BlobStore, Unreadable
+from hub.ledger.entries import MAX_ENVELOPE
 from hub.ledger.heads import CHECKPOINT, Heads
-from hub.ledger.journal import MAX_ENVELOPE
 from hub.ledger.log import WITNESSED
 from hub.scrub.copies import Folder
 from hub.scrub.files import damaged_bundle, damaged_tile

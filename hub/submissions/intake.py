@@ -14,8 +14,9 @@ from sqlmodel import col, delete, select
 
 from hub.blobs import BlobStore, Incoming
 from hub.database import Database
+from hub.ledger.entries import Entry
 from hub.ledger.grants import may_read
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.journal import Journal
 from hub.submissions import catalogue, delegates, drafts
 from hub.submissions.catalogue import Accepted
 from hub.submissions.drafts import Draft as Draft  # what `open` answers with

@@ -7,8 +7,9 @@ from typing import cast
 from sqlmodel import Session, col, select
 
 from hub.ledger import grants
+from hub.ledger.entries import Entry
 from hub.ledger.grants import EVERYONE, NODES, grant, member_audience, withdraw
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.journal import Journal
 from hub.members import directory
 from hub.submissions.tables import SubmissionRow
 from protos.documents.members import Revocation

@@ -18,7 +18,8 @@ from sqlmodel import Session, col, select
 from hub.database import Database
 from hub.disposal import Disposal
 from hub.ledger import grants
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.submissions.examination import Examination
 from hub.submissions.tables import SubmissionRow
 from hub.witnesses.finality import Finality

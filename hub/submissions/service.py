@@ -11,7 +11,8 @@ from sqlmodel import Session, col, select
 from hub.access import Caller, caller
 from hub.database import Database
 from hub.ledger import grants
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.submissions import catalogue
 from hub.submissions.intake import Draft, Intake
 from hub.submissions.screening.findings import Finding

@@ -6,8 +6,9 @@ from typing import cast
 
 from sqlmodel import Session
 
+from hub.ledger.entries import Entry
 from hub.ledger.grants import EVERYONE, NODES, grant
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.journal import Journal
 from hub.training import inputs
 from hub.training.tables import CheckpointRow, RunRow
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop

@@ -16,7 +16,8 @@ from typing import TypeAlias
 
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.progress.log import Progress
 from hub.training import states
 from hub.training.messages import (

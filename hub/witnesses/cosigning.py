@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 from hub.database import Database
 from hub.ledger import rows
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.ledger.log import Log
 from hub.witnesses import roll
 from hub.witnesses.attached import AttachedWitness

@@ -6,7 +6,8 @@ from typing import cast
 
 from sqlmodel import Session, select
 
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.members import directory
 from hub.witnesses import roll
 from hub.witnesses.tables import WitnessPolicyRow, WitnessRow

@@ -17,7 +17,7 @@ from hub.evaluation.leaderboard import leaderboard
 from hub.evaluation.outputs import scores_of
 from hub.evaluation.scorer import Scorer
 from hub.evaluation.tables import EvaluationRow
-from hub.ledger.journal import Entry
+from hub.ledger.entries import Entry
 from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer

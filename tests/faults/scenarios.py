@@ -14,7 +14,7 @@ from pathlib import Path
 
 from hub import setup
 from hub.ledger import rows
-from hub.ledger.journal import Entry
+from hub.ledger.entries import Entry
 from hub.models.releases import Releases
 from hub.rebuild import rebuild
 from hub.server import Foundation, register_projections, removers_of

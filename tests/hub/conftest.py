@@ -15,7 +15,8 @@ from hub.authorities import Authorities
 from hub.blobs import BlobStore
 from hub.database import Database
 from hub.fuse import Fuse
-from hub.ledger.journal import Entry, Journal
+from hub.ledger.entries import Entry
+from hub.ledger.journal import Journal
 from hub.ledger.log import Log
 from hub.members import projection as members_projection
 from hub.members.certification import Certification

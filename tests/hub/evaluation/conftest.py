@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from hub.evaluation import projection
-from hub.ledger.journal import Entry
+from hub.ledger.entries import Entry
 from hub.settings import SANDBOX, demanded
 from learning.architectures import build_model
 from learning.export import save_model

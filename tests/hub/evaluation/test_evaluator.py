@@ -22,8 +22,8 @@ from hub.evaluation.sandbox.layers import refusal
 from hub.evaluation.scorer import Scorer
 from hub.evaluation.service import EvaluationsService
 from hub.evaluation.tables import EvaluationRow
+from hub.ledger.entries import Entry
 from hub.ledger.grants import may_read
-from hub.ledger.journal import Entry
 from hub.settings import Settings
 from hub.witnesses.finality import Finality
 from learning.scoring import score

@@ -10,8 +10,8 @@ from sqlmodel import Session
 
 from hub.evaluation import store
 from hub.evaluation.leaderboard import leaderboard, scores_of
+from hub.ledger.entries import Entry
 from hub.ledger.grants import may_read
-from hub.ledger.journal import Entry
 from protos.documents.evaluations import Evaluation, TaskScore
 from protos.documents.statements import HUB
 from protos.documents.submissions import SuiteVisibility

@@ -20,7 +20,7 @@ from trust.digests import digest_bytes
 from trust.errors import Conflict, Denied, NotFound
 
 if TYPE_CHECKING:
-    from hub.ledger.journal import Entry
+    from hub.ledger.entries import Entry
 
 ORIGIN = "test-hub"
 KEY = digest_bytes(b"a key")

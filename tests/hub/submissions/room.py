@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hub.disposal import Disposal
 from hub.ledger import grants
-from hub.ledger.journal import Entry
+from hub.ledger.entries import Entry
 from hub.submissions import drafts
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Draft, Intake

@@ -12,8 +12,8 @@ from typing import Never
 import pytest
 from sqlmodel import delete
 
+from hub.ledger.entries import Entry
 from hub.ledger.grants import may_read
-from hub.ledger.journal import Entry
 from hub.settings import ScreeningPolicy
 from hub.submissions import catalogue
 from hub.submissions.examination import Examination
