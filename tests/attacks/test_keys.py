@@ -599,7 +599,7 @@ def test_attack_35_a_delegation_ends_at_a_moment_of_the_calendar(end: str) -> No
 def test_attack_35_a_delegation_ends_within_a_year_by_the_hubs_clock(base: Base) -> None:
     key, robot = base.enrol("law-institute"), ArtifactKey.generate()
     values = {"name": "robot", "key": robot.public.pem().decode(), "kinds": ["dataset"], "budget": 5}
-    end = (dt.datetime.now(dt.UTC) + dt.timedelta(days=367)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    end = _in_days(367)
     claim = Delegation.read({"hub": ORIGIN, "signer": "law-institute", **values, "expires_at": end})
     with pytest.raises(Denied, match="366 days at most"):
         base.journal.record(statements.sign(claim, key, robot), "law-institute")
@@ -643,7 +643,7 @@ def test_attack_40_a_robot_that_was_talked_into_something_stays_within_its_deleg
     assert done.claim.delegation == mandate
     new = ArtifactKey.generate().public.pem().decode()
     ours = {"hub": ORIGIN, "signer": "law-institute"}
-    wider = {"name": "more", "key": new, "kinds": ["dataset"], "budget": 99, "expires_at": "2099-01-01T00:00:00Z"}
+    wider = {"name": "more", "key": new, "kinds": ["dataset"], "budget": 99, "expires_at": _in_days(1)}
     attempts: list[Claim] = [
         dataset("law-institute", "another"),
         Stop.read({**ours, "target": "run-0"}),
@@ -674,3 +674,7 @@ def _problem(method: Callable[..., Any], request: Any = None) -> Problem:
     with pytest.raises(grpc.RpcError) as caught:
         method(members_pb2.WhoAmIRequest() if request is None else request, timeout=10)
     return from_rpc_error(caught.value)
+
+
+def _in_days(days: int) -> str:
+    return (dt.datetime.now(dt.UTC) + dt.timedelta(days=days)).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hub.database import Database
 from hub.dump import NOT_FACTS, dump, projected_tables
 from hub.rebuild import rebuild
 from hub.settings import Settings
+from protos.documents.base import rfc3339
 from protos.documents.members import Delegation, Keys, Node, Revocation
 from protos.documents.models import Release
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
@@ -78,7 +80,7 @@ def fill_the_rest(settings: Settings) -> None:
     more.record(Revocation(**core, member="lost-house", compromised_since=index, reason="for a test"))
 
     robot, new, old = ArtifactKey.generate(), ArtifactKey.generate(), more.keys["late-house"]
-    until, pem = "2099-01-01T00:00:00Z", robot.public.pem().decode()
+    until, pem = rfc3339(datetime.now(UTC) + timedelta(days=1)), robot.public.pem().decode()
     delegation = Delegation(**late, name="robot", key=pem, kinds=("dataset",), budget=3, expires_at=until)
     more.base.journal.record(sign(delegation, old, robot), "late-house")
     keys = Keys(**late, version=2, keys=(new.public.pem().decode(),))
