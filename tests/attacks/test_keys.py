@@ -556,7 +556,7 @@ def test_attack_35_a_clock_that_was_set_back_stops_the_certificates_of_one_membe
     hub.base.enrol("core-team", "core")
     tomorrow = rfc3339(dt.datetime.now(dt.UTC) + dt.timedelta(days=1))
     with monkeypatch.context() as patch:
-        patch.setattr("hub.ledger.journal.now", lambda: tomorrow)
+        patch.setattr("hub.ledger.entries.now", lambda: tomorrow)
         claim = {"member": "law-institute", "compromised_since": 0, "reason": "theft"}
         hub.base.record(Revocation.read({"hub": ORIGIN, "signer": "core-team", **claim}))
     with pytest.raises(Unavailable, match="seconds behind its ledger"):
