@@ -72,6 +72,8 @@ class Home:
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise Invalid(f"{path} is damaged: {error}.") from None
+        except Invalid as problem:
+            raise Invalid(f"{path}: {problem.what}", problem.todo, field=problem.field) from None
 
     @property
     def key_path(self) -> Path:

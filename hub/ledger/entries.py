@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hub.blobs import BlobStore
 from hub.ledger.tables import LedgerEntry
@@ -32,7 +32,7 @@ class Entry:
     envelope: Digest
     payload: Digest
     claim: Claim
-    key: str = ""
+    key: str = field(default="", compare=False)
 
 
 def new(index: int, claimed: Claimed, envelope: bytes) -> Entry:

@@ -33,15 +33,21 @@ Path = Annotated[str, StringConstraints(pattern=wording.PATH)]
 
 
 def moment(time: str) -> datetime:
-    """What a `Moment` tells."""
-    return datetime.fromisoformat(time.replace("Z", "+00:00"))
+    """What RFC 3339 says of a time in UTC. Raises `Invalid` for anything else."""
+    try:
+        found = datetime.fromisoformat(time.replace("Z", "+00:00"))
+    except ValueError as error:
+        raise Invalid(f"{time[:40]!r} is no moment: {error}.") from None
+    if found.tzinfo is None:
+        raise Invalid(f"{time[:40]!r} is no moment in UTC.")
+    return found
 
 
 def _real(time: str) -> str:
     try:
         moment(time)
-    except ValueError as error:
-        raise ValueError(f"is no moment: {error}") from None
+    except Invalid as problem:
+        raise ValueError(problem.what.rstrip(".")) from None
     return time
 
 
@@ -51,6 +57,10 @@ Moment = Annotated[
     AfterValidator(_real),
 ]
 """RFC 3339 in UTC, of this millennium: far enough from the ends of the calendar to be reckoned with."""
+
+
+Clock = Annotated[str, StringConstraints(min_length=1, max_length=40), AfterValidator(printable)]
+"""What somebody's clock said, which may be wrong and decides nothing: order is the ledger's."""
 
 
 def now() -> str:
@@ -95,5 +105,5 @@ class Claim(Document):
 
     hub: Text
     signer: Identifier
-    issued_at: Moment = Field(default_factory=now)
+    issued_at: Clock = Field(default_factory=now)
     delegation: Identifier | None = None

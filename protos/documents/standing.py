@@ -186,7 +186,7 @@ class Standing(Document):
                 raise Denied(f"The key {keyid[:16]} was given up before and cannot come back.")
 
     def _allow_delegation(self, claim: Delegation, proved: tuple[str, ...], time: str) -> None:
-        if moment(claim.expires_at) > moment(time) + LONGEST + SKEW:
+        if moment(claim.expires_at) - moment(time) > LONGEST + SKEW:
             raise Denied(f"A delegation lasts {LONGEST.days} days at most, and this one until {claim.expires_at}.")
         if keyid_of(claim.key) not in proved:
             raise Denied("The delegate's key did not sign: nobody showed that it is held.")

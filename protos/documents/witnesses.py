@@ -153,15 +153,18 @@ class Watch:
 def disowns(claim: Revocation, standing: Standing, witnesses: Sequence[WitnessChange]) -> bool:
     """Whether a revocation leaves the member without its witness; `standing` is the member's after it.
 
-    It does so where it revokes the whole member, or where the key that it revokes may have signed the witness's statement.
+    It does so where it revokes the whole member, or where a key that falls by it may have signed the witness's statement.
     """
     found = [each for each in current(witnesses, EVERYTHING) if each.member == claim.member]
     if not found:
         return False
     (stated,) = (each.index for each in found)
-    suspects = (key for key in standing.keys if key.keyid == claim.key and key.since <= stated)
-    held = any(key.until is None or stated <= key.until for key in suspects)
-    return standing.revoked or (held and claim.compromised_since <= stated)
+    return standing.revoked or any(
+        key.compromised_since is not None
+        and max(key.since, key.compromised_since) <= stated
+        and (key.until is None or stated <= key.until)
+        for key in standing.keys
+    )
 
 
 def current(witnesses: Sequence[WitnessChange], size: int) -> list[EnrolledWitness]:

@@ -58,7 +58,10 @@ def sentence(error: Mapping[str, Any], kind: str) -> str:
         return f"{'.'.join(map(str, error['loc']))}: {words}."
     if words.startswith(("is ", "must ", "has ")):
         return f"The {kind.lower()} {words}."
-    return f"{words[:1].upper()}{words[1:]}."
+    first = words.split(" ", 1)[0]
+    return (
+        f"{words}." if "." in first or "_" in first else f"{words[:1].upper()}{words[1:]}."
+    )  # a field's name stays as it is
 
 
 def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> str:

@@ -13,6 +13,7 @@ import random
 import re
 import tomllib
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -594,6 +595,19 @@ def test_attack_35_a_delegation_ends_at_a_moment_of_the_calendar(end: str) -> No
     values = {"name": "robot", "key": key, "kinds": ["dataset"], "budget": 5, "expires_at": end}
     with pytest.raises(Invalid, match="expires_at"):
         Delegation.read({"hub": ORIGIN, "signer": "law-institute", **values})
+
+
+@pytest.mark.parametrize("clock", ["9999-12-31T23:59:59Z", "2026-01-01", "2016-12-31T23:59:60Z", "noon"])
+def test_attack_35_whatever_a_members_clock_says_whoever_reckons_with_it_gets_an_answer(clock: str) -> None:
+    """Without a ledger a delegation is judged by its own time (`contributors.signers`): a refusal at worst, and no crash."""
+    key, robot = ArtifactKey.generate(), ArtifactKey.generate()
+    values = {"name": "robot", "key": robot.public.pem().decode(), "kinds": ["dataset"], "budget": 5}
+    claim = Delegation.read(
+        {"hub": ORIGIN, "signer": "law-institute", "issued_at": clock, **values, "expires_at": _in_days(1)}
+    )
+    standing = introduce(_member("law-institute", "contributor", key.public), 0)
+    with suppress(Denied, Invalid):
+        standing.allow("delegation", claim, (key.public.keyid, robot.public.keyid), 1, claim.issued_at)
 
 
 def test_attack_35_a_delegation_ends_within_a_year_by_the_hubs_clock(base: Base) -> None:

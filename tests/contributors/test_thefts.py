@@ -205,7 +205,7 @@ def test_a_key_that_is_revoked_while_its_renewal_is_under_way_gets_no_certificat
 
 
 def test_only_who_signs_keeps_keys_and_something_must_stay(hub: Hub, client: Coalition, home: Home) -> None:
-    """A revocation that would leave nothing is refused, and one that keeps what it revokes says nothing."""
+    """A revocation that would leave nothing is refused, and one that [Kk]eeps what it revokes says nothing."""
     key = home.artifact_key()
     claim = {"hub": ORIGIN, "signer": "law-institute", "member": "law-institute", "compromised_since": 0, "reason": "x"}
     with pytest.raises(Denied, match="No key of yours would be left"):

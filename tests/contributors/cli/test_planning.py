@@ -80,8 +80,12 @@ def test_one_node_is_too_little_for_119_billion() -> None:
         ('family = "llama"', 'family = "gpt"', "architecture: is no family of models; choose llama"),
         ("steps = 300", "steps = 300\nstepz = 3", "training.stepz: is not known here; check its spelling"),
         ("heads = 6\nkv", "heads = 7\nkv", "hidden_size must be a multiple of twice the heads"),
-        ("sequence_length = 256", "sequence_length = 512", "sequence_length exceeds architecture.context_length"),
-        ("batch_size = 8", "batch_size = 8\nmicro_batch = 3", "micro_batch must divide batch_size"),
+        (
+            "sequence_length = 256",
+            "sequence_length = 512",
+            "A sequence_length of 512 exceeds architecture.context_length",
+        ),
+        ("batch_size = 8", "batch_size = 8\nmicro_batch = 3", "micro_batch = 3 does not divide batch_size = 8"),
     ],
 )
 def test_a_spec_that_cannot_be_is_one_sentence(tmp_path: Path, old: str, new: str, sentence: str) -> None:

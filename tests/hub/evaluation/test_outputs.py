@@ -12,7 +12,7 @@ from protos.documents.suite_files import read_suite
 from tests.hub.evaluation.conftest import CHOICE, suite_files
 from trust.errors import Corrupt
 
-END = b'{"failure": "", "seconds": 1}\n'
+END = b'{"failure": ""}\n'
 NAMES = ("terms", "again")
 SUITE = read_suite(suite_files(tasks=[{**CHOICE, "name": name, "data": "terms.jsonl"} for name in NAMES]))
 

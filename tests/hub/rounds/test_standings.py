@@ -83,7 +83,8 @@ def learnable(base: Any, hub: Place = HUB) -> dict[str, list[str]]:
 
 def test_a_consent_from_before_the_theft_goes_on_counting(base: Any, campaign: str) -> None:
     consent(base, campaign, "mine")
-    disown(base, "law", base.journal.size, second_key(base, "law"))
+    old = second_key(base, "law")
+    disown(base, "law", base.journal.size, old)
     assert taking_part(base, campaign) == [KEYS["mine"]]
 
 

@@ -51,8 +51,9 @@ def test_a_head_is_judged_by_what_its_own_entries_say() -> None:
     assert current(witnesses, 10)[0].key == KEYS[7].public  # replaced by a later statement
 
 
-def revocation(member: str, since: int, key: str | None = None) -> Revocation:
-    return Revocation(hub="europe", signer=member, member=member, key=key, compromised_since=since, reason="stolen")
+def revocation(member: str, since: int, key: str | None = None, *keeps: str) -> Revocation:
+    claim = Revocation(hub="europe", signer=member, member=member, key=key, compromised_since=since, reason="stolen")
+    return claim.model_copy(update={"keeps": keeps})
 
 
 class Signer:
@@ -111,7 +112,8 @@ def test_a_witness_that_a_stolen_key_may_have_stated_counts_no_more(since: str, 
     stated = us.witness(KEYS[0])
     us.rotate()
     before = us.index
-    us.revoke(revocation("m0", stated if since == "before" else stated + 1, us.keys[0].public.keyid))
+    from_ = stated if since == "before" else stated + 1
+    us.revoke(revocation("m0", from_, *(key.public.keyid for key in us.keys)))
     assert us.current(before) == ["europe/m0"]
     assert us.current() == (["europe/m0"] if counts else [])
 
@@ -120,8 +122,20 @@ def test_a_witness_that_a_later_key_stated_outlives_the_revocation_of_an_earlier
     us = Signer()
     us.rotate()
     us.witness(KEYS[0])
-    us.revoke(revocation("m0", 0, us.keys[0].public.keyid))
+    us.revoke(revocation("m0", 0, *(key.public.keyid for key in us.keys)))
     assert us.current() == ["europe/m0"]
+
+
+def test_a_witness_that_a_key_stated_which_falls_with_the_stolen_one_counts_no_more() -> None:
+    """A thief replaces the key that it stole and states a witness with the new one; its owner keeps a key of its own."""
+    us = Signer()
+    since = us.index
+    us.rotate()
+    us.witness(KEYS[0])
+    us.rotate()
+    us.revoke(revocation("m0", since, us.keys[0].public.keyid, us.keys[2].public.keyid))
+    assert not us.standing.revoked
+    assert us.current() == []
 
 
 def test_what_was_recorded_before_the_first_witness_stays_final() -> None:
