@@ -156,8 +156,9 @@ class Gang:
             process.wait()
 
 
-def last_loss(gang: Gang) -> object:
-    return [event["loss"] for event in gang.events(0) if event["kind"] == "progress"][-1]
+def measured(gang: Gang, name: str) -> dict[int, float]:
+    """By step."""
+    return {event["step"]: event[name] for event in gang.events(0) if name in event and event["kind"] == "progress"}
 
 
 def test_a_killed_gang_resumes_to_the_very_model_of_an_uninterrupted_one(prepared: Path, tmp_path: Path) -> None:
@@ -178,14 +179,11 @@ def test_a_killed_gang_resumes_to_the_very_model_of_an_uninterrupted_one(prepare
         shards.rewind(held, 4)
     resumed = Gang(prepared, tmp_path / "cut", 2, 4)
     assert resumed.wait() == [0, 0], (resumed.folders[0] / "log").read_text()[-2000:]
-    assert last_loss(resumed) == last_loss(whole)
+    losses = [measured(gang, "loss") for gang in (whole, resumed)]
+    assert list(losses[1]) == [5, 8, 10]
+    assert losses[1] == {step: loss for step, loss in losses[0].items() if step > 4}
     model = [digest_file(gang.folders[0] / "model" / "model.safetensors") for gang in (whole, resumed)]
     assert model[0] == model[1]
-
-
-def measured(gang: Gang, name: str) -> dict[int, float]:
-    """By step."""
-    return {event["step"]: event[name] for event in gang.events(0) if name in event and event["kind"] == "progress"}
 
 
 def said(gang: Gang) -> list[str]:
