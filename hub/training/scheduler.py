@@ -185,8 +185,9 @@ class Scheduler:
                 self._works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
             case "failed":
                 if message.failed.shards_lost:
-                    work = states.shards_lost(work)
-                    await self._tell(work.run, "queued", f"{node} has lost its shards: training starts over")
+                    lost, held = work.registered, message.failed.held
+                    work = states.shards_lost(work, await asyncio.to_thread(self._records.earlier, work, held))
+                    await self._tell(work.run, "queued", f"{node} has lost its shard{_further(lost, work.registered)}")
                 await self._interrupt(work, f"{node}: {message.failed.reason}")
 
     async def _prepared(self, work: Work, message: training_pb2.Prepared) -> None:
@@ -306,3 +307,7 @@ class Scheduler:
         self, run: str, phase: str, message: str, metrics: list[tuple[int, str, float]] | None = None
     ) -> None:
         await asyncio.to_thread(self._records.tell, run, phase, message, metrics)
+
+
+def _further(lost: int, step: int) -> str:
+    return f" of step {lost}: training goes back to step {step}" if step else "s: training starts over"

@@ -38,6 +38,11 @@ def holds(checkpoints: Path, step: int) -> bool:
     return note.is_file() and note.read_text() == _digest(checkpoints / tag(step))
 
 
+def held(checkpoints: Path) -> list[int]:
+    """The steps whose shards are here as they were sealed, in order."""
+    return sorted(step for step in steps(checkpoints) if holds(checkpoints, step))
+
+
 def rewind(checkpoints: Path, step: int) -> None:
     """Forget what is newer than `step`: training takes another course from there."""
     for newer in steps(checkpoints):

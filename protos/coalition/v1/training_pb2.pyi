@@ -624,11 +624,16 @@ class TaskFailed(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SHARDS_LOST_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
     reason: _builtins.str
     shards_lost: _builtins.bool
     """The node does not hold, or no longer holds intact, its shard of the step to resume from."""
+    @_builtins.property
+    def held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Then the steps whose shards it does hold intact."""
+
     def __init__(
         self,
         *,
@@ -636,10 +641,11 @@ class TaskFailed(_message.Message):
         attempt: _builtins.int = ...,
         reason: _builtins.str = ...,
         shards_lost: _builtins.bool = ...,
+        held: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "reason", b"reason", "run", b"run", "shards_lost", b"shards_lost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "held", b"held", "reason", b"reason", "run", b"run", "shards_lost", b"shards_lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

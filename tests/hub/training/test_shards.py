@@ -40,6 +40,15 @@ def test_a_damaged_shard_is_not_held(tmp_path: Path, damage: str) -> None:
     assert not shards.holds(tmp_path, 10)
 
 
+def test_it_knows_which_checkpoints_are_still_as_they_were_sealed(tmp_path: Path) -> None:
+    for step in (100, 20, 3):
+        save(tmp_path, step)
+        shards.seal(tmp_path, step)
+    save(tmp_path, 200)
+    (tmp_path / "step-20" / "model.pt").write_bytes(b"damage")
+    assert shards.held(tmp_path) == [3, 100]
+
+
 def test_the_newest_checkpoints_stay(tmp_path: Path) -> None:
     for step in (10, 20, 30, 100):
         save(tmp_path, step)
