@@ -25,6 +25,7 @@ from hub.training.messages import (
     note_of,
     prepare_message,
     prepared_of,
+    registered_message,
     saved_of,
     skipped_of,
     stop_message,
@@ -288,6 +289,8 @@ class Scheduler:
     async def _register_checkpoint(self, work: Work, step: int) -> None:
         loss = await asyncio.to_thread(self._records.register_checkpoint, work, step)
         await self._keep(states.registered(work, step, work.nodes))
+        for node in work.nodes:
+            self.attachments.send(node, registered_message(work.run, step))
         await self._tell(work.run, "training", f"checkpoint of step {step} registered, loss {loss:.3f}")
 
     async def _end(self, work: Work, outcome: str, reason: str, model: str = "") -> None:

@@ -75,6 +75,7 @@ async def _train(order: training_pb2.Train, place: Workplace, send: Send) -> tra
     if order.resume_step and not await asyncio.to_thread(shards.holds, checkpoints, order.resume_step):
         raise ShardsLost(order.resume_step, await asyncio.to_thread(shards.held, checkpoints))
     await asyncio.to_thread(shards.rewind, checkpoints, order.resume_step)
+    await asyncio.to_thread(place.register, order.run, order.resume_step)
     await place.fetch(order.tokenizer, folder / "tokenizer")
     (tokens,) = await place.fetch([order.tokens])
     job = {

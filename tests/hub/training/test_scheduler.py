@@ -116,9 +116,11 @@ class Node:
         hub.scheduler.attach(self.attached)
 
     async def told(self, kind: str) -> training_pb2.HubMessage:
-        """The next order, which must be of this kind."""
+        """The next order, which must be of this kind; word of what was registered is no order."""
         async with asyncio.timeout(10):
             message = await self.attached.outgoing.get()
+            while message and message.HasField("registered") and kind != "registered":
+                message = await self.attached.outgoing.get()
         assert message is not None
         assert message.WhichOneof("kind") == kind, message
         return message
@@ -290,7 +292,8 @@ async def test_a_checkpoint_needs_every_rank_and_a_rank_is_who_speaks_not_what_i
         await hub.heard(second)
         assert "checkpoint" not in hub.kinds()
         second.saved(run, 10)
-        await hub.heard(second)
+        for node in (first, second):
+            assert (await node.told("registered")).registered.step == 10
         assert hub.kinds().count("checkpoint") == 1
         with ledger.database.session() as session:
             (found,) = store.checkpoints(session, run)
