@@ -146,6 +146,8 @@ class Agent:
                 await self._stop(message.stop)
             case "report":
                 await self._report()
+            case "registered":
+                await asyncio.to_thread(self._place.register, message.registered.run, message.registered.step)
             case "forget":
                 runs = [run for run in message.forget.runs if run != self._run]
                 await asyncio.to_thread(self._place.drop, message.forget.digests, runs)

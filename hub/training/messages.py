@@ -20,9 +20,12 @@ from trust.errors import Invalid
 
 MAX_FILES = 1000
 MAX_METRICS = 1000
-_METRICS = re.compile(r"learning_rate|tokens_per_second|mfu|(held_out_)?loss(/[a-z0-9][a-z0-9-]{1,61}[a-z0-9])?")
+_METRICS = re.compile(
+    r"learning_rate|tokens_per_second|mfu|checkpoint_stall|(held_out_)?loss(/[a-z0-9][a-z0-9-]{1,61}[a-z0-9])?"
+)
 """What a worker measures: the rate of the optimizer's step, tokens of all ranks per second, the share of the accelerators' peak
-that these take, nats a token (of a domain; on text that was held out)."""
+that these take, the share of the time for which training stood still to save a checkpoint, nats a token (of a domain; on text
+that was held out)."""
 MAX_NOTE = 1500
 
 
@@ -127,6 +130,10 @@ def train_message(work: Work, spec: Mapping[str, Any], node: str, host: str, por
         resume_step=work.registered,
     )
     return training_pb2.HubMessage(train=train)
+
+
+def registered_message(run: str, step: int) -> training_pb2.HubMessage:
+    return training_pb2.HubMessage(registered=training_pb2.Registered(run=run, step=step))
 
 
 def stop_message(run: str, attempt: int, reason: str, *, over: bool = False) -> training_pb2.HubMessage:

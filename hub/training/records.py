@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from hub.blobs import BlobStore
 from hub.database import Database
@@ -83,6 +83,13 @@ class Records:
         if unknown := prepared.tokens_by_dataset.keys() - domains.keys():
             raise Invalid(f"{min(unknown)[:80]} is no dataset of this run.", field="tokens_by_dataset")
         Feed(RunSpec.read(row.spec), prepared.tokens_by_dataset, domains)
+
+    def earlier(self, work: Work, held: Collection[int]) -> int:
+        """The newest checkpoint before the present one that was registered on the same nodes and is `held`; 0 for none."""
+        with self._database.session() as session:
+            found = store.checkpoints(session, work.run)
+        usable = (each.step for each in found if tuple(each.nodes) == work.registered_on and each.step in held)
+        return max((step for step in usable if step < work.registered), default=0)
 
     def register_checkpoint(self, work: Work, step: int) -> float:
         """Of a step that every rank has reported; answers with the loss. Raises `Invalid`."""

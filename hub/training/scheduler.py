@@ -26,6 +26,7 @@ from hub.training.messages import (
     note_of,
     prepare_message,
     prepared_of,
+    registered_message,
     saved_of,
     skipped_of,
     stop_message,
@@ -186,8 +187,9 @@ class Scheduler:
                 self._works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
             case "failed":
                 if message.failed.shards_lost:
-                    work = states.shards_lost(work)
-                    await self._tell(work.run, "queued", f"{node} has lost its shards: training starts over")
+                    lost, held = work.registered, message.failed.held
+                    work = states.shards_lost(work, await asyncio.to_thread(self._records.earlier, work, held))
+                    await self._tell(work.run, "queued", f"{node} has lost its shard{_further(lost, work.registered)}")
                 await self._interrupt(work, f"{node}: {message.failed.reason}")
 
     async def _prepared(self, work: Work, message: training_pb2.Prepared) -> None:
@@ -288,6 +290,8 @@ class Scheduler:
     async def _register_checkpoint(self, work: Work, step: int) -> None:
         loss = await asyncio.to_thread(self._records.register_checkpoint, work, step)
         await self._keep(states.registered(work, step, work.nodes))
+        for node in work.nodes:
+            self.attachments.send(node, registered_message(work.run, step))
         await self._tell(work.run, "training", f"checkpoint of step {step} registered, loss {loss:.3f}")
 
     async def _end(self, work: Work, outcome: str, reason: str, model: str = "") -> None:
@@ -307,3 +311,7 @@ class Scheduler:
         self, run: str, phase: str, message: str, metrics: list[tuple[int, str, float]] | None = None
     ) -> None:
         await asyncio.to_thread(self._records.tell, run, phase, message, metrics)
+
+
+def _further(lost: int, step: int) -> str:
+    return f" of step {lost}: training goes back to step {step}" if step else "s: training starts over"

@@ -71,9 +71,10 @@ def place(work: Work, nodes: tuple[str, ...]) -> Work:
     return replace(work, phase=phase, attempt=work.attempt + 1, nodes=nodes, saved={}, finished=frozenset(), model=())
 
 
-def shards_lost(work: Work) -> Work:
-    """Nobody can resume from the registered checkpoint: the next attempt starts over, and registers its own."""
-    return replace(work, registered=0, registered_on=())
+def shards_lost(work: Work, earlier: int = 0) -> Work:
+    """Nobody can resume from the registered checkpoint: the next attempt goes on from an `earlier` one on the same nodes, or
+    starts over, and registers its own."""
+    return replace(work, registered=earlier, registered_on=work.registered_on if earlier else ())
 
 
 def is_current(work: Work, node: str, attempt: int) -> bool:

@@ -28,7 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class ShardsLost(NotFound):
-    """The checkpoint to resume from is not on this node, or not as it was saved."""
+    """The checkpoint to resume from is not on this node, or not as it was saved; `held` are the steps that are."""
+
+    def __init__(self, step: int, held: list[int]) -> None:
+        super().__init__(f"the shard of step {step} is not here as it was saved")
+        self.held = held
 
 
 async def prepare(order: training_pb2.Prepare, place: Workplace, send: Send) -> None:
@@ -69,8 +73,9 @@ async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb
 async def _train(order: training_pb2.Train, place: Workplace, send: Send) -> training_pb2.NodeMessage:
     folder, checkpoints = place.attempt_folder(order.run, order.attempt), place.checkpoints(order.run)
     if order.resume_step and not await asyncio.to_thread(shards.holds, checkpoints, order.resume_step):
-        raise ShardsLost(f"the shard of step {order.resume_step} is not here as it was saved")
+        raise ShardsLost(order.resume_step, await asyncio.to_thread(shards.held, checkpoints))
     await asyncio.to_thread(shards.rewind, checkpoints, order.resume_step)
+    await asyncio.to_thread(place.register, order.run, order.resume_step)
     await place.fetch(order.tokenizer, folder / "tokenizer")
     (tokens,) = await place.fetch([order.tokens])
     job = {
@@ -108,9 +113,10 @@ async def _report(run: str, attempt: int, work: Awaitable[training_pb2.NodeMessa
             _log.exception("%s, attempt %d", run, attempt)
         reason = (error.what if isinstance(error, Problem) else repr(error))[:REASON]
         _log.warning("%s, attempt %d: %s", run, attempt, reason)
-        failed = training_pb2.TaskFailed(
-            run=run, attempt=attempt, reason=reason, shards_lost=isinstance(error, ShardsLost)
-        )
+        failed = training_pb2.TaskFailed(run=run, attempt=attempt, reason=reason)
+        if isinstance(error, ShardsLost):
+            failed.shards_lost = True
+            failed.held.extend(error.held)
         message = training_pb2.NodeMessage(failed=failed)
     send(message)
 

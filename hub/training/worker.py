@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import threading
+import time
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -16,13 +18,13 @@ from typing import Any
 
 import deepspeed
 import torch
-from safetensors.torch import save_file
 
 from hub.training import shards
 from hub.training.course import Course
 from hub.training.feed import Feed
 from hub.training.launch import has_gpu
 from hub.training.meters import LOSS, Losses, Speed
+from hub.training.saving import Memory, Saver, Snapshot, Stall, copied
 from hub.training.trials import continued, held_out_losses
 from learning.architectures import build_model
 from learning.corpus import Corpus, batch
@@ -43,6 +45,7 @@ from learning.stretching import stretch
 from learning.tokenizer import load_tokenizer
 from protos.documents.course import Leg, Training
 from protos.documents.runs import RunSpec
+from trust.digests import Digest
 from trust.errors import Invalid
 
 REPORT_EVERY = 5  # steps
@@ -61,6 +64,7 @@ class Worker:
         self.resume_step = int(job["resume_step"])
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self._events = (self.folder / "events.jsonl").open("a", buffering=1)
+        self._speaking = threading.Lock()
 
     def run(self) -> None:
         _compile_nothing()
@@ -69,9 +73,12 @@ class Worker:
         self._losses = Losses(self.corpus.domains.values(), self.engine.device)
         self._speed = Speed(self.world)
         self._course = Course(self.spec.training)
+        keep = self.spec.training.keep_checkpoints
+        self._saver, self._stall = Saver(self.checkpoints, keep, self._saved, self._refused), Stall()
         if self.resume_step:
             self._load(self.resume_step)
         self._train()
+        self._saver.wait()
         with self._whole():
             if self.rank == 0:
                 save_model(self.engine.module.float(), self.tokenizer, self.folder / "model")
@@ -88,6 +95,8 @@ class Worker:
         config = deepspeed_config(shape, self.world, training.zero_stage, model.num_parameters())
         config["checkpoint"] = {"use_node_local_storage": True}
         engine, *_ = deepspeed.initialize(model=model, config=config, **optimized(model, shape))
+        engine.checkpoint_engine = Memory()
+        engine._copy_recovery_script = _copy_nothing
         return engine
 
     def _train(self) -> None:
@@ -109,7 +118,7 @@ class Worker:
                 means = self._losses.take()
                 self._emit(kind="progress", step=step, learning_rate=rate, **means, **self._speed.take())
                 verdict = self._course.judge(means[LOSS])
-                if verdict == "spike" and self._course.may_go_back:
+                if verdict == "spike" and self._can_go_back():
                     step, entered = self._go_back(step), None
                     continue
                 _check(means[LOSS])
@@ -159,6 +168,13 @@ class Worker:
         if loaded is None or self.engine.global_steps != step:
             raise Invalid(f"The checkpoint of step {step} could not be loaded.")
         self._course.resume(step, kept["course"])
+        self._saver.whole = step
+
+    def _can_go_back(self) -> bool:
+        """Once it is known on all ranks which checkpoint is the newest whole one."""
+        self._saver.wait()
+        self._course.saved = self._saver.whole
+        return self._course.may_go_back
 
     def _go_back(self, step: int) -> int:
         """To the last checkpoint, and past the batches since then; answers with its step."""
@@ -172,18 +188,27 @@ class Worker:
         return saved
 
     def _save(self, step: int, loss: float) -> None:
-        """This rank's shard to the node's disk; rank 0 also writes the weights."""
-        self._course.saved = step
+        """Into memory; from there to the node's disk while training goes on. Rank 0 also keeps the weights."""
+        began = time.monotonic()
+        self._saver.wait()
         kept = {"course": self._course.kept()}
-        self.engine.save_checkpoint(str(self.checkpoints), tag=shards.tag(step), client_state=kept)
-        weights = ""
+        self.engine.save_checkpoint(str(self.checkpoints), tag=shards.tag(step), client_state=kept, save_latest=False)
+        weights, path = {}, None
         with self._whole():
             if self.rank == 0:
-                weights = str(self.folder / f"weights-{step}.safetensors")
                 named = self.engine.module.named_parameters()  # a tied one once
-                save_file({name: value.detach().cpu().contiguous() for name, value in named}, weights)
-        shard = shards.seal(self.checkpoints, step)
-        self._emit(kind="checkpoint", step=step, loss=loss, shard=shard, weights=weights, skipped=self._course.skips)
+                weights = {name: copied(value).contiguous() for name, value in named}
+                path = self.folder / f"weights-{step}.safetensors"
+        story = {"loss": loss, "skipped": list(self._course.skips)}
+        self._saver.begin(Snapshot(step, self.engine.checkpoint_engine.take(), weights, path, story))
+        self._emit(kind="progress", step=step, checkpoint_stall=self._stall.take(began))
+
+    def _saved(self, snapshot: Snapshot, shard: Digest) -> None:
+        weights = str(snapshot.weights_path or "")
+        self._emit(kind="checkpoint", step=snapshot.step, shard=shard, weights=weights, **snapshot.story)
+
+    def _refused(self, step: int, reason: str) -> None:
+        self._emit(kind="progress", message=f"the checkpoint of step {step} could not be kept: {reason}")
 
     def _whole(self) -> AbstractContextManager[Any]:
         """ZeRO 3 keeps parameters in pieces: gather them, which takes all ranks. The other stages have them whole."""
@@ -193,8 +218,9 @@ class Worker:
         return gathered
 
     def _emit(self, **event: Any) -> None:
-        self._events.write(json.dumps(event) + "\n")
-        self._events.flush()
+        with self._speaking:
+            self._events.write(json.dumps(event) + "\n")
+            self._events.flush()
 
 
 def _check(loss: float) -> None:
@@ -241,6 +267,10 @@ def _compile_nothing() -> None:
     """DeepSpeed would compile an all-reduce for inference on CPUs, which training never calls: that takes a minute and a
     compiler, and a rank killed meanwhile leaves a lock in the cache of extensions that every later rank waits for."""
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def _copy_nothing(_: str) -> None:
+    """DeepSpeed would put scripts beside a checkpoint, while training waits and even when the disk is full."""
 
 
 def main(job: str) -> None:

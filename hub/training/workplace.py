@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 
+from hub.training import shards
 from hub.training.messages import file_entries
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.transport import blobs
@@ -47,6 +48,10 @@ class Workplace:
         folder = self._directory / "runs" / run / "checkpoints"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def register(self, run: str, step: int) -> None:
+        """A run's checkpoint is in the ledger: its shard stays until newer ones are."""
+        shards.register(self.checkpoints(run), step)
 
     def forget(self, run: str) -> None:
         """A run has ended: its checkpoints and attempts are of no more use."""

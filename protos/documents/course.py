@@ -39,6 +39,8 @@ class Training(Document):
     Where there are experts, `balance` weighs the loss that spreads tokens evenly over them, `router_z` the one that keeps the
     router's logits small.
 
+    Of the checkpoints that are registered, nodes keep the newest `keep_checkpoints`, so that a damaged one is not the end.
+
     Every `evaluate_every` steps the loss on held-out text is measured, on `evaluate_sequences` of each domain at most. When the
     loss stands more than `spike_deviations` standard deviations above what is usual, training goes back to the last checkpoint
     and skips the batches since then, at most `rollbacks` times in a run.
@@ -61,6 +63,7 @@ class Training(Document):
     balance: float = Field(default=0.01, ge=0, le=1)
     router_z: float = Field(default=0.001, ge=0, le=1)
     checkpoint_every: int = Field(default=100, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1, le=1000)
     schedule: Literal["cosine", "wsd"] = "cosine"
     decay_steps: int = Field(default=0, ge=0)
     optimizer: Literal["adamw", "muon"] = "adamw"

@@ -624,11 +624,16 @@ class TaskFailed(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SHARDS_LOST_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
     reason: _builtins.str
     shards_lost: _builtins.bool
     """The node does not hold, or no longer holds intact, its shard of the step to resume from."""
+    @_builtins.property
+    def held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Then the steps whose shards it does hold intact."""
+
     def __init__(
         self,
         *,
@@ -636,10 +641,11 @@ class TaskFailed(_message.Message):
         attempt: _builtins.int = ...,
         reason: _builtins.str = ...,
         shards_lost: _builtins.bool = ...,
+        held: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "reason", b"reason", "run", b"run", "shards_lost", b"shards_lost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "held", b"held", "reason", b"reason", "run", b"run", "shards_lost", b"shards_lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -654,6 +660,7 @@ class HubMessage(_message.Message):
     STOP_FIELD_NUMBER: _builtins.int
     REPORT_FIELD_NUMBER: _builtins.int
     FORGET_FIELD_NUMBER: _builtins.int
+    REGISTERED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def prepare(self) -> Global___Prepare: ...
     @_builtins.property
@@ -664,6 +671,8 @@ class HubMessage(_message.Message):
     def report(self) -> Global___Report: ...
     @_builtins.property
     def forget(self) -> Global___Forget: ...
+    @_builtins.property
+    def registered(self) -> Global___Registered: ...
     def __init__(
         self,
         *,
@@ -672,12 +681,13 @@ class HubMessage(_message.Message):
         stop: Global___Stop | None = ...,
         report: Global___Report | None = ...,
         forget: Global___Forget | None = ...,
+        registered: Global___Registered | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["forget", b"forget", "kind", b"kind", "prepare", b"prepare", "report", b"report", "stop", b"stop", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["forget", b"forget", "kind", b"kind", "prepare", b"prepare", "registered", b"registered", "report", b"report", "stop", b"stop", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forget", b"forget", "kind", b"kind", "prepare", b"prepare", "report", b"report", "stop", b"stop", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forget", b"forget", "kind", b"kind", "prepare", b"prepare", "registered", b"registered", "report", b"report", "stop", b"stop", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["prepare", "train", "stop", "report", "forget"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["prepare", "train", "stop", "report", "forget", "registered"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -787,6 +797,30 @@ class Train(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Train: _TypeAlias = Train  # noqa: Y015
+
+@_typing.final
+class Registered(_message.Message):
+    """The run would go on from this checkpoint: the node keeps its shard."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    step: _builtins.int
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        step: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["run", b"run", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Registered: _TypeAlias = Registered  # noqa: Y015
 
 @_typing.final
 class Report(_message.Message):

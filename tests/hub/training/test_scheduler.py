@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -82,6 +82,16 @@ class Hub:
                 await asyncio.sleep(0.02)
         return self.run(run)
 
+    async def said(self, run: str, last: str) -> list[str]:
+        """What watchers of a run were told, up to the message that begins so."""
+        events: list[str] = []
+        async with asyncio.timeout(10):
+            async for event in self.progress.watch(run):
+                events.append(event.message)
+                if event.message.startswith(last):
+                    break
+        return events
+
     def kinds(self) -> list[str]:
         """The kinds of the ledger's entries in order."""
         with self.base.database.session() as session:
@@ -106,9 +116,11 @@ class Node:
         hub.scheduler.attach(self.attached)
 
     async def told(self, kind: str) -> training_pb2.HubMessage:
-        """The next order, which must be of this kind."""
+        """The next order, which must be of this kind; word of what was registered is no order."""
         async with asyncio.timeout(10):
             message = await self.attached.outgoing.get()
+            while message and message.HasField("registered") and kind != "registered":
+                message = await self.attached.outgoing.get()
         assert message is not None
         assert message.WhichOneof("kind") == kind, message
         return message
@@ -146,8 +158,9 @@ class Node:
         ]
         self.say(trained=training_pb2.Trained(run=run, attempt=attempt, model=files if model else []))
 
-    def failed(self, run: str, attempt: int, *, shards_lost: bool = False) -> None:
-        self.say(failed=training_pb2.TaskFailed(run=run, attempt=attempt, reason="no luck", shards_lost=shards_lost))
+    def failed(self, run: str, attempt: int, *, shards_lost: bool = False, held: Sequence[int] = ()) -> None:
+        failed = training_pb2.TaskFailed(run=run, attempt=attempt, reason="no luck", shards_lost=shards_lost, held=held)
+        self.say(failed=failed)
 
 
 @pytest.fixture(autouse=True)
@@ -279,7 +292,8 @@ async def test_a_checkpoint_needs_every_rank_and_a_rank_is_who_speaks_not_what_i
         await hub.heard(second)
         assert "checkpoint" not in hub.kinds()
         second.saved(run, 10)
-        await hub.heard(second)
+        for node in (first, second):
+            assert (await node.told("registered")).registered.step == 10
         assert hub.kinds().count("checkpoint") == 1
         with ledger.database.session() as session:
             (found,) = store.checkpoints(session, run)
@@ -316,13 +330,27 @@ async def test_lost_shards_start_the_run_over_and_say_so(ledger: Base) -> None:
         second.failed(run, 1, shards_lost=True)
         await second.told("stop")
         assert (await second.told("train")).train.resume_step == 0
-        events = []
-        async with asyncio.timeout(10):
-            async for event in hub.progress.watch(run):
-                events.append(event.message)
-                if event.message.startswith("attempt 2 on"):
-                    break
-        assert "node-2 has lost its shards: training starts over" in events
+        assert "node-2 has lost its shards: training starts over" in await hub.said(run, "attempt 2 on")
+
+
+async def test_a_lost_shard_sends_the_run_back_to_the_newest_checkpoint_that_is_still_there(ledger: Base) -> None:
+    """Of those that were registered; a node that lacks that one, too, says so in its turn."""
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        for step in (10, 20):
+            first.saved(run, step, weights=True)
+            second.saved(run, step)
+            await hub.heard(second)
+        for attempt, held, expected in ((1, [10, 15, 2**60], 10), (2, [15, 20], 0)):
+            second.failed(run, attempt, shards_lost=True, held=held)
+            for node in (first, second):
+                await node.told("stop")
+                assert (await node.told("train")).train.resume_step == expected
+        said = await hub.said(run, "attempt 3 on")
+        assert "node-2 has lost its shard of step 20: training goes back to step 10" in said
+        assert "attempt 2 on node-1, node-2 from step 10" in said
+        assert "node-2 has lost its shards: training starts over" in said
 
 
 @pytest.mark.parametrize(

@@ -40,12 +40,44 @@ def test_a_damaged_shard_is_not_held(tmp_path: Path, damage: str) -> None:
     assert not shards.holds(tmp_path, 10)
 
 
-def test_the_newest_checkpoints_stay(tmp_path: Path) -> None:
-    for step in (10, 20, 30, 100):
+def test_it_knows_which_checkpoints_are_still_as_they_were_sealed(tmp_path: Path) -> None:
+    for step in (100, 20, 3):
         save(tmp_path, step)
         shards.seal(tmp_path, step)
-    assert shards.steps(tmp_path) == {20, 30, 100}
-    assert all(shards.holds(tmp_path, step) for step in (20, 30, 100))
+    save(tmp_path, 200)
+    (tmp_path / "step-20" / "model.pt").write_bytes(b"damage")
+    assert shards.held(tmp_path) == [3, 100]
+
+
+@pytest.mark.parametrize(
+    ("registered", "keep", "stay"),
+    [
+        ([], 2, {30, 40, 100}),
+        ([10], 2, {10, 30, 40, 100}),
+        ([10, 20], 2, {10, 20, 30, 40, 100}),
+        ([10, 20], 1, {20, 30, 40, 100}),
+        ([10, 40, 100], 2, {40, 100}),
+    ],
+    ids=["none is registered", "the hub is far behind", "all are wanted", "one is enough", "the hub knows the newest"],
+)
+def test_what_a_run_would_go_on_from_stays_and_the_newest_that_may_be_registered_yet(
+    tmp_path: Path, registered: list[int], keep: int, stay: set[int]
+) -> None:
+    for step in (10, 20, 30, 40, 100):
+        save(tmp_path, step)
+        shards.seal(tmp_path, step)
+    for step in registered:
+        shards.register(tmp_path, step)
+    shards.thin(tmp_path, keep)
+    assert shards.steps(tmp_path) == stay
+    assert shards.held(tmp_path) == sorted(stay)
+
+
+def test_what_is_not_here_is_not_noted_as_registered(tmp_path: Path) -> None:
+    save(tmp_path, 10)
+    shards.register(tmp_path, 10)
+    shards.register(tmp_path, 20)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-10"]
 
 
 def test_going_back_forgets_what_came_after(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from hub.training.launch import torchrun, worker_environment
 from hub.training.prepare import main as prepare
 from learning.corpus import Corpus, is_held_out
 from learning.mixture import order
-from trust.digests import digest_file
+from trust.digests import Digest, digest_file
 from trust.errors import Invalid
 
 pytestmark = pytest.mark.system
@@ -103,12 +103,19 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Gang:
-    """Two ranks of a run; `folder` keeps each rank's checkpoints across attempts."""
+    """Two ranks of a run; `folder` keeps each rank's checkpoints across attempts. The second may be limited to files of so many
+    bytes, as a full disk would."""
 
     def __init__(
-        self, prepared: Path, folder: Path, attempt: int, resume_step: int, spec: dict[str, Any] = SPEC
+        self,
+        prepared: Path,
+        folder: Path,
+        attempt: int,
+        resume_step: int,
+        spec: dict[str, Any] = SPEC,
+        limit: int | None = None,
     ) -> None:
-        self._spec = spec
+        self._spec, self._limit = spec, limit
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -128,6 +135,8 @@ class Gang:
         }
         (own / "job.json").write_text(json.dumps(job))
         command = torchrun(own / "job.json", rank=rank, world=2, host="127.0.0.1", port=port)
+        if rank == 1 and self._limit:
+            command = ["prlimit", f"--fsize={self._limit}", *command]
         with (own / "log").open("wb") as log:
             return subprocess.Popen(
                 command, env=worker_environment(1, True), stdout=log, stderr=log, start_new_session=True
@@ -156,13 +165,30 @@ class Gang:
             process.wait()
 
 
-def last_loss(gang: Gang) -> object:
-    return [event["loss"] for event in gang.events(0) if event["kind"] == "progress"][-1]
+def measured(gang: Gang, name: str) -> dict[int, float]:
+    """By step."""
+    return {event["step"]: event[name] for event in gang.events(0) if name in event and event["kind"] == "progress"}
 
 
-def test_a_killed_gang_resumes_to_the_very_model_of_an_uninterrupted_one(prepared: Path, tmp_path: Path) -> None:
-    whole = Gang(prepared, tmp_path / "whole", 1, 0)
-    assert whole.wait() == [0, 0], (whole.folders[0] / "log").read_text()[-2000:]
+def said(gang: Gang) -> list[str]:
+    return [event["message"] for event in gang.events(0) if "message" in event]
+
+
+@pytest.fixture(scope="module")
+def whole(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Gang:
+    """A run that nothing interrupted."""
+    gang = Gang(prepared, tmp_path_factory.mktemp("whole"), 1, 0)
+    assert gang.wait() == [0, 0], (gang.folders[0] / "log").read_text()[-2000:]
+    return gang
+
+
+def model(gang: Gang) -> Digest:
+    return digest_file(gang.folders[0] / "model" / "model.safetensors")
+
+
+def test_a_killed_gang_resumes_to_the_very_model_of_an_uninterrupted_one(
+    whole: Gang, prepared: Path, tmp_path: Path
+) -> None:
     saved = [whole.checkpoints(rank) for rank in range(2)]
     assert [[event["step"] for event in events] for events in saved] == [[4, 8], [4, 8]]
     assert saved[0][0]["shard"] != saved[1][0]["shard"]
@@ -178,18 +204,23 @@ def test_a_killed_gang_resumes_to_the_very_model_of_an_uninterrupted_one(prepare
         shards.rewind(held, 4)
     resumed = Gang(prepared, tmp_path / "cut", 2, 4)
     assert resumed.wait() == [0, 0], (resumed.folders[0] / "log").read_text()[-2000:]
-    assert last_loss(resumed) == last_loss(whole)
-    model = [digest_file(gang.folders[0] / "model" / "model.safetensors") for gang in (whole, resumed)]
-    assert model[0] == model[1]
+    losses = [measured(gang, "loss") for gang in (whole, resumed)]
+    assert list(losses[1]) == [5, 8, 10]
+    assert losses[1] == {step: loss for step, loss in losses[0].items() if step > 4}
+    assert model(resumed) == model(whole)
+    assert all(0 < share < 1 for share in measured(whole, "checkpoint_stall").values())
 
 
-def measured(gang: Gang, name: str) -> dict[int, float]:
-    """By step."""
-    return {event["step"]: event[name] for event in gang.events(0) if name in event and event["kind"] == "progress"}
-
-
-def said(gang: Gang) -> list[str]:
-    return [event["message"] for event in gang.events(0) if "message" in event]
+def test_a_disk_that_takes_no_checkpoint_costs_every_rank_the_checkpoint_and_none_the_training(
+    whole: Gang, prepared: Path, tmp_path: Path
+) -> None:
+    """A checkpoint is on all ranks or on none, so nobody resumes from half of one."""
+    gang = Gang(prepared, tmp_path, 1, 0, limit=65_536)
+    assert gang.wait() == [0, 0], (gang.folders[1] / "log").read_text()[-2000:]
+    assert said(gang) == [f"the checkpoint of step {step} could not be kept: rank 1: File too large" for step in (4, 8)]
+    assert [gang.checkpoints(rank) for rank in range(2)] == [[], []]
+    assert [shards.steps(tmp_path / f"checkpoints-{rank}") for rank in range(2)] == [set(), set()]
+    assert model(gang) == model(whole)
 
 
 def test_a_run_in_stages_resumes_within_the_second_to_the_very_model(tmp_path: Path) -> None:
@@ -202,10 +233,9 @@ def test_a_run_in_stages_resumes_within_the_second_to_the_very_model(tmp_path: P
         shutil.copytree(tmp_path / "whole" / f"checkpoints-{rank}", cut / f"checkpoints-{rank}")
     resumed = Gang(prepared, cut, 1, 12, COURSE)
     assert resumed.wait() == [0, 0], (resumed.folders[0] / "log").read_text()[-2000:]
-    models = [gang.folders[0] / "model" for gang in (whole, resumed)]
-    assert digest_file(models[0] / "model.safetensors") == digest_file(models[1] / "model.safetensors")
-    model = AutoModelForCausalLM.from_pretrained(models[0])
-    assert (model.config.rope_parameters["rope_type"], model.config.rope_parameters["factor"]) == ("yarn", 2.0)
+    assert model(resumed) == model(whole)
+    positions = AutoModelForCausalLM.from_pretrained(whole.folders[0] / "model").config.rope_parameters
+    assert (positions["rope_type"], positions["factor"]) == ("yarn", 2.0)
     rates = measured(whole, "learning_rate")
     assert (rates[5], rates[14]) == (3e-3, 0.0)
     assert list(measured(whole, "held_out_loss")) == list(measured(whole, "held_out_loss/prose")) == [5, 8, 10, 14]
