@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_AT_ONCE = {"cpu": 1 << 18}
-_AT_ONCE_ELSEWHERE = 1 << 26
-"""Logits made fp32 at a time: on a processor what its cache holds, on accelerators what keeps them busy."""
+_AT_ONCE, _PARTS = 1 << 18, 64
+"""Logits that are made fp32 at a time, at least: what a processor's cache holds; and parts of a pass, at most: what remains of
+them in fp32 is little by then, and an accelerator is kept busy by each."""
 
 
 def next_token_losses(logits: Tensor, blocks: Tensor, z: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -38,7 +38,7 @@ class _NextToken(torch.autograd.Function):
         counts[:, -1] = 0  # nothing follows the last token of a row
         counts = counts.view(-1, 1) / (counts.numel() - len(counts))
         wanted = ctx.needs_input_grad[0]
-        rows = max(1, _AT_ONCE.get(logits.device.type, _AT_ONCE_ELSEWHERE) // logits.shape[-1])
+        rows = max(_AT_ONCE // logits.shape[-1], -(-len(flat) // _PARTS))
         parts = zip(*(torch.split(whole, rows) for whole in (flat, targets, counts)), strict=True)
         found = [_part(part, target, count, z, wanted) for part, target, count in parts]
         each, denominators = (torch.cat(column).view(blocks.shape)[:, :-1] for column in zip(*found, strict=True))
