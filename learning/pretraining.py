@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import PreTrainedModel
 
+from learning.likelihood import next_token_losses
 from learning.packing import positions
-from learning.routing import z_loss
 from learning.schedules import cosine_with_warmup, warmup_stable_decay
 from learning.tokenizer import END_OF_TEXT_ID
 from trust.errors import Invalid
@@ -74,18 +73,14 @@ class TrainingShape:
 def row_losses(
     model: PreTrainedModel, blocks: Tensor, *, separate: bool = False, z: float = 0.0
 ) -> tuple[Tensor, Tensor]:
-    """From `blocks` int64 [batch, length]: the mean cross entropy of the next token in each row, in nats, fp32 [batch]; and
-    what to minimise, scalar fp32: the mean of these and `z` times `z_loss` of the logits (Chowdhery et al., PaLM, 2022).
+    """From `blocks` int64 [batch, length]: what `next_token_losses` finds in the model's logits for them.
 
     Blocks are full, so there is no padding. Attention is causal within a block, across its documents, or with `separate` within
     each document; the state space layers of hybrids carry their state from one document to the next either way.
     """
     places = positions(blocks, END_OF_TEXT_ID) if separate else None
     logits: Tensor = model(input_ids=blocks, position_ids=places, use_cache=False).logits
-    predicted = logits[:, :-1].float().flatten(0, 1)
-    each = functional.cross_entropy(predicted, blocks[:, 1:].flatten(), reduction="none")
-    rows = each.view(len(blocks), -1).mean(-1)
-    return rows, rows.mean() + z * z_loss(predicted) if z else rows.mean()
+    return next_token_losses(logits, blocks, z)
 
 
 def block_loss(model: PreTrainedModel, blocks: Tensor, *, separate: bool = False) -> Tensor:
@@ -118,8 +113,9 @@ _FOREIGN = {"zero_allow_untested_optimizer": True}
 def deepspeed_config(shape: TrainingShape, world: int, zero_stage: int, parameters: int) -> dict[str, Any]:
     """The configuration for `deepspeed.initialize` (0.19.8) on `world` ranks, for a model of `parameters`. It logs to nobody.
 
-    `torch_adam` because DeepSpeed's own Adam kernels need a compiler at start. Muon comes from outside (`learning.muon`). Raises
-    `Invalid` for a stage outside 0 to 3, Muon under stage 3, which keeps no matrix in one piece, or no rank.
+    `torch_adam` because DeepSpeed's own Adam kernels need a compiler at start; torch's fused one goes over its states once. Muon
+    comes from outside (`learning.muon`). Raises `Invalid` for a stage outside 0 to 3, Muon under stage 3, which keeps no matrix
+    in one piece, or no rank.
     """
     if zero_stage not in (0, 1, 2, 3):
         raise Invalid(f"There is no ZeRO stage {zero_stage}.", "Choose 0, 1, 2 or 3.", field="zero_stage")
@@ -134,6 +130,7 @@ def deepspeed_config(shape: TrainingShape, world: int, zero_stage: int, paramete
         "weight_decay": shape.weight_decay,
         "torch_adam": True,
         "adam_w_mode": True,
+        "fused": True,
     }
     return {
         "train_micro_batch_size_per_gpu": shape.at_once,

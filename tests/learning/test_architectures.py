@@ -8,6 +8,7 @@ from transformers import LlamaForCausalLM
 
 from learning.architectures import build_model, configuration
 from learning.export import load_model, save_model
+from learning.pretraining import block_loss
 from protos.documents.architectures import Mistral4, Mixtral, Nemotron, Olmo, Olmoe
 from trust.errors import Invalid
 
@@ -43,13 +44,19 @@ def test_the_end_of_text_row_learns(model: LlamaForCausalLM) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.family)
 def test_every_family_learns(family: Any) -> None:
-    """Each class of `transformers` is told its sizes in words that it takes, and every weight gets a gradient."""
+    """Each class of `transformers` is told its sizes in words that it takes, and every weight gets the gradient that autograd
+    finds for torch's own loss. Experts are multiplied as a group."""
     model = build_model(family.hugging_face(), seed=0)
     blocks = torch.randint(1, 512, (2, 32), generator=torch.Generator().manual_seed(0))
     logits = model(input_ids=blocks, use_cache=False).logits
     torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), blocks[:, 1:].flatten()).backward()
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert without == []
+    expected = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad()
+    block_loss(model, blocks).backward()
+    torch.testing.assert_close([parameter.grad for parameter in model.parameters()], expected)
+    assert family.family == "olmo3" or model.config._experts_implementation == "grouped_mm"
 
 
 @pytest.mark.parametrize("family", [f for f in FAMILIES if f.family != "mistral4"], ids=lambda family: family.family)

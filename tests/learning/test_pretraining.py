@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from learning.pretraining import (
+    BETAS,
     TrainingShape,
     block_loss,
     deepspeed_config,
@@ -59,6 +61,21 @@ def test_the_z_loss_is_the_squared_logarithm_of_the_denominator(model: LlamaForC
     torch.testing.assert_close(rows.mean(), block_loss(model, blocks))
 
 
+def test_training_takes_the_course_of_a_plain_loop(model: LlamaForCausalLM) -> None:
+    """Twenty steps with our loss and a fused AdamW, against `transformers`' loss and torch's plainest AdamW."""
+    plain = copy.deepcopy(model)
+    batches = torch.randint(0, 320, (20, 3, 16), generator=torch.Generator().manual_seed(0))
+    fused = torch.optim.AdamW(parameter_groups(model, 0.1), lr=1e-2, betas=BETAS, fused=True)
+    usual = torch.optim.AdamW(parameter_groups(plain, 0.1), lr=1e-2, betas=BETAS, foreach=False)
+    for blocks in batches:
+        losses = block_loss(model, blocks), plain(input_ids=blocks, labels=blocks).loss
+        torch.testing.assert_close(*losses, rtol=1e-4, atol=1e-4)
+        for loss, optimizer in zip(losses, (fused, usual), strict=True):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+
 def test_a_schedule_of_its_own_and_muon_without_a_config_of_deepspeed() -> None:
     shape = replace(SHAPE, schedule="wsd", decay_steps=20, optimizer="muon", floor=0.0)
     rates = [learning_rate_at(shape, step) for step in (10, 79, 89, 99)]
@@ -83,7 +100,7 @@ def test_the_deepspeed_configuration(stage: int) -> None:
     assert json.loads(json.dumps(config)) == config
     assert config["train_batch_size"] == 8
     assert config["zero_optimization"]["stage"] == stage
-    assert config["optimizer"]["params"]["torch_adam"] is True
+    assert config["optimizer"]["params"]["torch_adam"] is config["optimizer"]["params"]["fused"] is True
     assert config["bf16"]["enabled"] is True
     assert deepspeed_config(replace(SHAPE, precision="fp32"), 2, stage, 1_000_000)["bf16"]["enabled"] is False
 
