@@ -16,9 +16,9 @@ from rich.progress import FileSizeColumn, Progress, SpinnerColumn, TextColumn, T
 
 from hub import logs, setup
 from hub.settings import Settings
-from hub.training.schedule import JURISDICTION
 from protos.documents.jurisdictions import COUNTRIES
 from protos.documents.licences import LicencePolicy
+from protos.documents.placing import JURISDICTION
 from trust.errors import Invalid, Problem
 
 app = typer.Typer(
@@ -280,14 +280,18 @@ def node(
     name: Annotated[str, typer.Option(help="This node's name, as in its invitation.")],
     token: Annotated[str, typer.Option(envvar="COALITION_TOKEN", help="The invitation; only the first time.")] = "",
     label: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE, for placement, such as jurisdiction=NL; may be repeated.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE, for placement: jurisdiction=NL, rack=r1, nvlink=d3, ib=f1; may be repeated."),
     ] = None,
+    cache_gb: Annotated[float, typer.Option(min=0, help="What the copies of data may take on the disk.")] = 200,
+    show_key: Annotated[bool, typer.Option("--show-key", help="Without Landlock, run all the same.")] = False,
 ) -> None:
     """Attach this machine to the hub and train what it is given until Ctrl-C."""
     from hub.training import agent
 
     logs.configure(_err)
-    agent.main(directory, hub, name, token, dict(_label(text) for text in label or []))
+    labels = dict(_label(text) for text in label or [])
+    agent.main(directory, hub, name, token, agent.Terms(labels, int(cache_gb * 1e9), show_key))
 
 
 authority = typer.Typer(no_args_is_help=True, help="The certificate authority: show, rotate, retire.")

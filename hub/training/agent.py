@@ -13,14 +13,16 @@ import time
 import tomllib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import grpc
 
 from hub.training import tasks
-from hub.training.inventory import inventory
+from hub.training.inventory import health, inventory
 from hub.training.outbox import Outbox
-from hub.training.workplace import Workplace
+from hub.training.workplace import LIMIT, Workplace
 from protos.coalition.v1 import training_pb2, training_pb2_grpc
 from protos.transport.channel import Credentials, connect, connect_aio, split_address
 from protos.transport.enrolment import enrol
@@ -40,7 +42,16 @@ LONGEST_PAUSE = 5.0  # seconds between attempts to reach the hub
 _log = logging.getLogger(__name__)
 
 
-def main(directory: Path, hub: str, name: str, token: str, labels: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Terms:
+    """On which an operator lends a machine: labels of their own, bytes of cache, and whether runs may see the node's key."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cache: int = LIMIT
+    show_key: bool = False
+
+
+def main(directory: Path, hub: str, name: str, token: str, terms: Terms) -> None:
     """Run the agent until SIGINT or SIGTERM.
 
     Raises `NotFound` without an enrolment or a token, `Denied`, `Invalid`, `Conflict` for a second agent in a directory.
@@ -49,18 +60,16 @@ def main(directory: Path, hub: str, name: str, token: str, labels: Mapping[str, 
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
         credentials = _credentials(directory, hub, name, token)
-        asyncio.run(Agent(directory, hub, name, credentials, labels).run())
+        asyncio.run(Agent(directory, hub, name, credentials, terms).run())
 
 
 class Agent:
     """Works on one attempt of one run at a time, and goes on with it while the hub is away."""
 
-    def __init__(
-        self, directory: Path, hub: str, name: str, credentials: Credentials, labels: Mapping[str, str]
-    ) -> None:
-        self._hub, self._name, self._credentials, self._labels = hub, name, credentials, labels
+    def __init__(self, directory: Path, hub: str, name: str, credentials: Credentials, terms: Terms) -> None:
+        self._hub, self._name, self._credentials, self._terms = hub, name, credentials, terms
         self._directory = directory
-        self._place = Workplace(directory, connect(hub, credentials))
+        self._place = Workplace(directory, connect(hub, credentials), terms.cache, show_key=terms.show_key)
         self._outbox = Outbox()
         self._run, self._attempt = "", 0
         self._task: asyncio.Task[None] | None = None
@@ -122,7 +131,8 @@ class Agent:
 
     def _offer(self) -> training_pb2.Inventory:
         host, _ = split_address(self._hub)
-        return inventory("127.0.0.1" if host in ("127.0.0.1", "localhost") else _own_host(host), self._labels)
+        own = "127.0.0.1" if host in ("127.0.0.1", "localhost") else _own_host(host)
+        return inventory(own, self._terms.labels, self._directory)
 
     async def _speak(self, offer: training_pb2.Inventory) -> AsyncIterator[training_pb2.NodeMessage]:
         """Hello, what the hub may have missed, then whatever comes up."""
@@ -130,7 +140,7 @@ class Agent:
         _log.info("node %s is attached to %s", self._name, self._hub)
         for kept in await asyncio.to_thread(list, self._place.kept()):
             yield training_pb2.NodeMessage(kept=kept)
-        async with aclosing(self._outbox.conversation(HEARTBEAT)) as messages:
+        async with aclosing(self._outbox.conversation(HEARTBEAT, partial(health, self._directory))) as messages:
             async for message in messages:
                 yield message
 

@@ -1,15 +1,16 @@
-"""A rank's checkpoints on its node's disk: sealed with their digest once they are whole, verified before they are used.
+"""A node's part of checkpoints on its disk: sealed with their digest once they are whole, verified before they are used.
 
 Layout of `checkpoints/`: `step-N/` as DeepSpeed writes it, `step-N.digest` when that is complete. Imports no torch.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 from pathlib import Path
 
-from trust.digests import Digest, Hasher, digest_file
+from trust.digests import Digest, Hasher, digest_file, parse_digest
 from trust.files import write_atomic
 
 KEPT = 3
@@ -21,7 +22,17 @@ def tag(step: int) -> str:
 
 
 def seal(checkpoints: Path, step: int) -> Digest:
-    """Make this rank's files of a step durable and note their digest; older checkpoints are dropped."""
+    """Make this node's files of a step durable and note their digest; older checkpoints are dropped.
+
+    Called by every rank of the node once all have written: the first does it, the others read what it noted.
+    """
+    with checkpoints.with_name(f"{checkpoints.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the file
+        note = checkpoints / f"{tag(step)}.digest"
+        return parse_digest(note.read_text()) if note.is_file() else _seal(checkpoints, step)
+
+
+def _seal(checkpoints: Path, step: int) -> Digest:
     for path in _files(checkpoints / tag(step)):
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -27,7 +27,7 @@ class Prepared(Document):
 
 @dataclass(frozen=True)
 class Saved:
-    """One rank's report of a checkpoint; `weights` from rank 0 only."""
+    """One node's report of a checkpoint; `weights` from the first only."""
 
     shard: str
     loss: float
@@ -36,7 +36,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Work:
-    """A run that has not ended. `nodes` are in the order of their ranks.
+    """A run that has not ended. `nodes` are in the order of their ranks; each has `per_node` ranks and one place in the gang.
 
     `registered` is the step that training can resume from on the nodes `registered_on`; `furthest` the highest ever.
     """
@@ -53,10 +53,12 @@ class Work:
     furthest: int = 0
     finished: frozenset[int] = frozenset()
     model: tuple[FileEntry, ...] = ()
+    per_node: int = 1
 
     @property
     def world(self) -> int:
-        return len(self.nodes)
+        """Ranks of all nodes."""
+        return len(self.nodes) * self.per_node
 
 
 def place(work: Work, nodes: tuple[str, ...]) -> Work:
@@ -81,8 +83,8 @@ def prepared(work: Work, result: Prepared) -> Work:
 
 
 def saved(work: Work, rank: int, step: int, report: Saved) -> Work:
-    """Note one rank's checkpoint; the same report again changes nothing."""
-    if step <= work.registered or not 0 <= rank < work.world or (rank == 0) != (report.weights is not None):
+    """Note one node's checkpoint; the same report again changes nothing."""
+    if step <= work.registered or not 0 <= rank < len(work.nodes) or (rank == 0) != (report.weights is not None):
         return work
     steps = dict(work.saved)
     steps[step] = {**steps.get(step, {}), rank: report}
@@ -90,8 +92,8 @@ def saved(work: Work, rank: int, step: int, report: Saved) -> Work:
 
 
 def complete_checkpoint(work: Work) -> int:
-    """The newest step that every rank has reported and that is not registered; 0 for none."""
-    return max((step for step, ranks in work.saved.items() if len(ranks) == work.world), default=0)
+    """The newest step that every node has reported and that is not registered; 0 for none."""
+    return max((step for step, ranks in work.saved.items() if len(ranks) == len(work.nodes)), default=0)
 
 
 def registered(work: Work, step: int, nodes: tuple[str, ...]) -> Work:
@@ -103,19 +105,24 @@ def registered(work: Work, step: int, nodes: tuple[str, ...]) -> Work:
 
 
 def finished(work: Work, rank: int, model: tuple[FileEntry, ...]) -> Work:
-    """One rank is done; rank 0 brings the model."""
-    if not 0 <= rank < work.world or (rank == 0 and not model):
+    """One node is done; the first brings the model."""
+    if not 0 <= rank < len(work.nodes) or (rank == 0 and not model):
         return work
     return replace(work, finished=work.finished | {rank}, model=model if rank == 0 else work.model)
 
 
 def is_finished(work: Work) -> bool:
-    return work.phase == "training" and bool(work.nodes) and len(work.finished) == work.world
+    return work.phase == "training" and bool(work.nodes) and len(work.finished) == len(work.nodes)
 
 
 def interrupted(work: Work) -> Work:
     """The attempt is lost; the run waits for a gang again."""
     return replace(work, phase="queued", nodes=(), failures=work.failures + 1, saved={}, finished=frozenset(), model=())
+
+
+def yielded(work: Work) -> Work:
+    """The attempt has stopped at a checkpoint so that another run can start; that is no failure."""
+    return replace(interrupted(work), failures=work.failures)
 
 
 def is_hopeless(work: Work) -> bool:

@@ -46,8 +46,8 @@ async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb
     datasets = {dataset.id: [str(p) for p in await place.fetch(dataset.files)] for dataset in order.datasets}
     job = folder / "job.json"
     job.write_text(json.dumps({"spec": json.loads(order.spec), "datasets": datasets}))
-    command = [sys.executable, "-m", "hub.training.prepare", str(job)]
-    child = await Child.start(command, worker_environment(threads(), loopback=False), folder / "log")
+    command = place.concealed([sys.executable, "-m", "hub.training.prepare", str(job)])
+    child = await Child.start(command, worker_environment(threads(), False, folder / "tmp"), folder / "log")
     await _finish(child)
     result = json.loads((folder / "prepared.json").read_text())
     tokenizer = await place.upload(sorted((folder / "tokenizer").iterdir()))
@@ -79,11 +79,18 @@ async def _train(order: training_pb2.Train, place: Workplace, send: Send) -> tra
         "resume_step": order.resume_step,
     }
     (folder / "job.json").write_text(json.dumps(job))
+    processes = max(1, order.ranks_per_node)
     command = torchrun(
-        folder / "job.json", rank=order.rank, world=order.world, host=order.master_host, port=order.master_port
+        folder / "job.json",
+        rank=order.rank,
+        world=order.world,
+        host=order.master_host,
+        port=order.master_port,
+        processes=processes,
     )
     loopback = order.master_host in ("127.0.0.1", "localhost")
-    child = await Child.start(command, worker_environment(threads(), loopback), folder / "log")
+    command, temporary = place.concealed(command), folder / "tmp"
+    child = await Child.start(command, worker_environment(threads(processes), loopback, temporary), folder / "log")
     async with aclosing(_events(folder / "events.jsonl", child)) as events:
         async for event in events:
             await _relay(event, order, place, send)

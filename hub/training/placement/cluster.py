@@ -70,7 +70,7 @@ class Cluster:
             return None
         among = np.flatnonzero(fitting & (self._kind == enough[0]))
         if needs.nodes == 1:
-            return among[[int(room[among].argmin())]]  # the fullest that will do: whole nodes stay for gangs
+            return among[[int((room - self.slots)[among].argmin())]]  # the fullest: whole nodes stay for gangs
         return self._near(room, among, needs.nodes, 0)
 
     def _near(self, room: Counts, among: Places, count: int, level: int) -> Places:
@@ -80,7 +80,7 @@ class Cluster:
         the rest.
         """
         if level == len(LEVELS):
-            return among[np.argsort(room[among], kind="stable")][:count]
+            return among[np.argsort((room - self.slots)[among], kind="stable")][:count]
         domain = self._domains[level][among]
         sizes, chosen = np.bincount(domain), []
         while count:

@@ -38,7 +38,7 @@ learning_rate = 1e-2
 {training}
 checkpoint_every = {every}
 [placement]
-nodes = 2
+{placement}
 """
 
 
@@ -105,12 +105,19 @@ class Cluster:
     def _launchers(self, node: str) -> list[int]:
         return pids("torch.distributed.run", f"{self.directory / node}/")
 
-    def launch(self, steps: int, every: int, batch: int = 4, architecture: str = "", training: str = "") -> str:
-        """A run of the tiny spec; `architecture` and `training` are further lines of those tables."""
+    def launch(
+        self,
+        steps: int,
+        every: int,
+        batch: int = 4,
+        architecture: str = "",
+        training: str = "",
+        placement: str = "nodes = 2",
+    ) -> str:
+        """A run of the tiny spec; `architecture`, `training` and `placement` are further lines of those tables."""
         spec = self.directory / "run.toml"
-        spec.write_text(
-            SPEC.format(steps=steps, every=every, batch=batch, architecture=architecture, training=training)
-        )
+        lines = {"architecture": architecture, "training": training, "placement": placement}
+        spec.write_text(SPEC.format(steps=steps, every=every, batch=batch, **lines))
         return str(self.core.coalition("run", "launch", spec)["id"])
 
     def show(self, identifier: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_a_damaged_shard_is_not_held(tmp_path: Path, damage: str) -> None:
     else:
         (folder / "more.pt").write_bytes(b"more")
     assert not shards.holds(tmp_path, 10)
+
+
+def test_the_ranks_of_a_node_seal_once_and_all_tell_the_same(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    save(checkpoints, 10)
+    with ThreadPoolExecutor(4) as ranks:
+        sealed = set(ranks.map(lambda _: shards.seal(checkpoints, 10), range(8)))
+    assert len(sealed) == 1
+    assert shards.holds(checkpoints, 10)
 
 
 def test_the_newest_checkpoints_stay(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""Runs and nodes as the values that placement is decided from."""
+
+from __future__ import annotations
+
+import math
+
+from hub.training import gangs
+from hub.training.placement.values import Node
+from protos.coalition.v1 import training_pb2
+from protos.documents.placing import Terms
+from protos.documents.runs import Placement
+
+H200 = training_pb2.Accelerator(kind="H200", memory=141)
+
+
+def test_a_node_is_what_its_inventory_says() -> None:
+    inventory = training_pb2.Inventory(cores=4, memory=8, accelerators=[H200, H200], labels={"rack": "r1"})
+    assert gangs.node("a", inventory, busy=False) == Node("a", ("H200",) * 2, 8, 4, {"rack": "r1"}, 141)
+    assert gangs.node("a", inventory, busy=True).taken == 2
+    assert not gangs.node("a", training_pb2.Inventory(health="its disk is full"), busy=False).healthy
+
+
+def test_what_a_node_claims_of_itself_is_bounded() -> None:
+    """It can look larger than it is, but not cost the hub memory or turn numbers around."""
+    boast = training_pb2.Inventory(
+        cores=2**31 - 1,
+        memory=-1,
+        accelerators=[training_pb2.Accelerator(kind="x" * 10_000, memory=-5)] * 5000,
+        labels={f"key-{n}": "v" for n in range(1000)},
+    )
+    node = gangs.node("a", boast, busy=False)
+    assert (len(node.accelerators), node.cores, node.memory, node.accelerator_memory) == (1024, 65_536, 0, 0)
+    assert len(node.labels) == 64
+    assert len(node.accelerators[0]) == 255
+
+
+def test_data_is_placed_where_every_one_of_its_owners_lets_it_be() -> None:
+    nodes = [Node("a", labels={"jurisdiction": "NL"}), Node("b", labels={"jurisdiction": "US"}), Node("c")]
+    european = Terms("data-1", "controlled", ("EU",), "law-institute")
+    anywhere = Terms("data-2", "open", ("US",), "university")
+    fitting, why = gangs.admitted(nodes, [anywhere, european])
+    assert fitting == {"a"}
+    assert why == "data-1 is controlled and may be in EU alone, not at the node b (in US)"
+    assert gangs.admitted(nodes, [anywhere]) == ({"a", "b", "c"}, "")
+
+
+def test_a_gang_takes_its_nodes_whole() -> None:
+    placement = Placement(nodes=2, ranks_per_node=8, accelerator="h200", memory=5, labels={"rack": "r1"})
+    needs = gangs.needs(placement, frozenset("ab"), ("b", "a"))
+    assert (needs.nodes, needs.per_node, needs.ranks, needs.whole) == (2, 8, 16, True)
+    assert (needs.accelerator, needs.memory, needs.labels) == ("h200", 5, (("rack", "r1"),))
+    assert (needs.among, needs.holders) == ({"a", "b"}, ("b", "a"))
+
+
+def test_a_run_s_pace_tells_when_it_saves_and_ends() -> None:
+    pace = gangs.progressed(None, 10, 100.0)
+    assert gangs.expectations(pace, 10, 100, 100.0) == (math.inf, 700.0), "one sign of life is no pace"
+    pace = gangs.progressed(pace, 15, 110.0)
+    assert gangs.expectations(pace, 10, 100, 110.0) == (280.0, 120.0)
+    assert gangs.expectations(pace, 100, 100, 110.0) == (280.0, 710.0), "at the last step it ends, and saves nothing"
+    assert gangs.expectations(None, 10, 100, 5.0) == (math.inf, 605.0)
+    assert gangs.progressed(pace, 5, 200.0) == gangs.Pace((5, 200.0), (5, 200.0)), "it was set back"
