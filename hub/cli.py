@@ -284,14 +284,26 @@ def node(
         typer.Option(help="KEY=VALUE, for placement: jurisdiction=NL, rack=r1, nvlink=d3, ib=f1; may be repeated."),
     ] = None,
     cache_gb: Annotated[float, typer.Option(min=0, help="What the copies of data may take on the disk.")] = 200,
+    slurm: Annotated[
+        bool,
+        typer.Option(
+            "--slurm", help="Start gangs by this cluster's Slurm; DIR must lie where all its machines see it."
+        ),
+    ] = False,
+    partition: Annotated[str, typer.Option(help="Slurm's partition; its default one otherwise.")] = "",
+    sbatch: Annotated[
+        list[str] | None, typer.Option(help="An option for sbatch, such as --account=law; may be repeated.")
+    ] = None,
     show_key: Annotated[bool, typer.Option("--show-key", help="Without Landlock, run all the same.")] = False,
 ) -> None:
     """Attach this machine to the hub and train what it is given until Ctrl-C."""
     from hub.training import agent
+    from hub.training.slurm.launcher import Cluster
 
     logs.configure(_err)
     labels = dict(_label(text) for text in label or [])
-    agent.main(directory, hub, name, token, agent.Terms(labels, int(cache_gb * 1e9), show_key))
+    cluster = Cluster(partition, tuple(sbatch or ())) if slurm else None
+    agent.main(directory, hub, name, token, agent.Terms(labels, int(cache_gb * 1e9), show_key, cluster))
 
 
 authority = typer.Typer(no_args_is_help=True, help="The certificate authority: show, rotate, retire.")

@@ -21,7 +21,9 @@ import grpc
 
 from hub.training import tasks
 from hub.training.inventory import health, inventory
+from hub.training.launching import Launcher, OnThisMachine
 from hub.training.outbox import Outbox
+from hub.training.slurm.launcher import BySlurm, Cluster, cluster_inventory
 from hub.training.workplace import LIMIT, Workplace
 from protos.coalition.v1 import training_pb2, training_pb2_grpc
 from protos.transport.channel import Credentials, connect, connect_aio, split_address
@@ -29,7 +31,7 @@ from protos.transport.enrolment import enrol
 from protos.transport.errors import from_rpc_error
 from protos.transport.keeping import read_credentials, write_credentials
 from protos.transport.renewal import due_at, has_expired, is_due, renew
-from trust.errors import Conflict, Denied, Invalid, NotFound, Problem
+from trust.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
 from trust.files import write_atomic
 from trust.invitations import Invitation
 from trust.keys import ArtifactPublicKey
@@ -44,11 +46,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Terms:
-    """On which an operator lends a machine: labels of their own, bytes of cache, and whether runs may see the node's key."""
+    """On which an operator lends a machine, or a cluster: labels of their own, bytes of cache, whether runs may see the node's
+    key."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     cache: int = LIMIT
     show_key: bool = False
+    slurm: Cluster | None = None
 
 
 def main(directory: Path, hub: str, name: str, token: str, terms: Terms) -> None:
@@ -71,6 +75,8 @@ class Agent:
         self._directory = directory
         self._place = Workplace(directory, connect(hub, credentials), terms.cache, show_key=terms.show_key)
         self._outbox = Outbox()
+        self._slurm = BySlurm(name, terms.slurm) if terms.slurm else None
+        self._launcher: Launcher = self._slurm or OnThisMachine()
         self._run, self._attempt = "", 0
         self._task: asyncio.Task[None] | None = None
 
@@ -79,6 +85,8 @@ class Agent:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        if self._slurm:
+            await self._slurm.clear()
         attached = asyncio.create_task(self._stay_attached())
         waiting = asyncio.create_task(stopped.wait())
         await asyncio.wait([attached, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -95,6 +103,8 @@ class Agent:
             try:
                 await asyncio.to_thread(self._keep_fresh)
                 offer = await asyncio.to_thread(self._offer)
+                if self._terms.slurm:
+                    await cluster_inventory(offer, self._terms.slurm)
                 async with connect_aio(self._hub, self._credentials) as channel, self._until_due():
                     async for message in training_pb2_grpc.NodesStub(channel).Attach(self._speak(offer)):
                         await self._obey(message)
@@ -106,7 +116,7 @@ class Agent:
                 _log.warning("%s", problem.diagnostics())
                 if isinstance(problem, Denied):
                     raise problem from None
-            except OSError as error:
+            except (OSError, Unavailable) as error:
                 _log.warning("%s", error)
             pause = SHORTEST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause)
@@ -151,7 +161,9 @@ class Agent:
                 self._task = asyncio.create_task(tasks.prepare(message.prepare, self._place, self._outbox.put))
             case "train":
                 await self._begin(message.train.run, message.train.attempt)
-                self._task = asyncio.create_task(tasks.train(message.train, self._place, self._outbox.put))
+                self._task = asyncio.create_task(
+                    tasks.train(message.train, self._place, self._launcher, self._outbox.put)
+                )
             case "stop":
                 await self._stop(message.stop)
             case "report":

@@ -77,7 +77,7 @@ class Allocation:
         self._usage = self._usage.later(self._held, now)
         self._held = {}
         for run, work in works.items():
-            project, ranks = orders[run].project, len(work.nodes) * orders[run].spec.placement.ranks_per_node
+            project, ranks = orders[run].project, work.world if work.nodes else 0
             self._held[project] = self._held.get(project, 0) + ranks
 
     def decide(
@@ -90,17 +90,22 @@ class Allocation:
     ) -> tuple[Decision, dict[str, str]]:
         """What is to start and to yield now, and for each of the waiting runs why a node is not for its data, if one is not."""
         busy = {name for work in works.values() for name in work.nodes}
-        present = [gangs.node(n.name, n.hello.inventory, busy=n.name in busy) for n in nodes]
+        offers = {n.name: gangs.nodes(n.name, n.hello.inventory, busy=n.name in busy) for n in nodes}
+        machines = {agent: [each.name for each in offer] for agent, offer in offers.items()}
+        present = [each for offer in offers.values() for each in offer]
         cluster = Cluster(present)
-        well = frozenset(each.name for each in present if each.healthy)
+        well = frozenset(gangs.agents(each.name for each in present if each.healthy))
         queue, left_out = [], {}
         for run in waiting:
             admitted, left_out[run] = gangs.admitted(present, orders[run].terms)
             bound = self._is_bound(works[run], well, now)
-            among = frozenset(works[run].registered_on) & admitted if bound else admitted
+            held = set(works[run].registered_on)
+            among = frozenset(name for name in admitted if not bound or held.issuperset(gangs.agents([name])))
             queue.append(self._job(works[run], orders[run], None if len(among) == len(present) else among))
         self._wishes = {run: other for run, other in self._wishes.items() if other in left_out}
-        running = [self._running(cluster, work, orders[run], now) for run, work in works.items() if work.nodes]
+        running = [
+            self._running(cluster, machines, work, orders[run], now) for run, work in works.items() if work.nodes
+        ]
         fair = shares(self._usage, {job.project for job in queue})
         decision = decide(cluster, queue, running, fair, now)
         self._wishes |= {wish.job: wish.so_that for wish in decision.yields}
@@ -119,14 +124,24 @@ class Allocation:
         placement = order.spec.placement
         expected = placement.hours * 3600 if placement.hours else math.inf
         since = self._had_its_turn.get(work.run, order.since)
-        needs = gangs.needs(placement, among, work.registered_on)
+        holders = work.registered_on if len(work.registered_on) == placement.nodes else ()
+        needs = gangs.needs(placement, among, holders)
         return Job(work.run, needs, order.project, placement.priority, since, expected)
 
-    def _running(self, cluster: Cluster, work: Work, order: Order, now: float) -> Running:
+    def _running(
+        self, cluster: Cluster, machines: Mapping[str, list[str]], work: Work, order: Order, now: float
+    ) -> Running:
         training, needs = order.spec.training, Needs(len(work.nodes), order.spec.placement.ranks_per_node, whole=True)
         pace, ends, saves = self._paces.get(work.run), math.inf, math.inf
         if work.phase == "training":
             ends, saves = gangs.expectations(pace, training.checkpoint_every, training.steps, now)
         job = Job(work.run, needs, order.project, order.spec.placement.priority)
         began = pace.first[1] if pace else now
-        return Running(job, cluster.numbers(work.nodes), began, ends, saves, work.run in self._wishes)
+        return Running(
+            job,
+            cluster.numbers(name for agent in work.nodes for name in machines.get(agent, ())),
+            began,
+            ends,
+            saves,
+            work.run in self._wishes,
+        )

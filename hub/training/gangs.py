@@ -12,11 +12,26 @@ from protos.documents.placing import JURISDICTION, Place, Terms, may_use
 from protos.documents.runs import Placement
 
 MOST_ACCELERATORS, MOST_CORES, MOST_LABELS, LONGEST = 1024, 65_536, 64, 255
+MOST_MACHINES = 4096
+_MACHINE = "#"  # stands in no agent's name
 UNKNOWN = 600.0  # seconds to a checkpoint of which nothing is known yet
 
 
-def node(name: str, inventory: training_pb2.Inventory, *, busy: bool) -> Node:
-    """A node that is attached; a run takes the whole of it."""
+def nodes(name: str, inventory: training_pb2.Inventory, *, busy: bool) -> list[Node]:
+    """An agent that is attached: one node, or a cluster's machines as a pool. A run takes the whole of it."""
+    one = _node(name, inventory, busy=busy)
+    if inventory.machines <= 0:
+        return [one]
+    count = min(inventory.machines, MOST_MACHINES)
+    return [replace(one, name=f"{name}{_MACHINE}{number}", pool=name) for number in range(count)]
+
+
+def agents(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of which nodes are, in order."""
+    return tuple(dict.fromkeys(name.partition(_MACHINE)[0] for name in names))
+
+
+def _node(name: str, inventory: training_pb2.Inventory, *, busy: bool) -> Node:
     accelerators = inventory.accelerators[:MOST_ACCELERATORS]
     kinds = tuple(sorted(accelerator.kind[:LONGEST] for accelerator in accelerators))
     free = Node(
@@ -49,7 +64,7 @@ def admitted(nodes: Iterable[Node], data: Sequence[Terms]) -> tuple[frozenset[st
     fitting: set[str] = set()
     why = ""
     for each in nodes:
-        place = Place("node", each.name, each.labels.get(JURISDICTION, ""))
+        place = Place("node", agents([each.name])[0], each.labels.get(JURISDICTION, ""))
         refusal = next((refusal for terms in data if (refusal := may_use(terms, place))), "")
         if refusal:
             why = why or refusal

@@ -100,7 +100,7 @@ def train_message(work: Work, spec: Mapping[str, Any], node: str, host: str, por
         master_host=host,
         master_port=port,
         resume_step=work.registered,
-        ranks_per_node=work.per_node,
+        ranks_per_node=work.world // len(work.nodes),
     )
     return training_pb2.HubMessage(train=train)
 

@@ -21,6 +21,7 @@ from hub.ledger.journal import Entry, Journal
 from hub.progress.log import Progress
 from hub.training import states
 from hub.training.allocation import Allocation, Order
+from hub.training.gangs import agents
 from hub.training.messages import (
     metrics_of,
     model_of,
@@ -239,7 +240,9 @@ class Scheduler:
         decision, left_out = self._allocation.decide(self._works, waiting, self._orders, nodes, time.time())
         for start in decision.starts:
             del left_out[start.job]
-            await self._minding(start.job, self._place(self._works[start.job], start.nodes))
+            chosen = agents(start.nodes)
+            if not any(map(self.run_of, chosen)):  # a cluster's agent works on one run at a time, too
+                await self._minding(start.job, self._place(self._works[start.job], chosen))
         for wish in decision.yields:
             told = f"makes room for {wish.so_that}, which has a higher priority, after the next checkpoint"
             await self._tell(wish.job, "training", told)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from trust.digests import Digest, Hasher, digest_file, parse_digest
@@ -47,6 +48,22 @@ def holds(checkpoints: Path, step: int) -> bool:
     """Whether the step's shard is here as it was sealed."""
     note = checkpoints / f"{tag(step)}.digest"
     return note.is_file() and note.read_text() == _digest(checkpoints / tag(step))
+
+
+def parts(checkpoints: Path, machines: int) -> list[Path]:
+    """Where the machines of a gang keep theirs that share a folder; the folder itself where there is but one (0)."""
+    return [checkpoints / f"node-{number}" for number in range(machines)] or [checkpoints]
+
+
+def sealed(parts: Iterable[Path], step: int) -> Digest | None:
+    """One digest over what all machines have sealed of a step; none before the last has."""
+    hasher = Hasher()
+    for part in parts:
+        note = part / f"{tag(step)}.digest"
+        if not note.is_file():
+            return None
+        hasher.update(f"{note.read_text()}\n".encode())
+    return hasher.digest()
 
 
 def rewind(checkpoints: Path, step: int) -> None:

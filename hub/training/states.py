@@ -36,7 +36,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Work:
-    """A run that has not ended. `nodes` are in the order of their ranks; each has `per_node` ranks and one place in the gang.
+    """A run that has not ended. `nodes` are in the order of their ranks, of which there are `ranks`.
 
     `registered` is the step that training can resume from on the nodes `registered_on`; `furthest` the highest ever.
     """
@@ -53,12 +53,12 @@ class Work:
     furthest: int = 0
     finished: frozenset[int] = frozenset()
     model: tuple[FileEntry, ...] = ()
-    per_node: int = 1
+    ranks: int = 0
 
     @property
     def world(self) -> int:
-        """Ranks of all nodes."""
-        return len(self.nodes) * self.per_node
+        """Ranks of all nodes; one each, unless the spec has said otherwise."""
+        return self.ranks or len(self.nodes)
 
 
 def place(work: Work, nodes: tuple[str, ...]) -> Work:

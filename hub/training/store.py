@@ -48,7 +48,7 @@ def load_work(session: Session, run: str) -> Work:
     row = attempt(session, run) or AttemptRow(run=run, number=0, failures=0, phase="queued", nodes=[], prepared={})
     prepared = Prepared.read(row.prepared) if row.prepared else None
     work = Work(run, cast(Phase, row.phase), row.number, row.failures, tuple(row.nodes), prepared)
-    work = replace(work, per_node=RunSpec.read(get(session, run).spec).placement.ranks_per_node)
+    work = replace(work, ranks=RunSpec.read(get(session, run).spec).placement.ranks)
     found = checkpoints(session, run)
     if not found:
         return work

@@ -13,10 +13,12 @@ from typing import Any
 
 from hub.training import shards
 from hub.training.inventory import threads
-from hub.training.launch import Child, torchrun, worker_environment
+from hub.training.launch import Child, worker_environment
+from hub.training.launching import Job, Launcher, Part
 from hub.training.messages import METRICS
 from hub.training.workplace import Workplace
 from protos.coalition.v1 import common_pb2, training_pb2
+from protos.documents.runs import RunSpec
 from trust.errors import NotFound, Problem, Unavailable
 
 Send = Callable[[training_pb2.NodeMessage], None]
@@ -36,9 +38,9 @@ async def prepare(order: training_pb2.Prepare, place: Workplace, send: Send) -> 
     await _report(order.run, order.attempt, _prepare(order, place), send)
 
 
-async def train(order: training_pb2.Train, place: Workplace, send: Send) -> None:
-    """This node's rank of a gang, from its data to its part of the result; tells the hub what becomes of it."""
-    await _report(order.run, order.attempt, _train(order, place, send), send)
+async def train(order: training_pb2.Train, place: Workplace, launcher: Launcher, send: Send) -> None:
+    """This agent's part of a gang, from its data to its part of the result; tells the hub what becomes of it."""
+    await _report(order.run, order.attempt, _train(order, place, launcher, send), send)
 
 
 async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb2.NodeMessage:
@@ -63,42 +65,59 @@ async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb
     return training_pb2.NodeMessage(prepared=prepared)
 
 
-async def _train(order: training_pb2.Train, place: Workplace, send: Send) -> training_pb2.NodeMessage:
+async def _train(
+    order: training_pb2.Train, place: Workplace, launcher: Launcher, send: Send
+) -> training_pb2.NodeMessage:
     folder, checkpoints = place.attempt_folder(order.run, order.attempt), place.checkpoints(order.run)
-    if order.resume_step and not await asyncio.to_thread(shards.holds, checkpoints, order.resume_step):
-        raise ShardsLost(f"the shard of step {order.resume_step} is not here as it was saved")
-    await asyncio.to_thread(shards.rewind, checkpoints, order.resume_step)
+    spec = json.loads(order.spec)
+    machines = RunSpec.read(spec).placement.nodes if launcher.shared else 0
+    parts = shards.parts(checkpoints, machines)
+    for part in parts:
+        if order.resume_step and not await asyncio.to_thread(shards.holds, part, order.resume_step):
+            raise ShardsLost(f"the shard of step {order.resume_step} is not here as it was saved")
+        await asyncio.to_thread(shards.rewind, part, order.resume_step)
     await place.fetch(order.tokenizer, folder / "tokenizer")
     (tokens,) = await place.fetch([order.tokens])
     job = {
-        "spec": json.loads(order.spec),
+        "spec": spec,
         "tokenizer": str(folder / "tokenizer"),
         "tokens": str(tokens),
         "folder": str(folder),
         "checkpoints": str(checkpoints),
         "resume_step": order.resume_step,
+        "shared": launcher.shared,
     }
     (folder / "job.json").write_text(json.dumps(job))
-    processes = max(1, order.ranks_per_node)
-    command = torchrun(
-        folder / "job.json",
-        rank=order.rank,
-        world=order.world,
-        host=order.master_host,
-        port=order.master_port,
-        processes=processes,
+    child = await launcher.start(
+        Part(
+            run=order.run,
+            job=folder / "job.json",
+            rank=order.rank,
+            world=order.world,
+            host=order.master_host,
+            port=order.master_port,
+            processes=max(1, order.ranks_per_node),
+            machines=max(1, machines),
+        ),
+        place,
     )
-    loopback = order.master_host in ("127.0.0.1", "localhost")
-    command, temporary = place.concealed(command), folder / "tmp"
-    child = await Child.start(command, worker_environment(threads(processes), loopback, temporary), folder / "log")
     async with aclosing(_events(folder / "events.jsonl", child)) as events:
         async for event in events:
+            if machines and event["kind"] == "checkpoint":
+                event["shard"] = await _sealed(parts, event["step"])
             await _relay(event, order, place, send)
     await _finish(child)
     files = sorted((folder / "model").iterdir()) if order.rank == 0 else []
     model = await place.upload(files)
     trained = training_pb2.Trained(run=order.run, attempt=order.attempt, rank=order.rank, model=model)
     return training_pb2.NodeMessage(trained=trained)
+
+
+async def _sealed(parts: list[Path], step: int) -> str:
+    """The first machine tells of a checkpoint when all have written it; the others may still be sealing theirs."""
+    while (digest := shards.sealed(parts, step)) is None:
+        await asyncio.sleep(POLL)
+    return digest
 
 
 async def _report(run: str, attempt: int, work: Awaitable[training_pb2.NodeMessage], send: Send) -> None:
@@ -117,7 +136,7 @@ async def _report(run: str, attempt: int, work: Awaitable[training_pb2.NodeMessa
     send(message)
 
 
-async def _finish(child: Child) -> None:
+async def _finish(child: Job) -> None:
     """Wait for the end of a child; it does not outlive a cancelled task. Raises `Unavailable` with its last words."""
     try:
         code = await child.wait()
@@ -128,7 +147,7 @@ async def _finish(child: Child) -> None:
         raise Unavailable(f"the worker ended with code {code}: {child.last_words()}")
 
 
-async def _events(path: Path, child: Child) -> AsyncGenerator[dict[str, Any], None]:
+async def _events(path: Path, child: Job) -> AsyncGenerator[dict[str, Any], None]:
     """The events that a worker writes, until it has ended and all are read. Whoever stops listening ends the worker."""
     position = 0
     try:

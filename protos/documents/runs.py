@@ -77,6 +77,10 @@ class Placement(Document):
     memory: int = Field(default=0, ge=0)
     labels: dict[Label, Label] = Field(default={}, max_length=16)
 
+    @property
+    def ranks(self) -> int:
+        return self.nodes * self.ranks_per_node
+
 
 class RunSpec(Document):
     """The content of SPEC.toml for `coalition run launch`."""

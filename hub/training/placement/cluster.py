@@ -29,7 +29,7 @@ class Cluster:
         self.free: Counts = np.maximum(self.slots - np.array([n.taken for n in ordered], np.int64), 0)
         self._number = {name: number for number, name in enumerate(self.names)}
         self._nodes = ordered
-        self._kind, self._kinds = _codes([tuple(sorted(node.accelerators)) for node in ordered])
+        self._kind, self._kinds = _codes([(node.pool, *sorted(node.accelerators)) for node in ordered])
         self._domains = [_codes(["", *(node.labels.get(level, "") for node in ordered)])[0][1:] for level in LEVELS]
         self._able: dict[Needs, NDArray[np.bool_]] = {}
 
@@ -47,7 +47,7 @@ class Cluster:
         return tuple(self.names[number] for number in at.tolist())
 
     def kind_of(self, number: int) -> object:
-        """The accelerators of a node."""
+        """The pool and the accelerators of a node."""
         return self._kinds[self._kind[number]]
 
     def takes(self, at: Places, needs: Needs) -> Counts:
@@ -129,7 +129,9 @@ def _codes(values: list[object]) -> tuple[NDArray[np.intp], list[object]]:
 
 
 def _is_kind(kinds: object, wanted: str) -> bool:
-    return isinstance(kinds, tuple) and bool(kinds) and all(wanted.lower() in str(kind).lower() for kind in kinds)
+    return (
+        isinstance(kinds, tuple) and len(kinds) > 1 and all(wanted.lower() in str(kind).lower() for kind in kinds[1:])
+    )
 
 
 def _suits(node: Node, needs: Needs) -> bool:

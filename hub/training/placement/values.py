@@ -22,7 +22,10 @@ Places: TypeAlias = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Node:
-    """A machine that offers itself: the kinds of its accelerators, bytes of memory; `taken` slots are not to be had."""
+    """A machine that offers itself: the kinds of its accelerators, bytes of memory; `taken` slots are not to be had.
+
+    Nodes of a `pool` work with none but each other.
+    """
 
     name: str
     accelerators: tuple[str, ...] = ()
@@ -32,6 +35,7 @@ class Node:
     accelerator_memory: int = 0
     healthy: bool = True
     taken: int = 0
+    pool: str = ""
 
     @property
     def slots(self) -> int:

@@ -248,12 +248,15 @@ class Inventory(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
     HEALTH_FIELD_NUMBER: _builtins.int
+    MACHINES_FIELD_NUMBER: _builtins.int
     cores: _builtins.int
     memory: _builtins.int
     host: _builtins.str
     """Where other nodes reach this one for rendezvous."""
     health: _builtins.str
     """Why it should be given nothing; empty when it is well."""
+    machines: _builtins.int
+    """For the agent of a cluster: how many machines like this it can start a gang on. 0 for one machine, which is itself."""
     @_builtins.property
     def accelerators(self) -> _containers.RepeatedCompositeFieldContainer[Global___Accelerator]: ...
     @_builtins.property
@@ -267,10 +270,11 @@ class Inventory(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         host: _builtins.str = ...,
         health: _builtins.str = ...,
+        machines: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerators", b"accelerators", "cores", b"cores", "health", b"health", "host", b"host", "labels", b"labels", "memory", b"memory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerators", b"accelerators", "cores", b"cores", "health", b"health", "host", b"host", "labels", b"labels", "machines", b"machines", "memory", b"memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,9 +15,9 @@ H200 = training_pb2.Accelerator(kind="H200", memory=141)
 
 def test_a_node_is_what_its_inventory_says() -> None:
     inventory = training_pb2.Inventory(cores=4, memory=8, accelerators=[H200, H200], labels={"rack": "r1"})
-    assert gangs.node("a", inventory, busy=False) == Node("a", ("H200",) * 2, 8, 4, {"rack": "r1"}, 141)
-    assert gangs.node("a", inventory, busy=True).taken == 2
-    assert not gangs.node("a", training_pb2.Inventory(health="its disk is full"), busy=False).healthy
+    assert gangs.nodes("a", inventory, busy=False) == [Node("a", ("H200",) * 2, 8, 4, {"rack": "r1"}, 141)]
+    assert gangs.nodes("a", inventory, busy=True)[0].taken == 2
+    assert not gangs.nodes("a", training_pb2.Inventory(health="its disk is full"), busy=False)[0].healthy
 
 
 def test_what_a_node_claims_of_itself_is_bounded() -> None:
@@ -28,7 +28,7 @@ def test_what_a_node_claims_of_itself_is_bounded() -> None:
         accelerators=[training_pb2.Accelerator(kind="x" * 10_000, memory=-5)] * 5000,
         labels={f"key-{n}": "v" for n in range(1000)},
     )
-    node = gangs.node("a", boast, busy=False)
+    (node,) = gangs.nodes("a", boast, busy=False)
     assert (len(node.accelerators), node.cores, node.memory, node.accelerator_memory) == (1024, 65_536, 0, 0)
     assert len(node.labels) == 64
     assert len(node.accelerators[0]) == 255
