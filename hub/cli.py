@@ -306,6 +306,28 @@ def node(
     agent.main(directory, hub, name, token, agent.Terms(labels, int(cache_gb * 1e9), show_key, cluster))
 
 
+@app.command(
+    epilog="Example: coalition-hub manifest gpu --hub H:9090 --image I --claim shared --tokens tokens --nodes 4"
+)
+def manifest(
+    name: Annotated[str, typer.Argument(help="Of the JobSet; its nodes are NAME-0, NAME-1, and so on.")],
+    hub: Annotated[str, typer.Option(help="HOST:PORT of the hub.")],
+    image: Annotated[str, typer.Option(help="A container image in which coalition[node] is installed.")],
+    claim: Annotated[str, typer.Option(help="A volume claim that all pods can write to.")],
+    tokens: Annotated[str, typer.Option(help="A secret with the invitation of NAME-0 under the key 0, and so on.")],
+    nodes: Annotated[int, typer.Option(min=1, max=4096, help="How many pods.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="Accelerators for each pod.")] = 0,
+    resource: Annotated[str, typer.Option(help="What the cluster calls them.")] = "nvidia.com/gpu",
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of all nodes; may be repeated.")] = None,
+) -> None:
+    """Print a Kubernetes JobSet whose pods are nodes of the hub, for `kubectl apply -f -`."""
+    from hub.training.kubernetes import Pods, job_set
+
+    labels = dict(_label(text) for text in label or [])
+    pods = Pods(name, image, hub, nodes, claim, tokens, gpus, resource, labels)
+    typer.echo(json.dumps(job_set(pods), indent=2))
+
+
 authority = typer.Typer(no_args_is_help=True, help="The certificate authority: show, rotate, retire.")
 app.add_typer(authority, name="authority")
 

@@ -20,15 +20,18 @@ KEPT = (
 )
 
 
-def worker_environment(threads: int, loopback: bool, temporary: Path | None = None) -> dict[str, str]:
+def worker_environment(
+    threads: int, loopback: bool, temporary: Path | None = None, home: Path | None = None
+) -> dict[str, str]:
     """What a worker may see: no credentials of ours, no network for libraries that would like to call home.
 
-    `temporary` is the folder for its temporary files: others may be out of its reach (`hidden`).
+    `temporary` and `home` are folders that it can write to: others may be out of its reach (`hidden`).
     """
     kept = {key: os.environ[key] for key in KEPT if key in os.environ}
     environment = {
         **kept,
         **({"TMPDIR": str(temporary)} if temporary else {}),
+        **({"HOME": str(home)} if home else {}),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": str(threads),
         "HF_HUB_OFFLINE": "1",

@@ -49,7 +49,8 @@ async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb
     job = folder / "job.json"
     job.write_text(json.dumps({"spec": json.loads(order.spec), "datasets": datasets}))
     command = place.concealed([sys.executable, "-m", "hub.training.prepare", str(job)])
-    child = await Child.start(command, worker_environment(threads(), False, folder / "tmp"), folder / "log")
+    environment = worker_environment(threads(), False, folder / "tmp", place.home)
+    child = await Child.start(command, environment, folder / "log")
     await _finish(child)
     result = json.loads((folder / "prepared.json").read_text())
     tokenizer = await place.upload(sorted((folder / "tokenizer").iterdir()))

@@ -29,7 +29,8 @@ _log = logging.getLogger(__name__)
 
 class Workplace:
     """Layout: `blobs/HEX` (a cache of at most `limit` bytes), `runs/RUN/attempt-N/` (the present attempt),
-    `runs/RUN/checkpoints/` (all attempts'), `tls/` (the node's key, which no run sees unless it may).
+    `runs/RUN/checkpoints/` (all attempts'), `home/` (the runs' own), `tls/` (the node's key, which no
+    run sees unless it may).
     """
 
     def __init__(self, directory: Path, channel: grpc.Channel, limit: int = LIMIT, *, show_key: bool = False) -> None:
@@ -46,8 +47,14 @@ class Workplace:
             shutil.rmtree(old, ignore_errors=True)
         folder = self._directory / "runs" / run / f"attempt-{attempt}"
         (folder / "tmp").mkdir(parents=True)
+        self.home.mkdir(exist_ok=True)
         self._cache.begin()
         return folder
+
+    @property
+    def home(self) -> Path:
+        """Of all runs, for what libraries keep in caches; the user's own is not theirs to write to."""
+        return self._directory / "home"
 
     def concealed(self, command: Sequence[str]) -> list[str]:
         """The command as a run's: without sight of the node's key."""

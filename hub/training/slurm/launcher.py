@@ -55,7 +55,7 @@ class BySlurm:
         """Raises `Unavailable`."""
         await self.clear()
         machines = await commands.machines(self._cluster.partition)
-        task = [sys.executable, "-m", "hub.training.slurm.task", str(part.job)]
+        task = [sys.executable, "-m", "hub.training.slurm.task", str(part.job), str(place.home)]
         command = place.concealed([*task, str(part.processes // part.machines), str(part.port)])
         return await self.submit(part, shlex.join(command), len(machines.accelerators))
 

@@ -27,8 +27,9 @@ for name, path in json.loads(sys.argv[1]).items():
             found[name] = file.read(100).decode("utf-8", "replace")
     except OSError as error:
         found[name] = type(error).__name__
-with tempfile.TemporaryFile() as file:
-    file.write(b"room to work in")
+for folder in (None, os.path.expanduser("~")):
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"room to work in")
 found["credentials in the environment"] = [name for name, value in os.environ.items() if "COALITION" in name or "SECRET" in value]
 print(json.dumps(found))
 """
@@ -51,7 +52,7 @@ async def seen(node: Path, paths: dict[str, str], *, show_key: bool = False) -> 
         place = Workplace(node, channel, show_key=show_key)
         folder = place.attempt_folder("run-1", 1)
         command = place.concealed([sys.executable, "-c", PROBE, json.dumps(paths)])
-        child = await Child.start(command, worker_environment(1, False, folder / "tmp"), folder / "log")
+        child = await Child.start(command, worker_environment(1, False, folder / "tmp", place.home), folder / "log")
         assert await asyncio.wait_for(child.wait(), 60) == 0, child.last_words()
     return dict(json.loads((folder / "log").read_text()))
 
