@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hub.training.allocation import RETURN, Allocation, Order
+from hub.training.gangs import agents
 from hub.training.nodes import Attached
 from hub.training.placement.shares import HALF_LIFE
 from hub.training.placement.values import Start, Yield
@@ -88,3 +89,27 @@ def test_a_wish_is_asked_once_and_dropped_when_whoever_it_was_for_is_gone() -> N
     assert allocation.yields_for("run-1") == "run-2"
     allocation.decide({"run-1": works["run-1"]}, [], orders, nodes, NOW)
     assert allocation.yields_for("run-1") == ""
+
+
+def cluster_agent(name: str, machines: int) -> Attached:
+    return Attached(name, training_pb2.Hello(inventory=training_pb2.Inventory(machines=machines)))
+
+
+def test_a_cluster_s_agent_takes_a_gang_as_a_whole_and_mixes_with_nobody() -> None:
+    work, orders = Work("run-1"), {"run-1": order(nodes=3)}
+    nodes = [cluster_agent("dgx", 2), *attached("a", "b")]
+    assert starts(Allocation(), [work], orders, nodes) == ()
+    (start,) = starts(Allocation(), [work], orders, [cluster_agent("dgx", 4), *attached("a", "b")])
+    assert agents(start.nodes) == ("dgx",)
+    assert len(start.nodes) == 3
+
+
+def test_a_cluster_s_agent_is_busy_as_a_whole_and_waited_for_by_whoever_has_shards_there() -> None:
+    busy = Work("run-0", phase="training", attempt=1, nodes=("dgx",))
+    mine = Work("run-1", registered=10, registered_on=("dgx",))
+    orders = {"run-0": order(), "run-1": order(nodes=2)}
+    nodes = [cluster_agent("dgx", 4), *attached("a", "b")]
+    allocation = Allocation()
+    assert starts(allocation, [busy, mine], orders, nodes) == ()
+    (start,) = starts(allocation, [mine], orders, nodes, NOW + 10 * RETURN)
+    assert agents(start.nodes) == mine.registered_on

@@ -60,3 +60,16 @@ def test_a_run_s_pace_tells_when_it_saves_and_ends() -> None:
     assert gangs.expectations(pace, 100, 100, 110.0) == (280.0, 710.0), "at the last step it ends, and saves nothing"
     assert gangs.expectations(None, 10, 100, 5.0) == (math.inf, 605.0)
     assert gangs.progressed(pace, 5, 200.0) == gangs.Pace((5, 200.0), (5, 200.0)), "it was set back"
+
+
+def test_a_cluster_s_agent_is_a_pool_of_machines_up_to_a_bound() -> None:
+    machines = gangs.nodes("dgx", training_pb2.Inventory(machines=3, cores=2), busy=False)
+    assert gangs.agents(machine.name for machine in machines) == ("dgx",)
+    assert {machine.pool for machine in machines} == {"dgx"}
+    assert len(gangs.nodes("dgx", training_pb2.Inventory(machines=2**31 - 1), busy=True)) == gangs.MOST_MACHINES
+
+
+def test_a_cluster_s_place_is_its_agent_s() -> None:
+    machines = gangs.nodes("dgx", training_pb2.Inventory(machines=1, labels={"jurisdiction": "US"}), busy=False)
+    _, why = gangs.admitted(machines, [Terms("data-1", "controlled", ("EU",), "law-institute")])
+    assert why == "data-1 is controlled and may be in EU alone, not at the node dgx (in US)"

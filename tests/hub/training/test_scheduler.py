@@ -557,3 +557,17 @@ async def test_two_nodes_that_come_at_once_are_both_greeted_before_they_are_give
         work = hub.scheduler.work_on(run)
         assert work is not None
         assert (work.attempt, work.failures) == (1, 0)
+
+
+async def test_a_cluster_s_agent_works_on_one_run_at_a_time(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        runs = [hub.launch(nodes=2), hub.launch(nodes=2)]
+        agent = Node(hub, "dgx", offer=training_pb2.Inventory(machines=4))
+        assert (await agent.told("prepare")).prepare.run == runs[0]
+        await hub.heard(agent)
+        agent.prepared(runs[0])
+        train = (await agent.told("train")).train
+        assert (train.rank, train.world, train.ranks_per_node) == (0, 1, 2), "all ranks are the cluster's"
+        agent.trained(runs[0], model=True)
+        assert (await agent.told("stop")).stop.over
+        assert (await agent.told("prepare")).prepare.run == runs[1]

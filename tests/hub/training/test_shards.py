@@ -76,3 +76,15 @@ def test_ranks_differ_and_equal_files_do_not(tmp_path: Path) -> None:
     (tmp_path / "c" / "step-10" / "model.pt").write_bytes(b"other")
     digests = [shards.seal(tmp_path / name, 10) for name in ("a", "b", "c")]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_what_machines_seal_side_by_side_is_one_shard_once_the_last_has(tmp_path: Path) -> None:
+    parts = shards.parts(tmp_path / "checkpoints", 2)
+    for part in parts:
+        save(part, 10)
+    first = shards.seal(parts[0], 10)
+    assert shards.sealed(parts, 10) is None
+    shards.seal(parts[1], 10)
+    both = shards.sealed(parts, 10)
+    assert both not in (None, first)
+    assert shards.parts(tmp_path, 0) == [tmp_path]
