@@ -98,9 +98,9 @@ class Allocation:
         queue, left_out = [], {}
         for run in waiting:
             admitted, left_out[run] = gangs.admitted(present, orders[run].terms)
-            bound = self._is_bound(works[run], well, now)
-            held = set(works[run].registered_on)
-            among = frozenset(name for name in admitted if not bound or held.issuperset(gangs.agents([name])))
+            among = admitted
+            if self._is_bound(works[run], well, now):
+                among &= {name for agent in works[run].registered_on for name in machines.get(agent, ())}
             queue.append(self._job(works[run], orders[run], None if len(among) == len(present) else among))
         self._wishes = {run: other for run, other in self._wishes.items() if other in left_out}
         running = [

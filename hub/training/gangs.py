@@ -61,16 +61,16 @@ def needs(placement: Placement, among: frozenset[str] | None, holders: tuple[str
 
 def admitted(nodes: Iterable[Node], data: Sequence[Terms]) -> tuple[frozenset[str], str]:
     """The nodes where all of the data may be, and why another is left out (empty where none is)."""
-    fitting: set[str] = set()
-    why = ""
+    fitting: list[str] = []
+    refusals: dict[str, str] = {}  # by country: nodes differ in nothing else
     for each in nodes:
-        place = Place("node", agents([each.name])[0], each.labels.get(JURISDICTION, ""))
-        refusal = next((refusal for terms in data if (refusal := may_use(terms, place))), "")
-        if refusal:
-            why = why or refusal
-        else:
-            fitting.add(each.name)
-    return frozenset(fitting), why
+        country = each.labels.get(JURISDICTION, "")
+        if country not in refusals:
+            place = Place("node", agents([each.name])[0], country)
+            refusals[country] = next((refusal for terms in data if (refusal := may_use(terms, place))), "")
+        if not refusals[country]:
+            fitting.append(each.name)
+    return frozenset(fitting), next(filter(None, refusals.values()), "")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ from trust.errors import Problem
 PATIENCE = 15.0  # seconds a working node may be away before its attempt counts as lost
 TICK = 1.0
 LONGEST_PAUSE = 30.0
+REST = 4  # times as long as a decision took passes before the next: with thousands of nodes it is not made at every message
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +74,7 @@ class Scheduler:
         self._works: dict[str, Work] = {}
         self._away: dict[str, float] = {}  # working node -> when it was missed
         self._orders: dict[str, Order] = {}
-        self._allocation = Allocation()
+        self._allocation, self._next_decision = Allocation(), 0.0
         self._left_out: dict[str, str] = {}  # run -> why its data may not be on a node, as far as that was told
         self._not_before: dict[str, float] = {}  # run -> when its next attempt may begin
 
@@ -234,10 +235,14 @@ class Scheduler:
         self._allocation.account(self._works, self._orders, time.time())
         queued = [run for run, work in self._works.items() if work.phase == "queued"]
         waiting = [run for run in queued if time.monotonic() >= self._not_before.get(run, 0.0)]
-        if not waiting:
+        if not waiting or time.monotonic() < self._next_decision:
             return
         nodes = [node for node in self.attachments.all() if node.greeted and not node.silent()]
-        decision, left_out = self._allocation.decide(self._works, waiting, self._orders, nodes, time.time())
+        began, works = time.monotonic(), dict(self._works)
+        decision, left_out = await asyncio.to_thread(
+            self._allocation.decide, works, waiting, self._orders, nodes, time.time()
+        )
+        self._next_decision = time.monotonic() + REST * (time.monotonic() - began)
         for start in decision.starts:
             del left_out[start.job]
             chosen = agents(start.nodes)

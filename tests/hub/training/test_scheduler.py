@@ -147,9 +147,10 @@ class Node:
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses between attempts."""
+    """No pauses between attempts, nor between decisions."""
     monkeypatch.setattr(scheduler, "LONGEST_PAUSE", 0.0)
     monkeypatch.setattr(scheduler, "TICK", 0.05)
+    monkeypatch.setattr(scheduler, "REST", 0)
 
 
 @pytest.fixture
