@@ -28,9 +28,9 @@ from rich.text import Text
 from hub import logs, setup
 from hub.guard import keep_secrets
 from hub.settings import SANDBOX, Settings, demanded
-from hub.training.schedule import JURISDICTION
 from protos.documents.jurisdictions import COUNTRIES
 from protos.documents.licences import LicencePolicy
+from protos.documents.placing import JURISDICTION
 from trust.errors import Invalid
 from trust.sentences import counted, run_command
 
@@ -304,14 +304,52 @@ def node(
     name: Annotated[str, typer.Option(help="This node's name, as in its invitation.")],
     token: Annotated[str, typer.Option(envvar="COALITION_TOKEN", help="The invitation; only the first time.")] = "",
     label: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE, for placement, such as jurisdiction=NL; may be repeated.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE, for placement: jurisdiction=NL, rack=r1, nvlink=d3, ib=f1; may be repeated."),
     ] = None,
+    cache_gb: Annotated[float, typer.Option(min=0, help="What the copies of data may take on the disk.")] = 200,
+    slurm: Annotated[
+        bool,
+        typer.Option(
+            "--slurm", help="Start gangs by this cluster's Slurm; DIR must lie where all its machines see it."
+        ),
+    ] = False,
+    partition: Annotated[str, typer.Option(help="Slurm's partition; its default one otherwise.")] = "",
+    sbatch: Annotated[
+        list[str] | None, typer.Option(help="An option for sbatch, such as --account=law; may be repeated.")
+    ] = None,
+    show_key: Annotated[bool, typer.Option("--show-key", help="Without Landlock, run all the same.")] = False,
 ) -> None:
     """Attach this machine to the hub and train what it is given until Ctrl-C."""
     from hub.training import agent
+    from hub.training.slurm.launcher import Cluster
 
     logs.configure(_err)
-    agent.main(directory, hub, name, token, dict(_label(text) for text in label or []))
+    labels = dict(_label(text) for text in label or [])
+    cluster = Cluster(partition, tuple(sbatch or ())) if slurm else None
+    agent.main(directory, hub, name, token, agent.Terms(labels, int(cache_gb * 1e9), show_key, cluster))
+
+
+@app.command(
+    epilog="Example: coalition-hub manifest gpu --hub H:9090 --image I --claim shared --tokens tokens --nodes 4"
+)
+def manifest(
+    name: Annotated[str, typer.Argument(help="Of the JobSet; its nodes are NAME-0, NAME-1, and so on.")],
+    hub: Annotated[str, typer.Option(help="HOST:PORT of the hub.")],
+    image: Annotated[str, typer.Option(help="A container image in which coalition[node] is installed.")],
+    claim: Annotated[str, typer.Option(help="A volume claim that all pods can write to.")],
+    tokens: Annotated[str, typer.Option(help="A secret with the invitation of NAME-0 under the key 0, and so on.")],
+    nodes: Annotated[int, typer.Option(min=1, max=4096, help="How many pods.")] = 1,
+    gpus: Annotated[int, typer.Option(min=0, help="Accelerators for each pod.")] = 0,
+    resource: Annotated[str, typer.Option(help="What the cluster calls them.")] = "nvidia.com/gpu",
+    label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of all nodes; may be repeated.")] = None,
+) -> None:
+    """Print a Kubernetes JobSet whose pods are nodes of the hub, for `kubectl apply -f -`."""
+    from hub.training.kubernetes import Pods, job_set
+
+    labels = dict(_label(text) for text in label or [])
+    pods = Pods(name, image, hub, nodes, claim, tokens, gpus, resource, labels)
+    typer.echo(json.dumps(job_set(pods), indent=2))
 
 
 authority = typer.Typer(

@@ -29,7 +29,9 @@ def plan(
     nodes: Annotated[
         int, typer.Option(min=0, help="Nodes to plan for; as many as the spec asks for unless given.")
     ] = 0,
-    gpus_per_node: Annotated[int, typer.Option(min=1, max=64, help="With --gpu.")] = 8,
+    gpus_per_node: Annotated[
+        int, typer.Option(min=0, max=64, help="With --gpu; as many as the spec has ranks on a node unless given.")
+    ] = 0,
     mfu: Annotated[float, typer.Option(min=0.01, max=1.0, help="Share of the peak rate that training reaches.")] = 0.4,
     price: Annotated[float, typer.Option(min=0.0, help="Of one accelerator hour.")] = 2.5,
     mtbf: Annotated[float, typer.Option(min=1.0, help="Hours between failures of one node.")] = 6_000.0,
@@ -83,32 +85,38 @@ def _imagined(spec: RunSpec, gpu: str, nodes: int, per_node: int) -> Cluster:
     from learning.planning.hardware import accelerator
     from learning.planning.plan import Cluster
 
-    return Cluster(nodes or spec.placement.nodes, per_node, accelerator(gpu))
+    return Cluster(nodes or spec.placement.nodes, per_node or spec.placement.ranks_per_node, accelerator(gpu))
 
 
 def _attached(spec: RunSpec, nodes: int) -> Cluster:
-    """The largest gang of equal nodes that the hub knows. Raises `NotFound` where there are too few."""
+    """The largest gang of equal nodes that the hub knows and that hold the ranks. Raises `NotFound` where there are too few."""
     from learning.planning.hardware import accelerator, processor
     from learning.planning.plan import Cluster
 
-    wanted = nodes or spec.placement.nodes
+    wanted, per_node = nodes or spec.placement.nodes, spec.placement.ranks_per_node
     with connected() as hub:
         present = [node for node in hub.nodes() if node.attached]
     kinds: dict[tuple[str, ...], list[Node]] = {}
     for node in present:
         kinds.setdefault(tuple(sorted(a.kind for a in node.inventory.accelerators)), []).append(node)
-    enough = {kind: members for kind, members in kinds.items() if len(members) >= wanted}
+    enough = {
+        kind: members
+        for kind, members in kinds.items()
+        if len(members) >= wanted and (not kind or len(kind) >= per_node)
+    }
     if not enough:
+        each = f" with {per_node} accelerators each" if per_node > 1 else ""
         raise NotFound(
-            f"The run wants {wanted} equal nodes; attached are {len(present)}.",
+            f"The run wants {wanted} equal nodes{each}; attached are {len(present)}.",
             "Attach more, or plan for others: --nodes 4 --gpu h200.",
         )
     kind, members = max(enough.items(), key=lambda item: len(item[0]))
     inventory = members[0].inventory
     if not kind:
-        return Cluster(wanted, 1, processor(min(m.inventory.memory for m in members), inventory.cores))
+        memory = min(member.inventory.memory for member in members)
+        return Cluster(wanted, per_node, processor(memory // per_node, max(1, inventory.cores // per_node)))
     least = min(a.memory for member in members for a in member.inventory.accelerators)
-    return Cluster(wanted, len(kind), replace(accelerator(kind[0]), memory=least))
+    return Cluster(wanted, per_node, replace(accelerator(kind[0]), memory=least))
 
 
 def _describe(cluster: Cluster) -> str:

@@ -60,7 +60,7 @@ def node_rows(nodes: Sequence[training_pb2.Node]) -> list[dict[str, Any]]:
     return [
         {
             "node": node.name,
-            "state": ("working" if node.run else "free") if node.attached else "away",
+            "state": _state(node),
             "run": node.run,
             "cores": node.inventory.cores or None,
             "memory": size(node.inventory.memory) if node.inventory.memory else "",
@@ -69,6 +69,15 @@ def node_rows(nodes: Sequence[training_pb2.Node]) -> list[dict[str, Any]]:
         }
         for node in sorted(nodes, key=lambda node: (not node.attached, node.name))
     ]
+
+
+def _state(node: training_pb2.Node) -> str:
+    """What it does; why it is given nothing, where it is ill."""
+    if not node.attached:
+        return "away"
+    if node.run:
+        return "working"
+    return f"ill: {node.inventory.health}" if node.inventory.health else "free"
 
 
 def _accelerators(node: training_pb2.Node) -> str:

@@ -13,21 +13,25 @@ import time
 import tomllib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import grpc
 
 from hub.training import tasks
-from hub.training.inventory import inventory
+from hub.training.inventory import health, inventory
+from hub.training.launching import Launcher, OnThisMachine
 from hub.training.outbox import Outbox
-from hub.training.workplace import Workplace
+from hub.training.slurm.launcher import BySlurm, Cluster, cluster_inventory
+from hub.training.workplace import LIMIT, Workplace
 from protos.coalition.v1 import training_pb2, training_pb2_grpc
 from protos.transport.channel import Credentials, check_main_listener, connect, connect_aio, split_address
 from protos.transport.enrolment import enrol
 from protos.transport.errors import from_rpc_error
 from protos.transport.keeping import read_credentials, write_credentials
 from protos.transport.renewal import due_at, has_expired, is_due, renew
-from trust.errors import Conflict, Denied, Invalid, NotFound, Problem
+from trust.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
 from trust.files import write_atomic
 from trust.invitations import Invitation
 from trust.keys import ArtifactPublicKey
@@ -40,7 +44,18 @@ LONGEST_PAUSE = 5.0  # seconds between attempts to reach the hub
 _log = logging.getLogger(__name__)
 
 
-def main(directory: Path, hub: str, name: str, token: str, labels: Mapping[str, str]) -> None:
+@dataclass(frozen=True)
+class Terms:
+    """On which an operator lends a machine, or a cluster: labels of their own, bytes of cache, whether runs may see the node's
+    key."""
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    cache: int = LIMIT
+    show_key: bool = False
+    slurm: Cluster | None = None
+
+
+def main(directory: Path, hub: str, name: str, token: str, terms: Terms) -> None:
     """Run the agent until SIGINT or SIGTERM.
 
     Raises `NotFound` without an enrolment or a token, `Denied`, `Invalid`, `Conflict` for a second agent in a directory.
@@ -49,19 +64,19 @@ def main(directory: Path, hub: str, name: str, token: str, labels: Mapping[str, 
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
         credentials = _credentials(directory, hub, name, token)
-        asyncio.run(Agent(directory, hub, name, credentials, labels).run())
+        asyncio.run(Agent(directory, hub, name, credentials, terms).run())
 
 
 class Agent:
     """Works on one attempt of one run at a time, and goes on with it while the hub is away."""
 
-    def __init__(
-        self, directory: Path, hub: str, name: str, credentials: Credentials, labels: Mapping[str, str]
-    ) -> None:
-        self._hub, self._name, self._credentials, self._labels = hub, name, credentials, labels
+    def __init__(self, directory: Path, hub: str, name: str, credentials: Credentials, terms: Terms) -> None:
+        self._hub, self._name, self._credentials, self._terms = hub, name, credentials, terms
         self._directory = directory
-        self._place = Workplace(directory, connect(hub, credentials))
+        self._place = Workplace(directory, connect(hub, credentials), terms.cache, show_key=terms.show_key)
         self._outbox = Outbox()
+        self._slurm = BySlurm(name, terms.slurm) if terms.slurm else None
+        self._launcher: Launcher = self._slurm or OnThisMachine()
         self._run, self._attempt = "", 0
         self._task: asyncio.Task[None] | None = None
 
@@ -70,6 +85,8 @@ class Agent:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+        if self._slurm:
+            await self._slurm.clear()
         attached = asyncio.create_task(self._stay_attached())
         waiting = asyncio.create_task(stopped.wait())
         await asyncio.wait([attached, waiting], return_when=asyncio.FIRST_COMPLETED)
@@ -86,6 +103,8 @@ class Agent:
             try:
                 await asyncio.to_thread(self._keep_fresh)
                 offer = await asyncio.to_thread(self._offer)
+                if self._terms.slurm:
+                    await cluster_inventory(offer, self._terms.slurm)
                 async with connect_aio(self._hub, self._credentials) as channel, self._until_due():
                     async for message in training_pb2_grpc.NodesStub(channel).Attach(self._speak(offer)):
                         await self._obey(message)
@@ -97,7 +116,7 @@ class Agent:
                 _log.warning("%s", problem.diagnostics())
                 if isinstance(problem, Denied):
                     raise problem from None
-            except OSError as error:
+            except (OSError, Unavailable) as error:
                 _log.warning("%s", error)
             pause = SHORTEST_PAUSE if time.monotonic() - began > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
             await asyncio.sleep(pause)
@@ -122,7 +141,8 @@ class Agent:
 
     def _offer(self) -> training_pb2.Inventory:
         host, _ = split_address(self._hub)
-        return inventory("127.0.0.1" if host in ("127.0.0.1", "localhost") else _own_host(host), self._labels)
+        own = "127.0.0.1" if host in ("127.0.0.1", "localhost") else _own_host(host)
+        return inventory(own, self._terms.labels, self._directory)
 
     async def _speak(self, offer: training_pb2.Inventory) -> AsyncIterator[training_pb2.NodeMessage]:
         """Hello, what the hub may have missed, then whatever comes up."""
@@ -130,7 +150,7 @@ class Agent:
         _log.info("node %s is attached to %s", self._name, self._hub)
         for kept in await asyncio.to_thread(list, self._place.kept()):
             yield training_pb2.NodeMessage(kept=kept)
-        async with aclosing(self._outbox.conversation(HEARTBEAT)) as messages:
+        async with aclosing(self._outbox.conversation(HEARTBEAT, partial(health, self._directory))) as messages:
             async for message in messages:
                 yield message
 
@@ -141,7 +161,9 @@ class Agent:
                 self._task = asyncio.create_task(tasks.prepare(message.prepare, self._place, self._outbox.put))
             case "train":
                 await self._begin(message.train.run, message.train.attempt)
-                self._task = asyncio.create_task(tasks.train(message.train, self._place, self._outbox.put))
+                self._task = asyncio.create_task(
+                    tasks.train(message.train, self._place, self._launcher, self._outbox.put)
+                )
             case "stop":
                 await self._stop(message.stop)
             case "report":

@@ -14,14 +14,24 @@ from pathlib import Path
 from hub.guard import guarded
 
 TAIL = 16_000
-KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_VISIBLE_DEVICES")
+KEPT = (
+    *("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_VISIBLE_DEVICES"),
+    *("ROCM_PATH", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
+)
 
 
-def worker_environment(threads: int, loopback: bool) -> dict[str, str]:
-    """What a worker may see: no credentials of ours, no network for libraries that would like to call home."""
+def worker_environment(
+    threads: int, loopback: bool, temporary: Path | None = None, home: Path | None = None
+) -> dict[str, str]:
+    """What a worker may see: no credentials of ours, no network for libraries that would like to call home.
+
+    `temporary` and `home` are folders that it can write to: others may be out of its reach (`hidden`).
+    """
     kept = {key: os.environ[key] for key in KEPT if key in os.environ}
     environment = {
         **kept,
+        **({"TMPDIR": str(temporary)} if temporary else {}),
+        **({"HOME": str(home)} if home else {}),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "OMP_NUM_THREADS": str(threads),
         "HF_HUB_OFFLINE": "1",
@@ -37,18 +47,19 @@ def worker_environment(threads: int, loopback: bool) -> dict[str, str]:
 
 
 def has_gpu() -> bool:
-    return Path("/proc/driver/nvidia/version").exists()
+    """Whether there is the driver of NVIDIA's accelerators, or AMD's."""
+    return Path("/proc/driver/nvidia/version").exists() or Path("/dev/kfd").exists()
 
 
-def torchrun(job: Path, *, rank: int, world: int, host: str, port: int) -> list[str]:
-    """The command for this node's part of a gang, one process per node."""
+def torchrun(job: Path, *, rank: int, world: int, host: str, port: int, processes: int = 1) -> list[str]:
+    """The command for this node's part of a gang of `world` nodes, with so many processes on each."""
     return [
         sys.executable,
         "-m",
         "torch.distributed.run",
         f"--nnodes={world}",
         f"--node_rank={rank}",
-        "--nproc_per_node=1",
+        f"--nproc_per_node={processes}",
         f"--master_addr={host}",
         f"--master_port={port}",
         "--max_restarts=0",

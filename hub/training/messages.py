@@ -124,10 +124,11 @@ def train_message(work: Work, spec: Mapping[str, Any], node: str, host: str, por
         tokenizer=file_messages(work.prepared.tokenizer),
         tokens=file_messages([work.prepared.tokens])[0],
         rank=work.nodes.index(node),
-        world=work.world,
+        world=len(work.nodes),
         master_host=host,
         master_port=port,
         resume_step=work.registered,
+        ranks_per_node=work.world // len(work.nodes),
     )
     return training_pb2.HubMessage(train=train)
 

@@ -13,13 +13,14 @@ SILENCE = 10.0  # seconds without a heartbeat after which a node counts as lost
 
 @dataclass
 class Attached:
-    """One agent's conversation. `outgoing` None ends it."""
+    """One agent's conversation. `outgoing` None ends it. Until it is `greeted` nobody has looked at what it works on."""
 
     name: str
     hello: training_pb2.Hello
     outgoing: asyncio.Queue[training_pb2.HubMessage | None] = field(default_factory=asyncio.Queue)
     heard: float = field(default_factory=time.monotonic)
     heard_at: str = ""
+    greeted: bool = False
 
     def silent(self) -> bool:
         return time.monotonic() - self.heard > SILENCE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from protos.coalition.v1 import training_pb2
 
@@ -34,8 +34,12 @@ class Outbox:
         self._reports.clear()
         self._waiting.clear()
 
-    async def conversation(self, heartbeat: float) -> AsyncGenerator[training_pb2.NodeMessage, None]:
+    async def conversation(
+        self, heartbeat: float, health: Callable[[], str] = str
+    ) -> AsyncGenerator[training_pb2.NodeMessage, None]:
         """Everything that is kept, then what comes up; a heartbeat after so many seconds without. The next one ends this.
+
+        `health`, which may take a moment, says what a heartbeat tells: by default that all is well.
 
         gRPC goes on reading from a broken call's iterator for a while: it must not take what the next call should bring.
         """
@@ -52,5 +56,6 @@ class Outbox:
                 async with asyncio.timeout(heartbeat):
                     await changed.wait()
             except TimeoutError:
+                beat = training_pb2.Heartbeat(health=await asyncio.to_thread(health))
                 if self._waiting is waiting:
-                    yield training_pb2.NodeMessage(heartbeat=training_pb2.Heartbeat())
+                    yield training_pb2.NodeMessage(heartbeat=beat)

@@ -2,16 +2,39 @@
 
 In this order, because importing torch and DeepSpeed takes many seconds, and torchrun puts its workers into sessions of
 their own: a worker whose torchrun is killed while it still imports would go on without anybody.
+
+Of several ranks that share a folder the first speaks for all: the others get folders of their own for what they say.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 from hub.guard import die_with_parent
 
 INIT = 1  # adopts the children of a process that died
+
+
+def own_job(job: Path, environment: Mapping[str, str]) -> Path:
+    """The job of the rank that torchrun's environment tells of: as it is for the first of those who share it."""
+    content = json.loads(job.read_text())
+    shared = content.pop("shared", False)  # by all nodes, not by one node's ranks alone
+    if shared:
+        content["checkpoints"] += f"/node-{environment['GROUP_RANK']}"
+    if environment["RANK" if shared else "LOCAL_RANK"] != "0":
+        content["folder"] += f"/rank-{environment['RANK']}"
+    elif not shared:
+        return job
+    folder = Path(content["folder"])
+    folder.mkdir(exist_ok=True)
+    own = folder / "own.json"
+    own.write_text(json.dumps(content))
+    return own
+
 
 if __name__ == "__main__":
     die_with_parent()
@@ -19,4 +42,4 @@ if __name__ == "__main__":
         sys.exit("torchrun is gone already")
     from hub.training.worker import main
 
-    main(sys.argv[-1])
+    main(str(own_job(Path(sys.argv[-1]), os.environ)))

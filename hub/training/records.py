@@ -13,11 +13,12 @@ from hub.models.weights import parameter_count
 from hub.progress.log import Progress
 from hub.submissions import catalogue
 from hub.training import inputs, store
+from hub.training.allocation import Order
 from hub.training.feed import Feed
 from hub.training.registration import checkpoint_claim, model_claim, run_end_claim
 from hub.training.states import Prepared, Work
 from hub.training.tables import RunRow
-from protos.documents.base import FileEntry
+from protos.documents.base import FileEntry, moment
 from protos.documents.runs import RunSpec
 from protos.documents.submissions import DatasetFile
 from trust.digests import Digest
@@ -41,6 +42,14 @@ class Records:
     def run(self, run: str) -> RunRow:
         with self._database.session() as session:
             return store.get(session, run)
+
+    def order(self, run: str) -> Order:
+        """What a run asks for; that never changes."""
+        row = self.run(run)
+        spec = RunSpec.read(row.spec)
+        terms = tuple(dataset.terms for dataset in self.inputs(row))
+        launched = moment(row.launched_at).timestamp()
+        return Order(spec, spec.placement.project or row.launched_by, launched, terms)
 
     def inputs(self, row: RunRow) -> list[catalogue.Accepted[DatasetFile]]:
         """The datasets to train on: the same in every attempt, whatever is submitted meanwhile. Raises `NotFound`."""

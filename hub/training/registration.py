@@ -16,8 +16,8 @@ from protos.documents.submissions import DatasetFile
 
 
 def checkpoint_claim(origin: str, work: Work, step: int) -> Checkpoint:
-    """Of a step that every rank has reported."""
-    reports = [work.saved[step][rank] for rank in range(work.world)]
+    """Of a step that every node has reported."""
+    reports = [work.saved[step][rank] for rank in range(len(work.nodes))]
     return Checkpoint.read(
         {
             "hub": origin,

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -20,6 +21,8 @@ from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.progress.log import Progress
 from hub.training import states
+from hub.training.allocation import Allocation, Order
+from hub.training.gangs import agents
 from hub.training.messages import (
     metrics_of,
     model_of,
@@ -34,17 +37,15 @@ from hub.training.messages import (
 )
 from hub.training.nodes import Attached, Attachments
 from hub.training.records import Records
-from hub.training.schedule import Offer, admitted, gang
 from hub.training.states import Work
-from hub.training.tables import RunRow
 from protos.coalition.v1 import training_pb2
 from protos.documents.runs import RunSpec
 from trust.errors import Problem
 
 PATIENCE = 15.0  # seconds a working node may be away before its attempt counts as lost
-RETURN = 60.0  # seconds to wait for the nodes that hold a checkpoint's shards before starting over elsewhere
 TICK = 1.0
 LONGEST_PAUSE = 30.0
+REST = 4  # times as long as a decision took passes before the next: with thousands of nodes it is not made at every message
 _log = logging.getLogger(__name__)
 
 
@@ -76,7 +77,8 @@ class Scheduler:
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._works: dict[str, Work] = {}
         self._away: dict[str, float] = {}  # working node -> when it was missed
-        self._waiting_since: dict[str, float] = {}
+        self._orders: dict[str, Order] = {}
+        self._allocation, self._next_decision = Allocation(), 0.0
         self._left_out: dict[str, str] = {}  # run -> why its data may not be on a node, as far as that was told
         self._not_before: dict[str, float] = {}  # run -> when its next attempt may begin
 
@@ -126,6 +128,7 @@ class Scheduler:
     async def _load(self) -> None:
         for work in await asyncio.to_thread(self._records.unfinished, list(self._works)):
             self._works[work.run] = work
+            self._orders[work.run] = await asyncio.to_thread(self._records.order, work.run)
 
     async def _handle(self, event: Event) -> None:
         match event:
@@ -137,18 +140,24 @@ class Scheduler:
                 pass
         await self._load()
         for run in list(self._works):
-            try:
-                await self._look_after(run)
-            except Problem as problem:  # one run's trouble must not stop the others
-                _log.error("%s: %s", run, problem.diagnostics())
-                if run in self._works:
-                    await self._interrupt(self._works[run], problem.what)
+            await self._minding(run, self._look_after(run))
+        await self._fill()
+
+    async def _minding(self, run: str, step: Awaitable[None]) -> None:
+        """One run's trouble must not stop the others."""
+        try:
+            await step
+        except Problem as problem:
+            _log.error("%s: %s", run, problem.diagnostics())
+            if run in self._works:
+                await self._interrupt(self._works[run], problem.what)
 
     # --- what nodes say ----------------------------------------------------------------------------------------------
 
     async def _greet(self, node: Attached) -> None:
         """A node that still works on the present attempt goes on; one that forgot it has lost it."""
         self._away.pop(node.name, None)
+        node.greeted = True
         hello = node.hello
         work = self._works.get(self.run_of(node.name))
         if hello.run and (work is None or (work.run, work.attempt) != (hello.run, hello.attempt)):
@@ -164,6 +173,8 @@ class Scheduler:
         if work is None or not states.is_current(work, node, content.attempt):
             self.attachments.send(node, stop_message(content.run, content.attempt, "over", over=work is None))
             return
+        if message.WhichOneof("kind") == "progress" and node == work.nodes[0]:
+            self._allocation.progressed(work.run, message.progress, time.time())
         try:
             await self._take(work, node, message)
         except Problem as problem:
@@ -216,30 +227,43 @@ class Scheduler:
         elif states.is_finished(work):
             model = await asyncio.to_thread(self._records.register_model, work, row)
             await self._end(work, "finished", "", model)
+        elif states.is_hopeless(work):
+            reason = await asyncio.to_thread(self._records.last_message, run)
+            await self._end(work, "failed", f"gave up after {work.failures} failed attempts; the last: {reason}")
         elif work.phase == "queued":
-            await self._place(work, row)
+            pass  # until `_fill` finds a gang
         elif lost := self._lost(work):
             await self._interrupt(work, f"{lost} is lost")
         elif step := states.complete_checkpoint(work):
             await self._register_checkpoint(work, step)
 
-    async def _place(self, work: Work, row: RunRow) -> None:
-        if states.is_hopeless(work):
-            reason = await asyncio.to_thread(self._records.last_message, work.run)
-            await self._end(work, "failed", f"gave up after {work.failures} failed attempts; the last: {reason}")
+    async def _fill(self) -> None:
+        """Give nodes to the runs that wait: who gets which, who is to make room, and why a run still waits."""
+        self._allocation.account(self._works, self._orders, time.time())
+        queued = [run for run, work in self._works.items() if work.phase == "queued"]
+        waiting = [run for run in queued if time.monotonic() >= self._not_before.get(run, 0.0)]
+        if not waiting or time.monotonic() < self._next_decision:
             return
-        if time.monotonic() < self._not_before.get(work.run, 0.0):
-            return
-        data = await asyncio.to_thread(self._records.inputs, row)
-        offers, left_out = admitted(self._free(), [dataset.terms for dataset in data])
-        nodes = gang(RunSpec.read(row.spec).placement.nodes, offers, work.registered_on)
-        if not nodes or self._waits_for_shards(work, nodes):
-            if left_out and left_out != self._left_out.get(work.run):
-                self._left_out[work.run] = left_out
-                await self._tell(work.run, "queued", f"waits for other nodes: {left_out}")
-            self._waiting_since.setdefault(work.run, time.monotonic())
-            return
-        self._waiting_since.pop(work.run, None)
+        nodes = [node for node in self.attachments.all() if node.greeted and not node.silent()]
+        began, works = time.monotonic(), dict(self._works)
+        decision, left_out = await asyncio.to_thread(
+            self._allocation.decide, works, waiting, self._orders, nodes, time.time()
+        )
+        self._next_decision = time.monotonic() + REST * (time.monotonic() - began)
+        for start in decision.starts:
+            del left_out[start.job]
+            chosen = agents(start.nodes)
+            if not any(map(self.run_of, chosen)):  # a cluster's agent works on one run at a time, too
+                await self._minding(start.job, self._place(self._works[start.job], chosen))
+        for wish in decision.yields:
+            told = f"makes room for {wish.so_that}, which has a higher priority, after the next checkpoint"
+            await self._tell(wish.job, "training", told)
+        for run, why in left_out.items():
+            if why and why != self._left_out.get(run):
+                self._left_out[run] = why
+                await self._tell(run, "queued", f"waits for other nodes: {why}")
+
+    async def _place(self, work: Work, nodes: tuple[str, ...]) -> None:
         placed = f"attempt {work.attempt + 1} on {', '.join(nodes)}"
         if work.registered:
             resumes = nodes == work.registered_on
@@ -248,14 +272,6 @@ class Scheduler:
         await self._keep(work)
         await self._tell(work.run, work.phase, placed)
         await self._start(work)
-
-    def _free(self) -> list[Offer]:
-        attached = [node for node in self.attachments.all() if not node.silent() and not self.run_of(node.name)]
-        return [Offer.of(node.name, node.hello.inventory) for node in attached]
-
-    def _waits_for_shards(self, work: Work, nodes: tuple[str, ...]) -> bool:
-        since = self._waiting_since.setdefault(work.run, time.monotonic())
-        return bool(work.registered) and nodes != work.registered_on and time.monotonic() - since < RETURN
 
     async def _start(self, work: Work) -> None:
         row = await asyncio.to_thread(self._records.run, work.run)
@@ -283,6 +299,7 @@ class Scheduler:
         for node in work.nodes:
             self.attachments.send(node, stop_message(work.run, work.attempt, reason))
             self._away.pop(node, None)
+        self._allocation.ended(work.run)
         await self._keep(states.interrupted(work))
         self._not_before[work.run] = time.monotonic() + min(2**work.failures, LONGEST_PAUSE)
         await self._tell(work.run, "queued", f"attempt {work.attempt} was interrupted: {reason}")
@@ -293,12 +310,27 @@ class Scheduler:
         for node in work.nodes:
             self.attachments.send(node, registered_message(work.run, step))
         await self._tell(work.run, "training", f"checkpoint of step {step} registered, loss {loss:.3f}")
+        other = self._works.get(self._allocation.yields_for(work.run))
+        if other is not None and other.phase == "queued":
+            await self._yield(self._works[work.run], other.run)
+
+    async def _yield(self, work: Work, other: str) -> None:
+        """At a checkpoint: nothing is lost, and it counts as no failure."""
+        reason = f"made room for {other}"
+        for node in work.nodes:
+            self.attachments.send(node, stop_message(work.run, work.attempt, reason))
+        self._allocation.has_yielded(work.run, time.time())
+        await self._keep(states.yielded(work))
+        await self._tell(
+            work.run, "queued", f"{reason} at step {work.registered}; goes on from there when its nodes are free"
+        )
 
     async def _end(self, work: Work, outcome: str, reason: str, model: str = "") -> None:
         await asyncio.to_thread(self._records.end, work.run, outcome, reason, model)
         for node in self.attachments.all():
             self.attachments.send(node.name, stop_message(work.run, work.attempt, outcome, over=True))
-        del self._works[work.run]
+        del self._works[work.run], self._orders[work.run]
+        self._allocation.forget(work.run)
 
     async def _spec(self, work: Work) -> RunSpec:
         return RunSpec.read((await asyncio.to_thread(self._records.run, work.run)).spec)

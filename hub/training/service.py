@@ -23,6 +23,8 @@ from protos.documents.runs import Run, Stop
 from trust.canonical import emit
 from trust.errors import Invalid, Problem
 
+MOST_HEALTH = 500  # characters
+
 
 class TrainingService(training_pb2_grpc.TrainingServicer):
     """Launch, list, show, watch, cancel."""
@@ -140,7 +142,9 @@ class NodesService(training_pb2_grpc.NodesServicer):
         try:
             async for message in messages:
                 node.heard, node.heard_at = time.monotonic(), now()
-                if message.WhichOneof("kind") == "kept":
+                if message.WhichOneof("kind") == "heartbeat":
+                    node.hello.inventory.health = message.heartbeat.health[:MOST_HEALTH]
+                elif message.WhichOneof("kind") == "kept":
                     await self._tidy(node, message.kept)
                 else:
                     self._scheduler.say(node.name, message)

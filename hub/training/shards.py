@@ -1,4 +1,4 @@
-"""A rank's checkpoints on its node's disk: sealed with their digest once they are whole, verified before they are used.
+"""A node's part of checkpoints on its disk: sealed with their digest once they are whole, verified before they are used.
 
 Layout of `checkpoints/`: `step-N/` as DeepSpeed writes it, `step-N.digest` when that is complete, `step-N.registered` when the
 hub has recorded it. Imports no torch.
@@ -6,15 +6,18 @@ hub has recorded it. Imports no torch.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from trust.digests import Digest, Hasher, digest_file
+from trust.digests import Digest, Hasher, digest_file, parse_digest
 from trust.files import write_atomic
 
 PENDING = 3
 """Checkpoints that stay though the hub has not registered them, which may take a while: the newest ones."""
+_PART = "node-"
 
 
 def tag(step: int) -> str:
@@ -22,7 +25,17 @@ def tag(step: int) -> str:
 
 
 def seal(checkpoints: Path, step: int) -> Digest:
-    """Make this rank's files of a step durable and note their digest."""
+    """Make this node's files of a step durable and note their digest.
+
+    Called by every rank of the node once all have written: the first does it, the others read what it noted.
+    """
+    with checkpoints.with_name(f"{checkpoints.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # goes with the file
+        note = checkpoints / f"{tag(step)}.digest"
+        return parse_digest(note.read_text()) if note.is_file() else _seal(checkpoints, step)
+
+
+def _seal(checkpoints: Path, step: int) -> Digest:
     for path in _files(checkpoints / tag(step)):
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -52,9 +65,31 @@ def holds(checkpoints: Path, step: int) -> bool:
     return note.is_file() and note.read_text() == _digest(checkpoints / tag(step))
 
 
-def held(checkpoints: Path) -> list[int]:
-    """The steps whose shards are here as they were sealed, in order."""
-    return sorted(step for step in steps(checkpoints) if holds(checkpoints, step))
+def held(parts: Sequence[Path]) -> list[int]:
+    """The steps whose shards all machines still have as they were sealed, in order."""
+    common = set.intersection(*map(steps, parts))
+    return sorted(step for step in common if all(holds(part, step) for part in parts))
+
+
+def parts(checkpoints: Path, machines: int) -> list[Path]:
+    """Where the machines of a gang keep theirs that share a folder; the folder itself where there is but one (0)."""
+    return [checkpoints / f"{_PART}{number}" for number in range(machines)] or [checkpoints]
+
+
+def all_parts(checkpoints: Path) -> list[Path]:
+    """The folder, and whatever parts it has by now."""
+    return [checkpoints, *(path for path in checkpoints.glob(f"{_PART}*") if path.is_dir())]
+
+
+def sealed(parts: Iterable[Path], step: int) -> Digest | None:
+    """One digest over what all machines have sealed of a step; none before the last has."""
+    hasher = Hasher()
+    for part in parts:
+        note = part / f"{tag(step)}.digest"
+        if not note.is_file():
+            return None
+        hasher.update(f"{note.read_text()}\n".encode())
+    return hasher.digest()
 
 
 def rewind(checkpoints: Path, step: int) -> None:

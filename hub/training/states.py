@@ -30,7 +30,7 @@ class Prepared(Document):
 
 @dataclass(frozen=True)
 class Saved:
-    """One rank's report of a checkpoint; `weights` from rank 0 only."""
+    """One node's report of a checkpoint; `weights` from the first only."""
 
     shard: str
     loss: float
@@ -40,7 +40,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Work:
-    """A run that has not ended. `nodes` are in the order of their ranks.
+    """A run that has not ended. `nodes` are in the order of their ranks, of which there are `ranks`.
 
     `registered` is the step that training can resume from on the nodes `registered_on`; `furthest` the highest ever.
     """
@@ -58,10 +58,12 @@ class Work:
     finished: frozenset[int] = frozenset()
     model: tuple[FileEntry, ...] = ()
     skipped: tuple[Skip, ...] = ()
+    ranks: int = 0
 
     @property
     def world(self) -> int:
-        return len(self.nodes)
+        """Ranks of all nodes; one each, unless the spec has said otherwise."""
+        return self.ranks or len(self.nodes)
 
 
 def place(work: Work, nodes: tuple[str, ...]) -> Work:
@@ -87,8 +89,8 @@ def prepared(work: Work, result: Prepared) -> Work:
 
 
 def saved(work: Work, rank: int, step: int, report: Saved) -> Work:
-    """Note one rank's checkpoint; the same report again changes nothing."""
-    if step <= work.registered or not 0 <= rank < work.world or (rank == 0) != (report.weights is not None):
+    """Note one node's checkpoint; the same report again changes nothing."""
+    if step <= work.registered or not 0 <= rank < len(work.nodes) or (rank == 0) != (report.weights is not None):
         return work
     steps = dict(work.saved)
     steps[step] = {**steps.get(step, {}), rank: report}
@@ -96,8 +98,8 @@ def saved(work: Work, rank: int, step: int, report: Saved) -> Work:
 
 
 def complete_checkpoint(work: Work) -> int:
-    """The newest step that every rank has reported and that is not registered; 0 for none."""
-    return max((step for step, ranks in work.saved.items() if len(ranks) == work.world), default=0)
+    """The newest step that every node has reported and that is not registered; 0 for none."""
+    return max((step for step, ranks in work.saved.items() if len(ranks) == len(work.nodes)), default=0)
 
 
 def registered(work: Work, step: int, nodes: tuple[str, ...]) -> Work:
@@ -109,20 +111,25 @@ def registered(work: Work, step: int, nodes: tuple[str, ...]) -> Work:
 
 
 def finished(work: Work, rank: int, model: tuple[FileEntry, ...], skipped: tuple[Skip, ...] = ()) -> Work:
-    """One rank is done; rank 0 brings the model and the batches that it did not learn from."""
-    if not 0 <= rank < work.world or (rank == 0 and not model):
+    """One node is done; the first brings the model and the batches that it did not learn from."""
+    if not 0 <= rank < len(work.nodes) or (rank == 0 and not model):
         return work
     work = replace(work, finished=work.finished | {rank})
     return replace(work, model=model, skipped=skipped) if rank == 0 else work
 
 
 def is_finished(work: Work) -> bool:
-    return work.phase == "training" and bool(work.nodes) and len(work.finished) == work.world
+    return work.phase == "training" and bool(work.nodes) and len(work.finished) == len(work.nodes)
 
 
 def interrupted(work: Work) -> Work:
     """The attempt is lost; the run waits for a gang again."""
     return replace(work, phase="queued", nodes=(), failures=work.failures + 1, saved={}, finished=frozenset(), model=())
+
+
+def yielded(work: Work) -> Work:
+    """The attempt has stopped at a checkpoint so that another run can start; that is no failure."""
+    return replace(interrupted(work), failures=work.failures)
 
 
 def is_hopeless(work: Work) -> bool:

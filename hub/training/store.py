@@ -11,6 +11,7 @@ from sqlmodel import Session, col, select
 from hub.ledger.grants import NODES, lend
 from hub.training.states import Phase, Prepared, Work
 from hub.training.tables import AttemptRow, CheckpointRow, RunRow
+from protos.documents.runs import RunSpec
 from trust.digests import Digest
 from trust.errors import NotFound
 
@@ -47,6 +48,7 @@ def load_work(session: Session, run: str) -> Work:
     row = attempt(session, run) or AttemptRow(run=run, number=0, failures=0, phase="queued", nodes=[], prepared={})
     prepared = Prepared.read(row.prepared) if row.prepared else None
     work = Work(run, cast(Phase, row.phase), row.number, row.failures, tuple(row.nodes), prepared)
+    work = replace(work, ranks=RunSpec.read(get(session, run).spec).placement.ranks)
     found = checkpoints(session, run)
     if not found:
         return work

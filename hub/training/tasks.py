@@ -13,10 +13,12 @@ from typing import Any
 
 from hub.training import shards
 from hub.training.inventory import threads
-from hub.training.launch import Child, torchrun, worker_environment
+from hub.training.launch import Child, worker_environment
+from hub.training.launching import Job, Launcher, Part
 from hub.training.messages import is_metric
 from hub.training.workplace import Workplace
 from protos.coalition.v1 import common_pb2, training_pb2
+from protos.documents.runs import RunSpec
 from trust.errors import NotFound, Problem, Unavailable
 
 Send = Callable[[training_pb2.NodeMessage], None]
@@ -40,9 +42,9 @@ async def prepare(order: training_pb2.Prepare, place: Workplace, send: Send) -> 
     await _report(order.run, order.attempt, _prepare(order, place), send)
 
 
-async def train(order: training_pb2.Train, place: Workplace, send: Send) -> None:
-    """This node's rank of a gang, from its data to its part of the result; tells the hub what becomes of it."""
-    await _report(order.run, order.attempt, _train(order, place, send), send)
+async def train(order: training_pb2.Train, place: Workplace, launcher: Launcher, send: Send) -> None:
+    """This agent's part of a gang, from its data to its part of the result; tells the hub what becomes of it."""
+    await _report(order.run, order.attempt, _train(order, place, launcher, send), send)
 
 
 async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb2.NodeMessage:
@@ -53,8 +55,9 @@ async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb
     }
     job = folder / "job.json"
     job.write_text(json.dumps({"spec": json.loads(order.spec), "datasets": datasets}))
-    command = [sys.executable, "-m", "hub.training.prepare", str(job)]
-    child = await Child.start(command, worker_environment(threads(), loopback=False), folder / "log")
+    command = place.concealed([sys.executable, "-m", "hub.training.prepare", str(job)])
+    environment = worker_environment(threads(), False, folder / "tmp", place.home)
+    child = await Child.start(command, environment, folder / "log")
     await _finish(child)
     result = json.loads((folder / "prepared.json").read_text())
     tokenizer = await place.upload(sorted((folder / "tokenizer").iterdir()))
@@ -70,31 +73,45 @@ async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb
     return training_pb2.NodeMessage(prepared=prepared)
 
 
-async def _train(order: training_pb2.Train, place: Workplace, send: Send) -> training_pb2.NodeMessage:
+async def _train(
+    order: training_pb2.Train, place: Workplace, launcher: Launcher, send: Send
+) -> training_pb2.NodeMessage:
     folder, checkpoints = place.attempt_folder(order.run, order.attempt), place.checkpoints(order.run)
-    if order.resume_step and not await asyncio.to_thread(shards.holds, checkpoints, order.resume_step):
-        raise ShardsLost(order.resume_step, await asyncio.to_thread(shards.held, checkpoints))
-    await asyncio.to_thread(shards.rewind, checkpoints, order.resume_step)
+    spec = json.loads(order.spec)
+    machines = RunSpec.read(spec).placement.nodes if launcher.shared else 0
+    parts = shards.parts(checkpoints, machines)
+    await asyncio.to_thread(_go_back, parts, order.resume_step)
     await asyncio.to_thread(place.register, order.run, order.resume_step)
     await place.fetch(order.tokenizer, folder / "tokenizer")
     (tokens,) = await place.fetch([order.tokens])
     job = {
-        "spec": json.loads(order.spec),
+        "spec": spec,
         "tokenizer": str(folder / "tokenizer"),
         "tokens": str(tokens),
         "folder": str(folder),
         "checkpoints": str(checkpoints),
         "resume_step": order.resume_step,
+        "shared": launcher.shared,
     }
     (folder / "job.json").write_text(json.dumps(job))
-    command = torchrun(
-        folder / "job.json", rank=order.rank, world=order.world, host=order.master_host, port=order.master_port
+    child = await launcher.start(
+        Part(
+            run=order.run,
+            job=folder / "job.json",
+            rank=order.rank,
+            world=order.world,
+            host=order.master_host,
+            port=order.master_port,
+            processes=max(1, order.ranks_per_node),
+            machines=max(1, machines),
+        ),
+        place,
     )
-    loopback = order.master_host in ("127.0.0.1", "localhost")
-    child = await Child.start(command, worker_environment(threads(), loopback), folder / "log")
     async with aclosing(_events(folder / "events.jsonl", child)) as events:
         skipped: list[training_pb2.Skip] = []
         async for event in events:
+            if machines and event["kind"] == "checkpoint":
+                event["shard"] = await _sealed(parts, event["step"], child)
             await _relay(event, order, place, send)
             skipped = _skipped(event) or skipped
     await _finish(child)
@@ -102,6 +119,24 @@ async def _train(order: training_pb2.Train, place: Workplace, send: Send) -> tra
     model = await place.upload(files)
     trained = training_pb2.Trained(run=order.run, attempt=order.attempt, rank=order.rank, model=model, skipped=skipped)
     return training_pb2.NodeMessage(trained=trained)
+
+
+def _go_back(parts: list[Path], step: int) -> None:
+    """Forget what is newer than the step to go on from. Raises `ShardsLost` unless all machines hold that."""
+    if step and not all(shards.holds(part, step) for part in parts):
+        raise ShardsLost(step, shards.held(parts))
+    for part in parts:
+        shards.rewind(part, step)
+
+
+async def _sealed(parts: list[Path], step: int, child: Job) -> str:
+    """Of a checkpoint that all machines have sealed, though a shared disk may show that late; empty where it is no longer there
+    because newer ones are."""
+    while (digest := shards.sealed(parts, step)) is None:
+        if not child.running or any(newer > step for part in parts for newer in shards.steps(part)):
+            return ""
+        await asyncio.sleep(POLL)
+    return digest
 
 
 async def _report(run: str, attempt: int, work: Awaitable[training_pb2.NodeMessage], send: Send) -> None:
@@ -121,7 +156,7 @@ async def _report(run: str, attempt: int, work: Awaitable[training_pb2.NodeMessa
     send(message)
 
 
-async def _finish(child: Child) -> None:
+async def _finish(child: Job) -> None:
     """Wait for the end of a child; it does not outlive a cancelled task. Raises `Unavailable` with its last words."""
     try:
         code = await child.wait()
@@ -132,7 +167,7 @@ async def _finish(child: Child) -> None:
         raise Unavailable(f"the worker ended with code {code}: {child.last_words()}")
 
 
-async def _events(path: Path, child: Child) -> AsyncGenerator[dict[str, Any], None]:
+async def _events(path: Path, child: Job) -> AsyncGenerator[dict[str, Any], None]:
     """The events that a worker writes, until it has ended and all are read. Whoever stops listening ends the worker."""
     position = 0
     try:
@@ -167,6 +202,8 @@ async def _relay(event: dict[str, Any], order: training_pb2.Train, place: Workpl
             run=order.run, attempt=order.attempt, metrics=metrics, message=event.get("message", "")
         )
         send(training_pb2.NodeMessage(progress=progress))
+    elif event["kind"] == "checkpoint" and not event["shard"]:
+        Path(event["weights"]).unlink()
     elif event["kind"] == "checkpoint":
         saved = training_pb2.CheckpointSaved(
             run=order.run,

@@ -6,31 +6,37 @@ import asyncio
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import grpc
 
 from hub.training import shards
+from hub.training.cache import Cache
+from hub.training.hidden import hiding
 from hub.training.messages import file_entries
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.transport import blobs
-from trust.digests import Digest, digest_file, hex_of, parse_digest
+from trust.digests import Digest
 from trust.errors import Corrupt, Unavailable
 
 HUB_AWAY = 900.0  # seconds for which a transfer is tried again while the hub is away
 LONGEST_PAUSE = 5.0
 PART = 1000
-HEX = 64  # digits of a digest
+LIMIT = 200 * 10**9
 _log = logging.getLogger(__name__)
 
 
 class Workplace:
-    """Layout: `blobs/HEX` (a cache), `runs/RUN/attempt-N/` (the present attempt), `runs/RUN/checkpoints/` (all attempts')."""
+    """Layout: `blobs/HEX` (a cache of at most `limit` bytes), `runs/RUN/attempt-N/` (the present attempt),
+    `runs/RUN/checkpoints/` (all attempts'), `home/` (the runs' own), `tls/` (the node's key, which no
+    run sees unless it may).
+    """
 
-    def __init__(self, directory: Path, channel: grpc.Channel) -> None:
-        self._directory, self._channel = directory, channel
+    def __init__(self, directory: Path, channel: grpc.Channel, limit: int = LIMIT, *, show_key: bool = False) -> None:
+        self._directory, self._channel, self._show_key = directory, channel, show_key
+        self._cache = Cache(directory / "blobs", limit)
 
     def reconnect(self, channel: grpc.Channel) -> None:
         """Transfers from now on take this channel; those that go on end on theirs."""
@@ -41,8 +47,19 @@ class Workplace:
         for old in (self._directory / "runs" / run).glob("attempt-*"):
             shutil.rmtree(old, ignore_errors=True)
         folder = self._directory / "runs" / run / f"attempt-{attempt}"
-        folder.mkdir(parents=True)
+        (folder / "tmp").mkdir(parents=True)
+        self.home.mkdir(exist_ok=True)
+        self._cache.begin()
         return folder
+
+    @property
+    def home(self) -> Path:
+        """Of all runs, for what libraries keep in caches; the user's own is not theirs to write to."""
+        return self._directory / "home"
+
+    def concealed(self, command: Sequence[str]) -> list[str]:
+        """The command as a run's: without sight of the node's key."""
+        return list(command) if self._show_key else hiding([self._directory / "tls"], command)
 
     def checkpoints(self, run: str) -> Path:
         folder = self._directory / "runs" / run / "checkpoints"
@@ -50,8 +67,9 @@ class Workplace:
         return folder
 
     def register(self, run: str, step: int) -> None:
-        """A run's checkpoint is in the ledger: its shard stays until newer ones are."""
-        shards.register(self.checkpoints(run), step)
+        """A run's checkpoint is in the ledger: its shard stays until newer ones are, on every machine that shares this folder."""
+        for part in shards.all_parts(self.checkpoints(run)):
+            shards.register(part, step)
 
     def forget(self, run: str) -> None:
         """A run has ended: its checkpoints and attempts are of no more use."""
@@ -59,24 +77,15 @@ class Workplace:
 
     def kept(self) -> Iterator[training_pb2.Kept]:
         """What lies in the cache, whole or in part, and the runs that have left something; in parts."""
-        blobs = (path.name.lstrip(".").partition(".")[0] for path in self._cache.glob("*"))
-        digests = [f"sha256:{name}" for name in sorted(set(blobs)) if len(name) == HEX]
-        runs = self._runs()
+        digests, runs = self._cache.digests(), self._runs()
         for start in range(0, max(len(digests), len(runs)), PART):
             yield training_pb2.Kept(digests=digests[start : start + PART], runs=runs[start : start + PART])
 
     def drop(self, digests: Iterable[str], runs: Iterable[str]) -> None:
         """Remove from the cache, and forget runs."""
-        for digest in digests:
-            name = hex_of(parse_digest(digest))
-            for path in (self._cache / name, *self._cache.glob(f".{name}.*")):
-                path.unlink(missing_ok=True)
+        self._cache.drop(digests)
         for run in set(runs) & set(self._runs()):
             self.forget(run)
-
-    @property
-    def _cache(self) -> Path:
-        return self._directory / "blobs"
 
     def _runs(self) -> list[str]:
         return sorted(path.name for path in (self._directory / "runs").glob("*"))
@@ -85,10 +94,7 @@ class Workplace:
         """Files by digest into the node's cache, verified; copied under their own names where a folder is given."""
         paths = []
         for entry in file_entries(files):
-            cached = self._cache / hex_of(Digest(entry.digest))
-            if not cached.exists() or await asyncio.to_thread(digest_file, cached) != entry.digest:
-                cached.unlink(missing_ok=True)
-                await _again(blobs.download, self._channel, Digest(entry.digest), entry.size, cached)
+            cached = await self._cached(Digest(entry.digest), entry.size)
             if folder is not None:
                 target = folder / entry.path
                 target.parent.mkdir(parents=True, exist_ok=True)
@@ -96,6 +102,13 @@ class Workplace:
                 cached = target
             paths.append(cached)
         return paths
+
+    async def _cached(self, digest: Digest, size: int) -> Path:
+        if found := await asyncio.to_thread(self._cache.take, digest):
+            return found
+        await asyncio.to_thread(self._cache.make_room, size)
+        await _again(blobs.download, self._channel, digest, size, self._cache.path(digest))
+        return await asyncio.to_thread(self._cache.use, digest)
 
     async def upload(self, paths: Iterable[Path]) -> list[common_pb2.File]:
         files = []

@@ -18,6 +18,9 @@ AT_HOME: frozenset[Category] = frozenset({"private", "sovereign"})
 FOR_MEMBERS: frozenset[Category] = frozenset({"open", "unique-open"})
 """Data of these categories every member may read."""
 
+JURISDICTION = "jurisdiction"
+"""The label of a node that says in which country (ISO 3166-1) it stands."""
+
 PlaceKind: TypeAlias = Literal["hub", "node", "site"]
 
 

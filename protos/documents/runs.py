@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,11 +11,30 @@ from protos.documents.base import Claim, DigestText, Document, FileEntry, Identi
 from protos.documents.course import Data, Leg, Samples, Stage, Training, course
 from protos.documents.models import Skip
 
+Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$")]
+
 
 class Placement(Document):
-    """The gang: `nodes` agents with one rank each, all or none."""
+    """The gang: so many ranks on each of `nodes` machines with the same accelerators, all or none.
+
+    A higher `priority` goes first, and runs of a lower one stop for it at a checkpoint. `project` is who the work is counted
+    for (the member who launches it, unless it is given). `hours` is how long it is expected to take: a run that says so may
+    pass a larger one that waits. `accelerator` is part of a kind's name, `memory` bytes for each rank, `labels` what a node
+    must say of itself.
+    """
 
     nodes: int = Field(default=1, ge=1, le=4096)
+    ranks_per_node: int = Field(default=1, ge=1, le=64)
+    priority: int = Field(default=0, ge=0, le=9)
+    project: Name | None = None
+    hours: float | None = Field(default=None, gt=0, le=100_000)
+    accelerator: str = Field(default="", pattern=r"^[A-Za-z0-9 ._-]{0,80}$")
+    memory: int = Field(default=0, ge=0)
+    labels: dict[Label, Label] = Field(default={}, max_length=16)
+
+    @property
+    def ranks(self) -> int:
+        return self.nodes * self.ranks_per_node
 
 
 STRETCHABLE = ("llama", "olmo3", "mixtral", "olmoe")
@@ -63,7 +82,7 @@ class RunSpec(Document):
     def tokens(self) -> int:
         """That a finished run has learned from, however many batches it skipped."""
         each = sum(leg.training.steps * leg.training.batch_size * leg.training.sequence_length for leg in self.course)
-        return each * self.placement.nodes
+        return each * self.placement.ranks
 
 
 class Run(Claim):

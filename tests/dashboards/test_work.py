@@ -61,6 +61,8 @@ def test_checkpoints_newest_first() -> None:
 def test_nodes_say_whether_they_work() -> None:
     rows = runs.node_rows([Node(name="a"), Node(name="b", attached=True, run="r"), Node(name="c", attached=True)])
     assert [(row["node"], row["state"]) for row in rows] == [("b", "working"), ("c", "free"), ("a", "away")]
+    (ill,) = runs.node_rows([Node(name="d", attached=True, inventory=Inventory(health="its disk has 3 bytes left"))])
+    assert ill["state"] == "ill: its disk has 3 bytes left"
     assert runs.node_rows([Node(inventory=Inventory(cores=2))])[0]["accelerators"] == "none"
     assert runs.node_rows([Node()])[0]["accelerators"] == ""
 

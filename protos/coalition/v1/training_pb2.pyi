@@ -247,10 +247,16 @@ class Inventory(_message.Message):
     ACCELERATORS_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     HOST_FIELD_NUMBER: _builtins.int
+    HEALTH_FIELD_NUMBER: _builtins.int
+    MACHINES_FIELD_NUMBER: _builtins.int
     cores: _builtins.int
     memory: _builtins.int
     host: _builtins.str
     """Where other nodes reach this one for rendezvous."""
+    health: _builtins.str
+    """Why it should be given nothing; empty when it is well."""
+    machines: _builtins.int
+    """For the agent of a cluster: how many machines like this it can start a gang on. 0 for one machine, which is itself."""
     @_builtins.property
     def accelerators(self) -> _containers.RepeatedCompositeFieldContainer[Global___Accelerator]: ...
     @_builtins.property
@@ -263,10 +269,12 @@ class Inventory(_message.Message):
         accelerators: _abc.Iterable[Global___Accelerator] | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         host: _builtins.str = ...,
+        health: _builtins.str = ...,
+        machines: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerators", b"accelerators", "cores", b"cores", "host", b"host", "labels", b"labels", "memory", b"memory"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accelerators", b"accelerators", "cores", b"cores", "health", b"health", "host", b"host", "labels", b"labels", "machines", b"machines", "memory", b"memory"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -374,14 +382,21 @@ Global___Hello: _TypeAlias = Hello  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
+    """The node's lease: one that says nothing for ten seconds is given nothing and, at work, soon counts as lost."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
+    HEALTH_FIELD_NUMBER: _builtins.int
+    health: _builtins.str
+    """As in the inventory."""
     def __init__(
         self,
+        *,
+        health: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["health", b"health"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,7 +537,7 @@ class CheckpointSaved(_message.Message):
     rank: _builtins.int
     loss: _builtins.float
     shard: _builtins.str
-    """This rank's shard, kept on the node."""
+    """The node's shard, of all of its ranks, kept there."""
     @_builtins.property
     def weights(self) -> _common_pb2.File:
         """Rank 0 only: the weights, as a blob at the hub."""
@@ -763,6 +778,7 @@ class Train(_message.Message):
     MASTER_HOST_FIELD_NUMBER: _builtins.int
     MASTER_PORT_FIELD_NUMBER: _builtins.int
     RESUME_STEP_FIELD_NUMBER: _builtins.int
+    RANKS_PER_NODE_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
     spec: _builtins.str
@@ -772,6 +788,8 @@ class Train(_message.Message):
     master_port: _builtins.int
     resume_step: _builtins.int
     """Resume from the local checkpoint of this step; 0 for a fresh start."""
+    ranks_per_node: _builtins.int
+    """Processes on this node; `rank` and `world` count nodes."""
     @_builtins.property
     def tokenizer(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
@@ -789,10 +807,11 @@ class Train(_message.Message):
         master_host: _builtins.str = ...,
         master_port: _builtins.int = ...,
         resume_step: _builtins.int = ...,
+        ranks_per_node: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "master_host", b"master_host", "master_port", b"master_port", "rank", b"rank", "resume_step", b"resume_step", "run", b"run", "spec", b"spec", "tokenizer", b"tokenizer", "tokens", b"tokens", "world", b"world"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "master_host", b"master_host", "master_port", b"master_port", "rank", b"rank", "ranks_per_node", b"ranks_per_node", "resume_step", b"resume_step", "run", b"run", "spec", b"spec", "tokenizer", b"tokenizer", "tokens", b"tokens", "world", b"world"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,7 +38,7 @@ learning_rate = 1e-2
 {training}
 checkpoint_every = {every}
 [placement]
-nodes = 2
+{placement}
 """
 
 
@@ -81,9 +81,22 @@ class Cluster:
         self._start("hub", "serve", self.directory / "hub")
         self.wait("the hub", self._answers, 60)
 
-    def attach(self, node: str, **environment: str) -> None:
+    def attach(self, node: str, *options: str, **environment: str) -> None:
         arguments = ["node", self.directory / node, "--hub", f"127.0.0.1:{self.port}", "--name", node]
-        self._start(node, *arguments, **environment)
+        self._start(node, *arguments, *options, **environment)
+
+    def invite(self, node: str) -> str:
+        """The token."""
+        command = [
+            BIN / "coalition-hub",
+            "invite",
+            self.directory / "hub",
+            "--organisation",
+            "Core Team",
+            "--node",
+            node,
+        ]
+        return run(command).strip()
 
     def kill(self, name: str) -> None:
         """kill -9 of the process itself alone: its children must notice by themselves."""
@@ -106,13 +119,20 @@ class Cluster:
         return pids("torch.distributed.run", f"{self.directory / node}/")
 
     def launch(
-        self, steps: int, every: int, batch: int = 4, architecture: str = "", training: str = "", more: str = ""
+        self,
+        steps: int,
+        every: int,
+        batch: int = 4,
+        architecture: str = "",
+        training: str = "",
+        placement: str = "nodes = 2",
+        more: str = "",
     ) -> str:
-        """A run of the tiny spec; `architecture` and `training` are further lines of those tables, `more` further tables."""
+        """A run of the tiny spec; `architecture`, `training` and `placement` are further lines of those tables, `more` further
+        tables."""
         spec = self.directory / "run.toml"
-        spec.write_text(
-            SPEC.format(steps=steps, every=every, batch=batch, architecture=architecture, training=training) + more
-        )
+        lines = {"architecture": architecture, "training": training, "placement": placement}
+        spec.write_text(SPEC.format(steps=steps, every=every, batch=batch, **lines) + more)
         return str(self.core.coalition("run", "launch", spec)["id"])
 
     def show(self, identifier: str) -> dict[str, Any]:
@@ -181,8 +201,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         described = ("--name", "sources", "--domain", "code", "--licence", "PSF-2.0")
         cluster.core.coalition("data", "submit", data, *described)
         for node in ("node-1", "node-2"):
-            command = [BIN / "coalition-hub", "invite", hub, "--organisation", "Core Team", "--node", node]
-            cluster.attach(node, COALITION_TOKEN=run(command).strip())
+            cluster.attach(node, COALITION_TOKEN=cluster.invite(node))
         yield cluster
     finally:
         cluster.close()

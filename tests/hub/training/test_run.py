@@ -65,6 +65,22 @@ def test_a_cancelled_run_stops_its_workers_and_leaves_nothing_on_the_nodes(clust
     cluster.wait("empty nodes", lambda: not any(folder.exists() for folder in folders), 15)
 
 
+def test_several_ranks_train_on_one_node_and_see_no_key_of_it(cluster: Cluster) -> None:
+    run = cluster.launch(steps=20, every=10, placement="nodes = 1\nranks_per_node = 2")
+    cluster.wait("both ranks", lambda: sum(len(cluster.workers(node)) for node in ("node-1", "node-2")) == 2)
+    (node,) = [node for node in ("node-1", "node-2") if cluster.workers(node)]
+    for rank in cluster.workers(node):
+        environment = Path(f"/proc/{rank}/environ").read_bytes()
+        assert b"COALITION" not in environment
+        assert "NoNewPrivs:\t1" in Path(f"/proc/{rank}/status").read_text(), "behind Landlock"
+    cluster.wait("the end", lambda: cluster.show(run)["state"] in ("finished", "failed"))
+    ended = cluster.show(run)
+    assert ended["state"] == "finished", cluster.said(run)
+    assert steps(cluster, run) == [10]
+    (model,) = [each for each in cluster.core.coalition("model", "list") if each["id"] == ended["model"]]
+    assert model["tokens"] == 20 * 4 * 2 * 64
+
+
 def test_a_mixture_of_experts_trains_in_smaller_passes_and_loads_with_public_tools(cluster: Cluster) -> None:
     from transformers import AutoModelForCausalLM
 

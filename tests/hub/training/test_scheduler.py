@@ -63,8 +63,9 @@ class Hub:
     progress: Progress
     scheduler: Scheduler
 
-    def launch(self) -> str:
-        return self.base.record(Run(hub=ORIGIN, signer="core", spec=SPEC)).id
+    def launch(self, **placement: Any) -> str:
+        spec = SPEC.model_copy(update={"placement": SPEC.placement.model_copy(update=placement)})
+        return self.base.record(Run(hub=ORIGIN, signer="core", spec=spec)).id
 
     def run(self, run: str) -> RunRow:
         with self.base.database.session() as session:
@@ -110,9 +111,11 @@ class Hub:
 class Node:
     """An agent as the scheduler sees it."""
 
-    def __init__(self, hub: Hub, name: str, run: str = "", attempt: int = 0) -> None:
+    def __init__(
+        self, hub: Hub, name: str, run: str = "", attempt: int = 0, offer: training_pb2.Inventory | None = None
+    ) -> None:
         self._hub, self.name = hub, name
-        self.attached = Attached(name, training_pb2.Hello(run=run, attempt=attempt))
+        self.attached = Attached(name, training_pb2.Hello(run=run, attempt=attempt, inventory=offer))
         hub.scheduler.attach(self.attached)
 
     async def told(self, kind: str) -> training_pb2.HubMessage:
@@ -165,9 +168,10 @@ class Node:
 
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pauses between attempts."""
+    """No pauses between attempts, nor between decisions."""
     monkeypatch.setattr(scheduler, "LONGEST_PAUSE", 0.0)
     monkeypatch.setattr(scheduler, "TICK", 0.05)
+    monkeypatch.setattr(scheduler, "REST", 0)
 
 
 @pytest.fixture
@@ -515,3 +519,119 @@ async def test_two_runs_share_the_nodes_one_after_the_other(ledger: Base) -> Non
         second.trained(run)
         await first.told("stop")
         assert (await first.told("prepare")).prepare.run == other
+
+
+async def test_a_higher_priority_takes_over_at_a_checkpoint_and_gives_back(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        low = hub.launch()
+        first, second = await in_training(hub, low)
+        high = hub.launch(priority=1)
+        await hub.heard(first)
+        first.saved(low, 10, weights=True)
+        second.saved(low, 10)
+        for node in (first, second):
+            assert (await node.told("stop")).stop.reason == f"made room for {high}"
+        assert (await first.told("prepare")).prepare.run == high
+        first.prepared(high)
+        for node in (first, second):
+            assert (await node.told("train")).train.run == high
+            node.trained(high, model=node is first)
+        for node in (first, second):
+            assert (await node.told("stop")).stop.over
+            order = (await node.told("train")).train
+            assert (order.run, order.attempt, order.resume_step) == (low, 2, 10)
+        work = hub.scheduler.work_on(low)
+        assert work is not None
+        assert work.failures == 0
+
+
+async def test_an_equal_priority_waits_for_the_end(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = await in_training(hub, run)
+        hub.launch()
+        await hub.heard(first)
+        first.saved(run, 10, weights=True)
+        second.saved(run, 10)
+        await hub.heard(first)
+        work = hub.scheduler.work_on(run)
+        assert work is not None
+        assert (work.phase, work.registered) == ("training", 10)
+
+
+async def test_an_ill_node_is_given_nothing_until_it_is_well(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=1)
+        node = Node(hub, "node-1", offer=training_pb2.Inventory(health="its disk has 3 bytes left"))
+        await hub.heard(node)
+        work = hub.scheduler.work_on(run)
+        assert work is not None
+        assert work.phase == "queued"
+        node.attached.hello.inventory.health = ""
+        assert (await node.told("prepare")).prepare.run == run
+
+
+async def test_a_run_says_what_its_nodes_must_have_and_how_many_ranks_each_gets(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=1, ranks_per_node=2, accelerator="h200", labels={"rack": "r2"})
+        kinds = {"node-1": ("A100", "r2"), "node-2": ("NVIDIA H200", "r1"), "node-3": ("NVIDIA H200", "r2")}
+        nodes = {
+            name: Node(
+                hub,
+                name,
+                offer=training_pb2.Inventory(
+                    accelerators=[training_pb2.Accelerator(kind=kind)] * 2, labels={"rack": rack}
+                ),
+            )
+            for name, (kind, rack) in kinds.items()
+        }
+        await nodes["node-3"].told("prepare")
+        nodes["node-3"].prepared(run)
+        train = (await nodes["node-3"].told("train")).train
+        assert (train.rank, train.world, train.ranks_per_node) == (0, 1, 2)
+        nodes["node-3"].trained(run, model=True)
+        row = await hub.ended(run)
+        with ledger.database.session() as session:
+            assert registry.get(session, row.model).tokens == 30 * 2 * 2 * 64
+
+
+async def test_a_small_run_does_not_slip_past_a_gang_that_waits_unless_it_says_how_short_it_is(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        going = hub.launch(nodes=1)
+        first = Node(hub, "node-1")
+        assert (await first.told("prepare")).prepare.run == going
+        gang = hub.launch(nodes=2)
+        second = Node(hub, "node-2")
+        small = hub.launch(nodes=1)
+        await hub.heard(second)
+        states = [hub.scheduler.work_on(run) for run in (gang, small)]
+        assert [work.phase for work in states if work] == ["queued", "queued"]
+        short = hub.launch(nodes=1, hours=0.1)
+        assert (await second.told("prepare")).prepare.run == short
+
+
+async def test_two_nodes_that_come_at_once_are_both_greeted_before_they_are_given_work(ledger: Base) -> None:
+    """The greeting of a node that was given work already would take it for one that has forgotten it."""
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=1)
+        Node(hub, "node-1", offer=training_pb2.Inventory(memory=1))
+        Node(hub, "node-2", offer=training_pb2.Inventory(memory=2))
+        third = Node(hub, "node-3")
+        await hub.heard(third)
+        work = hub.scheduler.work_on(run)
+        assert work is not None
+        assert (work.attempt, work.failures) == (1, 0)
+
+
+async def test_a_cluster_s_agent_works_on_one_run_at_a_time(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        runs = [hub.launch(nodes=2), hub.launch(nodes=2)]
+        agent = Node(hub, "dgx", offer=training_pb2.Inventory(machines=4))
+        assert (await agent.told("prepare")).prepare.run == runs[0]
+        await hub.heard(agent)
+        agent.prepared(runs[0])
+        train = (await agent.told("train")).train
+        assert (train.rank, train.world, train.ranks_per_node) == (0, 1, 2), "all ranks are the cluster's"
+        agent.trained(runs[0], model=True)
+        assert (await agent.told("stop")).stop.over
+        assert (await agent.told("prepare")).prepare.run == runs[1]

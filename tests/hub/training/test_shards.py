@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,13 +41,22 @@ def test_a_damaged_shard_is_not_held(tmp_path: Path, damage: str) -> None:
     assert not shards.holds(tmp_path, 10)
 
 
+def test_the_ranks_of_a_node_seal_once_and_all_tell_the_same(tmp_path: Path) -> None:
+    checkpoints = tmp_path / "checkpoints"
+    save(checkpoints, 10)
+    with ThreadPoolExecutor(4) as ranks:
+        sealed = set(ranks.map(lambda _: shards.seal(checkpoints, 10), range(8)))
+    assert len(sealed) == 1
+    assert shards.holds(checkpoints, 10)
+
+
 def test_it_knows_which_checkpoints_are_still_as_they_were_sealed(tmp_path: Path) -> None:
     for step in (100, 20, 3):
         save(tmp_path, step)
         shards.seal(tmp_path, step)
     save(tmp_path, 200)
     (tmp_path / "step-20" / "model.pt").write_bytes(b"damage")
-    assert shards.held(tmp_path) == [3, 100]
+    assert shards.held([tmp_path]) == [3, 100]
 
 
 @pytest.mark.parametrize(
@@ -70,7 +80,7 @@ def test_what_a_run_would_go_on_from_stays_and_the_newest_that_may_be_registered
         shards.register(tmp_path, step)
     shards.thin(tmp_path, keep)
     assert shards.steps(tmp_path) == stay
-    assert shards.held(tmp_path) == sorted(stay)
+    assert shards.held([tmp_path]) == sorted(stay)
 
 
 def test_what_is_not_here_is_not_noted_as_registered(tmp_path: Path) -> None:
@@ -98,3 +108,28 @@ def test_ranks_differ_and_equal_files_do_not(tmp_path: Path) -> None:
     (tmp_path / "c" / "step-10" / "model.pt").write_bytes(b"other")
     digests = [shards.seal(tmp_path / name, 10) for name in ("a", "b", "c")]
     assert digests[0] == digests[1] != digests[2]
+
+
+def test_what_machines_seal_side_by_side_is_one_shard_once_the_last_has(tmp_path: Path) -> None:
+    parts = shards.parts(tmp_path / "checkpoints", 2)
+    for part in parts:
+        save(part, 10)
+    first = shards.seal(parts[0], 10)
+    assert shards.sealed(parts, 10) is None
+    shards.seal(parts[1], 10)
+    both = shards.sealed(parts, 10)
+    assert both not in (None, first)
+    assert shards.parts(tmp_path, 0) == [tmp_path]
+
+
+def test_machines_hold_together_what_each_of_them_holds(tmp_path: Path) -> None:
+    parts = shards.parts(tmp_path, 2)
+    for part, steps in zip(parts, ((10, 20, 30), (10, 30)), strict=True):
+        for step in steps:
+            save(part, step)
+            shards.seal(part, step)
+    (parts[1] / "step-30" / "model.pt").write_bytes(b"damage")
+    assert shards.held(parts) == [10]
+    assert shards.held(parts[:1]) == [10, 20, 30]
+    assert shards.held(shards.parts(tmp_path, 3)) == [], "a third has nothing"
+    assert set(shards.all_parts(tmp_path)) == {tmp_path, *parts}, "and the lock is none"

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from hub.evaluation.sandbox import bubblewrap, enter, landlock
+from hub.evaluation.sandbox import bubblewrap, enter
+from hub.landlock import abi
 
 PROBE = Path(__file__).with_name("probe.py")
 HERE = Path(__file__).parents[4]
@@ -98,4 +99,4 @@ def prey(folder: Path) -> Iterator[Prey]:
 needs_bubblewrap = pytest.mark.skipif(
     bubblewrap.program() is None, reason="bubblewrap is not installed (apt install bubblewrap)"
 )
-needs_landlock = pytest.mark.skipif(landlock.abi() < 6, reason="this kernel's Landlock is older than ABI 6, or off")
+needs_landlock = pytest.mark.skipif(abi() < 6, reason="this kernel's Landlock is older than ABI 6, or off")

@@ -1,0 +1,71 @@
+"""How an agent gets its part of a gang to run: one small interface, and the way of the machine itself. `slurm` is the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from hub.training.inventory import threads
+from hub.training.launch import Child, torchrun, worker_environment
+from hub.training.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is to run: the job's file in the attempt's folder, and this agent's place in the gang.
+
+    For an agent with one machine that is node `rank` of `world`, with `processes` ranks; the agent of a cluster has the whole
+    gang, and starts it on `machines` of its own.
+    """
+
+    run: str
+    job: Path
+    rank: int
+    world: int
+    host: str
+    port: int
+    processes: int
+    machines: int
+
+    @property
+    def folder(self) -> Path:
+        return self.job.parent
+
+
+class Job(Protocol):
+    """Processes at work; what they say of their progress stands in the attempt's folder."""
+
+    @property
+    def running(self) -> bool: ...
+
+    async def wait(self) -> int:
+        """The exit code."""
+
+    async def kill(self) -> None:
+        """Ends when all of them have."""
+
+    def last_words(self) -> str:
+        """Why it failed."""
+
+
+class Launcher(Protocol):
+    """`shared` says that a gang's nodes all see the agent's folder, and keep their checkpoints there side by side."""
+
+    shared: bool
+
+    async def start(self, part: Part, place: Workplace) -> Job: ...
+
+
+class OnThisMachine:
+    """`torchrun` as a child of the agent."""
+
+    shared = False
+
+    async def start(self, part: Part, place: Workplace) -> Job:
+        command = torchrun(
+            part.job, rank=part.rank, world=part.world, host=part.host, port=part.port, processes=part.processes
+        )
+        loopback = part.host in ("127.0.0.1", "localhost")
+        environment = worker_environment(threads(part.processes), loopback, part.folder / "tmp", place.home)
+        return await Child.start(place.concealed(command), environment, part.folder / "log")

@@ -1,0 +1,27 @@
+"""Before a gang that was preempted starts again: back to the newest checkpoint that all of its machines hold.
+
+`python -m hub.training.slurm.resume JOB.json MACHINES`
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from hub.training import shards
+from trust.files import write_atomic
+
+
+def main(job: Path, machines: int) -> None:
+    """The job's file names the step from then on."""
+    content = json.loads(job.read_text())
+    parts = shards.parts(Path(content["checkpoints"]), machines)
+    content["resume_step"] = max(shards.held(parts), default=0)
+    for part in parts:
+        shards.rewind(part, content["resume_step"])
+    write_atomic(job, json.dumps(content).encode())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))

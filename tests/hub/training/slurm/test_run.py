@@ -1,0 +1,53 @@
+"""A base run on the machines of a real Slurm: data and model by its agent, ranks by its jobs, preempted on the way."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.hub.training.conftest import Cluster
+
+pytestmark = pytest.mark.system
+
+
+def squeue(form: str) -> list[str]:
+    command = ["squeue", "--noheader", "--partition=low", f"--format={form}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
+
+
+def test_a_run_on_two_machines_is_preempted_and_goes_on_to_its_end(cluster: Cluster, slurm: Path) -> None:
+    options = ("--slurm", "--partition", "low", "--label", "cluster=slurm")
+    cluster.attach("dgx", *options, COALITION_TOKEN=cluster.invite("dgx"))
+    run = cluster.launch(steps=60, every=10, placement='nodes = 2\nlabels = {cluster = "slurm"}')
+    cluster.wait("a checkpoint", lambda: len(cluster.show(run)["checkpoints"]) > 0, 240)
+    assert cluster.show(run)["nodes"] == ["dgx"]
+    (job,) = squeue("%i")
+    urgent = [
+        "sbatch",
+        "--parsable",
+        "--partition=high",
+        "--nodes=2",
+        "--exclusive",
+        "--output=/dev/null",
+        "--wrap=sleep 1",
+    ]
+    subprocess.run(urgent, check=True, timeout=60, capture_output=True)
+    cluster.wait("the end", lambda: cluster.show(run)["state"] in ("finished", "failed"), 480)
+    ended, said = cluster.show(run), cluster.said(run)
+    assert ended["state"] == "finished", said
+    assert ended["attempt"] == 1, "Slurm put it back, and the hub had nothing to do"
+    told = subprocess.run(
+        ["scontrol", "show", "job", job], capture_output=True, text=True, timeout=60, check=True
+    ).stdout
+    assert "Restarts=1" in told
+    losses = {int(point["step"]): point["value"] for point in ended["metrics"] if point["name"] == "loss"}
+    assert max(losses) == 60
+    assert losses[60] < losses[5]
+    (model,) = [each for each in cluster.core.coalition("model", "list") if each["id"] == ended["model"]]
+    assert model["tokens"] == 60 * 4 * 2 * 64
+    shards = cluster.directory / "dgx" / "runs" / run
+    cluster.wait("an empty folder", lambda: not shards.exists(), 15)
