@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from trust.digests import Digest, Hasher, digest_file, parse_digest
@@ -65,10 +65,10 @@ def holds(checkpoints: Path, step: int) -> bool:
     return note.is_file() and note.read_text() == _digest(checkpoints / tag(step))
 
 
-def held(parts: Sequence[Path]) -> list[int]:
-    """The steps whose shards all machines still have as they were sealed, in order."""
+def held(parts: Sequence[Path]) -> Iterator[int]:
+    """The steps whose shards all machines still have as they were sealed, the newest first; each is read when it is asked for."""
     common = set.intersection(*map(steps, parts))
-    return sorted(step for step in common if all(holds(part, step) for part in parts))
+    return (step for step in sorted(common, reverse=True) if all(holds(part, step) for part in parts))
 
 
 def parts(checkpoints: Path, machines: int) -> list[Path]:

@@ -124,7 +124,7 @@ async def _train(
 def _go_back(parts: list[Path], step: int) -> None:
     """Forget what is newer than the step to go on from. Raises `ShardsLost` unless all machines hold that."""
     if step and not all(shards.holds(part, step) for part in parts):
-        raise ShardsLost(step, shards.held(parts))
+        raise ShardsLost(step, sorted(shards.held(parts)))
     for part in parts:
         shards.rewind(part, step)
 

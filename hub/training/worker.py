@@ -190,7 +190,7 @@ class Worker:
     def _save(self, step: int, loss: float) -> None:
         """Into memory; from there to the node's disk while training goes on. Rank 0 also keeps the weights."""
         began = time.monotonic()
-        self._saver.wait()
+        self._saver.wait()  # and DeepSpeed for the other ranks: of a node they keep their files in one folder
         kept = {"course": self._course.kept()}
         self.engine.save_checkpoint(str(self.checkpoints), tag=shards.tag(step), client_state=kept, save_latest=False)
         weights, path = {}, None

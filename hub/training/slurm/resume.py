@@ -17,7 +17,7 @@ def main(job: Path, machines: int) -> None:
     """The job's file names the step from then on."""
     content = json.loads(job.read_text())
     parts = shards.parts(Path(content["checkpoints"]), machines)
-    content["resume_step"] = max(shards.held(parts), default=0)
+    content["resume_step"] = next(shards.held(parts), 0)
     for part in parts:
         shards.rewind(part, content["resume_step"])
     write_atomic(job, json.dumps(content).encode())

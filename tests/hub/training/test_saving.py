@@ -1,8 +1,9 @@
-"""Checkpoints are written behind training's back, by all ranks or by none; here there is one."""
+"""Checkpoints are written behind training's back, by all ranks or by none; where nothing else is said there is one."""
 
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ def test_a_checkpoint_is_told_of_when_it_is_sealed_and_the_policy_says_how_many_
         shards.register(tmp_path, step)
     run.save(40)
     assert run.saver.whole == 40
-    assert shards.held(tmp_path) == [30, 40]
+    assert list(shards.held([tmp_path])) == [40, 30]
 
 
 @pytest.fixture
@@ -91,9 +92,9 @@ def test_a_full_disk_costs_a_checkpoint_and_makes_room_for_the_next(small_disk: 
         shards.register(small_disk, step)
     run.save(30)
     assert run.told[2:] == [(30, "rank 0: No space left on device")]
-    assert (run.saver.whole, shards.held(small_disk)) == (20, [20])
+    assert (run.saver.whole, list(shards.held([small_disk]))) == (20, [20])
     run.save(40)
-    assert (run.saver.whole, shards.held(small_disk)) == (40, [20, 40])
+    assert (run.saver.whole, list(shards.held([small_disk]))) == (40, [40, 20])
 
 
 def test_what_is_no_trouble_of_the_disk_is_raised_where_training_waits(tmp_path: Path) -> None:
@@ -102,3 +103,34 @@ def test_what_is_no_trouble_of_the_disk_is_raised_where_training_waits(tmp_path:
     with pytest.raises(TypeError, match="pickle"):
         run.saver.wait()
     assert run.told == []
+
+
+def rank_of_a_node(number: int, folder: Path) -> None:
+    """One of two that share their node's folder; at step 20 the second finds no disk to write to."""
+    init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=number, world_size=2)
+    checkpoints, told = folder / "checkpoints", []
+    saver = Saver(
+        checkpoints,
+        2,
+        lambda snapshot, shard: told.append([snapshot.step, shard]),
+        lambda step, reason: told.append([step, reason]),
+    )
+    for step in (10, 20, 30):
+        lost = number == 1 and step == 20
+        path = (folder / "store" if lost else checkpoints / shards.tag(step)) / f"rank-{number}.pt"
+        torch.distributed.barrier()  # as DeepSpeed begins to save
+        saver.begin(Snapshot(step, {path: torch.full([1000], number)}))
+        saver.wait()
+    (folder / f"told-{number}").write_text(json.dumps(told))
+    destroy_process_group()
+
+
+def test_the_ranks_of_a_node_seal_one_shard_of_all_their_files_or_drop_it_together(tmp_path: Path) -> None:
+    torch.multiprocessing.spawn(rank_of_a_node, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
+    first, second = (json.loads((tmp_path / f"told-{number}").read_text()) for number in (0, 1))
+    assert first == second, "the same digests, too"
+    assert [step for step, _ in first] == [10, 20, 30]
+    assert first[1] == [20, "rank 1: File exists"]
+    checkpoints = tmp_path / "checkpoints"
+    assert list(shards.held([checkpoints])) == [30, 10]
+    assert {path.name for path in (checkpoints / "step-30").iterdir()} == {"rank-0.pt", "rank-1.pt"}
