@@ -102,6 +102,12 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _prepare(tmp_path_factory.mktemp("prepared"), SPEC)
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 class Gang:
     """Two ranks of a run; `folder` keeps each rank's checkpoints across attempts. The second may be limited to files of so many
     bytes, as a full disk would."""
@@ -116,9 +122,7 @@ class Gang:
         limit: int | None = None,
     ) -> None:
         self._spec, self._limit = spec, limit
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.folders = [folder / f"attempt-{attempt}-rank-{rank}" for rank in range(2)]
         self.ranks = [self._start(rank, prepared, folder, resume_step, port) for rank in range(2)]
 
@@ -165,6 +169,37 @@ class Gang:
             process.wait()
 
 
+class Node:
+    """Two ranks of a run on one node."""
+
+    def __init__(self, prepared: Path, folder: Path, attempt: int, resume_step: int) -> None:
+        self.folder = folder / f"attempt-{attempt}"
+        self.folder.mkdir()
+        job = {
+            "spec": SPEC | {"placement": {"nodes": 1, "ranks_per_node": 2}},
+            "tokenizer": str(prepared / "tokenizer"),
+            "tokens": str(prepared / "tokens.safetensors"),
+            "folder": str(self.folder),
+            "checkpoints": str(folder / "checkpoints"),
+            "resume_step": resume_step,
+            "shared": False,
+        }
+        (self.folder / "job.json").write_text(json.dumps(job))
+        command = torchrun(self.folder / "job.json", rank=0, world=1, host="127.0.0.1", port=free_port(), processes=2)
+        with (self.folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(command, env=worker_environment(1, True), stdout=log, stderr=log)
+
+    def wait(self) -> int:
+        return self._process.wait(400)
+
+    def log(self) -> str:
+        return (self.folder / "log").read_text()[-2000:]
+
+    def checkpoints(self) -> list[dict[str, object]]:
+        events = map(json.loads, (self.folder / "events.jsonl").read_text().splitlines())
+        return [event for event in events if event["kind"] == "checkpoint"]
+
+
 def measured(gang: Gang, name: str) -> dict[int, float]:
     """By step."""
     return {event["step"]: event[name] for event in gang.events(0) if name in event and event["kind"] == "progress"}
@@ -209,6 +244,22 @@ def test_a_killed_gang_resumes_to_the_very_model_of_an_uninterrupted_one(
     assert losses[1] == {step: loss for step, loss in losses[0].items() if step > 4}
     assert model(resumed) == model(whole)
     assert all(0 < share < 1 for share in measured(whole, "checkpoint_stall").values())
+
+
+def test_two_ranks_on_one_node_make_the_very_model_of_two_nodes_and_resume_from_the_shard_that_they_share(
+    whole: Gang, prepared: Path, tmp_path: Path
+) -> None:
+    node = Node(prepared, tmp_path, 1, 0)
+    assert node.wait() == 0, node.log()
+    (first, second) = node.checkpoints()
+    assert shards.holds(tmp_path / "checkpoints", 8)
+    assert [event["step"] for event in (first, second)] == [4, 8]
+    shards.rewind(tmp_path / "checkpoints", 4)
+    resumed = Node(prepared, tmp_path, 2, 4)
+    assert resumed.wait() == 0, resumed.log()
+    assert [event["shard"] for event in resumed.checkpoints()] == [second["shard"]]
+    made = [digest_file(each.folder / "model" / "model.safetensors") for each in (node, resumed)]
+    assert made == [model(whole)] * 2
 
 
 def test_a_disk_that_takes_no_checkpoint_costs_every_rank_the_checkpoint_and_none_the_training(
