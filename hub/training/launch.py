@@ -36,7 +36,7 @@ def worker_environment(threads: int, loopback: bool, peer: str = "") -> dict[str
     }
     if not has_gpu():
         environment["DS_ACCELERATOR"] = "cpu"
-    if interface := "lo" if loopback else facing(peer):
+    if interface := "lo" if loopback else peer and facing(peer):
         environment["GLOO_SOCKET_IFNAME"] = interface
     return environment
 
