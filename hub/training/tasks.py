@@ -91,7 +91,8 @@ async def _train(order: training_pb2.Train, place: Workplace, send: Send) -> tra
         folder / "job.json", rank=order.rank, world=order.world, host=order.master_host, port=order.master_port
     )
     loopback = order.master_host in ("127.0.0.1", "localhost")
-    child = await Child.start(command, worker_environment(threads(), loopback), folder / "log")
+    environment = worker_environment(threads(), loopback, order.master_host)
+    child = await Child.start(command, environment, folder / "log")
     async with aclosing(_events(folder / "events.jsonl", child)) as events:
         skipped: list[training_pb2.Skip] = []
         async for event in events:

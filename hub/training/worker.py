@@ -23,7 +23,7 @@ from hub.training import shards
 from hub.training.course import Course
 from hub.training.feed import Feed
 from hub.training.launch import has_gpu
-from hub.training.meters import LOSS, Losses, Speed
+from hub.training.meters import LOSS, Losses, Return, Speed
 from hub.training.saving import Memory, Saver, Snapshot, Stall, copied
 from hub.training.trials import continued, held_out_losses
 from learning.architectures import build_model
@@ -75,8 +75,11 @@ class Worker:
         self._course = Course(self.spec.training)
         keep = self.spec.training.keep_checkpoints
         self._saver, self._stall = Saver(self.checkpoints, keep, self._saved, self._refused), Stall()
+        self._return: Return | None = None
         if self.resume_step:
+            self._return = Return((self.folder / "job.json").stat().st_mtime)
             self._load(self.resume_step)
+            self._return.loaded()
         self._train()
         self._saver.wait()
         with self._whole():
@@ -112,6 +115,9 @@ class Worker:
             for group in self.engine.optimizer.param_groups:
                 group["lr"] = rate
             self._step(leg, self.feed.rows(step, self.rank, self.world, self._course.skips))
+            if self._return:
+                self._emit(kind="progress", message=self._return.told(self.resume_step))
+                self._return = None
             last = step == leg.last
             saves = step % training.checkpoint_every == 0 and step < training.steps
             if step % REPORT_EVERY == 0 or last or saves:
