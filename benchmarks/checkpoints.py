@@ -79,8 +79,8 @@ def worker(path: str) -> None:
             if job["waits"]:
                 self._saver.wait()
 
-    job = json.loads(Path(path).read_text())
-    Timed(job).run()
+    began, job = time.time(), json.loads(Path(path).read_text())
+    Timed(job, began).run()
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlmodel import Session
 
 from hub.blobs import BlobStore
@@ -39,9 +39,6 @@ from trust.keys import ArtifactKey
 from trust.receipts import Receipt
 
 _log = logging.getLogger(__name__)
-
-_OF_THE_STORE = (OSError, MemoryError, OperationalError, InterfaceError, InternalError)
-"""What says nothing about a statement: the disk or the database failed under it."""
 
 SHARED_SECONDS = 3600.0
 """What another process writes into the store is at rest for less than this."""
@@ -286,9 +283,9 @@ class Journal:
         except Problem as problem:
             waiting.done.set_exception(problem)
             return None
-        except _OF_THE_STORE:
-            raise
-        except Exception:  # a fault of ours that one statement brings out: the others, and this process, go on
+        except Exception as error:  # a fault of ours that one statement brings out: the others, and this process, go on
+            if _of_the_store(error):
+                raise
             _log.exception("%s of %s could not be recorded", entry.id, entry.signer)
             waiting.done.set_exception(
                 Invalid(f"{entry.id} could not be recorded, by a fault of the hub.", "Its log tells the operator why.")
@@ -332,3 +329,10 @@ class Journal:
         with suppress(Denied):
             return self._prove(session, claimed, envelope).proved[0]
         return ""
+
+
+def _of_the_store(error: Exception) -> bool:
+    """Whether the disk or the database failed, which says nothing about a statement."""
+    if isinstance(error, DBAPIError):
+        return not isinstance(error, IntegrityError | DataError)
+    return isinstance(error, OSError | MemoryError)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import re
 import signal
+import socket
+import struct
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +17,7 @@ from pathlib import Path
 from hub.guard import guarded
 
 TAIL = 16_000
+ADDRESS_OF = 0x8915  # SIOCGIFADDR
 KEPT = (
     *("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "CUDA_HOME", "CUDA_VISIBLE_DEVICES"),
     *("ROCM_PATH", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"),
@@ -21,9 +25,10 @@ KEPT = (
 
 
 def worker_environment(
-    threads: int, loopback: bool, temporary: Path | None = None, home: Path | None = None
+    threads: int, loopback: bool, temporary: Path | None = None, home: Path | None = None, *, peer: str = ""
 ) -> dict[str, str]:
-    """What a worker may see: no credentials of ours, no network for libraries that would like to call home.
+    """What a worker may see: no credentials of ours, no network for libraries that would like to call home. It meets the others
+    through the interface that faces `peer`.
 
     `temporary` and `home` are folders that it can write to: others may be out of its reach (`hidden`).
     """
@@ -41,9 +46,26 @@ def worker_environment(
     }
     if not has_gpu():
         environment["DS_ACCELERATOR"] = "cpu"
-    if loopback:
-        environment["GLOO_SOCKET_IFNAME"] = "lo"
+    if interface := "lo" if loopback else peer and facing(peer):
+        environment["GLOO_SOCKET_IFNAME"] = interface
     return environment
+
+
+def facing(peer: str) -> str:
+    """The name of our network interface on the way to an IPv4 host; empty where there is none. Left alone, gloo takes the address
+    of this machine's own name, which on many is that of the loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((peer, 9))
+        except OSError:
+            return ""
+        address = socket.inet_aton(probe.getsockname()[0])
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):
+                found = fcntl.ioctl(probe, ADDRESS_OF, struct.pack("256s", name.encode()))
+                if found[20:24] == address:
+                    return name
+    return ""
 
 
 def has_gpu() -> bool:

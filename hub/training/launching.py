@@ -67,5 +67,7 @@ class OnThisMachine:
             part.job, rank=part.rank, world=part.world, host=part.host, port=part.port, processes=part.processes
         )
         loopback = part.host in ("127.0.0.1", "localhost")
-        environment = worker_environment(threads(part.processes), loopback, part.folder / "tmp", place.home)
+        environment = worker_environment(
+            threads(part.processes), loopback, part.folder / "tmp", place.home, peer=part.host
+        )
         return await Child.start(place.concealed(command), environment, part.folder / "log")

@@ -76,6 +76,23 @@ class Speed:
         return found
 
 
+class Return:
+    """How long a run that goes on from a checkpoint takes until it trains again, since `ordered` (seconds of the epoch)."""
+
+    def __init__(self, ordered: float) -> None:
+        self._start, self._began = time.time() - ordered, time.monotonic()
+        self._load = 0.0
+
+    def loaded(self) -> None:
+        now = time.monotonic()
+        self._load, self._began = now - self._began, now
+
+    def told(self, step: int) -> str:
+        """After the first step, for people."""
+        took = f"{self._start:.1f} s to start, {self._load:.1f} s to load"
+        return f"goes on from step {step}: {took}, {time.monotonic() - self._began:.1f} s for the first step"
+
+
 def peak_rate() -> float:
     """Operations a second that this rank's accelerator is made for, or its processor's measured ones; 0 where nothing is known of
     an accelerator."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +34,7 @@ def own_job(job: Path, environment: Mapping[str, str]) -> Path:
     folder.mkdir(exist_ok=True)
     own = folder / "own.json"
     own.write_text(json.dumps(content))
+    shutil.copystat(job, own)  # that is when the ranks were ordered
     return own
 
 

@@ -23,7 +23,7 @@ from hub.training import shards
 from hub.training.course import Course
 from hub.training.feed import Feed
 from hub.training.launch import has_gpu
-from hub.training.meters import LOSS, Losses, Speed
+from hub.training.meters import LOSS, Losses, Return, Speed
 from hub.training.saving import Memory, Saver, Snapshot, Stall, copied
 from hub.training.trials import continued, held_out_losses
 from learning.architectures import build_model
@@ -53,15 +53,16 @@ RENDEZVOUS = timedelta(seconds=120)
 
 
 class Worker:
-    """`job`: spec, tokenizer, tokens, folder (of this attempt), checkpoints (kept across attempts), resume_step."""
+    """`job`: spec, tokenizer, tokens, folder (of this attempt), checkpoints (kept across attempts), resume_step; `ordered` in
+    seconds of the epoch."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
+    def __init__(self, job: dict[str, Any], ordered: float) -> None:
         self.spec = RunSpec.read(job["spec"])
         self.folder, self.checkpoints = Path(job["folder"]), Path(job["checkpoints"])
         self.tokenizer = load_tokenizer(Path(job["tokenizer"]))
         self.corpus = Corpus.load(Path(job["tokens"]), self.spec.architecture.vocab_size)
         self.feed = Feed(self.spec, self.corpus.sizes, self.corpus.domains)
-        self.resume_step = int(job["resume_step"])
+        self.resume_step, self._ordered = int(job["resume_step"]), ordered
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self._events = (self.folder / "events.jsonl").open("a", buffering=1)
         self._speaking = threading.Lock()
@@ -75,8 +76,11 @@ class Worker:
         self._course = Course(self.spec.training)
         keep = self.spec.training.keep_checkpoints
         self._saver, self._stall = Saver(self.checkpoints, keep, self._saved, self._refused), Stall()
+        self._return: Return | None = None
         if self.resume_step:
+            self._return = Return(self._ordered)
             self._load(self.resume_step)
+            self._return.loaded()
         self._train()
         self._saver.wait()
         with self._whole():
@@ -112,6 +116,9 @@ class Worker:
             for group in self.engine.optimizer.param_groups:
                 group["lr"] = rate
             self._step(leg, self.feed.rows(step, self.rank, self.world, self._course.skips))
+            if self._return:
+                self._emit(kind="progress", message=self._return.told(self.resume_step))
+                self._return = None
             last = step == leg.last
             saves = step % training.checkpoint_every == 0 and step < training.steps
             if step % REPORT_EVERY == 0 or last or saves:
@@ -275,4 +282,5 @@ def _copy_nothing(_: str) -> None:
 
 def main(job: str) -> None:
     """The path of a job's JSON."""
-    Worker(json.loads(Path(job).read_text())).run()
+    path = Path(job)
+    Worker(json.loads(path.read_text()), path.stat().st_mtime).run()

@@ -41,10 +41,14 @@ def memory(census: Census, passing: Held, *, ranks: int, zero_stage: int, precis
     owned = census.total if zero_stage == 0 else part
     share = 1 / ranks if zero_stage >= 2 else 1.0
     bucket = width * min(REDUCE_BUCKET, census.total)
-    always, exchange = _buffers(zero_stage, bucket, width * _gathered(census))
-    activations, finished = passing.fullest(share, exchange)
+    always = width * _gathered(census) + bucket if zero_stage == 3 else 0
+
+    def exchanged(finished: int) -> int:
+        return _exchanged(zero_stage, bucket, finished)
+
+    activations, finished = passing.fullest(share, exchanged)
     gradients = int(share * finished)
-    buffers = always + (exchange if finished else 0)
+    buffers = always + exchanged(finished)
     # The step makes fp32 of the gradients that this rank owns; by then the activations are gone.
     whole, step = int(share * width * census.total), FP32 * owned if precision == "bf16" else 0
     if whole + always + step > activations + gradients + buffers:
@@ -63,15 +67,9 @@ def _gathered(census: Census) -> int:
     return min(census.total, max(LIVE_PARAMETERS, 2 * census.largest_layer))
 
 
-def _buffers(zero_stage: int, bucket: int, gathered: int) -> tuple[int, int]:
-    """Bytes held all the time, and those held from the first gradient on: gradients on their way to other ranks, which the
-    stages that scatter them copy once more."""
-    match zero_stage:
-        case 0:
-            return 0, 0
-        case 1:
-            return 0, bucket
-        case 2:
-            return 0, 2 * bucket
-        case _:
-            return gathered + bucket, bucket
+def _exchanged(zero_stage: int, bucket: int, finished: int) -> int:
+    """Bytes of gradients on their way to other ranks: a bucket from the first gradient on. Stage 2 copies it when it is full, or
+    when all are finished."""
+    if not finished or zero_stage == 0:
+        return 0
+    return 2 * bucket if zero_stage == 2 and finished >= bucket else bucket

@@ -36,10 +36,10 @@ class Held:
     kept: int
     course: tuple[tuple[int, int], ...]
 
-    def fullest(self, share: float, buffer: int) -> tuple[int, int]:
+    def fullest(self, share: float, buffers: Callable[[int], int]) -> tuple[int, int]:
         """The moment of the pass that takes most, as (activations, finished gradients), where a rank keeps `share` of each
-        gradient, and `buffer` bytes more from the first one on."""
-        return max(self.course, key=lambda moment: moment[0] + share * moment[1] + (buffer if moment[1] else 0))
+        gradient, and `buffers` more bytes when so many are finished."""
+        return max(self.course, key=lambda moment: moment[0] + share * moment[1] + buffers(moment[1]))
 
     def of(self, sequences: int, two: Held) -> Held:
         """With so many sequences at once, if this is the pass of one and `two` that of two: each grows evenly."""

@@ -205,13 +205,13 @@ def test_a_key_that_is_revoked_while_its_renewal_is_under_way_gets_no_certificat
 
 
 def test_only_who_signs_keeps_keys_and_something_must_stay(hub: Hub, client: Coalition, home: Home) -> None:
-    """A revocation that would leave nothing is refused, and one that [Kk]eeps what it revokes says nothing."""
+    """A revocation that would leave nothing is refused, and one that keeps what it revokes says nothing."""
     key = home.artifact_key()
     claim = {"hub": ORIGIN, "signer": "law-institute", "member": "law-institute", "compromised_since": 0, "reason": "x"}
     with pytest.raises(Denied, match="No key of yours would be left"):
         client.change_keys(statements.sign(Revocation.read({**claim, "key": key.public.keyid}), key))
     for wrong in ({"key": key.public.keyid, "keeps": [key.public.keyid]}, {"keeps": [key.public.keyid]}):
-        with pytest.raises(Invalid, match="keeps what it revokes"):
+        with pytest.raises(Invalid, match="Keeps what it revokes"):
             Revocation.read({**claim, **wrong})
 
 

@@ -18,7 +18,7 @@ def main(job: Path, home: Path, processes: int, port: int) -> None:
     host = os.environ["SLURM_LAUNCH_NODE_IPADDR"]
     rank, world = int(os.environ["SLURM_NODEID"]), int(os.environ["SLURM_NNODES"])
     command = torchrun(job, rank=rank, world=world, host=host, port=port, processes=processes)
-    environment = worker_environment(threads(processes), host.startswith("127."), job.parent / "tmp", home)
+    environment = worker_environment(threads(processes), host.startswith("127."), job.parent / "tmp", home, peer=host)
     os.execve(command[0], command, environment)  # noqa: S606
 
 

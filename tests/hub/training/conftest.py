@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,19 +71,21 @@ def pids(*words: str) -> list[int]:
 
 @dataclass
 class Cluster:
-    """The hub's and the agents' processes by name."""
+    """The hub's and the agents' processes by name. Some of them may be in network namespaces of their own."""
 
     directory: Path
     port: int
     core: Party
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    host: str = "127.0.0.1"
+    spaces: dict[str, str] = field(default_factory=dict)
 
     def serve(self) -> None:
         self._start("hub", "serve", self.directory / "hub")
         self.wait("the hub", self._answers, 60)
 
     def attach(self, node: str, *options: str, **environment: str) -> None:
-        arguments = ["node", self.directory / node, "--hub", f"127.0.0.1:{self.port}", "--name", node]
+        arguments = ["node", self.directory / node, "--hub", f"{self.host}:{self.port}", "--name", node]
         self._start(node, *arguments, *options, **environment)
 
     def invite(self, node: str) -> str:
@@ -140,7 +143,11 @@ class Cluster:
 
     def said(self, identifier: str) -> list[str]:
         """Every message about a run that has ended."""
-        return [event["message"] for event in self.core.follow("run", "watch", identifier) if event["message"]]
+        return [event["message"] for event in self.told(identifier)]
+
+    def told(self, identifier: str) -> list[dict[str, Any]]:
+        """The events of these."""
+        return [event for event in self.core.follow("run", "watch", identifier) if event["message"]]
 
     def wait(self, what: str, ready: Callable[[], object], seconds: float = 180) -> None:
         """A hub that is just being restarted counts as not ready."""
@@ -168,10 +175,11 @@ class Cluster:
 
     def _answers(self) -> bool:
         with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port + 1)) == 0
+            return probe.connect_ex((self.host, self.port + 1)) == 0
 
     def _start(self, name: str, *arguments: object, **environment: str) -> None:
-        command = [str(part) for part in (BIN / "coalition-hub", *arguments)]
+        inside = ("ip", "netns", "exec", self.spaces[name]) if name in self.spaces else ()
+        command = [str(part) for part in (*inside, BIN / "coalition-hub", *arguments)]
         with (self.directory / f"{name}.log").open("ab") as log:
             self.running[name] = subprocess.Popen(
                 command,
@@ -186,14 +194,34 @@ class Cluster:
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Enrolled, with a dataset, both nodes attached."""
-    directory = tmp_path_factory.mktemp("cluster")
-    cluster = Cluster(directory, free_ports(3), Party("core", directory / "core"))
+    with attached(tmp_path_factory.mktemp("cluster"), "127.0.0.1", {}) as cluster:
+        yield cluster
+
+
+@contextmanager
+def attached(directory: Path, host: str, spaces: dict[str, str]) -> Iterator[Cluster]:
+    """Such a cluster, whose hub is at an address of this machine."""
+    cluster = Cluster(directory, free_ports(3), Party("core", directory / "core"), host=host, spaces=spaces)
     hub = directory / "hub"
-    run([BIN / "coalition-hub", "init", hub, "--name", "test-hub", "--port", cluster.port])
+    run(
+        [
+            BIN / "coalition-hub",
+            "init",
+            hub,
+            "--name",
+            "test-hub",
+            "--host",
+            host,
+            "--bind",
+            host,
+            "--port",
+            cluster.port,
+        ]
+    )
     try:
         cluster.serve()
         token = run([BIN / "coalition-hub", "invite", hub, "--organisation", "Core Team", "--role", "core"]).strip()
-        cluster.core.coalition("enrol", "--hub", f"127.0.0.1:{cluster.port}", "--token", token)
+        cluster.core.coalition("enrol", "--hub", f"{host}:{cluster.port}", "--token", token)
         data = directory / "data"
         data.mkdir()
         texts = [text for text in Path(os.__file__).read_text().split("\n\n") if len(text) > 40]

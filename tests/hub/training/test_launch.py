@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.training.launch import Child, telling_line, torchrun, worker_environment
+from hub.training.launch import Child, facing, telling_line, torchrun, worker_environment
 
 FRAME = """
 [rank1]: Traceback (most recent call last):
@@ -40,6 +40,11 @@ def test_a_killed_worker_s_signal_is_the_reason() -> None:
 )
 def test_something_is_always_said(log: str, said: str) -> None:
     assert telling_line(log) == said
+
+
+def test_ranks_meet_on_the_interface_that_faces_the_first_of_them() -> None:
+    assert facing("127.0.0.1") == "lo"
+    assert facing("no such host") == ""
 
 
 def test_a_worker_sees_no_token_and_no_home_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

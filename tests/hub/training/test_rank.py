@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
 from hub.training.rank import own_job
+
+ORDERED = 1_000_000_000.0  # seconds of the epoch
 
 
 def told(tmp_path: Path, shared: bool, rank: int, node: int, local: int) -> dict[str, str]:
@@ -15,8 +18,11 @@ def told(tmp_path: Path, shared: bool, rank: int, node: int, local: int) -> dict
     (tmp_path / "attempt").mkdir(exist_ok=True)
     content = {"folder": str(tmp_path / "attempt"), "checkpoints": "/c", "resume_step": 0}
     job.write_text(json.dumps({**content, "shared": True} if shared else content))
+    os.utime(job, (ORDERED, ORDERED))
     environment = {"RANK": str(rank), "GROUP_RANK": str(node), "LOCAL_RANK": str(local)}
-    return dict(json.loads(own_job(job, environment).read_text()))
+    own = own_job(job, environment)
+    assert own.stat().st_mtime == ORDERED
+    return dict(json.loads(own.read_text()))
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,9 +26,25 @@ def damage(shard: Path) -> None:
     path.write_bytes(data)
 
 
+def recovery(events: list[dict[str, Any]], since: dt.datetime) -> str:
+    """The time from a failure to the first step after it, split."""
+
+    def at(begins: str) -> tuple[dt.datetime, str]:
+        found = next(event for event in events if event["message"].startswith(begins))
+        return dt.datetime.fromisoformat(found["time"]), found["message"]
+
+    detected, _ = at("attempt 1 was interrupted")
+    placed, _ = at("attempt 2 on")
+    _, rest = at("goes on from step ")
+    assert since < detected < placed
+    detect, reschedule = (detected - since).total_seconds(), (placed - detected).total_seconds()
+    return f"{detect:.1f} s to detect, {reschedule:.1f} s to reschedule; it {rest}"
+
+
 def test_a_run_survives_a_killed_worker_a_killed_node_a_damaged_shard_and_a_killed_hub(cluster: Cluster) -> None:
     run = cluster.launch(steps=200, every=10)
     cluster.wait("the second checkpoint", lambda: len(steps(cluster, run)) > 1)
+    killed = dt.datetime.now(dt.UTC)
     cluster.kill_rank("node-2")
     cluster.wait("the second attempt", lambda: cluster.show(run)["attempt"] == 2)
     cluster.wait("its workers", lambda: cluster.workers("node-1") and cluster.workers("node-2"))
@@ -47,6 +64,7 @@ def test_a_run_survives_a_killed_worker_a_killed_node_a_damaged_shard_and_a_kill
     assert f"node-1 has lost its shard of step {newest}: training goes back to step {before}" in said, said
     assert f"attempt 4 on node-1, node-2 from step {before}" in said, said
     assert said[-1] == f"model {ended['model']} is registered"
+    print(f"\nrecovered from a killed rank: {recovery(cluster.told(run), killed)}")
     losses = {int(point["step"]): point["value"] for point in ended["metrics"] if point["name"] == "loss"}
     assert max(losses) == 200
     assert losses[200] < losses[5]
@@ -55,13 +73,17 @@ def test_a_run_survives_a_killed_worker_a_killed_node_a_damaged_shard_and_a_kill
     assert cluster.core.coalition("ledger", "verify")["problems"] == []
 
 
-def test_a_cancelled_run_stops_its_workers_and_leaves_nothing_on_the_nodes(cluster: Cluster) -> None:
+def test_a_cancelled_run_stops_its_workers_leaves_nothing_on_the_nodes_and_makes_room(cluster: Cluster) -> None:
     run = cluster.launch(steps=100_000, every=50_000)
     cluster.wait("the workers", lambda: cluster.workers("node-1") and cluster.workers("node-2"))
+    contender = cluster.launch(steps=100_001, every=50_000)
+    assert (cluster.show(contender)["state"], cluster.show(contender)["nodes"]) == ("queued", [])
     cluster.core.coalition("run", "cancel", run)
+    cluster.wait("the contender's turn", lambda: cluster.show(contender)["state"] == "preparing", 30)
+    cluster.core.coalition("run", "cancel", contender)
     cluster.wait("the end", lambda: cluster.show(run)["state"] == "cancelled", 30)
     cluster.wait("the workers' end", lambda: not (cluster.workers("node-1") or cluster.workers("node-2")), 15)
-    folders = [cluster.directory / node / "runs" / run for node in ("node-1", "node-2")]
+    folders = [cluster.directory / node / "runs" / each for node in ("node-1", "node-2") for each in (run, contender)]
     cluster.wait("empty nodes", lambda: not any(folder.exists() for folder in folders), 15)
 
 

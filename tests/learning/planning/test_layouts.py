@@ -7,6 +7,7 @@ from learning.planning.census import Census
 from learning.planning.layouts import MARGIN, Layout, alternatives, choose
 from learning.planning.memory import Memory, memory
 from learning.planning.tracing import Held
+from learning.pretraining import REDUCE_BUCKET
 
 GB = 10**9
 SEVEN = Census(total=7 * GB, active=7 * GB, embeddings=GB // 2, experts=0, largest_layer=GB // 5)
@@ -55,6 +56,13 @@ def test_a_higher_stage_never_holds_more_of_the_model(ranks: int, precision: str
     held = [memory(SEVEN, passing(0), ranks=ranks, zero_stage=stage, precision=precision) for stage in (0, 1, 2, 3)]  # type: ignore[arg-type]
     states = [each.weights + each.gradients + each.optimizer for each in held]
     assert states == sorted(states, reverse=True)
+
+
+def test_gradients_on_their_way_are_copied_when_a_bucket_of_them_is_full() -> None:
+    bucket = 2 * REDUCE_BUCKET
+    early, late = (Held(0, ((10 * GB, finished), (0, 2 * SEVEN.total))) for finished in (bucket // 2, bucket))
+    for passed, copies in [(early, 1), (late, 2)]:
+        assert memory(SEVEN, passed, ranks=64, zero_stage=2, precision="bf16").buffers == copies * bucket
 
 
 def test_sixteen_bytes_a_parameter_on_one_rank() -> None:

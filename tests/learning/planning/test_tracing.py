@@ -30,7 +30,7 @@ def test_a_trace_holds_what_the_real_pass_holds(recompute: bool, separate: bool)
         loss.backward()
     traced = held(SHAPE, 4, 64, "fp32", recompute, separate=separate)
     assert traced.kept == pytest.approx(kept, rel=0.1)
-    assert sum(traced.fullest(1.0, 0)) == pytest.approx(meter.peak, rel=0.1)
+    assert sum(traced.fullest(1.0, lambda _: 0)) == pytest.approx(meter.peak, rel=0.1)
 
 
 def test_every_gradient_is_finished_once() -> None:
@@ -42,7 +42,7 @@ def test_every_gradient_is_finished_once() -> None:
 
 def test_who_keeps_no_gradients_is_fullest_when_the_loss_is_known() -> None:
     traced = held(SHAPE, 4, 64, "bf16", False)
-    activations, finished = traced.fullest(0.0, 0)
+    activations, finished = traced.fullest(0.0, lambda _: 0)
     assert activations == max(live for live, _ in traced.course)
     assert finished < traced.course[-1][1] / 4
 
@@ -54,7 +54,7 @@ def test_recomputing_keeps_a_fraction() -> None:
 def test_a_pass_grows_evenly_with_its_sequences() -> None:
     one, two, four = (held(SHAPE, count, 64, "bf16", False) for count in (1, 2, 4))
     assert one.of(4, two).kept == pytest.approx(four.kept, rel=0.02)
-    assert sum(one.of(4, two).fullest(1.0, 0)) == pytest.approx(sum(four.fullest(1.0, 0)), rel=0.02)
+    assert sum(one.of(4, two).fullest(1.0, lambda _: 0)) == pytest.approx(sum(four.fullest(1.0, lambda _: 0)), rel=0.02)
 
 
 def test_operations_are_those_counted_by_hand() -> None:
