@@ -164,16 +164,24 @@ class _History:
             yield f"its parent is {claim.parent or 'none'}, and {claim.source} goes on from {parent}."
         if claim.round != len(done) + 1 or claim.round > spec.rounds:
             yield f"it is of round {claim.round}; {len(done)} of {spec.rounds} were done before."
-        if claim.data:
-            yield "a model of a round names no datasets: they stay at the sites."
+        counted = [part for part in claim.contributions if not part.excluded]
+        yield from self._learned(claim, {part.member for part in counted})
         for part in claim.contributions:
             if (claim.source, part.member) not in self._consents:
                 yield f"{part.member} contributed without having consented to {claim.source}."
         if len({part.member for part in claim.contributions}) < len(claim.contributions):
             yield "a member contributed twice."
-        counted = [part for part in claim.contributions if not part.excluded]
         if not _weighed(counted, by_examples=spec.weighting == "examples"):
             yield f"its contributions are not weighted as {claim.source} says."
+
+    def _learned(self, claim: Model, members: set[str]) -> Iterator[str]:
+        """What sites say that they learned from is their own, and nobody's whose update does not count."""
+        for used in claim.data:
+            yield from self._used(used)
+            if used.member not in members:
+                yield f"it names {used.dataset} of {used.member}, whose update is not in it."
+        if len({used.dataset for used in claim.data}) < len(claim.data):
+            yield "it names a dataset twice."
 
     def _evaluation(self, claim: Evaluation) -> Iterator[str]:
         yield from self._earlier(claim.model, Model, claim.model_payload)

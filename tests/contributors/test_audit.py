@@ -338,15 +338,15 @@ def part(weight: float, member: str = "author", **changes: Any) -> Contribution:
         ({"contributions": (part(0.3), part(0.7))}, "contributed twice"),
         ({"contributions": (part(0.5),)}, "not weighted as"),
         ({"contributions": ()}, "not weighted as"),
-        ({"with_data": True}, "names no datasets"),
+        ({"learned_of": "core-team"}, "of core-team, whose update is not in it"),
     ],
 )
 def test_a_rounds_model_follows_from_its_campaign(told: Told, changes: dict[str, Any], words: str) -> None:
     told.history.model("tiny-2", None, told.history.launch("tiny"), 0, data=(used(told, told.dataset),))
     campaign = told.history.open_campaign(["author"])
     values = {"parent": "tiny-1", "number": 1, "contributions": (part(1.0),), **changes}
-    if values.pop("with_data", False):
-        values["data"] = (used(told, told.dataset),)
+    if member := values.pop("learned_of", ""):
+        values["data"] = (used(told, told.history.dataset(member, "science")).model_copy(update={"member": member}),)
     told.unchecked()
     told.history.model("tiny-1.1", source=campaign, **values)
     assert any(words in what for what in objections(told))
@@ -354,6 +354,13 @@ def test_a_rounds_model_follows_from_its_campaign(told: Told, changes: dict[str,
 
 def test_an_honest_campaign_holds(told: Told) -> None:
     told.history.campaign(["author"])
+    assert objections(told) == []
+
+
+def test_a_round_names_the_datasets_that_its_sites_learned_from(told: Told) -> None:
+    campaign = told.history.open_campaign(["author"])
+    learned = (used(told, told.dataset),)
+    told.history.model("tiny-1.1", source=campaign, parent="tiny-1", number=1, contributions=(part(1.0),), data=learned)
     assert objections(told) == []
 
 
