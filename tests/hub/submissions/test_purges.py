@@ -298,7 +298,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.open)
     @rule(data=st.data())
     def commit_one(self, data: st.DataObject) -> None:
-        self._commit(data.draw(st.sampled_from(sorted(self.open))))
+        self._commit(data.draw(st.sampled_from(list(self.open))))
 
     def _commit(self, identifier: str) -> None:
         draft, numbers = self.open[identifier]
@@ -310,7 +310,7 @@ class Histories(RuleBasedStateMachine):
     @precondition(lambda self: self.standing)
     @rule(data=st.data())
     def withdraw_one(self, data: st.DataObject) -> None:
-        submission = data.draw(st.sampled_from(sorted(self.standing)))
+        submission = data.draw(st.sampled_from(list(self.standing)))
         member, _ = self.standing.pop(submission)
         self.room.withdraw(member, submission)
 
