@@ -6,13 +6,12 @@ from sqlmodel import Session
 
 from hub.blobs import BlobStore
 from hub.ledger import rows
+from hub.ledger.entries import MAX_ENVELOPE
 from hub.members.directory import standing_of
 from protos.documents.standing import Standing
 from trust.digests import Digest
 from trust.dsse import open_envelope
 from trust.errors import Denied, Problem
-
-MAX_ENVELOPE = 4 << 20
 
 
 class Belief:

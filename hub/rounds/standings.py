@@ -59,13 +59,11 @@ def counts(belief: Belief, consent: ConsentRow) -> bool:
     return not belief.standing(consent.member).revoked and belief.holds(consent.member, consent.index)
 
 
-def learnable(session: Session, blobs: BlobStore, hub: Place) -> dict[str, list[str]]:
+def learnable(session: Session, hub: Place) -> dict[str, list[str]]:
     """By member, the datasets that stand and that sites may learn from for this hub."""
-    belief = Belief(session, blobs)
     found: dict[str, list[str]] = defaultdict(list)
     for dataset in catalogue.datasets(session):
-        stands = not dataset.withdrawn_at and belief.holds(dataset.member, dataset.index)
-        if stands and may_learn(dataset.terms, hub) is None:
+        if dataset.stands and may_learn(dataset.terms, hub) is None:
             found[dataset.member].append(dataset.id)
     return found
 

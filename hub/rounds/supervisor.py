@@ -252,7 +252,7 @@ class Supervisor:
         with self._database.session() as session:
             row = existing(session, campaign)
             consents = standings.consents(session, self._blobs, row)
-            learnable = standings.learnable(session, self._blobs, self._place)
+            learnable = standings.learnable(session, self._place)
         plan = Plan(
             campaign=campaign,
             spec=standings.spec_of(row),

@@ -68,9 +68,12 @@ def held(session: Session) -> list[Accepted[DatasetFile]]:
 
 
 def standing(session: Session, kind: str) -> set[str]:
-    """Identifiers of the accepted datasets or suites that are here and may be read."""
+    """Identifiers of the accepted datasets or suites that are here and stand (`Accepted.stands`)."""
     query = select(SubmissionRow.id).where(
-        SubmissionRow.kind == kind, SubmissionRow.withdrawn_at == "", col(SubmissionRow.category).not_in(AT_HOME)
+        SubmissionRow.kind == kind,
+        col(SubmissionRow.withdrawn_index).is_(None),
+        col(SubmissionRow.quarantined_index).is_(None),
+        col(SubmissionRow.category).not_in(AT_HOME),
     )
     return set(session.exec(query))
 

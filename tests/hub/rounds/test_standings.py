@@ -78,7 +78,7 @@ def dataset(base: Any, name: str, member: str = "law", **terms: object) -> str:
 
 def learnable(base: Any, hub: Place = HUB) -> dict[str, list[str]]:
     with base.database.session() as session:
-        return standings.learnable(session, base.blobs, hub)
+        return standings.learnable(session, hub)
 
 
 def test_a_consent_from_before_the_theft_goes_on_counting(base: Any, campaign: str) -> None:

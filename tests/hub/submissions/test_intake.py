@@ -28,6 +28,7 @@ from hub.submissions.screening.worker import screen
 from hub.submissions.tables import FindingRow
 from protos.documents import suite_files as parsing
 from protos.documents.base import FileEntry
+from protos.documents.members import Revocation
 from protos.documents.placing import Place
 from protos.documents.statements import sign
 from protos.documents.submissions import Dataset, DatasetFile, Suite, SuiteVisibility
@@ -300,6 +301,20 @@ def test_a_suite_and_a_dataset_that_are_screened_at_once_are_compared_all_the_sa
     assert told[0].startswith("Overlaps with the")
     assert begun.count(later.id) == 2
     assert len(begun) == 3
+
+
+def test_what_a_stolen_key_submitted_holds_up_no_later_screening(intake: Intake, base: Base) -> None:
+    """A quarantined suite is compared with nothing, and nobody waits until it is."""
+    files = suite_files(TEXTS[2])
+    forged = submit(intake, base, suite("university", files), *files.values())
+    base.enrol("core-team", "core")
+    theft = {"hub": ORIGIN, "signer": "core-team", "member": "university", "compromised_since": forged.index}
+    base.record(Revocation.read({**theft, "reason": "stolen"}))
+    draft = opened(intake, base, manifest("law-institute"))
+    upload(intake, draft, SHARD)
+    entry = intake.start(draft).result(60)
+    told = {finding.rule: finding.message for finding in intake.findings(entry.id)}
+    assert told["contamination"].startswith("No overlap")
 
 
 def test_a_suite_is_parsed_in_a_process_of_its_own_alone(
