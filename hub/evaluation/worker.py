@@ -141,8 +141,10 @@ def _close_all_but(kept: set[int]) -> None:
 def _collect(reading: int, deadline: float) -> tuple[bytes, str]:
     """What comes before the pipe is closed, and why no more was waited for."""
     output = bytearray()
+    waiting = select.poll()  # select() itself knows no descriptor past 1,023
+    waiting.register(reading, select.POLLIN)
     while True:
-        ready, _, _ = select.select([reading], [], [], max(0.0, deadline - time.monotonic()))
+        ready = waiting.poll(max(0.0, deadline - time.monotonic()) * 1000)
         if not ready:
             return b"", TIME
         chunk = os.read(reading, _CHUNK)
