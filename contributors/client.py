@@ -174,17 +174,16 @@ class Coalition:
     def submit(
         self,
         statement: common_pb2.SignedStatement,
-        files: Mapping[str, Path],
+        sources: Mapping[str, Source],
         advance: Advance,
         watch: Watch = lambda rows, total: None,
     ) -> submissions_pb2.Submission:
-        """Open, upload what the hub lacks (resuming after cuts), commit, wait for screening. `files` maps digests to paths."""
+        """Open, upload what the hub lacks (resuming after cuts), commit, wait for screening. `sources` by their digests."""
         if "," in self.identity.address:  # one of the hub's processes is away, another answers
             _persist(lambda: _call(self._submissions.Open, statement))
         else:
             _call(self._submissions.Open, statement)  # what cannot be opened, or reached at all, is said at once
         meter = _Meter(advance)
-        sources = {digest: Source(path) for digest, path in files.items()}
         return _persist(lambda: self._submit(statement, sources, meter.restart(), watch))
 
     def _submit(

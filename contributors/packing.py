@@ -16,8 +16,8 @@ from protos.formats import jsonl
 from protos.formats.jsonl import MAX_LINE, Row
 from protos.formats.recognition import recognise
 from protos.formats.texts import FIELDS, text_rows
+from protos.transport.uploads import Source
 from trust.canonical import parse
-from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
 
 SHARD_BYTES = 64 << 20
@@ -31,10 +31,10 @@ _ENDING = {"jsonl": "jsonl", "parquet": "parquet", "text": "txt"}
 
 @dataclass(frozen=True)
 class Packed:
-    """Files ready to be signed for, and where each lies, by digest. `left_out` names files of kinds that hold no text."""
+    """Files ready to be signed for, and what to send, by digest. `left_out` names files of kinds that hold no text."""
 
     files: tuple[FileEntry, ...]
-    paths: dict[str, Path]
+    sources: dict[str, Source]
     left_out: tuple[str, ...] = ()
 
     @property
@@ -53,7 +53,10 @@ def pack_dataset(source: Path, target: Path, advance: Advance = lambda n: None) 
     shards = _write_shards((row for path in texts for row in _rows(path, advance)), target)
     if not shards:
         raise Invalid(f"{source} holds no text.", "Give .jsonl, .txt or .md files, or .parquet with a text column.")
-    return Packed(tuple(shards), {shard.digest: target / shard.path for shard in shards}, tuple(left_out))
+    files = [_dataset_file(shard.path.name, shard, rows) for shard, rows in shards]
+    return Packed(
+        tuple(files), {file.digest: shard for file, (shard, _) in zip(files, shards, strict=True)}, tuple(left_out)
+    )
 
 
 def list_dataset(source: Path, advance: Advance = lambda n: None) -> Packed:
@@ -70,7 +73,7 @@ def list_dataset(source: Path, advance: Advance = lambda n: None) -> Packed:
         if not rows:
             raise Invalid(f"{path} holds no text.", "Take it out of the folder.")
         name = f"data-{number:05d}.{_ENDING[recognise(path, path.name)]}"
-        listed.append(DatasetFile(path=name, digest=digest_file(path), size=path.stat().st_size, rows=rows))
+        listed.append(_dataset_file(name, Source(path), rows))
     return Packed(tuple(listed), {}, tuple(left_out))
 
 
@@ -92,9 +95,10 @@ def pack_suite(source: Path) -> tuple[SuiteFormat, Packed]:
         items += rows
     check_items(items)
     names = ["suite.json", *dict.fromkeys(task.data for task in suite.tasks)]
-    entries = [_entry(folder / name) for name in names]
-    check_size(sum(entry.size for entry in entries))
-    return suite, Packed(tuple(entries), {entry.digest: folder / entry.path for entry in entries})
+    sources = [Source(folder / name) for name in names]
+    check_size(sum(source.size for source in sources))
+    entries = [FileEntry(path=source.path.name, digest=source.digest(), size=source.size) for source in sources]
+    return suite, Packed(tuple(entries), {entry.digest: source for entry, source in zip(entries, sources, strict=True)})
 
 
 def _suite_rows(path: Path) -> Iterator[tuple[str, Row]]:
@@ -135,9 +139,9 @@ def _rows(path: Path, advance: Advance) -> Iterator[Row]:
         yield {name: row[name] for name in FIELDS if isinstance(row.get(name), str)}
 
 
-def _write_shards(rows: Iterable[Row], target: Path) -> list[DatasetFile]:
-    """Rows one a line, in files of at most `SHARD_BYTES`, as they come: memory holds one row."""
-    shards: list[DatasetFile] = []
+def _write_shards(rows: Iterable[Row], target: Path) -> list[tuple[Source, int]]:
+    """Rows one a line, in files of at most `SHARD_BYTES`, as they come, each with its number of rows: memory holds one row."""
+    shards: list[tuple[Source, int]] = []
     lines = map(_encode, rows)
     pending = next(lines, None)
     while pending is not None:
@@ -150,7 +154,7 @@ def _write_shards(rows: Iterable[Row], target: Path) -> list[DatasetFile]:
                 file.write(pending)
                 count, size = count + 1, size + len(pending)
                 pending = next(lines, None)
-        shards.append(_dataset_file(path, count))
+        shards.append((Source(path), count))
     return shards
 
 
@@ -164,9 +168,5 @@ def _encode(row: Row) -> bytes:
     return line
 
 
-def _entry(path: Path) -> FileEntry:
-    return FileEntry(path=path.name, digest=digest_file(path), size=path.stat().st_size)
-
-
-def _dataset_file(path: Path, rows: int) -> DatasetFile:
-    return DatasetFile(path=path.name, digest=digest_file(path), size=path.stat().st_size, rows=rows)
+def _dataset_file(name: str, source: Source, rows: int) -> DatasetFile:
+    return DatasetFile(path=name, digest=source.digest(), size=source.size, rows=rows)

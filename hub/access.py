@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 import grpc
 from grpc_status import rpc_status
@@ -329,15 +329,25 @@ def _wrap(handler: Any, admit: Callable[[Any], None], authorise: Callable[[Any],
 
 def _checked(handler: Any, request: Any, context: Any, authorise: Callable[[Any], None]) -> Any:
     """A stream of requests whose every message is authorised: connections outlive revocation and expiry."""
-    return _authorised(request, context, authorise) if handler.request_streaming else request
+    return _Authorised(context, authorise) if handler.request_streaming else request
 
 
-async def _authorised(
-    requests: AsyncIterator[Any], context: Any, authorise: Callable[[Any], None]
-) -> AsyncIterator[Any]:
-    async for request in requests:
-        authorise(context)
-        yield request
+class _Authorised:
+    """An iterator over a call's messages. gRPC's own, an asynchronous generator, would keep each until the next one is there:
+    of every upload that waits, a chunk."""
+
+    def __init__(self, context: Any, authorise: Callable[[Any], None]) -> None:
+        self._context, self._authorise = context, authorise
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        message = await self._context.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        self._authorise(self._context)
+        return message
 
 
 async def _refuse(context: Any, error: Exception) -> None:

@@ -392,7 +392,6 @@ class Incoming(Receiving):
     def _close(self) -> None:
         with suppress(Unavailable, OSError):
             self._store._settle(self._file)
-        self._writer.close()
         with suppress(OSError):
             self._file.close()
         if not self._keep:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from trust.digests import CHUNK
@@ -26,14 +28,14 @@ class DirectWriter:
         self._descriptor, self._offset = descriptor, offset
         self._possible = bool(_DIRECT)
         self._direct = False
-        self._buffer: mmap.mmap | None = None  # aligned to a page, made when it is first needed
 
     def write(self, data: bytes) -> None:
         """All of it, of at most `CHUNK` bytes. Raises `OSError`; what was written before is in the file."""
         whole = len(data) % BLOCK == 0 and self._offset % BLOCK == 0
         self._choose(direct=whole and len(data) > 0)
         if self._direct:
-            self._write_all(self._aligned(data))
+            with _aligned(data) as copy:
+                self._write_all(copy)
         else:
             self._write_all(memoryview(data))
 
@@ -49,12 +51,6 @@ class DirectWriter:
             return
         self._direct = direct
 
-    def _aligned(self, data: bytes) -> memoryview:
-        if self._buffer is None:
-            self._buffer = mmap.mmap(-1, CHUNK)
-        self._buffer[: len(data)] = data
-        return memoryview(self._buffer)[: len(data)]
-
     def _write_all(self, data: memoryview) -> None:
         with data:
             done = 0
@@ -65,7 +61,21 @@ class DirectWriter:
                 if done < len(data) and count % BLOCK:
                     self._choose(direct=False)  # a nearly full disk took part of a block
 
-    def close(self) -> None:
-        if self._buffer is not None:
-            self._buffer.close()
-            self._buffer = None
+
+_spare: list[mmap.mmap] = []
+"""Aligned memory that no writer uses now: as many pieces as wrote at the same time, however many uploads are open."""
+
+
+@contextmanager
+def _aligned(data: bytes) -> Iterator[memoryview]:
+    """A copy that begins at a page."""
+    try:
+        buffer = _spare.pop()
+    except IndexError:
+        buffer = mmap.mmap(-1, CHUNK)
+    try:
+        buffer[: len(data)] = data
+        with memoryview(buffer) as whole, whole[: len(data)] as copy:
+            yield copy
+    finally:
+        _spare.append(buffer)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import secrets
 import signal
-import sys
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +52,7 @@ from hub.scrub.pages import Project
 from hub.scrub.scrubber import Scrubber
 from hub.scrub.stages import Scrub
 from hub.settings import Settings
+from hub.sharing import share_fairly
 from hub.submissions import catalogue, drafts
 from hub.submissions import projection as submissions_projection
 from hub.submissions.examination import Examination
@@ -95,9 +95,6 @@ THREADS = 64
 """Calls that may wait for the disk at the same time; the ledger answers them in groups."""
 EACH = 2
 """Of these, one party's: more would not be faster on the interpreter that all share, and others would wait longer."""
-SWITCH = 0.0005
-"""Seconds after which a thread that computes lets another have the interpreter. Python's own 5 ms, times as many threads as
-compute, is what every call would wait for after every wait for the network."""
 
 _log = logging.getLogger(__name__)
 OPTIONS: Sequence[tuple[str, Any]] = (
@@ -107,7 +104,7 @@ OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.max_concurrent_streams", 200),  # of one connection
     ("grpc.max_send_message_length", 32 << 20),
     ("grpc.http2.bdp_probe", 0),  # which would let each connection fill megabytes of the hub's memory
-    ("grpc.http2.lookahead_bytes", 1 << 20),
+    ("grpc.http2.lookahead_bytes", 128 << 10),  # of each call, also of uploads that wait for a lane
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -208,7 +205,7 @@ async def serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     loop.set_default_executor(Threads(THREADS, EACH, party))
-    sys.setswitchinterval(SWITCH)
+    share_fairly()
     base = await asyncio.to_thread(Foundation.open, settings, together=settings.several)
     failed = asyncio.Event()
     base.fuse.listen(lambda reason: _set(loop, failed))

@@ -210,7 +210,7 @@ def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> N
 
     statement = hub.sign(manifest)
     with transfer("sending", packed.size) as advance:
-        accepted = hub.submit(statement, packed.paths, advance, _watch)
+        accepted = hub.submit(statement, packed.sources, advance, _watch)
     if accepted.withdrawn_at:
         what = f"{accepted.id} is the same, and was withdrawn at {accepted.withdrawn_at}."
         raise Conflict(what, "Give it another name" + (" or version." if accepted.kind == "suite" else "."))

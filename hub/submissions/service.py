@@ -18,7 +18,6 @@ from hub.submissions.intake import Draft, Intake
 from hub.submissions.screening.findings import Finding
 from hub.submissions.tables import SubmissionRow
 from hub.submissions.uploads import Uploads
-from hub.turns import Turns
 from hub.witnesses.finality import Finality
 from protos.coalition.v1 import common_pb2, submissions_pb2, submissions_pb2_grpc
 from protos.documents.base import FileEntry
@@ -30,8 +29,6 @@ PATIENCE = 8.0  # seconds that a commit waits for screening before it answers th
 PAGE, LARGEST_PAGE = 200, 1000
 PAGE_BYTES = 4 << 20
 """A page ends early beyond so many bytes: a manifest may name a thousand files."""
-SLOTS = 8
-"""Uploads that are received at once: the processors and the memory are what members take turns at."""
 
 
 class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
@@ -39,7 +36,7 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
 
     def __init__(self, database: Database, journal: Journal, intake: Intake, finality: Finality) -> None:
         self._database, self._journal, self._intake, self._finality = database, journal, intake, finality
-        self._uploads = Uploads(intake, Turns(SLOTS))
+        self._uploads = Uploads(intake)
 
     async def Open(self, request: common_pb2.SignedStatement, context: Any) -> submissions_pb2.OpenResponse:
         who = caller()

@@ -1,71 +1,131 @@
 """Bytes of a submission on their way in: a chunk is being hashed and written while the next one arrives.
 
-An upload that has its turn holds two chunks in memory, one that waits holds one, whatever the file's size; whoever stops
-sending is cut off and can resume.
+Memory is held by uploads that have a lane, two chunks and what gRPC reads ahead; the others wait for one with what is read
+ahead of theirs, whatever their number and size. Of those with a lane, some have a turn, in which they use the processor.
+Whoever stops sending is cut off and can resume.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 
 from hub.access import Caller
 from hub.receiving import Receiving
+from hub.submissions.drafts import Draft
 from hub.submissions.intake import Intake
 from hub.turns import Turns
 from protos.coalition.v1.submissions_pb2 import UploadChunk
-from trust.digests import parse_digest
-from trust.errors import Invalid, Unavailable
+from trust.digests import Digest, parse_digest
+from trust.errors import Conflict, Invalid, Problem, Unavailable
 
 IDLE = 30.0
-"""Seconds that may pass between two messages of an upload."""
+"""Seconds that may pass between two messages of an upload that has a lane."""
 STALL = 0.02
 """Seconds that an upload keeps its turn while nothing comes: who sends slowly waits for its next chunk without one."""
 AT_ONCE = 16
 """Chunks of a turn."""
+LANES, LANES_EACH = 16, 8
+"""Uploads that are sent at the same time, and those of one member."""
+TURNS = 8
+"""Uploads that are hashed and written at the same time."""
+
+Received = tuple[int, bool]
+"""Bytes that are here durably, and whether these are all."""
 
 
 class Uploads:
     """Members take turns at sending."""
 
-    def __init__(self, intake: Intake, turns: Turns) -> None:
-        self._intake, self._turns = intake, turns
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+        self._lanes, self._turns = Turns(LANES, LANES_EACH), Turns(TURNS)
+        self._going: dict[tuple[str, Digest], asyncio.Task[Received]] = {}
 
-    async def receive(self, who: Caller, messages: AsyncIterator[UploadChunk]) -> tuple[int, bool]:
-        """One file: bytes that are here durably, and whether these are all. Raises as `Receiving`, `Unavailable` when idle."""
+    async def receive(self, who: Caller, messages: AsyncIterator[UploadChunk]) -> Received:
+        """One file. Raises as `Receiving`, `Unavailable` when idle, `Conflict` when the same file is sent anew elsewhere."""
         first = await _first(messages)
         if first is None or first.data:
             raise Invalid("The first message of an upload names the file and carries no data.", field="data")
         digest = parse_digest(first.digest)
         draft = await asyncio.to_thread(self._intake.draft, first.submission, who.id, who.delegation)
-        async with self._turns.turn(who.id):  # what is here already is hashed again
-            incoming = await asyncio.to_thread(self._intake.receive, draft, digest, first.offset)
+        return await self._instead((draft.id, digest), lambda: self._receive(who.id, draft, first, messages))
+
+    async def _instead(self, key: tuple[str, Digest], begin: Callable[[], Coroutine[None, None, Received]]) -> Received:
+        """Whoever sends a file again, because the line was cut, does not wait until the hub notices that it was."""
+        replaces = False
+        while older := self._going.get(key):
+            replaces = True
+            older.cancel()
+            await asyncio.wait({older})
+        task = self._going[key] = asyncio.create_task(begin())
+        task.add_done_callback(lambda done: self._going.pop(key))
         try:
+            return await task
+        except Conflict as problem:
+            if replaces:  # more of the older one was written since the sender asked where it stands
+                raise Unavailable(problem.what, "Open the submission again.") from None
+            raise
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current and current.cancelling():  # the sender went, or the hub stops
+                raise
+            raise Conflict(
+                f"Another upload of {key[1]} took the place of this one.", "Submit from one place."
+            ) from None
+
+    async def _receive(
+        self, member: str, draft: Draft, first: UploadChunk, messages: AsyncIterator[UploadChunk]
+    ) -> Received:
+        async with self._opened(member, draft, parse_digest(first.digest), first.offset) as incoming:
             await asyncio.to_thread(incoming.expect, first.prefix)
-            await self._fill(who.id, incoming, messages)
+            stream = _Stream(messages)
+            try:
+                while await self._some(member, incoming, stream):
+                    pass
+            finally:
+                stream.close()
             complete = await asyncio.to_thread(incoming.finish)
-        finally:
-            await asyncio.shield(asyncio.to_thread(incoming.close))
-        return incoming.offset, complete
+            return incoming.offset, complete
 
-    async def _fill(self, member: str, incoming: Receiving, messages: AsyncIterator[UploadChunk]) -> None:
-        """Take the chunks of one turn after the other; whoever is slow waits for its next chunk without a turn."""
-        stream = _Stream(messages)
+    @asynccontextmanager
+    async def _opened(self, member: str, draft: Draft, digest: Digest, offset: int) -> AsyncIterator[Receiving]:
+        """Where the bytes go; closed again also when the sender goes while it is being opened."""
+        async with self._turns.turn(member):  # what is here already is hashed again
+            opening = asyncio.create_task(asyncio.to_thread(self._intake.receive, draft, digest, offset))
+            try:
+                await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                await _close(opening)
+                raise
         try:
-            while True:
-                async with self._turns.turn(member):
-                    stalled = await _take_some(incoming, stream)
-                if stalled and not await stream.waits(IDLE):
-                    return
+            yield opening.result()
         finally:
-            stream.close()
+            await asyncio.shield(_close(opening))
+
+    async def _some(self, member: str, incoming: Receiving, stream: _Stream) -> bool:
+        """What comes while a lane is held; leaves it with no chunk in memory. False when there is no more."""
+        async with self._lanes.turn(member):
+            async with self._turns.turn(member):
+                if await _take(incoming, stream, AT_ONCE):
+                    return True
+            if not await stream.waits(IDLE):
+                return False
+            async with self._turns.turn(member):
+                return await _take(incoming, stream, 1)
 
 
-async def _take_some(incoming: Receiving, stream: _Stream) -> bool:
-    """Up to `AT_ONCE` chunks, one hashed and written while the next one arrives; whether fewer came."""
+async def _close(opening: asyncio.Task[Receiving]) -> None:
+    with suppress(Problem):  # then there is nothing to close
+        await asyncio.to_thread((await opening).close)
+
+
+async def _take(incoming: Receiving, stream: _Stream, count: int) -> bool:
+    """Up to `count` chunks, one hashed and written while the next one arrives; whether so many came."""
     writing: asyncio.Task[None] | None = None
     try:
-        for _ in range(AT_ONCE):
+        for _ in range(count):
             message = await stream.take(STALL)
             if message is None:
                 break
@@ -79,7 +139,7 @@ async def _take_some(incoming: Receiving, stream: _Stream) -> bool:
     finally:
         if writing is not None:
             writing.cancel()
-    return message is None
+    return message is not None
 
 
 class _Stream:

@@ -8,20 +8,30 @@ from pathlib import Path
 from typing import BinaryIO
 
 from protos.coalition.v1 import submissions_pb2
-from trust.digests import CHUNK
+from trust.digests import CHUNK, Digest
 from trust.errors import Invalid
 
 
 class Source:
-    """A file that is sent. What was hashed once is not hashed again, however often the connection is cut."""
+    """A file that is signed for and sent. It is hashed once: what `digest` has read is not hashed again while it is sent, nor
+    however often the connection is cut."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._states = [hashlib.sha256()]  # after 0, 1, 2 ... whole chunks
 
     @property
+    def path(self) -> Path:
+        return self._path
+
+    @property
     def size(self) -> int:
         return self._path.stat().st_size
+
+    def digest(self) -> Digest:
+        """Of the whole file. Raises `Invalid` when it becomes shorter meanwhile."""
+        with self._path.open("rb") as file:
+            return Digest(f"sha256:{self._prefix(file, self.size).hex()}")
 
     def chunks(
         self, submission: str, digest: str, offset: int, advance: Callable[[int], None]

@@ -54,17 +54,16 @@ class Sender:
 
     def __init__(self, client: Coalition, directory: Path) -> None:  # noqa: F811
         self.client, self.stub = client, SubmissionsStub(client.channel)
-        self._directory = directory
+        self.file = directory / "file"
 
     def open(self, data: bytes, name: str = "contracts") -> submissions_pb2.OpenResponse:
         return self.stub.Open(manifest(self.client, data, name), timeout=30)
 
     def chunks(self, opened: submissions_pb2.OpenResponse, data: bytes) -> list[UploadChunk]:
         """What an honest member sends for a file that it was asked for."""
-        path = self._directory / "file"
-        path.write_bytes(data)
+        self.file.write_bytes(data)
         missing = opened.missing[0]
-        return list(Source(path).chunks(opened.id, missing.digest, missing.offset, lambda n: None))
+        return list(Source(self.file).chunks(opened.id, missing.digest, missing.offset, lambda n: None))
 
     def send(self, messages: list[UploadChunk]) -> submissions_pb2.UploadResponse | Problem:
         try:
@@ -188,6 +187,40 @@ def test_attack_27_a_stream_that_stops_sending_is_ended(
     again = sender.open(DATA)
     assert again.missing[0].offset == CHUNK
     assert isinstance(sender.send(sender.chunks(again, DATA)), submissions_pb2.UploadResponse)
+
+
+def test_a_file_sent_again_while_its_first_upload_hangs_takes_its_place(sender: Sender) -> None:
+    """The line was cut and the hub does not know: who sends again does not wait until it notices."""
+    opened = sender.open(DATA)
+    chunks = sender.chunks(opened, DATA)
+    sent, goes_on, told = threading.Event(), threading.Event(), []
+
+    def hangs() -> Iterator[UploadChunk]:
+        yield from chunks[:2]
+        sent.set()
+        goes_on.wait()
+
+    def first() -> None:
+        try:
+            told.append(sender.stub.Upload(hangs(), timeout=60))
+        except grpc.RpcError as error:
+            told.append(from_rpc_error(error))
+
+    hanging = threading.Thread(target=first)
+    hanging.start()
+    sent.wait()
+    while True:  # what came of the first one may have grown between the question and the upload
+        here = sender.open(DATA).missing[0].offset
+        rest = Source(sender.file).chunks(opened.id, opened.missing[0].digest, here, lambda n: None)
+        answer = sender.send(list(rest))
+        if not isinstance(answer, Unavailable):
+            break
+    assert not isinstance(answer, Problem)
+    assert answer.complete
+    goes_on.set()
+    hanging.join()
+    assert isinstance(told[0], Conflict)
+    assert "took the place" in told[0].what
 
 
 def test_attack_27_submissions_that_are_never_committed_are_dropped_and_their_reservation_returned(

@@ -30,7 +30,7 @@ def test_a_submission_arrives_and_its_receipt_verifies_offline(
 ) -> None:
     seen: list[int] = []
     statement = client.sign(dataset(client, packed))
-    accepted = client.submit(statement, packed.paths, seen.append)
+    accepted = client.submit(statement, packed.sources, seen.append)
     assert (accepted.state, accepted.rows, accepted.member) == ("accepted", 1, "law-institute")
     assert sum(seen) == packed.size
     keep_receipt(home, accepted.id, accepted.receipt, statement.envelope)
@@ -67,12 +67,12 @@ def test_an_invented_page_token_is_refused(client: Coalition, token: str) -> Non
 def small(client: Coalition, folder: Path, name: str) -> submissions_pb2.Submission:
     (folder / f"{name}.txt").write_text(f"A contract about {name}.")
     found = pack_dataset(folder / f"{name}.txt", folder / name)
-    return client.submit(client.sign(dataset(client, found, name=name)), found.paths, lambda n: None)
+    return client.submit(client.sign(dataset(client, found, name=name)), found.sources, lambda n: None)
 
 
 def test_submitting_again_is_the_same_submission(hub: Hub, client: Coalition, packed: Packed) -> None:
-    first = client.submit(client.sign(dataset(client, packed)), packed.paths, lambda n: None)
-    again = client.submit(client.sign(dataset(client, packed)), packed.paths, lambda n: None)
+    first = client.submit(client.sign(dataset(client, packed)), packed.sources, lambda n: None)
+    again = client.submit(client.sign(dataset(client, packed)), packed.sources, lambda n: None)
     assert again.id == first.id
     assert hub.base.log.size == 2
 
@@ -89,7 +89,7 @@ def test_an_upload_goes_on_after_the_hub_was_away(hub: Hub, client: Coalition, p
             hub.stop()
             hub.start()
 
-    accepted = client.submit(client.sign(dataset(client, packed)), packed.paths, advance)
+    accepted = client.submit(client.sign(dataset(client, packed)), packed.sources, advance)
     assert cut.is_set()
     assert accepted.state == "accepted"
     assert sum(seen) == packed.size
@@ -98,12 +98,12 @@ def test_an_upload_goes_on_after_the_hub_was_away(hub: Hub, client: Coalition, p
 
 def test_a_rejected_submission_says_why(client: Coalition, packed: Packed) -> None:
     with pytest.raises(Invalid, match="not an SPDX licence"):
-        client.submit(client.sign(dataset(client, packed, licence="my-own")), packed.paths, lambda n: None)
+        client.submit(client.sign(dataset(client, packed, licence="my-own")), packed.sources, lambda n: None)
 
 
 def test_a_viewer_may_not_submit(hub: Hub, packed: Packed) -> None:
     with Coalition(hub.home("Public Viewer", "viewer")) as viewer, pytest.raises(Denied, match="viewer may not"):
-        viewer.submit(viewer.sign(dataset(viewer, packed)), packed.paths, lambda n: None)
+        viewer.submit(viewer.sign(dataset(viewer, packed)), packed.sources, lambda n: None)
 
 
 def test_a_hub_that_is_not_there_is_told_at_once(
@@ -113,7 +113,7 @@ def test_a_hub_that_is_not_there_is_told_at_once(
     statement = client.sign(dataset(client, packed))
     hub.stop()
     with pytest.raises(Unavailable, match="cannot be reached"):
-        client.submit(statement, packed.paths, lambda n: None)
+        client.submit(statement, packed.sources, lambda n: None)
     hub.start()
 
 
@@ -126,7 +126,7 @@ def test_whoami_is_what_the_certificate_says(hub: Hub, client: Coalition) -> Non
 
 def test_a_receipt_of_something_else_is_not_kept(hub: Hub, client: Coalition, home: Home, packed: Packed) -> None:
     statement = client.sign(dataset(client, packed))
-    accepted = client.submit(statement, packed.paths, lambda n: None)
+    accepted = client.submit(statement, packed.sources, lambda n: None)
     with pytest.raises(Corrupt, match="not of what we sent"):
         keep_receipt(home, accepted.id, client.receipt("0"), statement.envelope)
     assert not home.receipt_path(accepted.id).exists()

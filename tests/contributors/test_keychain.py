@@ -199,7 +199,7 @@ def test_a_delegate_submits_a_dataset_from_end_to_end(hub: Hub, client: Coalitio
     packed = pack_dataset(tmp_path / "text.txt", tmp_path / "packed")
     with Coalition(robot) as ci:
         assert ci.policy().licences_allowed
-        submitted = ci.submit(ci.sign(dataset(ci, packed)), packed.paths, lambda n: None)
+        submitted = ci.submit(ci.sign(dataset(ci, packed)), packed.sources, lambda n: None)
     assert (submitted.member, submitted.state) == ("law-institute", "accepted")
     assert client.keys().delegations[0].used == 1
 

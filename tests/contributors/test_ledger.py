@@ -32,7 +32,7 @@ def told(hub: Hub, client: Coalition, tmp_path: Path) -> Hub:
     """A hub whose ledger holds members and a dataset."""
     (tmp_path / "text.txt").write_text("A contract.")
     packed = pack_dataset(tmp_path / "text.txt", tmp_path / "packed")
-    client.submit(client.sign(dataset(client, packed)), packed.paths, lambda n: None)
+    client.submit(client.sign(dataset(client, packed)), packed.sources, lambda n: None)
     hub.home("University")
     return hub
 

@@ -31,7 +31,9 @@ def write_rows(path: Path, *rows: Any) -> Path:
 
 def rows_of(packed: Packed) -> list[dict[str, Any]]:
     shards = [file for file in packed.files if file.path.endswith(".jsonl")]
-    return [json.loads(line) for file in shards for line in packed.paths[file.digest].read_text("utf-8").splitlines()]
+    return [
+        json.loads(line) for file in shards for line in packed.sources[file.digest].path.read_text("utf-8").splitlines()
+    ]
 
 
 def test_every_kind_of_file_becomes_rows_in_the_order_of_names(tmp_path: Path) -> None:
@@ -45,7 +47,7 @@ def test_every_kind_of_file_becomes_rows_in_the_order_of_names(tmp_path: Path) -
     assert [row["text"] for row in rows_of(packed)] == ["eins", "zwei: ü", "drei", "# vier", "fünf"]
     assert packed.rows == 5
     for file in packed.files:
-        path = packed.paths[file.digest]
+        path = packed.sources[file.digest].path
         assert (digest_file(path), path.stat().st_size, path.name) == (file.digest, file.size, file.path)
 
 
@@ -92,7 +94,7 @@ def test_what_stays_is_listed_as_it_lies_without_its_names(tmp_path: Path) -> No
         digest_file(source / "jane-doe.jsonl"),
         digest_file(source / "note.txt"),
     ]
-    assert not listed.paths
+    assert not listed.sources
 
 
 @pytest.mark.parametrize(

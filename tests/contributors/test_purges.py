@@ -86,7 +86,7 @@ def test_what_is_purged_can_be_submitted_again_and_its_bytes_are_sent(
 
     def send(name: str) -> tuple[str, int]:
         sent: list[int] = []
-        accepted = client.submit(client.sign(dataset(client, packed, name=name)), packed.paths, sent.append)
+        accepted = client.submit(client.sign(dataset(client, packed, name=name)), packed.sources, sent.append)
         return accepted.id, sum(sent)
 
     first, size = send("first")
@@ -98,7 +98,7 @@ def test_what_is_purged_can_be_submitted_again_and_its_bytes_are_sent(
     assert again == size > 0
     room.age()
     room.purger().look()
-    assert client.blob(digest_of(client, second)) == packed.paths[digest_of(client, second)].read_bytes()
+    assert client.blob(digest_of(client, second)) == packed.sources[digest_of(client, second)].path.read_bytes()
     found = audited(home, client)
     assert found.holds, found.verdict.problems
     assert found.verdict.purged_blobs == 0, "it is named again, and must be there"

@@ -23,7 +23,6 @@ def write(path: Path, pieces: list[bytes], offset: int = 0) -> None:
         for piece in pieces:
             writer.write(piece)
         os.fsync(descriptor)
-        writer.close()
     finally:
         os.close(descriptor)
 

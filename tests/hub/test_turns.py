@@ -72,3 +72,26 @@ def test_who_gives_up_waiting_takes_no_slot_with_it() -> None:
         assert order == ["member-3", "last"]
 
     asyncio.run(story())
+
+
+def test_a_member_has_no_more_than_its_own_slots_and_others_get_past_it() -> None:
+    async def story() -> None:
+        turns, goes_on, order = Turns(4, each=2), asyncio.Event(), []
+
+        async def work(member: str) -> None:
+            async with turns.turn(member):
+                order.append(member)
+                await goes_on.wait()
+
+        async with asyncio.TaskGroup() as group:
+            for member in ("flood", "flood", "flood", "flood", "one", "two", "three"):
+                group.create_task(work(member))
+            while len(order) < 4:
+                await asyncio.sleep(0)
+            assert order == ["flood", "flood", "one", "two"], "two slots wait for others than the flood"
+            goes_on.set()
+        assert sorted(order) == ["flood"] * 4 + ["one", "three", "two"]
+        async with turns.turn("flood"), turns.turn("flood"), turns.turn("one"), turns.turn("two"):
+            pass
+
+    asyncio.run(story())

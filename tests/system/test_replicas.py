@@ -155,7 +155,7 @@ class Cluster:
             text.write_text(f"The contract {name} binds both parties until one of them terminates it in writing.")
             self.packed[name] = pack_dataset(text, self.directory / name)
         statement = client.sign(dataset(client, self.packed[name], name=name))
-        receipt = client.submit(statement, self.packed[name].paths, lambda count: None).receipt
+        receipt = client.submit(statement, self.packed[name].sources, lambda count: None).receipt
         verify_receipt(receipt.proof, receipt.leaf, self.home.ledger_key())
         return receipt
 
@@ -321,6 +321,6 @@ def test_the_leader_purges_from_the_bucket_what_nobody_anywhere_counts_on(
         cluster.wait("the purges", lambda: client.submission(found["kept"].id).state == "purged")
         cluster.wait("the deletion", lambda: not cluster.in_the_bucket(gone))
         assert cluster.in_the_bucket(kept)
-        again = client.submit(statement, cluster.packed["kept"].paths, lambda count: None)
+        again = client.submit(statement, cluster.packed["kept"].sources, lambda count: None)
         assert client.submission(again.id).state == "accepted"
-        assert client.blob(kept) == cluster.packed["kept"].paths[Digest(kept)].read_bytes()
+        assert client.blob(kept) == cluster.packed["kept"].sources[Digest(kept)].path.read_bytes()

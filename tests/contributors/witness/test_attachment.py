@@ -32,7 +32,7 @@ def submit(client: Coalition, folder: Path, **changes: object) -> str:
     text = folder / f"{name}.txt"
     text.write_text(f"A contract about {name}.")
     packed = pack_dataset(text, folder / name)
-    return client.submit(client.sign(dataset(client, packed, name=name, **changes)), packed.paths, lambda n: None).id
+    return client.submit(client.sign(dataset(client, packed, name=name, **changes)), packed.sources, lambda n: None).id
 
 
 def policy(hub: Hub, quorum: int) -> None:
