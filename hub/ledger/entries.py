@@ -11,10 +11,9 @@ from protos.documents.base import Claim, now
 from protos.documents.leaf import Leaf
 from protos.documents.statements import Claimed
 from trust.digests import Digest, digest_bytes
+from trust.dsse import MAX_ENVELOPE
 from trust.errors import Corrupt
 from trust.statements import payload_digest
-
-MAX_ENVELOPE = 4 << 20
 
 
 @dataclass(frozen=True)

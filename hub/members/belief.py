@@ -6,11 +6,10 @@ from sqlmodel import Session
 
 from hub.blobs import BlobStore
 from hub.ledger import rows
-from hub.ledger.entries import MAX_ENVELOPE
 from hub.members.directory import standing_of
 from protos.documents.standing import Standing
 from trust.digests import Digest
-from trust.dsse import open_envelope
+from trust.dsse import MAX_ENVELOPE, open_envelope
 from trust.errors import Denied, Problem
 
 
