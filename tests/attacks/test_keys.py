@@ -599,7 +599,7 @@ def test_attack_35_a_delegation_ends_at_a_moment_of_the_calendar(end: str) -> No
 
 @pytest.mark.parametrize("clock", ["9999-12-31T23:59:59Z", "2026-01-01", "2016-12-31T23:59:60Z", "noon"])
 def test_attack_35_whatever_a_members_clock_says_whoever_reckons_with_it_gets_an_answer(clock: str) -> None:
-    """Without a ledger a delegation is judged by its own time (`contributors.signers`): a refusal at worst, and no crash."""
+    """Also where an entry of a hostile hub says that it was recorded then: a refusal at worst, and no crash."""
     key, robot = ArtifactKey.generate(), ArtifactKey.generate()
     values = {"name": "robot", "key": robot.public.pem().decode(), "kinds": ["dataset"], "budget": 5}
     claim = Delegation.read(
