@@ -37,12 +37,15 @@ $(bin)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv .venv
 
+# The entry of one package in a lock: its version, and the hashes that its files may have.
+entry = sed -n '/^$(1)==/,/[^\\]$$/p'
+
 $(bin)/uv: | $(bin)/python
-	$(bin)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.lock)"
+	$(call entry,uv) requirements.lock > .venv/uv.lock
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --requirement .venv/uv.lock
 
 .venv/.packages: requirements.lock requirements-node.lock | $(bin)/uv
 	@echo "Installing the packages of requirements.lock; this takes some minutes the first time."
-	$(uv) $$(grep -E '^(setuptools|wheel|ninja|py-cpuinfo)==' requirements.lock)
 	$(uv) --compile-bytecode $(torch_from) --requirement requirements.lock \
 	  || { echo "Trying again with PyPI's build of torch."; $(uv) --compile-bytecode --requirement requirements.lock; }
 	DS_BUILD_OPS=0 $(uv) --compile-bytecode --no-deps --no-build-isolation --requirement requirements-node.lock
@@ -90,10 +93,16 @@ bench: install ## Every speed claim, measured here
 	  [ -e "$$script" ] || { echo "There is no benchmark yet."; exit 0; }; \
 	  echo "== $$script"; $(bin)/python -m "benchmarks.$$(basename "$$script" .py)" || exit 1; done
 
-lock: install ## Write requirements.lock anew from what .venv holds
-	@{ grep '^#' requirements.lock; \
-	  $(bin)/uv pip freeze --python $(bin)/python | grep -vE '^(pip|deepspeed)==|^-e |@ file' | sed 's/^\(torch==[0-9.]*\)+.*/\1/'; \
-	} > .venv/requirements.lock && mv .venv/requirements.lock requirements.lock
+# Pins to the same pins with the hashes that PyPI has of each file. Of torch none: its build is chosen where it is installed.
+hashed = $(bin)/uv pip compile --quiet --python $(bin)/python --no-deps --no-build-isolation --generate-hashes --no-annotate --no-header - \
+  | sed '/^torch==/,/[^\\]$$/{/--hash/d;s/ \\$$//;}'
+
+lock: install ## Write the locks anew from what .venv holds
+	@set -e; $(bin)/uv pip freeze --python $(bin)/python | sed 's/^\(torch==[0-9.]*\)+.*/\1/' > .venv/pins; \
+	{ grep '^#' requirements.lock; grep -vE '^(pip|deepspeed)==|^-e |@ file' .venv/pins | $(hashed); } > .venv/requirements.lock; \
+	{ grep '^#' requirements-node.lock; grep '^deepspeed==' .venv/pins | $(hashed); } > .venv/requirements-node.lock; \
+	grep -q -e --hash .venv/requirements.lock; grep -q -e --hash .venv/requirements-node.lock; \
+	mv .venv/requirements.lock requirements.lock; mv .venv/requirements-node.lock requirements-node.lock
 
 clean: ## Remove what the demo and the tools left; keeps .venv
 	rm -rf .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build *.egg-info

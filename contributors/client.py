@@ -38,10 +38,10 @@ from protos.transport.errors import from_rpc_error
 from protos.transport.renewal import is_due
 from protos.transport.uploads import Source
 from trust.digests import Digest
+from trust.dsse import MAX_ENVELOPE
 from trust.errors import Conflict, Corrupt, Exhausted, Unavailable
 
 DEADLINE = 60.0
-MAX_STATEMENT = 4 << 20
 COMMIT_DEADLINE = 600.0
 SCREENING_PAUSE = 1.0  # seconds between two questions how far it is
 UPLOAD_DEADLINE = 3600.0
@@ -142,7 +142,7 @@ class Coalition:
     def statement(self, identifier: str) -> Claimed:
         """What the ledger records under an identifier. Raises `Corrupt` when the hub gives another statement for it."""
         leaf = Leaf.decode(self.receipt(identifier).leaf)
-        claimed = statements.read(self.blob(leaf.envelope, MAX_STATEMENT))
+        claimed = statements.read(self.blob(leaf.envelope, MAX_ENVELOPE))
         if claimed.payload != leaf.payload or claimed.id != identifier:
             raise Corrupt(f"The hub gave another statement for {identifier[:80]!r}.")
         return claimed

@@ -24,10 +24,10 @@ from protos.documents.submissions import Suite
 from protos.documents.suite import Generation, LogLikelihood, MultipleChoice, Perplexity, Task
 from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
 from trust.canonical import parse
+from trust.dsse import MAX_ENVELOPE
 from trust.errors import Corrupt, Invalid, NotFound, Problem
 from trust.statements import payload_digest, verify_statement
 
-MAX_ENVELOPE = 4 << 20
 MAX_LOG = 64 << 20
 EXACT = 1e-9
 TOLERANCE = 0.01

@@ -1,19 +1,20 @@
 """Releases: cut and signed by a core member, downloaded by anyone, verified offline with the keys alone.
 
 Beside the signed files a release folder holds `model.sig` (Sigstore bundle over them), `release.dsse.json` (the release
-statement), `release.tlog-proof` and `release.leaf` (its place in the ledger), and `keys/`.
+statement), `release.leaf` and `release.tlog-proof` (its place in the ledger), and `keys/`: the hub's, the signer's, and in the
+same three files each what the ledger said of the signer's keys when the release was downloaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.receipts import check_receipt, keep_receipt
-from contributors.signers import key_statements, signing_key, standing_from
+from contributors.signers import Proven, about_keys, proven, signing_key, standing_of
 from contributors.trusted import Trusted
 from protos.coalition.v1 import models_pb2
 from protos.documents import statements
@@ -22,21 +23,18 @@ from protos.documents.leaf import Leaf
 from protos.documents.models import Model, Release
 from protos.documents.standing import Standing
 from trust.bundles import sign_files, verify_folder
-from trust.canonical import emit, parse
 from trust.digests import Digest, digest_bytes
-from trust.dsse import open_envelope, pae
 from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound
 from trust.files import write_atomic
 from trust.keys import ArtifactPublicKey, LogPublicKey
-from trust.receipts import Receipt, verify_receipt
-from trust.statements import payload_digest, verify_statement
+from trust.receipts import Receipt
+from trust.statements import verify_statement
 
 SIGNATURE = "model.sig"
-STATEMENT = "release.dsse.json"
-PROOF = "release.tlog-proof"
-LEAF = "release.leaf"
+STATEMENT, LEAF, PROOF = ".dsse.json", ".leaf", ".tlog-proof"  # the endings of what proves one statement
+RELEASE = "release"
 KEYS = "keys"
-UNSIGNED = (SIGNATURE, STATEMENT, PROOF, LEAF, KEYS)
+UNSIGNED = (SIGNATURE, *(f"{RELEASE}{ending}" for ending in (STATEMENT, LEAF, PROOF)), KEYS)
 WRITTEN = frozenset({"README.md", "provenance.json"})
 """What the hub writes about a model: its card and the digests of all that went in."""
 
@@ -111,42 +109,50 @@ def _check_proposal(hub: Coalition, model: str, files: Sequence[FileEntry]) -> N
 
 
 def download(hub: Coalition, version: str, folder: Path, advance: Callable[[int], None]) -> models_pb2.Release:
-    """Fetch a release with all that proves it. The signature comes last: a folder without it is not whole."""
+    """Fetch a release with all that proves it. The signature comes last: a folder without it is not whole.
+
+    Raises `Denied` for a release whose signer might not sign it, or whose key was revoked from before its entry on.
+    """
     release = hub.release(version)
     if (folder / SIGNATURE).exists():
         raise Conflict(f"{folder} holds a release already.", "Choose another directory.")
+    said = proven(hub, str(Receipt.decode(release.receipt.proof).index))
+    if said.claimed.id != version:
+        raise Corrupt(f"The hub gave another statement for release {version}.")
+    chain = about_keys(hub, release.member)
+    standing = standing_of(said, chain, hub.home.statement_key())
+    signer = signing_key(standing, said.envelope, said.claimed.claim)
     for file in release.files:
         _signable(file.path)
         hub.download(file, folder, advance)
-    statement = hub.blob(release.envelope, MAX_SMALL)
-    check_receipt(hub.home, release.receipt, statement)
-    _write(folder / STATEMENT, statement)
-    _write(folder / LEAF, release.receipt.leaf)
-    _write(folder / PROOF, release.receipt.proof)
-    chain = key_statements(hub, release.member)
-    standing = standing_from(chain, hub.home.statement_key())
-    signer = signing_key(standing, statement, statements.read(statement).claim)
+    keep(folder, said, chain)
     _write(folder / KEYS / "ledger.vkey", f"{hub.identity.ledger_key}\n".encode())
     _write(folder / KEYS / "hub.pem", hub.home.statement_key().pem())
-    for number, envelope in enumerate(chain):
-        _write(folder / KEYS / _chained(number), envelope)
     _write(folder / KEYS / "signer.pem", signer.pem())
     _write(folder / SIGNATURE, hub.blob(release.bundle, MAX_SMALL))
     return release
 
 
+def keep(folder: Path, said: Proven, chain: Iterable[Proven]) -> None:
+    """Write what proves a release into its folder: its statement, and what is known of its signer's keys."""
+    named = {folder / RELEASE: said, **{folder / KEYS / _chained(n): each for n, each in enumerate(chain)}}
+    for path, each in named.items():
+        _write(_with(path, STATEMENT), each.envelope)
+        _write(_with(path, LEAF), each.leaf)
+        _write(_with(path, PROOF), each.proof)
+
+
 def verify(folder: Path, home: Home) -> Verified:
-    """Check a release folder with no hub running. Raises `Corrupt` or `Denied` with what does not hold."""
+    """Check a release folder with no hub running. Raises `Corrupt` or `Denied` with what does not hold.
+
+    Keys count as the folder knows: of what was revoked after it was downloaded, it says nothing.
+    """
     trusted = _trusted(folder, home)
-    envelope = _read(folder / STATEMENT)
-    claimed = statements.read(envelope)
-    if not isinstance(claimed.claim, Release):
-        raise Corrupt(f"{folder / STATEMENT} is a {claimed.kind}, not a release.")
-    release = claimed.claim
-    if release.hub != trusted.ledger_key.name:
-        raise Denied(f"The release is of the hub {release.hub}, and the ledger of {trusted.ledger_key.name}.")
-    standing, key = _signer(folder, trusted, release, envelope)
-    index = _check_receipt(folder, trusted, envelope)
+    said = _proven(folder / RELEASE, trusted)
+    release = said.claimed.claim
+    if not isinstance(release, Release):
+        raise Corrupt(f"{_with(folder / RELEASE, STATEMENT)} is a {said.claimed.kind}, not a release.")
+    standing, key = _signer(folder, trusted, said)
     bundle = _read(folder / SIGNATURE)
     if digest_bytes(bundle) != release.bundle:
         raise Corrupt(f"{folder / SIGNATURE} is not the signature that the release statement names.")
@@ -154,7 +160,7 @@ def verify(folder: Path, home: Home) -> Verified:
     _check_same(signed.files, release)
     _check_extras(folder)
     size = sum(file.size for file in release.files)
-    return Verified(release, standing.organisation, len(release.files), size, index, trusted)
+    return Verified(release, standing.organisation, len(release.files), size, said.index, trusted)
 
 
 def _trusted(folder: Path, home: Home) -> Trusted:
@@ -176,17 +182,11 @@ def _trusted(folder: Path, home: Home) -> Trusted:
     return trusted
 
 
-def _signer(folder: Path, trusted: Trusted, release: Release, statement: bytes) -> tuple[Standing, ArtifactPublicKey]:
-    """The member that signed, as the hub's own statement introduces it, and its key, as its later ones replaced it."""
-    paths = _chain(folder)
-    chain = [_read(path) for path in paths]
-    standing = standing_from(chain, trusted.hub_key)
-    keys = (trusted.hub_key, *(key.public for key in standing.keys))
-    for path, envelope in zip(paths, chain, strict=True):
-        _check_plain(path, envelope, {key.keyid: key for key in keys})
-    if standing.member != release.signer or standing.role != "core":
-        raise Denied(f"The release is signed by {release.signer}, whom keys/signer.dsse.json does not show to be core.")
-    key = signing_key(standing, statement, release)
+def _signer(folder: Path, trusted: Trusted, said: Proven) -> tuple[Standing, ArtifactPublicKey]:
+    """The member that signed, as the hub introduces it and the ledger's later statements have it, and the key it signed with."""
+    chain = [_proven(path, trusted) for path in _chain(folder)]
+    standing = standing_of(said, chain, trusted.hub_key)
+    key = signing_key(standing, said.envelope, said.claimed.claim)
     if _read(folder / KEYS / "signer.pem") != key.pem():
         raise Corrupt("keys/signer.pem is not the signer's key.")
     return standing, key
@@ -194,26 +194,26 @@ def _signer(folder: Path, trusted: Trusted, release: Release, statement: bytes) 
 
 def _chain(folder: Path) -> list[Path]:
     paths = [folder / KEYS / _chained(0)]
-    while (following := folder / KEYS / _chained(len(paths))).exists():
+    while _with(following := folder / KEYS / _chained(len(paths)), STATEMENT).exists():
         paths.append(following)
     return paths
 
 
 def _chained(number: int) -> str:
-    """The signer's introduction, then each statement that changed its keys."""
-    return f"signer-{number}.dsse.json" if number else "signer.dsse.json"
+    """What the ledger says of the signer's keys, in its order."""
+    return f"signer-{number}" if number else "signer"
 
 
-def _check_receipt(folder: Path, trusted: Trusted, envelope: bytes) -> int:
-    data = _read(folder / LEAF)
-    leaf = Leaf.decode(data)
-    if leaf.envelope != digest_bytes(envelope) or leaf.payload != payload_digest(envelope):
-        raise Corrupt(f"{folder / LEAF} is not the ledger's entry of this release.")
-    proof = _read(folder / PROOF)
-    verify_receipt(proof, data, trusted.ledger_key)
-    receipt = Receipt.decode(proof)
-    _exact(folder / PROOF, proof, receipt.encode())
-    return receipt.index
+def _with(path: Path, ending: str) -> Path:
+    return path.with_name(f"{path.name}{ending}")
+
+
+def _proven(path: Path, trusted: Trusted) -> Proven:
+    """The three files of one statement, checked, and each byte of them as `download` wrote it."""
+    found = Proven(*(_read(_with(path, ending)) for ending in (STATEMENT, LEAF, PROOF)))
+    found.check(trusted.ledger_key)
+    _exact(_with(path, PROOF), found.proof, Receipt.decode(found.proof).encode())
+    return found
 
 
 def _check_same(signed: Mapping[str, Digest], release: Release) -> None:
@@ -223,7 +223,8 @@ def _check_same(signed: Mapping[str, Digest], release: Release) -> None:
 
 def _check_extras(folder: Path) -> None:
     """The unsigned part holds what we know and nothing else."""
-    known = {"ledger.vkey", "hub.pem", "signer.pem"} | {path.name for path in _chain(folder)}
+    known = {"ledger.vkey", "hub.pem", "signer.pem"}
+    known |= {f"{path.name}{ending}" for path in _chain(folder) for ending in (STATEMENT, LEAF, PROOF)}
     for path in (folder / KEYS).iterdir():
         if path.name not in known or path.is_symlink() or not path.is_file():
             raise Corrupt(f"{path} was added to the release.")
@@ -233,16 +234,6 @@ def _exact(path: Path, data: bytes, expected: bytes) -> None:
     """Files that are read leniently, held to the one form that `download` wrote: no byte may be changed unnoticed."""
     if data != expected:
         raise Corrupt(f"{path} was changed.")
-
-
-def _check_plain(path: Path, data: bytes, keys: Mapping[str, ArtifactPublicKey]) -> None:
-    """An envelope as its signers write it: canonical, and every signature is of the key that it names. Raises `Corrupt`."""
-    _exact(path, data, emit(parse(data, max_bytes=MAX_SMALL)))
-    opened = open_envelope(data)
-    for signature in opened.signatures:
-        if signature.keyid not in keys:
-            raise Corrupt(f"{path} was changed.")
-        keys[signature.keyid].verify(signature.sig, pae(opened.payload_type, opened.payload))
 
 
 def _signable(path: str) -> None:

@@ -1,60 +1,128 @@
-"""Which keys speak for a member, from the signed statements that say so: the hub's introduction, then the member's own."""
+"""Whether a member could say what it said where the ledger records it, from the statements about keys alone: without a hub.
+
+The rule is the hub's own and the auditors' (`protos.documents.roll`): each key counts from one entry of the ledger to another,
+and what a revocation disowns from an entry on is not believed, also where it was recorded before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 from contributors.client import Coalition
+from contributors.receipts import check_receipt
+from protos.coalition.v1 import ledger_pb2
 from protos.documents import statements
 from protos.documents.base import Claim
-from protos.documents.members import Delegation, Keys, Member
-from protos.documents.standing import Standing, introduce
-from protos.documents.statements import HUB
-from trust.dsse import open_envelope
+from protos.documents.leaf import Leaf
+from protos.documents.members import Revocation
+from protos.documents.roll import Roll
+from protos.documents.standing import Standing
+from protos.documents.statements import HUB, Claimed
+from trust.digests import digest_bytes
+from trust.dsse import MAX_ENVELOPE, open_envelope
 from trust.errors import Corrupt, Denied, NotFound
-from trust.keys import ArtifactPublicKey
-from trust.statements import verify_statement
+from trust.keys import ArtifactPublicKey, LogPublicKey
+from trust.receipts import Receipt, verify_receipt
 
-MAX_STATEMENT = 4 << 20
+ABOUT_KEYS = frozenset({"member", "keys", "delegation", "revocation"})
+"""The kinds of statement that say which keys speak for whom."""
 
 
-def key_statements(hub: Coalition, member: str, *, delegations: bool = False) -> list[bytes]:
-    """The envelopes, in the ledger's order, from the member's last introduction on. Raises `NotFound`."""
-    kinds = {"keys", "delegation"} if delegations else {"keys"}
-    found: list[str] = []
+@dataclass(frozen=True)
+class Proven:
+    """A statement with its entry of the ledger (`leaf`) and the proof of where that stands; `check` tells whether it does."""
+
+    envelope: bytes
+    leaf: bytes
+    proof: bytes
+
+    @cached_property
+    def index(self) -> int:
+        return Receipt.decode(self.proof).index
+
+    @cached_property
+    def entry(self) -> Leaf:
+        return Leaf.decode(self.leaf)
+
+    @cached_property
+    def claimed(self) -> Claimed:
+        return statements.read(self.envelope)
+
+    def check(self, key: LogPublicKey) -> None:
+        """Raises `Corrupt` or `Denied` for a proof that does not hold, and for one of another statement."""
+        entry, said = self.entry, self.claimed
+        stated = (digest_bytes(self.envelope), said.payload, said.kind, said.id, said.claim.signer)
+        if stated != (entry.envelope, entry.payload, entry.kind, entry.id, entry.signer):
+            raise Corrupt(f"The ledger's entry of {self.entry.id} is not of its statement.")
+        if self.claimed.claim.hub != key.name:
+            raise Denied(f"{self.entry.id} is of the hub {self.claimed.claim.hub}, and the ledger of {key.name}.")
+        verify_receipt(self.proof, self.leaf, key)
+
+
+def proven(hub: Coalition, identifier: str) -> Proven:
+    """What the ledger records under an identifier or at an index, checked. Raises `NotFound`, `Corrupt`, `Denied`."""
+    receipt = hub.receipt(identifier)
+    check_receipt(hub.home, receipt)
+    found = Proven(hub.blob(Leaf.decode(receipt.leaf).envelope, MAX_ENVELOPE), receipt.leaf, receipt.proof)
+    found.check(hub.home.ledger_key())
+    return found
+
+
+def about_keys(hub: Coalition, member: str) -> list[Proven]:
+    """Every statement about the keys of a member, and of those that revoked any of them; in the ledger's order.
+
+    Raises as `proven`, and `NotFound` for a stranger.
+    """
+    told = [(entry, _member_of(hub, entry)) for entry in _listed(hub)]
+    members, more = {member}, True
+    while more:
+        found = {entry.signer for entry, about in told if entry.kind == "revocation" and about in members}
+        more = not found <= members
+        members |= found
+    chain = [proven(hub, str(entry.index)) for entry, about in told if about in members]
+    if member not in {about for _, about in told}:
+        raise NotFound(f"The ledger does not introduce the member {member}.")
+    return chain
+
+
+def _listed(hub: Coalition) -> Iterator[ledger_pb2.LedgerEntry]:
     start = 0
     while entries := hub.entries(start):
-        for entry in entries:
-            if entry.kind == "member" and entry.id == member:
-                found = [entry.envelope]
-            elif entry.kind in kinds and entry.signer == member:
-                found.append(entry.envelope)
+        yield from (entry for entry in entries if entry.kind in ABOUT_KEYS)
         start += len(entries)
-    if not found:
-        raise NotFound(f"The ledger does not introduce the member {member}.")
-    return [hub.blob(envelope, MAX_STATEMENT) for envelope in found]
 
 
-def standing_from(envelopes: Sequence[bytes], hub_key: ArtifactPublicKey) -> Standing:
-    """The member's standing after these statements, each verified by what went before. Raises `Corrupt` or `Denied`."""
-    verify_statement(envelopes[0], hub_key)
-    member = statements.read(envelopes[0]).claim
-    if not isinstance(member, Member) or member.signer != HUB:
-        raise Corrupt("The first statement about the signer does not introduce a member.")
-    standing = introduce(member, 0)
-    for index, envelope in enumerate(envelopes[1:], start=1):
-        claimed = statements.read(envelope)
-        claim = claimed.claim
-        if claim.signer != standing.member or claim.hub != member.hub:
-            raise Corrupt(f"A statement about the keys of {standing.member} is somebody else's.")
-        standing.allow(claimed.kind, claim, standing.prove(envelope, claim), index, claim.issued_at)
-        if isinstance(claim, Keys):
-            standing = standing.with_keys(claim, index)
-        elif isinstance(claim, Delegation):
-            standing = standing.with_delegation(claim, claimed.id, index)
-        else:
-            raise Corrupt(f"A {claimed.kind} says nothing about keys.")
-    return standing
+def _member_of(hub: Coalition, entry: ledger_pb2.LedgerEntry) -> str:
+    """Whose keys an entry is about; a revocation alone may be of another's than its signer's."""
+    if entry.kind == "member":
+        return entry.id
+    if entry.kind != "revocation":
+        return entry.signer
+    claim = statements.read(hub.blob(entry.envelope, MAX_ENVELOPE)).claim
+    return claim.member if isinstance(claim, Revocation) else entry.signer
+
+
+def standing_of(said: Proven, chain: Sequence[Proven], hub_key: ArtifactPublicKey) -> Standing:
+    """The signer's standing after all of the chain, which may be later than what it said.
+
+    Raises `Corrupt` or `Denied` for what somebody in the chain might not say where it stands, and `Denied` for `said` when a
+    later entry disowns the key that signed it.
+    """
+    signer, roll = said.claimed.claim.signer, Roll(hub_key)
+    for each in sorted({found.index: found for found in (*chain, said)}.values(), key=lambda found: found.index):
+        if each is not said and each.claimed.kind not in ABOUT_KEYS:
+            raise Corrupt(f"A {each.claimed.kind} says nothing about keys.")
+        roll.admit(each.claimed, each.envelope, each.index, each.entry.time)
+    if (revoked := roll.quarantined_at.get(said.index)) is not None:
+        raise Denied(
+            f"{said.claimed.id} is entry {said.index} of the ledger, and entry {revoked} disowns the key that signed it "
+            "from an earlier one on."
+        )
+    if signer == HUB:
+        raise Denied(f"{said.claimed.id} is signed by the hub, and not by a member.")
+    return roll.members[signer]
 
 
 def signing_key(standing: Standing, envelope: bytes, claim: Claim) -> ArtifactPublicKey:

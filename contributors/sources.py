@@ -10,9 +10,9 @@ from typing import Protocol
 from contributors.client import Coalition
 from contributors.witness.standing import standing
 from trust.digests import Digest, digest_bytes, digest_file, hex_of, parse_digest
+from trust.dsse import MAX_ENVELOPE
 from trust.errors import Corrupt, Invalid, NotFound
 
-MAX_ENVELOPE = 4 << 20
 MAX_BLOB = 64 << 20
 
 

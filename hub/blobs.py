@@ -186,17 +186,32 @@ class BlobStore:
 
         Raises `Unavailable` when the disk does not.
         """
-        for path in (self._target(digest), self.vault.forget(digest)):
-            try:
-                path.unlink()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise Unavailable(f"The hub's disk does not delete {digest}: {error.strerror}.", "Try again.") from None
-            with self.fuse.guard("deleting a blob"):
-                sync_folder(path.parent)
+        self._drop_plain(digest)
+        self._delete(self.vault.forget(digest), digest)
         with self.fuse.guard("deleting a damaged blob"):
             self._aside.drop(hex_of(digest))
+
+    def seal(self, digest: Digest) -> None:
+        """Encrypt what lies here plain: its plain bytes go when the sealed ones are durable. Again does nothing.
+
+        Raises as `read`, `put_sealed` and `drop`.
+        """
+        if not self.vault.has(digest):
+            self.put_sealed(self.read(digest))
+        self._drop_plain(digest)
+
+    def _drop_plain(self, digest: Digest) -> None:
+        self._delete(self._target(digest), digest)
+
+    def _delete(self, path: Path, digest: Digest) -> None:
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise Unavailable(f"The hub's disk does not delete {digest}: {error.strerror}.", "Try again.") from None
+        with self.fuse.guard("deleting a blob"):
+            sync_folder(path.parent)
 
     def put(self, data: bytes) -> Digest:
         """Store and make durable. Raises `Unavailable` when the disk is full or fails."""

@@ -137,11 +137,17 @@ class ObjectBlobStore(BlobStore):
         return _aside(digest)
 
     def drop(self, digest: Digest) -> None:
-        """From the cache, then from the bucket: what is in the cache is in the bucket."""
         super().drop(digest)
-        for key in (_key(digest), _aside(digest)):
-            with suppress(NotFound), _asked("delete", digest):
-                obstore.delete(self._bucket, key)
+        self._drop_key(digest, _aside(digest))
+
+    def _drop_plain(self, digest: Digest) -> None:
+        """From the cache, then from the bucket: what is in the cache is in the bucket."""
+        super()._drop_plain(digest)
+        self._drop_key(digest, _key(digest))
+
+    def _drop_key(self, digest: Digest, key: str) -> None:
+        with suppress(NotFound), _asked("delete", digest):
+            obstore.delete(self._bucket, key)
 
     def put_group(self, blobs: Iterable[bytes]) -> None:
         """Store many small blobs, side by side; all are in the bucket when this returns. Raises `Unavailable`."""

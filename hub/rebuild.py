@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
 import sqlite3
 from contextlib import closing, suppress
@@ -14,15 +15,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlmodel import SQLModel
 
 from hub.database import Database
+from hub.evaluation import store
 from hub.holding import held
 from hub.ledger.heads import Heads
 from hub.server import Foundation, register_projections
 from hub.settings import Settings
 from trust.audit import verify_log
-from trust.errors import Corrupt, NotFound, Unavailable
+from trust.errors import Corrupt, NotFound, Problem, Unavailable
 from trust.files import sync_folder
 from trust.keys import LogKey, LogPublicKey
 
+_log = logging.getLogger(__name__)
 _SCHEMA = "coalition_rebuilding"
 _ASIDE = "coalition_before_rebuild"
 
@@ -88,10 +91,22 @@ def _replay(settings: Settings, url: str) -> int:
         register_projections(base.journal)
         base.journal.start()
         base.journal.stop()
+        _seal_logs(base)
         return base.journal.size
     finally:
         base.database.close()
         base.blobs.close()
+
+
+def _seal_logs(base: Foundation) -> None:
+    """Logs of sealed suites that were written before such logs were sealed."""
+    with base.database.session() as session:
+        logs = store.secret_logs(session)
+    for log in logs:
+        try:
+            base.blobs.seal(log)
+        except Problem as problem:  # lost, or no seal key: scrubbing tells; the database is made anew all the same
+            _log.warning("the log %s of a sealed suite was not sealed: %s", log, problem.what)
 
 
 class _Place(Protocol):

@@ -212,8 +212,13 @@ def issued_at(cert_pem: bytes) -> dt.datetime:
 
 
 def server_hosts(chain_pem: bytes) -> list[str]:
-    """The names and addresses of a listener's certificate."""
-    names = _load(chain_pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    """The names and addresses of a listener's certificate. Raises `Invalid` for what is none."""
+    try:
+        names = _load(chain_pem).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    except ValueError as error:
+        raise Invalid("The extensions of the certificate cannot be read.") from error
     return [str(name.value) for name in names]
 
 

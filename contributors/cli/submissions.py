@@ -9,31 +9,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contributors.cli.session import connected
+from contributors.cli.showing import content, fate, noun, print_croissant, print_list, print_one
 from contributors.cli.terminal import (
     Json,
     as_dict,
     err,
     print_fields,
     print_json,
-    print_messages,
-    print_table,
     say,
-    size,
     transfer,
 )
 from trust.errors import Conflict, Invalid, NotFound
-from trust.sentences import counted
 
 if TYPE_CHECKING:
     from contributors.client import Coalition
     from contributors.packing import Packed
-    from protos.coalition.v1 import submissions_pb2
     from protos.documents.base import Claim
 
 data = typer.Typer(no_args_is_help=True, help="Domain datasets: submit, list, show, withdraw, policy.")
 suite = typer.Typer(no_args_is_help=True, help="Evaluation suites: submit, list, show, withdraw.")
 
-_STYLES = {"warning": "yellow", "reject": "bold red"}
 Source = Annotated[Path, typer.Argument(help="A file, or a folder of files.")]
 Identifier = Annotated[str, typer.Argument(help="As the list shows it, for example data-1a2b3c4d5e6f.")]
 Category = Annotated[
@@ -124,13 +119,13 @@ def submit_suite(
 @data.command("list", epilog="Example: coalition data list --json")
 def list_data(as_json: Json = False) -> None:
     """All datasets, and your own that are not accepted yet."""
-    _list("dataset", as_json)
+    print_list("dataset", as_json)
 
 
 @suite.command("list", epilog="Example: coalition suite list")
 def list_suites(as_json: Json = False) -> None:
     """All suites, and your own that are not accepted yet."""
-    _list("suite", as_json)
+    print_list("suite", as_json)
 
 
 @data.command("show", epilog="Example: coalition data show data-1a2b3c4d5e6f")
@@ -143,15 +138,15 @@ def show_data(
 ) -> None:
     """One dataset in full."""
     if croissant:
-        _print_croissant(identifier)
+        print_croissant(identifier)
         return
-    _show("dataset", identifier, as_json)
+    print_one("dataset", identifier, as_json)
 
 
 @suite.command("show", epilog="Example: coalition suite show suite-1a2b3c4d5e6f")
 def show_suite(identifier: Identifier, as_json: Json = False) -> None:
     """One suite in full."""
-    _show("suite", identifier, as_json)
+    print_one("suite", identifier, as_json)
 
 
 Reason = Annotated[str, typer.Option(help="Why, for everybody to read.")]
@@ -183,15 +178,9 @@ def show_policy(as_json: Json = False) -> None:
             ("refused, unless taken by name", ", ".join(policy.licences_denied)),
             ("the hub stands in", policy.country or "it does not say"),
             ("who may withdraw", "its owner, or the core team" if policy.core_may_withdraw else "its owner alone"),
-            ("what is withdrawn", _fate(policy)),
+            ("what is withdrawn", fate(policy)),
         ]
     )
-
-
-def _fate(policy: submissions_pb2.Policy) -> str:
-    if not policy.purges:
-        return "kept at the hub, and served to nobody"
-    return f"deleted after {policy.purge_grace_days:g} days, but for what something that stands names"
 
 
 def check_licence_here(hub: Coalition, expression: str) -> None:
@@ -219,15 +208,15 @@ def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> N
         print_json(as_dict(accepted))
         return
     state = "recorded" if accepted.state == "pending" else accepted.state
-    say(f"{accepted.kind.capitalize()} ", (accepted.id, "bold"), f" is {state}: {_content(accepted)}.")
+    say(f"{accepted.kind.capitalize()} ", (accepted.id, "bold"), f" is {state}: {content(accepted)}.")
     if accepted.state == "pending":
         say(("Pending", "yellow"), ": it is not final before a quorum of the members' witnesses has cosigned it.")
-        say(f"That happens by itself; this tells when: coalition {_noun(accepted.kind)} show {accepted.id}")
+        say(f"That happens by itself; this tells when: coalition {noun(accepted.kind)} show {accepted.id}")
     for finding in accepted.findings:
         if finding.severity != "info":
             say(f"{finding.severity}: {finding.message}")
     if any(finding.examples for finding in accepted.findings):
-        say(f"Which rows: coalition {_noun(accepted.kind)} show {accepted.id}")
+        say(f"Which rows: coalition {noun(accepted.kind)} show {accepted.id}")
     say(f"Receipt: {receipt}")
 
 
@@ -251,113 +240,6 @@ def _withdraw(kind: str, identifier: str, reason: str, as_json: bool) -> None:
         print_json({"id": recorded.id, "index": recorded.receipt.index, "reached": reached})
         return
     say((identifier, "bold"), f" is withdrawn, by entry {recorded.receipt.index} of the ledger.")
-    say(f"Its bytes: {_fate(policy)}.")
+    say(f"Its bytes: {fate(policy)}.")
     if reached:
         say(f"It reached {', '.join(reached)}; their lineage says so from now on.")
-
-
-def _list(kind: str, as_json: bool) -> None:
-    named = ["name", "member"] if kind == "dataset" else ["suite", "version"]
-    terms = ["category", "in"] if kind == "dataset" else []
-    with connected() as hub:
-        found = hub.each_submission(kind)
-        if as_json:
-            print_messages(found)
-            return
-        print_table(
-            ["*id", *named, "domain", "licence", *terms, "state", ">size"],
-            ((s.id, *_named(s), s.domain, s.licence, *_terms(s), s.state, size(s.size)) for s in found),
-            f"None yet. Submit one with `coalition {_noun(kind)} submit`.",
-        )
-
-
-def _noun(kind: str) -> str:
-    return "data" if kind == "dataset" else "suite"
-
-
-def _named(found: submissions_pb2.Submission) -> tuple[str, str]:
-    return (found.name, found.member) if found.kind == "dataset" else (_reference(found), found.version)
-
-
-def _reference(suite: submissions_pb2.Submission) -> str:
-    """`member/suite@digest`, as tasks are named: two members may call theirs the same."""
-    return f"{suite.member}/{suite.name}@{suite.id.rpartition('-')[2]}"
-
-
-def _print_croissant(identifier: str) -> None:
-    """Derived here, from the manifest that the ledger names."""
-    from contributors.croissant import metadata
-    from protos.documents.submissions import Dataset
-
-    with connected() as hub:
-        claimed = hub.statement(identifier)
-    if not isinstance(claimed.claim, Dataset):
-        raise NotFound(f"{identifier} is a {claimed.kind}, not a dataset.")
-    print_json(metadata(claimed.claim, claimed.id))
-
-
-def _show(kind: str, identifier: str, as_json: bool) -> None:
-    with connected() as hub:
-        found = hub.submission(identifier)
-    if found.kind != kind:
-        raise NotFound(f"{identifier} is a {found.kind}, not a {kind}.")
-    if as_json:
-        print_json(as_dict(found))
-        return
-    print_fields(
-        [
-            ("id", found.id),
-            ("name", found.name if found.kind == "dataset" else f"{_reference(found)} version {found.version}"),
-            ("member", found.member),
-            ("domain", found.domain),
-            ("licence", found.licence),
-            ("category", found.category),
-            ("may be processed in", ", ".join(found.jurisdiction)),
-            ("visibility", "" if found.category else found.visibility),
-            ("state", found.state),
-            ("content", _content(found)),
-            ("withdrawn", _withdrawn(found)),
-            ("because", found.withdrawn_because),
-            ("purged", _purged(found)),
-            ("tasks", ", ".join(found.tasks)),
-            ("recorded", found.recorded_at),
-            ("ledger entry", found.receipt.index if found.receipt.leaf else ""),
-        ]
-    )
-    print_table(["file", ">size", "digest"], [(f.path, size(f.size), f.digest) for f in found.files], "")
-    _report(found)
-
-
-def _report(found: submissions_pb2.Submission) -> None:
-    """What screening found; for the submission's owner and the core team."""
-    if found.state == "screening":
-        _watch(found.screened_rows, found.rows)
-    if found.findings:
-        say("")
-        say(("Screening", "bold"))
-    for finding in found.findings:
-        say((f"{finding.severity:8}", _STYLES.get(finding.severity, "")), f"{finding.rule}: {finding.message}")
-        for example in finding.examples:
-            say(f"         {example}")
-
-
-def _terms(found: submissions_pb2.Submission) -> tuple[str, ...]:
-    return (found.category, ", ".join(found.jurisdiction)) if found.kind == "dataset" else ()
-
-
-def _withdrawn(found: submissions_pb2.Submission) -> str:
-    if not found.withdrawn_at:
-        return ""
-    return f"{found.withdrawn_at} by {found.withdrawn_by}, since entry {found.withdrawn_index}"
-
-
-def _purged(found: submissions_pb2.Submission) -> str:
-    if not found.purged_blobs:
-        return ""
-    others = "" if found.purged_blobs == found.blobs else "; something that stands names the others"
-    return f"{found.purged_blobs} of {found.blobs} blobs, since entry {found.purged_index}{others}"
-
-
-def _content(found: submissions_pb2.Submission) -> str:
-    rows = f"{counted(found.rows, 'row')}, " if found.rows else ""
-    return f"{rows}{size(found.size)} in {counted(len(found.files), 'file')}"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contributors.client import Coalition
-from contributors.signers import key_statements, signing_key, standing_from
+from contributors.signers import about_keys, proven, standing_of
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
 from contributors.site.keys import register, site_key
@@ -21,13 +21,9 @@ from contributors.site.policy import (
     write_agreements,
 )
 from protos.coalition.v1 import common_pb2
-from protos.documents import statements
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
-from protos.documents.leaf import Leaf
 from trust.digests import Digest
 from trust.errors import Denied
-
-MAX_STATEMENT = 4 << 20
 
 
 def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
@@ -62,17 +58,16 @@ def _check_site(hub: Coalition, campaign: str, spec: CampaignSpec) -> None:
 
 
 def signed_spec(hub: Coalition, campaign: str) -> CampaignSpec:
-    """The spec that a core member signed: its statement's digest is the identifier, its signature is verified here."""
-    envelope = _envelope(hub, campaign)
-    claimed = statements.read(envelope)
-    if claimed.id != campaign or not isinstance(claimed.claim, Campaign):
+    """The spec that a core member signed: its statement's digest is the identifier, its signature is verified here.
+
+    Raises `Denied` also when the key that signed it was revoked from before the statement's entry on.
+    """
+    said = proven(hub, campaign)
+    claim = said.claimed.claim
+    if said.claimed.id != campaign or not isinstance(claim, Campaign):
         raise Denied(f"The hub gave another statement for {campaign}.")
-    chain = key_statements(hub, claimed.claim.signer, delegations=True)
-    standing = standing_from(chain, hub.home.statement_key())
-    if standing.member != claimed.claim.signer or standing.role != "core":
-        raise Denied(f"{campaign} was not opened by the core team.")
-    signing_key(standing, envelope, claimed.claim)
-    return claimed.claim.spec
+    standing_of(said, about_keys(hub, claim.signer), hub.home.statement_key())
+    return claim.spec
 
 
 def with_agreement(known: Agreements, campaign: str, spec: CampaignSpec, site_key: Digest | None = None) -> Agreements:
@@ -92,8 +87,3 @@ def change_agreements(home: Path, change: Callable[[Agreements], Agreements]) ->
         if after != before:
             write_agreements(home, after)
     return before
-
-
-def _envelope(hub: Coalition, identifier: str) -> bytes:
-    leaf = Leaf.decode(hub.receipt(identifier).leaf)
-    return hub.blob(leaf.envelope, MAX_STATEMENT)

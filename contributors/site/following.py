@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from contributors.client import MAX_STATEMENT, Coalition
+from contributors.client import Coalition
 from contributors.site.datasets import Declarations, Declared
 from protos.coalition.v1 import ledger_pb2
 from protos.documents import statements
 from protos.documents.roll import Roll
 from protos.documents.submissions import Dataset, Withdrawal
+from trust.dsse import MAX_ENVELOPE
 from trust.errors import Problem, Unavailable
 
 _ABOUT_KEYS = frozenset({"member", "keys", "delegation", "revocation"})
@@ -58,7 +59,7 @@ class Following:
 
     def _hear(self, entry: ledger_pb2.LedgerEntry) -> None:
         try:
-            envelope = self._hub.blob(entry.envelope, MAX_STATEMENT)
+            envelope = self._hub.blob(entry.envelope, MAX_ENVELOPE)
             claimed = statements.read(envelope)
             self._roll.admit(claimed, envelope, entry.index, entry.time)
         except Unavailable:

@@ -49,8 +49,7 @@ async def evaluate(model: Path, files: Mapping[str, bytes], demands: Sequence[st
 
     Raises `Invalid`, `NotFound`, `Unavailable`.
     """
-    if not model.is_dir():
-        raise NotFound(f"There is no folder {model}.")
+    _check_model(model)
     form = read_suite(files)
     items = count_items(form, files)
     with tempfile.TemporaryDirectory(prefix="coalition-") as folder:
@@ -67,6 +66,20 @@ async def evaluate(model: Path, files: Mapping[str, bytes], demands: Sequence[st
     if output.why:
         raise Unavailable(f"The evaluation was cut short: {output.why}.")
     return worker.harness, replace(outputs.read(output.lines, form, items), seconds=output.seconds)
+
+
+def _check_model(folder: Path) -> None:
+    """That a model can be there; whether it is one is found out in the sandbox. Raises `NotFound`."""
+    if not folder.is_dir():
+        raise NotFound(f"There is no folder {folder}.")
+    lacking = [name for name in ("config.json", "tokenizer.json") if not (folder / name).is_file()]
+    if not any(folder.glob("*.safetensors")):
+        lacking.append("model.safetensors")
+    if lacking:
+        raise NotFound(
+            f"{folder} holds no model: it lacks {', '.join(lacking)}.",
+            "Name the folder of a release, or one that `save_pretrained` of model and tokenizer wrote.",
+        )
 
 
 def _check_size(sizes: Iterator[int] | Sequence[int]) -> None:

@@ -14,7 +14,7 @@ from hub.submissions import catalogue
 from hub.submissions.catalogue import Accepted
 from protos.documents.base import FileEntry
 from protos.documents.evaluations import TaskScore
-from trust.digests import hex_of
+from trust.digests import Digest, hex_of
 from trust.errors import NotFound
 
 Suite = Accepted[FileEntry]
@@ -36,6 +36,13 @@ def get(session: Session, evaluation: str) -> EvaluationRow:
 def recorded(session: Session) -> Sequence[EvaluationRow]:
     """Every evaluation, oldest first."""
     return session.exec(select(EvaluationRow).order_by(col(EvaluationRow.index))).all()
+
+
+def secret_logs(session: Session) -> set[Digest]:
+    """Per-item logs of sealed suites, which lie encrypted: all but those that are another suite's as well."""
+    sealed = {suite.id for suite in catalogue.suites(session) if suite.visibility == "sealed"}
+    logs = [(Digest(row.samples), row.suite in sealed) for row in recorded(session) if row.samples]
+    return {log for log, secret in logs if secret} - {log for log, secret in logs if not secret}
 
 
 def current_suites(session: Session, size: int | None = None) -> dict[str, Suite]:

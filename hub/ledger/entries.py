@@ -11,17 +11,16 @@ from protos.documents.base import Claim, now
 from protos.documents.leaf import Leaf
 from protos.documents.statements import Claimed
 from trust.digests import Digest, digest_bytes
+from trust.dsse import MAX_ENVELOPE
 from trust.errors import Corrupt
 from trust.statements import payload_digest
-
-MAX_ENVELOPE = 4 << 20
 
 
 @dataclass(frozen=True)
 class Entry:
     """A fact: what entry `index` of the ledger records. `signer` is a member's identifier, or `hub`.
 
-    `key` is the keyid of the member's key that signed, while the entry is projected; empty for the hub.
+    `key` is the keyid of the member's key that signed; empty for the hub.
     """
 
     index: int
@@ -53,7 +52,8 @@ def new(index: int, claimed: Claimed, envelope: bytes) -> Entry:
 def of_row(blobs: BlobStore, row: LedgerEntry) -> Entry:
     """Raises `NotFound` or `Corrupt` where the envelope is not here as it was."""
     claim = statements.read(blobs.read(Digest(row.envelope), MAX_ENVELOPE)).claim
-    return Entry(row.index, row.kind, row.signer, row.id, row.time, Digest(row.envelope), Digest(row.payload), claim)
+    envelope, payload = Digest(row.envelope), Digest(row.payload)
+    return Entry(row.index, row.kind, row.signer, row.id, row.time, envelope, payload, claim, row.key)
 
 
 def envelope_of(blobs: BlobStore, index: int, leaf: Leaf) -> bytes:

@@ -7,7 +7,10 @@ from sqlmodel import Field, SQLModel
 
 
 class LedgerEntry(SQLModel, table=True):
-    """What entry `index` of the log says; `payload` is unique, for that is what makes a replay a replay."""
+    """What entry `index` of the log says; `payload` is unique, for that is what makes a replay a replay.
+
+    `key` is the keyid of the member's key that signed: empty for the hub's entries, and for those recorded before it was kept.
+    """
 
     __tablename__ = "ledger_entry"
 
@@ -18,6 +21,7 @@ class LedgerEntry(SQLModel, table=True):
     time: str
     envelope: str
     payload: str = Field(unique=True)
+    key: str = ""
 
 
 class BlobGrant(SQLModel, table=True):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sqlmodel import Session
 
 from hub.blobs import BlobStore
 from hub.ledger import rows
-from hub.ledger.entries import MAX_ENVELOPE
 from hub.members.directory import standing_of
-from protos.documents.standing import Standing
+from protos.documents.standing import Key, Standing
 from trust.digests import Digest
-from trust.dsse import open_envelope
+from trust.dsse import MAX_ENVELOPE, open_envelope
 from trust.errors import Denied, Problem
 
 
@@ -29,16 +30,22 @@ class Belief:
     def holds(self, member: str, index: int) -> bool:
         """Whether what the member said at entry `index` counts: not if a key signed it that was compromised by then.
 
-        The same rule as `protos.documents.roll.Roll.quarantined`. An envelope that cannot be read is not believed.
+        The same rule as `protos.documents.roll.Roll.quarantined`.
         """
         standing = self.standing(member)
         keys = (*standing.keys, *(delegate.key for delegate in standing.delegates))
         suspects = [key for key in keys if key.compromised_since is not None and index >= key.compromised_since]
         if not suspects:
             return True
+        (row,) = rows.between(self._session, index, index + 1)
+        if row.key:
+            return row.key not in {key.keyid for key in suspects}
+        return self._signed_by_none(Digest(row.envelope), suspects)
+
+    def _signed_by_none(self, envelope: Digest, suspects: Sequence[Key]) -> bool:
+        """Of an entry whose key was not kept when it was recorded. An envelope that cannot be read is not believed."""
         try:
-            (row,) = rows.between(self._session, index, index + 1)
-            opened = open_envelope(self._blobs.read(Digest(row.envelope), MAX_ENVELOPE))
+            opened = open_envelope(self._blobs.read(envelope, MAX_ENVELOPE))
         except (Problem, ValueError):
             return False
         for key in suspects:

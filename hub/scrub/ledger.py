@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from hub.blobs import BlobStore, Unreadable
-from hub.ledger.entries import MAX_ENVELOPE
 from hub.ledger.heads import CHECKPOINT, Heads
 from hub.ledger.log import WITNESSED
 from hub.scrub.copies import Folder
@@ -20,6 +19,7 @@ from protos.documents.leaf import Leaf
 from protos.documents.named import blobs_of
 from protos.documents.submissions import Suite
 from trust.digests import Digest
+from trust.dsse import MAX_ENVELOPE
 from trust.errors import Corrupt, NotFound, Problem
 from trust.keys import LogPublicKey
 from trust.notes import verify_tree_head

@@ -19,7 +19,15 @@ from hub.submissions.screening.contamination import FORMAT
 from hub.submissions.screening.datasets import KEYS, Advance
 from hub.submissions.screening.findings import Finding, rejected
 from hub.submissions.screening.index import Index
-from hub.submissions.screening.jobs import DatasetJob, ShardFile, SuiteFile, SuiteGrams, SuiteJob, SuiteReading
+from hub.submissions.screening.jobs import (
+    DatasetJob,
+    HeldDataset,
+    ShardFile,
+    SuiteFile,
+    SuiteGrams,
+    SuiteJob,
+    SuiteReading,
+)
 from hub.submissions.screening.process import read_apart
 from hub.submissions.screening.screener import Run, Screener
 from protos.documents.base import FileEntry
@@ -145,7 +153,14 @@ class Examination:
         job = SuiteJob(
             id=identifier,
             grams=grams,
-            datasets=tuple((d.id, self._shards(d.files)) for d in datasets),
+            datasets=tuple(
+                HeldDataset(
+                    id=d.id,
+                    files=self._shards(d.files),
+                    readable=d.visibility == "members" or d.member == claim.signer,
+                )
+                for d in datasets
+            ),
             folder=str(self._folder(identifier)),
         )
         return [*findings, *run(job, advance)]

@@ -6,28 +6,27 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, cast
 
-from sqlmodel import col, delete, select
+from sqlmodel import col, select
 
 from hub.blobs import BlobStore, Incoming
 from hub.database import Database
 from hub.ledger.entries import Entry
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Journal
-from hub.submissions import catalogue, delegates, drafts
+from hub.submissions import catalogue, delegates, drafts, reports
 from hub.submissions.catalogue import Accepted
 from hub.submissions.drafts import Draft as Draft  # what `open` answers with
 from hub.submissions.examination import Examination, Surroundings
 from hub.submissions.policy import DEFAULT, Policy
 from hub.submissions.quotas import DEFAULT as DEFAULT_QUOTA
 from hub.submissions.quotas import Quota, size_of
-from hub.submissions.screening.findings import Finding, Severity, rejected
-from hub.submissions.tables import DraftRow, FindingRow, ScreeningRow
+from hub.submissions.screening.findings import Finding, rejected
+from hub.submissions.tables import DraftRow
 from hub.vault import Sealing
-from protos.documents.base import FileEntry, now, rfc3339
+from protos.documents.base import FileEntry, now
 from protos.documents.names import check_names
 from protos.documents.submissions import Dataset, DatasetFile, Suite
 from protos.documents.suite_files import MAX_SUITE_JSON, check_size, read_form
@@ -35,8 +34,6 @@ from trust.digests import Digest
 from trust.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
 
 MAX_FILE = 1 << 40
-TELLING = 20
-"""Tries that a screening counts as which tells of a text that its submitter may not read."""
 
 _log = logging.getLogger(__name__)
 
@@ -227,17 +224,19 @@ class Intake:
         found = self._examination.begin(draft.id, draft.claim)
         found.add_done_callback(lambda future: self._conclude(draft, future, done))
 
-    def _conclude(self, draft: Draft, found: Future[list[Finding]], done: Future[Entry]) -> None:
+    def _conclude(self, draft: Draft, screened: Future[list[Finding]], done: Future[Entry]) -> None:
         """Record or refuse what was screened, in the screener's thread: nothing may be raised here."""
         try:
-            findings = found.result()
-            self._charge(draft, findings)
-            if refused := rejected(findings):
-                self._keep(draft, findings, "rejected")
+            found = screened.result()
+            if reports.tells(found):
+                with self._database.session(writing=True) as session:
+                    reports.charge(session, draft.claim.signer)
+            if refused := rejected(found):
+                self._keep(draft, found, "rejected")
                 self._examination.forget(draft.id)
                 raise Conflict(f"{draft.id} was rejected: " + " ".join(finding.message for finding in refused))
-            self._keep(draft, findings, "screening")
-            entry = self._record_unless_overlooked(draft, findings)
+            self._keep(draft, found, "screening")
+            entry = self._record_unless_overlooked(draft, found)
             if entry is None:
                 self._begin(draft, done)
                 return
@@ -252,13 +251,13 @@ class Intake:
             _log.warning("the screening index was not written: %s", error)
         self._end(draft, done, entry)
 
-    def _record_unless_overlooked(self, draft: Draft, findings: list[Finding]) -> Entry | None:
+    def _record_unless_overlooked(self, draft: Draft, found: list[Finding]) -> Entry | None:
         """None when it has to be compared with more. One at a time: of a dataset and a suite that are screened at once, the
         later one to come here is compared with the other."""
         with self._recording:
-            return None if self._examination.overlooked(draft.id, draft.claim) else self._record(draft, findings)
+            return None if self._examination.overlooked(draft.id, draft.claim) else self._record(draft, found)
 
-    def _record(self, draft: Draft, findings: list[Finding]) -> Entry:
+    def _record(self, draft: Draft, found: list[Finding]) -> Entry:
         """What the ledger refuses (a name that is taken, say) is a reason like the others."""
         try:
             return self._journal.record(draft.envelope, draft.claim.signer)
@@ -266,7 +265,7 @@ class Intake:
             raise
         except Problem as problem:
             reason = Finding(rule="ledger", severity="reject", message=problem.diagnostics())
-            self._keep(draft, [*findings, reason], "rejected")
+            self._keep(draft, [*found, reason], "rejected")
             self._examination.forget(draft.id)
             raise
 
@@ -296,11 +295,12 @@ class Intake:
         """Screen what was accepted before; nothing but its findings and the index change."""
         done: Future[list[Finding]] = Future()
 
-        def conclude(found: Future[list[Finding]]) -> None:
+        def conclude(screened: Future[list[Finding]]) -> None:
             try:
-                self._write_findings(identifier, found.result())
+                with self._database.session(writing=True) as session:
+                    reports.write(session, identifier, screened.result())
                 self._examination.remember(identifier)
-                done.set_result(found.result())
+                done.set_result(screened.result())
             except Exception as error:
                 _log.warning("%s was not screened again: %s", identifier, error)
                 done.set_exception(error)
@@ -309,28 +309,11 @@ class Intake:
         return done
 
     def _count_try(self, draft: Draft) -> None:
-        """Findings tell a little about what the hub holds: nobody may ask without end."""
-        since = rfc3339(datetime.now(UTC) - timedelta(days=1))
-        member, allowed = draft.claim.signer, self._examination.policy.tries_per_day
         with self._database.session(writing=True) as session:
-            session.exec(delete(ScreeningRow).where(col(ScreeningRow.started_at) < since))
-            tries = session.exec(select(ScreeningRow.id).where(ScreeningRow.member == member)).all()
-            if len(tries) >= allowed:
-                raise Conflict(
-                    f"Your {allowed} screenings of a day are used up; one that tells of what you may not read counts as "
-                    f"{TELLING}.",
-                    "Commit it tomorrow.",
-                )
-            session.add(ScreeningRow(member=member, started_at=now()))
+            reports.count_try(session, draft.claim.signer, self._examination.policy.tries_per_day)
             row = drafts.alive(session, draft.id)
             row.state = "screening"
             session.add(row)
-
-    def _charge(self, draft: Draft, findings: Sequence[Finding]) -> None:
-        """An answer about others' texts costs more than one try: whoever bisects needs many of them."""
-        if any(f.rule == "contamination" and f.severity != "info" and not f.examples for f in findings):
-            with self._database.session(writing=True) as session:
-                session.add_all(ScreeningRow(member=draft.claim.signer, started_at=now()) for _ in range(TELLING - 1))
 
     def drafts(self, member: str) -> list[Draft]:
         """A member's open and rejected submissions."""
@@ -341,20 +324,7 @@ class Intake:
 
     def findings(self, identifier: str) -> list[Finding]:
         with self._database.session() as session:
-            rows = session.exec(
-                select(FindingRow).where(FindingRow.submission == identifier).order_by(col(FindingRow.id))
-            ).all()
-        return [
-            Finding(
-                rule=row.rule,
-                severity=_severity(row.severity),
-                message=row.message,
-                count=row.count,
-                total=row.total,
-                examples=tuple(row.examples),
-            )
-            for row in rows
-        ]
+            return reports.read(session, identifier)
 
     def suite_tasks(self, files: tuple[FileEntry, ...]) -> list[str]:
         """The names of an accepted suite's tasks, from its `suite.json` alone."""
@@ -365,20 +335,13 @@ class Intake:
             for task in read_form(self._blobs.read(Digest(file.digest), MAX_SUITE_JSON)).tasks
         ]
 
-    def _keep(self, draft: Draft, findings: list[Finding], state: str) -> None:
+    def _keep(self, draft: Draft, found: list[Finding], state: str) -> None:
         with self._database.session(writing=True) as session:
             row = session.get(DraftRow, draft.id)
             if row is not None:
                 row.state = state
                 session.add(row)
-        self._write_findings(draft.id, findings)
-
-    def _write_findings(self, identifier: str, findings: list[Finding]) -> None:
-        with self._database.session(writing=True) as session:
-            session.exec(delete(FindingRow).where(col(FindingRow.submission) == identifier))
-            for finding in findings:
-                values = finding.model_dump(exclude={"examples"})
-                session.add(FindingRow(submission=identifier, examples=list(finding.examples), **values))
+            reports.write(session, draft.id, found)
 
     def _check_space(self, claim: Dataset | Suite) -> None:
         size = sum(file.size for file in claim.sent)
@@ -396,7 +359,3 @@ def _check_files(claim: Dataset | Suite) -> None:
         raise Invalid(f"{large[0]} is empty or larger than {MAX_FILE} bytes.", field="files")
     if isinstance(claim, Suite):
         check_size(sum(file.size for file in claim.files))
-
-
-def _severity(text: str) -> Severity:
-    return "reject" if text == "reject" else "warning" if text == "warning" else "info"

@@ -21,6 +21,12 @@ LONGEST = dt.timedelta(days=366)
 """A delegation ends no later than this after it was recorded."""
 MAX_DELEGATES = 100
 """Delegations of a member that count at the same time."""
+MAX_VERSIONS = 500
+"""Of a member's keys, from one introduction to the next: a change a week for ten years."""
+MAX_DELEGATIONS = 1000
+"""Of a member, those that are over included: what they signed must stay provable."""
+MAX_DISOWNED = 1000
+"""Keys of TLS that a member disowns one by one. So a standing, which is looked at on every call, has a size."""
 BY_CORE = frozenset({"run", "stop", "campaign", "release", "witness-policy", "node-revocation"})
 """Kinds that only members of the core team may sign."""
 
@@ -177,6 +183,11 @@ class Standing(Document):
             raise Denied(
                 f"{self.member} has version {self.version} of its keys; version {claim.version} cannot follow."
             )
+        if claim.version > MAX_VERSIONS:
+            raise Denied(
+                f"{self.member} changed its keys {MAX_VERSIONS - 1} times, and can do so no more.",
+                "Ask the core team to revoke the member and to invite it again.",
+            )
         held = {key.keyid: key for key in self.keys}
         for pem in claim.keys:
             keyid = keyid_of(pem)
@@ -194,16 +205,29 @@ class Standing(Document):
             raise Denied(f"{self.member} is a {self.role} and cannot delegate {', '.join(claim.kinds)}.")
         if sum(each.counts(time) for each in self.delegates) >= MAX_DELEGATES:
             raise Denied(f"{self.member} has {MAX_DELEGATES} delegations.", "Revoke one: `coalition keys list`.")
+        if len(self.delegates) >= MAX_DELEGATIONS:
+            raise Denied(
+                f"{self.member} made {MAX_DELEGATIONS} delegations, and can make no more.",
+                "Use one that counts (`coalition keys list`), or ask the core team to invite the robot as a member.",
+            )
 
     def _allow_revocation(self, claim: Revocation, index: int) -> None:
         if claim.compromised_since > index:
             raise Denied(f"Entry {claim.compromised_since} is not in the ledger yet; this would be entry {index}.")
         if claim.member != self.member and self.role != "core":
             raise Denied(f"A {self.role} revokes its own keys alone.")
-        if claim.member == self.member and claim.key and self.with_revocation(claim, index, claim.issued_at).revoked:
+        if claim.member != self.member or not claim.key:
+            return
+        after = self.with_revocation(claim, index, claim.issued_at)
+        if after.revoked:
             raise Denied(
                 "No key of yours would be left.",
                 "Replace it first, and keep the new one: `coalition keys revoke` does.",
+            )
+        if len(after.disowned) > max(MAX_DISOWNED, len(self.disowned)):
+            raise Denied(
+                f"{self.member} disowned {MAX_DISOWNED} keys of TLS one by one.",
+                "Revoke all at once: `coalition keys revoke` without a key.",
             )
 
     # --- the fold: what each statement changes; total, since the ledger holds only what was allowed -------------------

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from protos.formats.jsonl import MAX_LINE, Row
+from protos.formats.parquet_marks import check_marks
 from trust.errors import Invalid, Unavailable
 
 MEMORY = 2 << 30  # bytes of address space for the reader, over what it has once its library is loaded
@@ -38,8 +39,9 @@ _PR_SET_PDEATHSIG = 1
 def rows(path: Path, name: str, *, closed: bool = False) -> Iterator[tuple[str, Row]]:
     """(place, row) of every row with a text; of its columns, `text`, `title` and `source`.
 
-    A file that is read `closed` has no other columns, and its rows without a text come too. Raises `Invalid` for a file that is
-    damaged, of other columns, or larger inside than it may be. The reader dies with the thread that took the first row.
+    A file that is read `closed` has no other columns and no metadata of its own, and its rows without a text come too.
+    Raises `Invalid` for a file that is damaged, holds more than that, or is larger inside than it may be. The reader dies
+    with the thread that took the first row.
     """
     which = "closed" if closed else "open"
     command = [sys.executable, "-m", "protos.formats.parquet", str(path.resolve()), which, str(os.getpid())]
@@ -48,7 +50,7 @@ def rows(path: Path, name: str, *, closed: bool = False) -> Iterator[tuple[str, 
         for number, line in enumerate(_lines(child.stdout), start=1):
             row = json.loads(line)
             if "refused" in row:
-                raise Invalid(f"{name}: {row['refused']}")
+                raise Invalid(f"{name}: {row['refused']}", row.get("todo", ""))
             yield f"{name}, row {number}", row["row"]
         if child.wait() != 0:
             _explain(child, name)
@@ -90,7 +92,7 @@ def _main(path: Path, closed: bool, parent: int) -> None:
         for row in _read(path, parquet, closed=closed):
             _say({"row": row})
     except Invalid as problem:
-        _say({"refused": problem.what})
+        _say({"refused": problem.what, "todo": problem.todo})
     except (pyarrow.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         _say({"refused": f"not readable as Parquet: {str(error)[:200]}"})
 
@@ -109,10 +111,12 @@ def _die_with(parent: int) -> None:
 
 def _read(path: Path, parquet: Any, *, closed: bool) -> Iterator[Row]:
     options = {"thrift_string_size_limit": MAX_FOOTER, "thrift_container_size_limit": 1 << 20, "pre_buffer": False}
-    _check_footer(path)
+    footer = _footer(path)
     budget = MAX_EXPANSION * path.stat().st_size + SLACK
     with parquet.ParquetFile(path, **options) as file:
         wanted = _check_schema(file, closed=closed)
+        if closed:
+            check_marks(footer, file.metadata.created_by, file.metadata.metadata or {}, file.schema_arrow)
         if not 0 <= ROW * file.metadata.num_rows <= budget:
             raise Invalid(f"it has {file.metadata.num_rows} rows, more than a file of its size may.")
     # Dictionaries stay dictionaries: a page may say "this one value, a billion times".
@@ -136,14 +140,16 @@ def _size(row: Row) -> int:
     return bound if bound <= MAX_LINE else sum(len(value.encode()) for value in row.values())
 
 
-def _check_footer(path: Path) -> None:
-    """The footer's length stands before the closing magic (parquet.apache.org, "File Format")."""
+def _footer(path: Path) -> bytes:
+    """Its length stands between it and the closing magic (parquet.apache.org, "File Format"). Raises `Invalid`."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 8))
         length = int.from_bytes(file.read(4), "little")
-    if length > min(MAX_FOOTER, size - 12):
-        raise Invalid(f"its footer would have {length} bytes.")
+        if length > min(MAX_FOOTER, size - 12):
+            raise Invalid(f"its footer would have {length} bytes.")
+        file.seek(size - 8 - length)
+        return file.read(length)
 
 
 def _check_schema(file: Any, *, closed: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import grpc
 
-from trust.certificates import fingerprint
+from trust.certificates import fingerprint, server_hosts
 from trust.digests import Digest
 from trust.errors import Denied, Invalid, Unavailable
 
@@ -104,14 +105,16 @@ def fetch_authority(host: str, port: int, pinned: Digest) -> bytes:
 def check_main_listener(address: str, pinned: Digest) -> None:
     """Before anything is spent or kept: that the hub of the pinned authority serves its members at `address`.
 
-    Of several addresses with commas between them one must, and no other may be something else. Raises `Invalid` for another
-    listener of the hub, and as `fetch_authority`.
+    Of several addresses with commas between them one must, and no other may be something else; all show one certificate, for
+    the first one's name. Raises `Invalid` for another listener of the hub and for a name that its certificate does not carry,
+    and as `fetch_authority`.
     """
+    name, _ = split_address(address)
     away: Unavailable | None = None
     answered = False
     for part in address.split(","):
         try:
-            _check_main(*split_address(part), pinned)
+            _check_main(*split_address(part), pinned, name)
             answered = True
         except Unavailable as problem:
             away = problem
@@ -119,10 +122,11 @@ def check_main_listener(address: str, pinned: Digest) -> None:
         raise away
 
 
-def _check_main(host: str, port: int, pinned: Digest) -> None:
+def _check_main(host: str, port: int, pinned: Digest, name: str) -> None:
     """The main listener is the one that speaks HTTP/2 and says nothing to whom shows no certificate."""
     with _listener(host, port) as secure:
         _pinned(secure, host, port, pinned)
+        _check_name(secure, name.strip("[]"))
         try:
             greeting = secure.recv(1) if secure.selected_alpn_protocol() == "h2" else b"another protocol"
         except OSError:  # it ends the connection, as it should
@@ -168,6 +172,24 @@ def _pinned(secure: ssl.SSLSocket, host: str, port: int, pinned: Digest) -> byte
         f"The hub at {host}:{port} is not the one that the invitation names: its certificate authority differs.",
         "Check the address; if it is right, somebody may be in between.",
     )
+
+
+def _check_name(secure: ssl.SSLSocket, name: str) -> None:
+    """Calls would fail later for another name, without a word on which one it is."""
+    names = server_hosts(_chain(secure)[0])
+    if _canonical(name) not in map(_canonical, names):
+        raise Invalid(
+            f"The hub's certificate is for {', '.join(names[:5]) or 'no name'}, and not for {name}.",
+            "Dial it by a name that it is for, or ask its operator for a certificate with this one.",
+        )
+
+
+def _canonical(name: str) -> str:
+    """The one spelling of a name or an address."""
+    try:
+        return str(ipaddress.ip_address(name))
+    except ValueError:
+        return name.lower()
 
 
 def _chain(secure: ssl.SSLSocket) -> list[bytes]:

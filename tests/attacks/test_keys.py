@@ -9,9 +9,13 @@ import datetime as dt
 import itertools
 import json
 import logging
+import os
 import random
 import re
+import subprocess
 import tomllib
+import venv
+import zipfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +27,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from uv import find_uv_bin
 
 from contributors import keychain
 from contributors.client import Coalition
@@ -599,7 +604,7 @@ def test_attack_35_a_delegation_ends_at_a_moment_of_the_calendar(end: str) -> No
 
 @pytest.mark.parametrize("clock", ["9999-12-31T23:59:59Z", "2026-01-01", "2016-12-31T23:59:60Z", "noon"])
 def test_attack_35_whatever_a_members_clock_says_whoever_reckons_with_it_gets_an_answer(clock: str) -> None:
-    """Without a ledger a delegation is judged by its own time (`contributors.signers`): a refusal at worst, and no crash."""
+    """Also where an entry of a hostile hub says that it was recorded then: a refusal at worst, and no crash."""
     key, robot = ArtifactKey.generate(), ArtifactKey.generate()
     values = {"name": "robot", "key": robot.public.pem().decode(), "kinds": ["dataset"], "budget": 5}
     claim = Delegation.read(
@@ -622,26 +627,60 @@ def test_attack_35_a_delegation_ends_within_a_year_by_the_hubs_clock(base: Base)
 # --- 40: supply chain and robots ----------------------------------------------------------------------------------------
 
 
-def test_attack_40_every_package_is_pinned_to_one_version() -> None:
-    """One version of each package, and no other place to take it from. Not its bytes: see the threat model."""
-    for name in ("requirements.lock", "requirements-node.lock"):
-        lines = [line for line in (ROOT / name).read_text().splitlines() if line.strip() and not line.startswith("#")]
-        assert [
-            line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+(\[[a-z0-9,-]+\])?==[0-9][^\s;,*]*", line)
-        ] == []
-    pinned = {
-        _normal(line.split("==")[0]) for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line
-    }
-    pinned |= {
-        _normal(line.split("==")[0])
-        for line in (ROOT / "requirements-node.lock").read_text().splitlines()
-        if "==" in line
-    }
+LOCKS = ("requirements.lock", "requirements-node.lock")
+WITHOUT_HASHES = {"torch"}
+"""Its build is chosen where it is installed: see the threat model."""
+
+
+def test_attack_40_every_package_is_pinned_to_one_version_and_to_the_bytes_of_its_files() -> None:
+    """Nothing else stands in the locks: above all no other place to take a package from."""
+    pinned = set()
+    for lock in LOCKS:
+        text = re.sub(r"(?m)^#.*\n", "", (ROOT / lock).read_text()).replace("\\\n", " ")
+        for line in text.splitlines():
+            found = re.fullmatch(r"([A-Za-z0-9._-]+)==[0-9][0-9A-Za-z.]*((?: +--hash=sha256:[0-9a-f]{64})*) *", line)
+            assert found, line
+            assert bool(found[2]) != (found[1] in WITHOUT_HASHES), line
+            pinned.add(_normal(found[1]))
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
     for requirement in wanted:
         name = _normal(re.split(r"[\[=<>~!; ]", requirement)[0])
         assert name in pinned or name == _normal(project["name"]), requirement
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_attack_40_a_package_of_other_bytes_than_its_lock_names_is_not_installed(tmp_path: Path, lock: str) -> None:
+    """By the command of `make install`, whichever lock names it; an index, or a folder of wheels, that hands out other bytes."""
+    wheel = tmp_path / "wheels" / "harmless-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr("harmless.py", "")
+        archive.writestr("harmless-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: harmless\nVersion: 1.0\n")
+        archive.writestr(
+            "harmless-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr("harmless-1.0.dist-info/RECORD", "")
+    (tmp_path / "uv.toml").write_text(f'no-index = true\nno-cache = true\nfind-links = ["{wheel.parent}"]\n')
+    alone = {"PATH": os.environ["PATH"], "UV_CONFIG_FILE": str(tmp_path / "uv.toml")}
+    venv.create(tmp_path / ".venv", symlinks=True)
+    (tmp_path / ".venv/bin/uv").symlink_to(find_uv_bin())
+    for name in LOCKS:
+        (tmp_path / name).write_text("")
+
+    def install(digest: str) -> subprocess.CompletedProcess[str]:
+        (tmp_path / lock).write_text(f"harmless==1.0 \\\n    --hash={digest}\n")
+        command = ["make", "-f", str(ROOT / "Makefile"), ".venv/.packages"]
+        return subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True, check=False)
+
+    right = digest_bytes(wheel.read_bytes())
+    refused = install(digest_bytes(b"other bytes"))
+    assert refused.returncode != 0
+    assert "Hash mismatch" in refused.stderr
+    assert right in refused.stderr
+    assert list(tmp_path.glob(".venv/lib/*/site-packages/harmless*")) == []
+    assert install(right).returncode == 0
+    assert list(tmp_path.glob(".venv/lib/*/site-packages/harmless.py"))
 
 
 def test_attack_40_a_robot_that_was_talked_into_something_stays_within_its_delegation(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contributors import releases
+from contributors import keychain, releases, signers
 from contributors.client import Coalition
 from contributors.home import Home
 from hub.models.tables import ModelRow
@@ -20,6 +20,7 @@ from tests.hub.conftest import ORIGIN
 from trust.bundles import sign_folder
 from trust.errors import Conflict, Corrupt, Denied, Invalid, NotFound, Problem
 from trust.keys import ArtifactKey, LogKey
+from trust.receipts import Receipt
 
 FILES = {"config.json": b'{"model_type": "llama"}', "model.safetensors": bytes(range(256)) * 20}
 
@@ -134,8 +135,46 @@ def test_an_envelope_with_something_beside_its_signature_is_refused(folder: Path
     path = folder / "keys" / "signer.dsse.json"
     value = json.loads(path.read_bytes())
     path.write_text(json.dumps({**value, "note": "read me"}))
-    with pytest.raises(Corrupt, match="was changed"):
+    with pytest.raises(Corrupt, match="not of its statement"):
         releases.verify(folder, stranger)
+
+
+def test_a_release_by_a_key_that_is_disowned_from_before_it_is_refused_by_the_hubs_readers_and_offline(
+    hub: Hub, folder: Path, core: Home, stranger: Home, tmp_path: Path
+) -> None:
+    """The folder of before knows nothing of it; with what the ledger says of the signer's keys now, it is refused."""
+    with Coalition(core) as client:
+        entry = client.release("1.0").receipt
+        (revocation,) = keychain.revoke(client, "", Receipt.decode(entry.proof).index, "stolen")
+    releases.verify(folder, stranger)
+    with Coalition(hub.home("Second Viewer", "viewer")) as viewer:
+        with pytest.raises(Denied, match="disowns the key that signed it"):
+            releases.download(viewer, "1.0", tmp_path / "again", lambda n: None)
+        assert not (tmp_path / "again").exists()
+        said = signers.proven(viewer, str(Receipt.decode(entry.proof).index))
+        releases.keep(folder, said, signers.about_keys(viewer, core.identity().id))
+        revoked_at = Receipt.decode(viewer.receipt(revocation).proof).index
+    with pytest.raises(Denied, match=f"entry {revoked_at} disowns"):
+        releases.verify(folder, stranger)
+
+
+def test_a_release_from_before_its_key_was_disowned_or_replaced_stays_good(
+    hub: Hub, folder: Path, core: Home, stranger: Home, tmp_path: Path
+) -> None:
+    """Also where another member of the core team says so, whose own standing is in the folder then."""
+    with Coalition(core) as client:
+        keychain.rotate(client)
+        releases.cut(client, "tiny-1", "1.1")
+    with Coalition(hub.home("Core Two", "core")) as second:
+        keychain.revoke_member(second, core.identity().id, "", None, "left")
+        for version in ("1.0", "1.1"):
+            releases.download(second, version, tmp_path / version, lambda n: None)
+    for version in ("1.0", "1.1"):
+        assert releases.verify(tmp_path / version, stranger).organisation == "Core Team"
+    last = max((tmp_path / "1.0" / "keys").glob("signer-?.dsse.json"))
+    (tmp_path / "1.0" / "keys" / "signer-1.dsse.json").write_bytes(last.read_bytes())  # another one in its place
+    with pytest.raises(Corrupt, match="not of its statement"):
+        releases.verify(tmp_path / "1.0", stranger)
 
 
 def test_cutting_again_answers_with_what_stands_and_a_version_is_one_models(hub: Hub, folder: Path, core: Home) -> None:

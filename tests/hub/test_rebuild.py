@@ -10,8 +10,11 @@ import pytest
 from sqlmodel import SQLModel
 
 from hub import setup
+from hub.blobs import BlobStore
 from hub.database import Database
 from hub.dump import NOT_FACTS, dump, projected_tables
+from hub.evaluation import store
+from hub.models import registry
 from hub.rebuild import rebuild
 from hub.settings import Settings
 from protos.documents.base import rfc3339
@@ -19,9 +22,10 @@ from protos.documents.members import Delegation, Keys, Node, Revocation
 from protos.documents.models import Release
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
 from protos.documents.statements import HUB, sign
-from protos.documents.submissions import Dataset, Purge, Withdrawal
+from protos.documents.submissions import Dataset, Purge, Suite, Withdrawal
 from protos.documents.witnesses import Witness, WitnessPolicy
 from tests.dashboards import history
+from trust.digests import Digest
 from trust.errors import Problem
 from trust.keys import ArtifactKey, WitnessKey
 
@@ -111,6 +115,35 @@ def test_what_is_rebuilt_equals_what_was_there(settings: Settings) -> None:
     assert lines(settings) == before
     assert rebuild(settings) == entries
     assert lines(settings) == before
+
+
+def test_the_log_of_a_sealed_suite_from_before_logs_were_sealed_lies_sealed_afterwards(settings: Settings) -> None:
+    """Also when the hub died between sealing and deleting; a log that another suite's evaluation has too stays readable."""
+    more = history.History(settings)
+    more.enrol("exam-house", "contributor")
+    files = (more.file("suite.json", b"{}"), more.file("a.jsonl", b"[]"))
+    named = {"name": "exam", "version": "1", "domain": "law", "licence": "CC-BY-4.0", "visibility": "sealed"}
+    suite = more.record(Suite.model_validate({"hub": more.hub, "signer": "exam-house", "files": files, **named}))
+    with more.base.database.session() as session:
+        more.payloads |= {model.id: Digest(model.payload) for model in registry.all_models(session)}
+    for model, number in (("tiny-1", 7), ("tiny-1.1", 0)):
+        more.evaluate(model, suite, number)
+    with more.base.database.session() as session:
+        own, shared = (Digest(evaluation.samples) for evaluation in store.recorded(session)[-2:])
+    more.close()
+    blobs = BlobStore(settings.blobs_dir, seal_key=settings.seal_key)
+    log = blobs.read(own)
+    rebuild(settings)
+    assert (blobs.sealed(own), blobs.sealed(shared)) == (True, False)
+    assert blobs.read(own) == log
+    blobs.put(log)
+    rebuild(settings)
+    assert blobs.sealed(own)
+    blobs.put(log)
+    blobs.vault.place(own).unlink()
+    settings.seal_key.write_bytes(b"no key")
+    assert rebuild(settings) > 0, "a database is made anew also where nothing can be sealed"
+    assert blobs.read(own) == log
 
 
 def test_a_head_that_was_durable_and_not_yet_shown_counts(settings: Settings) -> None:

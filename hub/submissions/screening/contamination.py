@@ -25,7 +25,7 @@ FORMAT = 2  # of what `Grams.save` writes, and of what it counts as a run
 COMMON = 10  # items; runs of words in more of them are left out
 FOUND = 0.5  # of an item's runs
 ENOUGH = 5
-"""Items (or all, of fewer) that must stand in a dataset before one hears of it who may not read the suite."""
+"""Items that must stand in a dataset before one hears of it who may not read both, the suite and the dataset."""
 EXAMPLES = 5
 _BITS = 22
 _CHUNK = 512
@@ -155,26 +155,35 @@ class Overlap:
         have = np.bincount(self.grams.items, self.seen, minlength=size)
         return int(((have / np.maximum(np.bincount(self.grams.items, minlength=size), 1)) >= FOUND).sum())
 
-    def sentence(self, dataset: str) -> str:
-        """What the suite's owner is told of a dataset; empty without an overlap."""
-        if not self.rows:
+    def tells(self, enough: int, *, readable: bool) -> bool:
+        """Whether anything is said of the overlap to who may or may not read the other side of it.
+
+        Of what one may not read: nothing before `enough` items stand in good part, and never where. Otherwise rows that each
+        guess the thirteenth word of a run, all in one submission, would spell the text out; and one answer for each guess at
+        a short item would tell which is right.
+        """
+        return self.rows > 0 and (readable or self.items_found() >= enough)
+
+    def sentence(self, dataset: str, *, readable: bool) -> str:
+        """What the suite's owner is told of a dataset, `readable` by it or not; empty where there is nothing to tell.
+
+        It chose the suite: one of fewer than `ENOUGH` items is a guess like any other.
+        """
+        if not self.tells(ENOUGH, readable=readable):
             return ""
-        return (
-            f"Overlaps with the dataset {dataset}: {about(self.rows)} of its rows hold a run of the suite's words; "
-            f"{share(self.items_found(), self.grams.total)} of the items stand there in good part."
-        )
+        where = f"{about(self.rows)} of its rows hold a run of the suite's words; " if readable else ""
+        items = share(self.items_found(), self.grams.total)
+        return f"Overlaps with the dataset {dataset}: {where}{items} of the items stand there in good part."
 
     def finding(self, suite: str, rows: int, severity: Severity, *, readable: bool) -> Finding | None:
-        """What the submitter is told. None without an overlap.
+        """What the submitter is told of a suite, `readable` by it or not. None where there is nothing to tell.
 
-        Of a suite that it may not read: nothing before some items stand there in good part, and never where. Otherwise rows
-        that each guess the thirteenth word of a run, all in one dataset, would spell the suite out; and one answer for each
-        guess at a short item would tell which is right.
+        All the items that can be found are enough of a suite with fewer than `ENOUGH`: its size is not the submitter's to choose.
         """
-        items = self.items_found()
-        enough = readable or items >= min(ENOUGH, max(1, self.grams.total - self.grams.too_short()))
-        if not self.rows or not enough:
+        enough = min(ENOUGH, max(1, self.grams.total - self.grams.too_short()))
+        if not self.tells(enough, readable=readable):
             return None
+        items = self.items_found()
         where = f"{about(self.rows)} rows ({share(self.rows, rows)}) hold a run of its words; " if readable else ""
         return Finding(
             rule="contamination",

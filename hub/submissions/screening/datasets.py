@@ -91,27 +91,33 @@ def _examined(pool: ThreadPoolExecutor, job: DatasetJob, course: Course) -> Iter
 
 
 def look_for_suite(job: SuiteJob, advance: Advance = lambda rows: None) -> list[Finding]:
-    """How much of a new suite stands in what was accepted before; each dataset is named, coarsely.
+    """How much of a new suite stands in what was accepted before; each dataset that may be told of is named, coarsely.
 
     What was found is noted in `job.folder`: after a crash, or when more was accepted meanwhile, only the rest is looked at.
     """
     grams, notes, done = _grams(job.grams), Notes(Path(job.folder)), 0
     findings = []
-    for dataset, files in job.datasets:
-        if dataset not in notes.told:
+    for dataset in job.datasets:
+        if dataset.id not in notes.told:
             overlap, rows = Overlap(grams), 0
-            for batch, _ in batches(files):
+            for batch, _ in batches(dataset.files):
                 overlap.remember(overlap.look(batch), batch.first)
                 rows, done = rows + len(batch), done + len(batch)
                 advance(done)
-            notes.add(dataset, overlap.sentence(dataset))
-        if message := notes.told[dataset]:
+            notes.add(dataset.id, overlap.sentence(dataset.id, readable=dataset.readable))
+        if message := notes.told[dataset.id]:
             findings.append(Finding(rule="contamination", severity="warning", message=message))
     if not findings:
-        findings.append(
-            Finding(rule="contamination", severity="info", message="No run of its words stands in an accepted dataset.")
-        )
+        message = f"No overlap to tell of with {_any_of(len(job.datasets), 'accepted dataset')}."
+        findings.append(Finding(rule="contamination", severity="info", message=message))
     return findings
+
+
+def _any_of(count: int, what: str) -> str:
+    """As it stands after a preposition: nothing was compared with where there is none."""
+    if count < 2:
+        return f"the one {what}" if count else f"any {what}: there is none yet"
+    return f"any of {count} {what}s"
 
 
 def _grams(suite: SuiteGrams) -> Grams:
@@ -199,7 +205,7 @@ def _contamination(job: DatasetJob, course: Course) -> Iterator[Finding]:
     ]
     yield from (finding for finding in found if finding)
     if not any(found):
-        message = f"No overlap to tell of with any of {len(job.suites)} evaluation suites."
+        message = f"No overlap to tell of with {_any_of(len(job.suites), 'evaluation suite')}."
         if short := sum(overlap.grams.too_short() for overlap in course.overlaps.values()):
             message += f" {short} of their items are too short to be looked for."
         yield Finding(rule="contamination", severity="info", message=message)

@@ -65,13 +65,21 @@ class SuiteReading(Document):
     grams: SuiteGrams
 
 
+class HeldDataset(Document):
+    """An accepted dataset; `readable` by who submits the suite."""
+
+    id: str
+    files: tuple[ShardFile, ...]
+    readable: bool = False
+
+
 class SuiteJob(Document):
-    """Look for the runs of a new suite in every accepted dataset: identifiers and files of each."""
+    """Look for the runs of a new suite in every accepted dataset."""
 
     kind: Literal["suite"] = "suite"
     id: str
     grams: SuiteGrams
-    datasets: tuple[tuple[str, tuple[ShardFile, ...]], ...] = ()
+    datasets: tuple[HeldDataset, ...] = ()
     folder: str = Field(
         description="Where it is noted what was found in which dataset, so that none is looked at twice."
     )

@@ -14,7 +14,7 @@ class Notes:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = folder / f"looked.{FORMAT}"
+        self._path = folder / f"told.{FORMAT}"
         self.told: dict[str, str] = {}
         whole = self._path.read_bytes().rpartition(b"\n")[0] if self._path.exists() else b""
         with suppress(ValueError):  # damaged: what stands before it counts

@@ -48,6 +48,14 @@ def test_what_is_no_suite_is_refused_in_one_sentence(tmp_path: Path, monkeypatch
         local.from_folder(write(tmp_path, {"suite.json": bytes(1001)}))
 
 
+async def test_a_folder_without_a_model_is_named_before_anything_is_started(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="There is no folder"):
+        await local.evaluate(tmp_path / "nowhere", suite_files(), SANDBOX)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(NotFound, match=f"{tmp_path} holds no model: it lacks tokenizer.json, model.safetensors"):
+        await local.evaluate(tmp_path, suite_files(), SANDBOX)
+
+
 def test_layers_are_named_in_a_list() -> None:
     assert demanded(",".join(SANDBOX)) == SANDBOX
     assert demanded("landlock, seccomp") == ("landlock", "seccomp")

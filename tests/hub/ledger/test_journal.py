@@ -118,11 +118,12 @@ def test_two_statements_that_would_be_called_the_same_cannot_both_enter(base: Ba
 
 
 def test_of_two_in_one_group_that_would_be_called_the_same_one_enters(base: Base) -> None:
-    gate = threading.Event()
-    base.journal.register("dataset", check=lambda _, claimed: _hold(gate, claimed))
+    held, gate = threading.Event(), threading.Event()
+    base.journal.register("dataset", check=lambda _, claimed: _hold(held, gate, claimed))
     base.enrol("law-institute")
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(base.record, dataset("law-institute", "gate"))
+        assert held.wait(60)  # a group of its own
         both = [pool.submit(base.record, colliding(number)) for number in (24_209_973, 33_494_506)]
         while base.journal._groups._queue.qsize() < 2:
             time.sleep(0.001)
@@ -133,8 +134,9 @@ def test_of_two_in_one_group_that_would_be_called_the_same_one_enters(base: Base
     assert "is called data-db0421967b34" in sorted(problems)[1]
 
 
-def _hold(gate: threading.Event, claimed: Claimed) -> None:
+def _hold(held: threading.Event, gate: threading.Event, claimed: Claimed) -> None:
     if isinstance(claimed.claim, Dataset) and claimed.claim.name == "gate":
+        held.set()
         assert gate.wait(60)
 
 

@@ -262,8 +262,14 @@ def suite(signer: str, files: dict[str, bytes]) -> Suite:
 
 
 def test_overlap_between_data_and_suites_is_told_in_both_directions(intake: Intake, base: Base) -> None:
-    submit(intake, base, manifest("law-institute"), SHARD)
+    """Of a dataset that the suite's owner may read: of another, one item says nothing."""
+    submit(intake, base, manifest("law-institute", name="closed"), SHARD)
     files = suite_files(TEXTS[2].upper())
+    entry = submit(intake, base, suite("law-institute", files), *files.values())
+    assert ("contamination", "warning") in {(f.rule, f.severity) for f in intake.findings(entry.id)}, "its own"
+    entry = submit(intake, base, suite("university", files).model_copy(update={"version": "0"}), *files.values())
+    assert ("contamination", "info") in {(f.rule, f.severity) for f in intake.findings(entry.id)}, "another's, closed"
+    submit(intake, base, manifest("law-institute", category="open"), SHARD)
     entry = submit(intake, base, suite("university", files), *files.values())
     assert ("contamination", "warning") in {(f.rule, f.severity) for f in intake.findings(entry.id)}
     assert intake.suite_tasks(suite("university", files).files) == ["reading"]
@@ -290,7 +296,10 @@ def test_a_suite_and_a_dataset_that_are_screened_at_once_are_compared_all_the_sa
     screener = Screener(tmp_path / "screening", run=run)
     intake = Intake(base.database, base.blobs, base.journal, Examination(base.database, base.blobs, screener))
     files = suite_files(TEXTS[2])
-    drafts = [opened(intake, base, manifest("law-institute")), opened(intake, base, suite("university", files))]
+    drafts = [
+        opened(intake, base, manifest("law-institute", category="open")),
+        opened(intake, base, suite("university", files)),
+    ]
     for data in (SHARD, *files.values()):
         upload(intake, drafts[data != SHARD], data)
     entries = [future.result(60) for future in [intake.start(draft) for draft in drafts]]

@@ -54,6 +54,15 @@ def test_the_main_listener_is_told_from_the_one_for_strangers_and_from_what_is_n
         check_main_listener(f"127.0.0.1:{port}", pinned)
 
 
+def test_a_name_that_the_hubs_certificate_does_not_carry_is_told_with_those_that_it_does(wire: Wire) -> None:
+    """Before anything is spent; of several addresses it is the first that counts, as for every call."""
+    pinned = wire.authority.fingerprint
+    for address in (f"localhost:{wire.port}", f"localhost:{wire.port},127.0.0.1:{wire.port}"):
+        with pytest.raises(Invalid, match=r"certificate is for 127\.0\.0\.1, and not for localhost"):
+            check_main_listener(address, pinned)
+    check_main_listener(f"127.0.0.1:{wire.port},localhost:{wire.port}", pinned)
+
+
 @contextmanager
 def talking_listener() -> Iterator[int]:
     """Answers whoever comes with a line that is not TLS."""

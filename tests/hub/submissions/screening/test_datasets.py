@@ -16,7 +16,7 @@ from hub.submissions.screening.datasets import Advance, look_for_suite, screen_d
 from hub.submissions.screening.duplicates import load, repeated
 from hub.submissions.screening.findings import Finding
 from hub.submissions.screening.index import Index
-from hub.submissions.screening.jobs import DatasetJob, ShardFile, SuiteGrams, SuiteJob
+from hub.submissions.screening.jobs import DatasetJob, HeldDataset, ShardFile, SuiteGrams, SuiteJob
 from hub.submissions.screening.words import Batch
 
 ITEM = "a tenant who sublets without the consent of the landlord may lose the lease at once under section nine"
@@ -140,7 +140,8 @@ def test_a_suite_is_looked_for_once_in_each_dataset(tmp_path: Path) -> None:
     for number in range(3):
         path = tmp_path / f"{number}.jsonl"
         path.write_text(json.dumps({"text": f"{ITEM} once more"}) + "\n")
-        shards.append((f"data-{number}", (ShardFile(name=path.name, path=str(path), rows=1),)))
+        file = ShardFile(name=path.name, path=str(path), rows=1)
+        shards.append(HeldDataset(id=f"data-{number}", files=(file,), readable=True))
     grams_of([[ITEM]]).save(tmp_path / "suite.npz")
     values = {
         "id": "suite-1",
@@ -150,11 +151,45 @@ def test_a_suite_is_looked_for_once_in_each_dataset(tmp_path: Path) -> None:
     first = look_for_suite(SuiteJob(**values, datasets=tuple(shards[:2])))  # type: ignore[arg-type]
     for number in range(2):
         (tmp_path / f"{number}.jsonl").unlink()
-    with (tmp_path / "course" / f"looked.{contamination.FORMAT}").open("ab") as notes:
+    with (tmp_path / "course" / f"told.{contamination.FORMAT}").open("ab") as notes:
         notes.write(b'["data-2", "cut')
     again = look_for_suite(SuiteJob(**values, datasets=tuple(shards)))  # type: ignore[arg-type]
     assert again[:2] == first
     assert again[2].message == first[0].message.replace("data-0", "data-2")
+
+
+def test_of_a_dataset_that_its_submitter_may_not_read_a_suite_is_told_nothing_before_five_items(tmp_path: Path) -> None:
+    """Else a suite of guesses, one at a time, would spell out what the hub holds for its owner alone."""
+    items = [f"what is the right dose of drug{number} for children" for number in range(7)]
+    path = tmp_path / "0.jsonl"
+    path.write_text("".join(json.dumps({"text": item}) + "\n" for item in items))
+    file = ShardFile(name=path.name, path=str(path), rows=len(items))
+
+    def look(count: int, *, readable: bool) -> Finding:
+        name = f"{count}-{readable}"
+        grams_of([[item] for item in items[:count]]).save(tmp_path / name)
+        job = SuiteJob(
+            id="suite-1",
+            grams=SuiteGrams(id="suite-1", suite="exam", path=str(tmp_path / name)),
+            datasets=(HeldDataset(id="data-1", files=(file,), readable=readable),),
+            folder=str(tmp_path / f"course-{name}"),
+        )
+        (finding,) = look_for_suite(job)
+        return finding
+
+    assert [look(count, readable=False).severity for count in (1, 4, 5)] == ["info", "info", "warning"]
+    assert look(4, readable=False).message == "No overlap to tell of with the one accepted dataset."
+    assert "rows" not in look(5, readable=False).message
+    assert "rows hold a run" in look(1, readable=True).message
+
+
+def test_where_nothing_was_compared_with_the_findings_say_that_there_is_none_yet(tmp_path: Path) -> None:
+    assert told(screen_dataset(job(tmp_path, rows(20))))["contamination"].message == (
+        "No overlap to tell of with any evaluation suite: there is none yet."
+    )
+    grams = SuiteGrams(id="suite-1", suite="exam", path=str(tmp_path / "suite.npz"))
+    (finding,) = look_for_suite(SuiteJob(id="suite-1", grams=grams, folder=str(tmp_path / "looked")))
+    assert finding.message == "No overlap to tell of with any accepted dataset: there is none yet."
 
 
 def test_every_field_that_is_served_is_screened(tmp_path: Path) -> None:

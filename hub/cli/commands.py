@@ -1,4 +1,4 @@
-"""`coalition-hub`: make a hub, serve it, invite parties, run a node agent."""
+"""`coalition-hub`: make a hub, serve it, invite parties, run a node agent; with the commands that stand in other modules."""
 
 from __future__ import annotations
 
@@ -6,26 +6,16 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    FileSizeColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.text import Text
 
 from hub import logs, setup
+from hub.cli.authority import authority
+from hub.cli.care import care
+from hub.cli.terminal import Directory, Json, err, out, say
 from hub.guard import keep_secrets
 from hub.settings import SANDBOX, Settings, demanded
 from protos.documents.jurisdictions import COUNTRIES
@@ -40,11 +30,8 @@ app = typer.Typer(
     epilog="Example: coalition-hub init /srv/coalition --name europe --host hub.example.org",
     pretty_exceptions_enable=False,
 )
-_out = Console(markup=False, highlight=False)
-_err = Console(markup=False, highlight=False, stderr=True)
-
-Directory = Annotated[Path, typer.Argument(help="The directory that holds everything of this hub or node.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app.add_typer(care)
+app.add_typer(authority, name="authority")
 
 
 @app.command(epilog="Example: coalition-hub init /srv/coalition --name europe --host hub.example.org")
@@ -70,10 +57,10 @@ def init(
         directory, name, host=host, bind=bind, port=port, country=country, licences_allowed=licences
     )
     if as_json:
-        _out.print_json(json.dumps({"name": name, "directory": str(settings.directory), "address": f"{host}:{port}"}))
+        out.print_json(json.dumps({"name": name, "directory": str(settings.directory), "address": f"{host}:{port}"}))
         return
-    _say(f"The hub {name} is made in {settings.directory}.")
-    _say(f"Next: coalition-hub serve {directory}   then: coalition-hub invite {directory} --organisation ...")
+    say(f"The hub {name} is made in {settings.directory}.")
+    say(f"Next: coalition-hub serve {directory}   then: coalition-hub invite {directory} --organisation ...")
 
 
 @app.command(epilog="Example: coalition-hub serve /srv/coalition")
@@ -87,130 +74,9 @@ def serve(
     """
     from hub.server import serve as run
 
-    logs.configure(_err)
+    logs.configure(err)
     settings = Settings.load(directory)
     asyncio.run(run(settings.at(at) if at else settings))
-
-
-@app.command(epilog="Example: coalition-hub rebuild /srv/coalition")
-def rebuild(directory: Directory, as_json: Json = False) -> None:
-    """Throw the database away and make it anew from ledger and blobs. Stop the hub first.
-
-    Open invitations, unfinished submissions and the course of past runs stand in no ledger and are lost.
-    """
-    from hub.rebuild import rebuild as run
-
-    with _err.status("Auditing the ledger, then replaying it"):
-        entries = run(Settings.load(directory))
-    if as_json:
-        _out.print_json(json.dumps({"entries": entries}))
-        return
-    _say(f"The database is made anew from {counted(entries, 'entry', 'entries')} of the ledger.")
-
-
-@app.command(epilog="Example: coalition-hub scrub /srv/coalition --restore-from /backup/mirror")
-def scrub(
-    directory: Directory,
-    restore_from: Annotated[
-        Path | None, typer.Option(help="A member's `coalition ledger mirror`: take back from it what is damaged.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Read everything that the hub keeps and check it: blobs, ledger, database. Exit code 1 when something is damaged.
-
-    A hub may serve meanwhile: without --restore-from nothing is changed.
-    """
-    from hub.repair import restore
-    from hub.repair import scrub as run
-    from hub.scrub.restoring import Restored
-
-    settings = Settings.load(directory)
-    with _progress() as advance:
-        if restore_from is None:
-            found, result = run(settings, advance), Restored()
-        else:
-            found, result = restore(settings, restore_from, advance)
-    if as_json:
-        _out.print_json(json.dumps({**found.document(), **result.document()}))
-    else:
-        for line in (*found.lines(), *result.lines()):
-            _say(line)
-    if result.lost or found.cut_short or (restore_from is None and not found.clean):
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, int], None]]:
-    """How many bytes of which stage were read, on the terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), FileSizeColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("", total=None)
-
-        def advance(stage: str, size: int) -> None:
-            progress.update(task, description=stage, advance=size)
-
-        yield advance
-
-
-@app.command(epilog="Example: coalition-hub screen /srv/coalition --all")
-def screen(
-    directory: Directory,
-    everything: Annotated[bool, typer.Option("--all", help="Every accepted dataset whose text is here.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Screen accepted datasets again, as after a new suite came. Stop the hub first.
-
-    Findings are renewed for their owners and the core team (`coalition data show ID`); nothing is withdrawn by itself.
-    """
-    from hub.rescreen import rescreen
-
-    if not everything:
-        raise Invalid("Nothing was named to be screened.", "Say --all.")
-    columns = (SpinnerColumn(), TextColumn("screening"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    settings = Settings.load(directory)
-    with Progress(*columns, console=_err, transient=True, disable=not _err.is_terminal) as progress:
-        task = progress.add_task("screening", total=None)
-        found = rescreen(settings, lambda done, total: progress.update(task, completed=done, total=total))
-    if as_json:
-        _out.print_json(json.dumps({name: [finding.model_dump() for finding in told] for name, told in found.items()}))
-        return
-    for name, told in found.items():
-        for finding in told:
-            if finding.severity != "info":
-                _say(f"{name} {finding.severity}: {finding.message}")
-    _say(f"Screened again: {counted(len(found), 'dataset')}.")
-
-
-@app.command(epilog="Example: coalition-hub purge /srv/coalition --dry-run")
-def purge(
-    directory: Directory,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go; the hub may run.")] = False,
-    no_grace: Annotated[bool, typer.Option("--no-grace", help="What was withdrawn goes at once.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Delete now what nobody needs: bytes of withdrawn submissions, of those never committed, of runs that ended.
-
-    A hub that serves does so by itself, as hub.toml says (purge_withdrawn, purge_grace_days, draft_days). Stop it first.
-    """
-    from hub.purge import purge as run
-
-    found = run(Settings.load(directory), dry_run=dry_run, no_grace=no_grace)
-    if as_json:
-        _out.print_json(json.dumps(found.as_dict()))
-        return
-    for line in found.lines():
-        _say(line)
-
-
-@app.command(epilog="Example: coalition-hub dump /srv/coalition | sha256sum")
-def dump(directory: Directory) -> None:
-    """Print what the database says about the ledger as sorted JSON lines: equal for equal facts, on every database."""
-    from hub.database import Database
-    from hub.dump import dump as lines
-
-    with closing(Database(Settings.load(directory).database_url)) as database:
-        for line in lines(database):
-            sys.stdout.buffer.write(line)
 
 
 @app.command(epilog="Example: coalition-hub sandbox /srv/coalition")
@@ -221,10 +87,10 @@ def sandbox(directory: Directory, as_json: Json = False) -> None:
     settings = Settings.load(directory)
     layers, missing = asyncio.run(trial(settings))
     if as_json:
-        _out.print_json(json.dumps({"standing": layers, "demanded": settings.sandbox, "lacking": missing}))
+        out.print_json(json.dumps({"standing": layers, "demanded": settings.sandbox, "lacking": missing}))
     else:
-        _out.print(f"Standing: {', '.join(layers) or 'nothing'}.")
-        _out.print(
+        out.print(f"Standing: {', '.join(layers) or 'nothing'}.")
+        out.print(
             f"Lacking: {', '.join(missing)}: no suite will be evaluated."
             if missing
             else "That is what hub.toml demands."
@@ -253,11 +119,11 @@ def evaluate(
         raise Invalid(found.failure)
     if as_json:
         scores = [score.model_dump(mode="json") for score in found.scores]
-        _out.print_json(json.dumps({"harness": harness, "scores": scores, "seconds": found.seconds}))
+        out.print_json(json.dumps({"harness": harness, "scores": scores, "seconds": found.seconds}))
         return
     for score in found.scores:
         items = counted(score.items, "item")
-        _say(f"{score.task}: {score.metric} {score.value:.4f} ± {score.standard_error:.4f} over {items}")
+        say(f"{score.task}: {score.metric} {score.value:.4f} ± {score.standard_error:.4f} over {items}")
 
 
 @app.command(epilog="Example: coalition-hub invite /srv/coalition --organisation 'Law Institute' --role contributor")
@@ -290,11 +156,11 @@ def invite(
             identifier = invitations.invite_member(session, token, organisation, role, days)
     database.close()
     if as_json:
-        _out.print_json(json.dumps({"id": identifier, "role": "node" if node else role, "token": token.encode()}))
+        out.print_json(json.dumps({"id": identifier, "role": "node" if node else role, "token": token.encode()}))
         return
     command = f"coalition-hub node DIR --name {node}" if node else "coalition enrol"
-    _say(f"{identifier} enrols with: {command} --hub {settings.host}:{settings.port} --token TOKEN", to=_err)
-    _say(token.encode())
+    say(f"{identifier} enrols with: {command} --hub {settings.host}:{settings.port} --token TOKEN", to=err)
+    say(token.encode())
 
 
 @app.command(epilog="Example: coalition-hub node /srv/node --hub hub.example.org:9090 --name gpu-1 --token TOKEN")
@@ -324,7 +190,7 @@ def node(
     from hub.training import agent
     from hub.training.slurm.launcher import Cluster
 
-    logs.configure(_err)
+    logs.configure(err)
     labels = dict(_label(text) for text in label or [])
     cluster = Cluster(partition, tuple(sbatch or ())) if slurm else None
     agent.main(directory, hub, name, token, agent.Terms(labels, int(cache_gb * 1e9), show_key, cluster))
@@ -352,58 +218,6 @@ def manifest(
     typer.echo(json.dumps(job_set(pods), indent=2))
 
 
-authority = typer.Typer(
-    no_args_is_help=True,
-    help="The certificate authority: show, rotate, retire.",
-    epilog="Example: coalition-hub authority show /srv/coalition",
-)
-app.add_typer(authority, name="authority")
-
-
-@authority.command("show", epilog="Example: coalition-hub authority show /srv/coalition")
-def authority_show(directory: Directory) -> None:
-    """Fingerprints of the present authority and, while it changes over, of the next one, as JSON."""
-    from hub import authorities
-
-    _out.print_json(json.dumps(authorities.status(Settings.load(directory))))
-
-
-@authority.command("rotate", epilog="Example: coalition-hub authority rotate /srv/coalition")
-def authority_rotate(directory: Directory, as_json: Json = False) -> None:
-    """Make the next authority, trusted beside the present one. A running hub takes it up; parties learn it as they renew."""
-    from hub import authorities
-
-    settings = Settings.load(directory)
-    authorities.rotate(settings)
-    if as_json:
-        _out.print_json(json.dumps(authorities.status(settings)))
-        return
-    _say("The next authority is made. Retire the old one when every certificate was renewed:")
-    _say(f"coalition-hub authority retire {directory}")
-
-
-@authority.command("retire", epilog="Example: coalition-hub authority retire /srv/coalition")
-def authority_retire(
-    directory: Directory,
-    at_once: Annotated[
-        bool, typer.Option("--at-once", help="Though some parties may not know the next one yet.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Put the next authority in the place of the present one, and destroy the old key.
-
-    Invitations of before end, and so do open connections under certificates that it issued.
-    """
-    from hub import authorities
-
-    settings = Settings.load(directory)
-    found = authorities.retire(settings, at_once=at_once)
-    if as_json:
-        _out.print_json(json.dumps(authorities.status(settings)))
-        return
-    _say(f"The authority is now {found.fingerprint}.")
-
-
 def _label(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key and equals):
@@ -428,9 +242,4 @@ def _of_database(error: Exception) -> str | None:
 
 
 def _tell(sentence: str) -> None:
-    _say(Text.assemble(("error", "bold red"), f" {sentence}"), to=_err)
-
-
-def _say(what: str | Text, to: Console = _out) -> None:
-    """As it is: nothing is read as markup, and the terminal wraps, so that what is copied is whole."""
-    to.print(what, soft_wrap=True)
+    say(Text.assemble(("error", "bold red"), f" {sentence}"), to=err)
