@@ -52,3 +52,4 @@ class AttemptRow(SQLModel, table=True):
     phase: str
     nodes: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     prepared: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    copies: list[Any] = Field(sa_column=Column(JSON, nullable=False, server_default="[]"))

@@ -53,7 +53,7 @@ def test_open_data_too_is_placed_within_the_jurisdiction_that_it_names() -> None
 
 def test_a_gang_takes_its_nodes_whole() -> None:
     placement = Placement(nodes=2, ranks_per_node=8, accelerator="h200", memory=5, labels={"rack": "r1"})
-    needs = gangs.needs(placement, frozenset("ab"), ("b", "a"))
+    needs = gangs.needs(placement, 2, frozenset("ab"), ("b", "a"))
     assert (needs.nodes, needs.per_node, needs.ranks, needs.whole) == (2, 8, 16, True)
     assert (needs.accelerator, needs.memory, needs.labels) == ("h200", 5, (("rack", "r1"),))
     assert (needs.among, needs.holders) == ({"a", "b"}, ("b", "a"))
