@@ -129,7 +129,7 @@ def _set_model(parameter: Any, whole: _Whole, name: str, size: int) -> None:
 
 def _owned(engine: Any) -> Iterator[_Own]:
     """What this rank's optimizer moves, parameter by parameter; the layouts are those of DeepSpeed 0.19.8."""
-    rank, optimizer = torch.distributed.get_rank(), _inner(engine)
+    rank, optimizer, masters = torch.distributed.get_rank(), _inner(engine), _masters(engine)
     for name, parameter in engine.module.named_parameters():
         if hasattr(parameter, "ds_tensor"):  # ZeRO 3: equal parts of each parameter, the last filled up
             zero = engine.optimizer
@@ -144,7 +144,15 @@ def _owned(engine: Any) -> Iterator[_Own]:
                 (flat,) = optimizer.param_groups[mapping.param_group_index]["params"]
                 yield _Own(name, low.start, low.numel, flat, high.start)
         else:
-            yield _Own(name, 0, parameter.numel(), parameter, 0, on_all=True)
+            yield _Own(name, 0, parameter.numel(), masters.get(id(parameter), parameter), 0, on_all=True)
+
+
+def _masters(engine: Any) -> dict[int, Tensor]:
+    """Without ZeRO, the optimizer's fp32 tensors of parameters in bf16, by the parameters' identity."""
+    if not hasattr(engine.optimizer, "fp32_groups"):
+        return {}
+    groups = zip(engine.optimizer.fp16_groups, engine.optimizer.fp32_groups, strict=True)
+    return {id(low): high for lows, highs in groups for low, high in zip(lows, highs, strict=True)}
 
 
 def _inner(engine: Any) -> torch.optim.Optimizer:
@@ -193,7 +201,7 @@ class _Whole:
             end = 0
             for start, count, *_ in self._stretches[name, key]:
                 if start != end:
-                    raise ValueError(f"{key} of {name} has a gap at {end}")
+                    raise ValueError(f"the stretches of {name} ({key}) do not join at {end}")
                 end += count
             if end != size:
                 raise ValueError(f"{key} of {name} has {end} elements, not {size}")

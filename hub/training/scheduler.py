@@ -213,11 +213,11 @@ class Scheduler:
     async def _copied(self, work: Work, rank: int, message: training_pb2.Copied) -> None:
         """A node's pieces of a copy: with the last the run no longer depends on its nodes. Raises `Invalid`."""
         pieces = copied_of(message, (await self._spec(work)).training)
-        await asyncio.to_thread(self._records.check_blobs, pieces)
         after = states.copied(work, rank, message.step, pieces)
         if after.copies == work.copies:
             self._works[work.run] = after
             return
+        await asyncio.to_thread(self._records.check_blobs, after.copies[0].pieces)
         await self._keep(after)
         places = states.places(after, message.step)
         told = (

@@ -18,7 +18,7 @@ def main(job: Path, machines: int) -> None:
     content = json.loads(job.read_text())
     parts = shards.parts(Path(content["checkpoints"]), machines)
     held = next(shards.held(parts), 0)
-    if held or not content["copy"]:  # else once more from the copy
+    if held or not content.get("copy"):  # else once more from the copy
         content["resume_step"], content["copy"] = held, []
     for part in parts:
         shards.rewind(part, held)

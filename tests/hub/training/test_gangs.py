@@ -9,6 +9,7 @@ from hub.training.placement.values import Node
 from protos.coalition.v1 import training_pb2
 from protos.documents.placing import Terms
 from protos.documents.runs import Placement
+from tests.hub.training.test_scheduler import SPEC
 
 H200 = training_pb2.Accelerator(kind="H200", memory=141)
 
@@ -49,6 +50,13 @@ def test_open_data_too_is_placed_within_the_jurisdiction_that_it_names() -> None
     fitting, why = gangs.admitted(nodes, [Terms("data-1", "open", ("US",), "university")])
     assert fitting == {"b"}
     assert why == "data-1 is open and may be in US alone, not at the node a (in NL)"
+
+
+def test_a_run_goes_on_with_the_most_nodes_that_divide_its_batches() -> None:
+    spec = SPEC.model_copy(update={"placement": Placement(nodes=8)})  # 16 sequences a step
+    assert [gangs.fewer(spec, there) for there in (9, 7, 4, 3)] == [(8, ""), (4, ""), (4, ""), (8, "")]
+    stubborn = SPEC.model_copy(update={"placement": Placement(nodes=8, fewest=5)})
+    assert gangs.fewer(stubborn, 7) == (8, "A batch of 16 sequences cannot be divided among 7 ranks.")
 
 
 def test_a_gang_takes_its_nodes_whole() -> None:
