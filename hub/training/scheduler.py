@@ -294,7 +294,7 @@ class Scheduler:
         elif had:
             placed += "; the shards are elsewhere, so it starts over"
         if machines < placement.nodes:
-            placed += f"; with {work.world} ranks instead of {placement.ranks} each takes more of a batch"
+            placed += f"; ranks: {work.world} instead of {placement.ranks}, each with more of a batch"
         await self._keep(work)
         await self._tell(work.run, work.phase, placed)
         await self._start(work)

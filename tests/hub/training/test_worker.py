@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import shutil
 import signal
 import socket
@@ -14,17 +15,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM
 
-from hub.training import shards
+from hub.training import shards, tasks
 from hub.training.launch import torchrun, worker_environment
+from hub.training.launching import OnThisMachine
 from hub.training.prepare import main as prepare
+from hub.training.workplace import Workplace
 from learning.corpus import Corpus, is_held_out
 from learning.mixture import order
+from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import RunSpec
-from trust.digests import Digest, digest_file
+from trust.digests import Digest, digest_file, hex_of
 from trust.errors import Invalid
 
 pytestmark = pytest.mark.system
@@ -259,9 +264,8 @@ def test_a_killed_gang_resumes_to_the_very_model_of_an_uninterrupted_one(
     assert all(0 < share < 1 for share in measured(whole, "checkpoint_stall").values())
 
 
-@pytest.mark.parametrize("spec", [SPEC], ids=["adamw"])
 def test_what_two_ranks_have_copied_one_goes_on_from_over_the_same_sequences(
-    spec: Any, whole: Gang, prepared: Path, tmp_path: Path
+    whole: Gang, prepared: Path, tmp_path: Path
 ) -> None:
     """Its node alone is left, with no checkpoint but the copy: the losses are those of two, to the rounding of bf16."""
     alone = Gang(prepared, tmp_path, 2, 4, nodes=1, copy=whole.pieces(4))
@@ -270,6 +274,46 @@ def test_what_two_ranks_have_copied_one_goes_on_from_over_the_same_sequences(
     assert [path.name for path in alone.pieces(8)] == ["copy-0-of-1.safetensors"]
     losses = measured(whole, "loss")
     assert measured(alone, "loss") == pytest.approx({step: losses[step] for step in (5, 8, 10)}, abs=0.01)
+
+
+async def test_a_node_whose_copy_is_not_the_state_of_the_model_says_so(prepared: Path, tmp_path: Path) -> None:
+    """What came has its digest, and is a pickle that would write a file."""
+    hostile = tmp_path / "copy-0-of-1.safetensors"
+    hostile.write_bytes(pickle.dumps(_Writes(str(tmp_path / "written"))))
+    cache = tmp_path / "node" / "blobs"
+    cache.mkdir(parents=True)
+
+    def cached(path: Path) -> common_pb2.File:
+        digest = digest_file(path)
+        shutil.copyfile(path, cache / hex_of(digest))
+        return common_pb2.File(path=path.name, digest=digest, size=path.stat().st_size)
+
+    order = training_pb2.Train(
+        run="run-1",
+        attempt=2,
+        spec=RunSpec.read(SPEC).on(1).model_dump_json(),
+        tokenizer=[cached(path) for path in (prepared / "tokenizer").iterdir()],
+        tokens=cached(prepared / "tokens.safetensors"),
+        world=1,
+        master_host="127.0.0.1",
+        master_port=free_port(),
+        resume_step=4,
+        copy=[cached(hostile)],
+    )
+    said: list[training_pb2.NodeMessage] = []
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        await tasks.train(order, Workplace(tmp_path / "node", channel), OnThisMachine(), said.append)
+    (failed,) = (message.failed for message in said)
+    assert (failed.copy_lost, failed.reason) == (True, "the copy of step 4 is not what it should be")
+    assert not (tmp_path / "written").exists()
+
+
+class _Writes:
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path(self._path),)
 
 
 def test_two_ranks_on_one_node_make_the_very_model_of_two_nodes_and_resume_from_the_shard_that_they_share(
