@@ -130,6 +130,18 @@ class Allocation:
             return True
         return now - self._missed.setdefault(work.run, now) < RETURN
 
+    def could_grow(self, work: Work, works: Mapping[str, Work], order: Order, nodes: Sequence[Attached]) -> bool:
+        """Whether a run that goes on with fewer nodes would get all that it asks for, with nobody waiting, and lose no
+        checkpoint."""
+        if not is_copied(work) or any(other.phase == "queued" for other in works.values()):
+            return False
+        busy = {name for other in works.values() if other.run != work.run for name in other.nodes}
+        present = [each for n in nodes for each in gangs.nodes(n.name, n.hello.inventory, busy=n.name in busy)]
+        cluster, placement = Cluster(present), order.spec.placement
+        return cluster.holds(
+            cluster.free, gangs.needs(placement, placement.nodes, gangs.admitted(present, order.terms)[0])
+        )
+
     def _count(
         self, work: Work, spec: RunSpec, cluster: Cluster, among: frozenset[str] | None, now: float
     ) -> tuple[int, str]:

@@ -224,6 +224,14 @@ class Scheduler:
             f"checkpoint of step {message.step} is copied to the hub: any nodes can go on from it, it lies in {places}"
         )
         await self._tell(work.run, "training", f"{told} {'place' if places == 1 else 'places'}")
+        if after.world < self._orders[work.run].spec.placement.ranks:
+            await self._grow(after)
+
+    async def _grow(self, work: Work) -> None:
+        """Stop a run that goes on with fewer nodes, once it is copied, where all that it asked for are free."""
+        nodes, order = self._present(), self._orders[work.run]
+        if await asyncio.to_thread(self._allocation.could_grow, work, dict(self._works), order, nodes):
+            await self._stop_for(work, f"stopped to go on with {order.spec.placement.nodes} nodes")
 
     async def _prepared(self, work: Work, message: training_pb2.Prepared) -> None:
         if work.phase != "preparing":
@@ -266,7 +274,7 @@ class Scheduler:
         waiting = [run for run in queued if time.monotonic() >= self._not_before.get(run, 0.0)]
         if not waiting or time.monotonic() < self._next_decision:
             return
-        nodes = [node for node in self.attachments.all() if node.greeted and not node.silent()]
+        nodes = self._present()
         began, works = time.monotonic(), dict(self._works)
         decision, left_out = await asyncio.to_thread(
             self._allocation.decide, works, waiting, self._orders, nodes, time.time()
@@ -284,6 +292,9 @@ class Scheduler:
             if why and why != self._left_out.get(run):
                 self._left_out[run] = why
                 await self._tell(run, "queued", f"waits for other nodes: {why}")
+
+    def _present(self) -> list[Attached]:
+        return [node for node in self.attachments.all() if node.greeted and not node.silent()]
 
     async def _place(self, work: Work, nodes: tuple[str, ...], machines: int) -> None:
         placed, had = f"attempt {work.attempt + 1} on {', '.join(nodes)}", work.registered
@@ -345,14 +356,16 @@ class Scheduler:
 
     async def _yield(self, work: Work, other: str) -> None:
         """At a checkpoint: nothing is lost, and it counts as no failure."""
-        reason = f"made room for {other}"
+        self._allocation.has_yielded(work.run, time.time())
+        rest = f" at step {work.registered}; goes on from there when its nodes are free"
+        await self._stop_for(work, f"made room for {other}", rest)
+
+    async def _stop_for(self, work: Work, reason: str, rest: str = "") -> None:
         for node in work.nodes:
             self.attachments.send(node, stop_message(work.run, work.attempt, reason))
-        self._allocation.has_yielded(work.run, time.time())
+        self._allocation.ended(work.run)
         await self._keep(states.yielded(work))
-        await self._tell(
-            work.run, "queued", f"{reason} at step {work.registered}; goes on from there when its nodes are free"
-        )
+        await self._tell(work.run, "queued", reason + rest)
 
     async def _end(self, work: Work, outcome: str, reason: str, model: str = "") -> None:
         await asyncio.to_thread(self._records.end, work.run, outcome, reason, model)

@@ -85,8 +85,8 @@ async def _train(
     spec = json.loads(order.spec)
     machines = RunSpec.read(spec).placement.nodes if launcher.shared else 0
     parts = shards.parts(checkpoints, machines)
-    await asyncio.to_thread(_go_back, parts, 0 if order.copy else order.resume_step)
     copy = await _fetched(order, place)
+    await asyncio.to_thread(_go_back, parts, 0 if copy else order.resume_step)
     await asyncio.to_thread(place.register, order.run, order.resume_step)
     await place.fetch(order.tokenizer, folder / "tokenizer")
     (tokens,) = await place.fetch([order.tokens])

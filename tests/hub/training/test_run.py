@@ -91,8 +91,8 @@ def test_a_node_is_gone_for_good_and_the_run_goes_on_with_the_rest_which_another
     cluster: Cluster,
 ) -> None:
     """The other has several ranks on one node, which see no key of it."""
-    left = cluster.launch(steps=200, every=10, training="copy_every = 20")
-    cluster.wait("a copy", lambda: 2 in [each["places"] for each in cluster.show(left)["checkpoints"]])
+    left = cluster.launch(steps=100, every=10, training="copy_every = 10")
+    cluster.wait("a copy", lambda: sum(each["places"] for each in cluster.show(left)["checkpoints"]) > 1)
     cluster.kill("node-2")
     cluster.wait("the loss of the node", lambda: cluster.show(left)["state"] == "queued", 60)
     run = cluster.launch(steps=20, every=10, placement="nodes = 1\nranks_per_node = 2")
@@ -112,9 +112,9 @@ def test_a_node_is_gone_for_good_and_the_run_goes_on_with_the_rest_which_another
     assert ended["state"] == "finished", said
     (again,) = [message for message in said if message.startswith("attempt 2 on node-1 from step ")]
     assert again.endswith(" as it was copied; ranks: 1 instead of 2, each with more of a batch")
-    assert max(int(point["step"]) for point in ended["metrics"]) == 200
+    assert max(int(point["step"]) for point in ended["metrics"]) == 100
     (model,) = [each for each in cluster.core.coalition("model", "list") if each["id"] == ended["model"]]
-    assert model["tokens"] == 200 * 4 * 2 * 64, "one rank has seen what two would have"
+    assert model["tokens"] == 100 * 4 * 2 * 64, "one rank has seen what two would have"
     cluster.attach("node-2")
 
 

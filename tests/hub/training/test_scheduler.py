@@ -485,7 +485,7 @@ def copying(hub: Hub, nodes: int = 2) -> str:
     return hub.base.record(Run(hub=ORIGIN, signer="core", spec=spec)).id
 
 
-async def test_a_node_is_gone_for_good_and_the_run_goes_on_with_the_rest_also_under_another_hub(
+async def test_a_run_goes_on_without_a_node_that_is_lost_also_under_another_hub_and_with_it_when_it_is_back(
     ledger: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scheduler, "PATIENCE", 0.2)
@@ -505,9 +505,16 @@ async def test_a_node_is_gone_for_good_and_the_run_goes_on_with_the_rest_also_un
         assert (order.rank, order.world, order.resume_step, order.ranks_per_node) == (0, 1, 10, 1)
         assert [file.path for file in order.copy] == [piece(rank, 2) for rank in range(2)]
         assert RunSpec.read(json.loads(order.spec)).training.batch_size == 2 * SPEC.training.batch_size
+        second = Node(hub, "node-2")
+        await hub.heard(second)
         first.saved(run, 20, order.attempt, weights=True)
-        assert (await first.told("registered")).registered.step == 20
-        first.trained(run, order.attempt, model=True)
+        first.copied(run, 20, 0, world=1, attempt=order.attempt)
+        assert (await first.told("stop")).stop.reason == "stopped to go on with 2 nodes"
+        for rank, node in enumerate((first, second)):
+            order = (await node.told("train")).train
+            assert (order.rank, order.world, order.resume_step, len(order.copy)) == (rank, 2, 20, 1), "it is back"
+            assert RunSpec.read(json.loads(order.spec)).training.batch_size == SPEC.training.batch_size
+            node.trained(run, order.attempt, model=rank == 0)
         row = await hub.ended(run)
         with ledger.database.session() as session:
             assert registry.get(session, row.model).tokens == SPEC.tokens, "as many as of the whole gang"
