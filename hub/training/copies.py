@@ -24,7 +24,8 @@ from torch import Tensor
 from trust.errors import Invalid
 
 WEIGHT, BUFFER = "weight", "buffer"
-_NAME = re.compile(r"(\d{1,15})/([a-z_]{1,32})/(.{1,500})")
+_STATES = ({"exp_avg", "exp_avg_sq"}, {"momentum"})  # of AdamW, and of `learning.muon` for matrices
+_NAME = re.compile(r"(\d{1,15})/(weight|buffer|exp_avg|exp_avg_sq|momentum)/(.{1,500})")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def restore(engine: Any, step: int, paths: Sequence[Path]) -> Mapping[str, Any]:
     try:
         with torch.no_grad():
             return _restore(engine, step, _Whole(paths))
-    except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError) as error:
         raise Invalid(f"The copy of step {step} cannot be read: {error!r:.200}.") from None
 
 
@@ -195,8 +196,8 @@ class _Whole:
 
     def check(self, name: str, size: int) -> None:
         """Raises `ValueError` unless weights and states are there without a gap."""
-        if WEIGHT not in self.keys(name):
-            raise ValueError(f"{name} is missing")
+        if {*self.keys(name)} - {WEIGHT} not in _STATES or WEIGHT not in self.keys(name):
+            raise ValueError(f"of {name} there is only {self.keys(name)}")
         for key in self.keys(name):
             end = 0
             for start, count, *_ in self._stretches[name, key]:

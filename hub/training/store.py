@@ -51,7 +51,8 @@ def load_work(session: Session, run: str) -> Work:
     prepared = Prepared.read(row.prepared) if row.prepared else None
     work = Work(run, cast(Phase, row.phase), row.number, row.failures, tuple(row.nodes), prepared)
     copies = tuple(Copy.read(copy) for copy in row.copies)
-    work = replace(work, ranks=RunSpec.read(get(session, run).spec).placement.ranks, copies=copies)
+    asked = RunSpec.read(get(session, run).spec).placement.ranks
+    work = replace(work, ranks=row.ranks or asked, copies=copies)
     found = checkpoints(session, run)
     if not found:
         return work
@@ -90,6 +91,7 @@ def save_work(session: Session, work: Work) -> None:
             phase=work.phase,
             nodes=list(work.nodes),
             prepared=work.prepared.model_dump(mode="json") if work.prepared else {},
+            ranks=work.ranks,
             copies=[copy.model_dump(mode="json") for copy in work.copies],
         )
     )

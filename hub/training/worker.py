@@ -185,7 +185,7 @@ class Worker:
         """From a copy, whatever ranks made it. A spike before the first checkpoint finds none to go back to."""
         try:
             self._course.resume(step, dict(copies.restore(self.engine, step, self._copy)))
-        except Invalid:
+        except (Invalid, LookupError, TypeError, ValueError):
             self._emit(kind="unusable")
             raise
 

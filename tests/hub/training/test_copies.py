@@ -76,12 +76,19 @@ def test_whoever_goes_on_from_a_copy_takes_the_very_steps_of_who_made_it(cut: li
         assert torch.equal(tensor, after[name]), name
 
 
+def without(path: Path, name: str) -> Path:
+    tensors = load_file(path)
+    del tensors[name]
+    return written(path, tensors)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
         (lambda first, second: [first], "has 11 elements, not 24"),
         (lambda first, second: [second], "do not join at 0"),
         (lambda first, second: [first, second, second], "do not join at 24"),
+        (lambda first, second: [without(first, "0/exp_avg/1.bias"), second], "of 1.bias there is only"),
         (lambda first, second: [], "pieces are of different steps"),
         (lambda first, second: [first, written(second, load_file(second), step=6)], "pieces are of different steps"),
         (lambda first, second: [first, written(second, {"weight": torch.zeros(1)})], "a tensor is called"),

@@ -505,7 +505,8 @@ async def test_a_run_goes_on_without_a_node_that_is_lost_also_under_another_hub_
         assert (order.rank, order.world, order.resume_step, order.ranks_per_node) == (0, 1, 10, 1)
         assert [file.path for file in order.copy] == [piece(rank, 2) for rank in range(2)]
         assert RunSpec.read(json.loads(order.spec)).training.batch_size == 2 * SPEC.training.batch_size
-        second = Node(hub, "node-2")
+    async with living(ledger) as hub:
+        first, second = Node(hub, "node-1", run, order.attempt), Node(hub, "node-2")
         await hub.heard(second)
         first.saved(run, 20, order.attempt, weights=True)
         first.copied(run, 20, 0, world=1, attempt=order.attempt)
