@@ -114,6 +114,7 @@ def ours(work: Work) -> Step:
     tokens = np.random.default_rng(0).integers(1, work.vocabulary, 400_000).astype(np.uint16)
     Corpus({"random": tokens}, {"random": "none"}).save(folder / "tokens")
     paths = {"tokenizer": folder / "tokenizer", "tokens": folder / "tokens", "folder": folder, "checkpoints": folder}
+    paths |= {"copies": folder, "copy": []}
 
     class Paced(Worker):
         def _step(self, *inputs: Any) -> None:

@@ -50,6 +50,7 @@ def train(folder: Path, steps: int, every: int, waits: bool, stalls: list[float]
     spec["placement"] = {"nodes": 1}
     with tempfile.TemporaryDirectory(dir=folder) as own:
         job = {"spec": spec, "folder": own, "checkpoints": f"{own}/checkpoints", "resume_step": 0, "waits": waits}
+        job |= {"copies": f"{own}/copies", "copy": []}
         job |= {"tokenizer": str(folder / "tokenizer"), "tokens": str(folder / "tokens.safetensors")}
         path = Path(own) / "job.json"
         path.write_text(json.dumps(job))

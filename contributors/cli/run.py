@@ -100,8 +100,8 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
         ]
     )
     print_table(
-        [">step", ">loss", "checkpoint"],
-        [(c.step, f"{c.loss:.3f}", c.digest) for c in run.checkpoints],
+        [">step", ">loss", ">places", "checkpoint"],
+        [(c.step, f"{c.loss:.3f}", c.places or "", c.digest) for c in run.checkpoints],
         "No checkpoint yet.",
     )
 

@@ -15,7 +15,7 @@ from hub.training.placement.cluster import Cluster
 from hub.training.placement.deciding import decide
 from hub.training.placement.shares import Usage, shares
 from hub.training.placement.values import Decision, Job, Needs, Running
-from hub.training.states import Work
+from hub.training.states import Work, is_copied
 from protos.coalition.v1 import training_pb2
 from protos.documents.placing import Terms
 from protos.documents.runs import RunSpec
@@ -40,6 +40,7 @@ class Allocation:
         self._usage, self._held = Usage(), dict[str, int]()  # slots by project, from the last account on
         self._paces: dict[str, gangs.Pace] = {}
         self._missed: dict[str, float] = {}  # run -> since when a node that holds its shards is away
+        self._short: dict[str, float] = {}  # run that is copied -> since when there are too few nodes for all of it
         self._had_its_turn: dict[str, float] = {}  # run -> when it yielded
         self._wishes: dict[str, str] = {}  # run that is to yield -> for which one
 
@@ -57,8 +58,8 @@ class Allocation:
     def forget(self, run: str) -> None:
         """The run has ended."""
         self.ended(run)
-        self._missed.pop(run, None)
-        self._had_its_turn.pop(run, None)
+        for times in (self._missed, self._short, self._had_its_turn):
+            times.pop(run, None)
 
     def used(self, project: str) -> float:
         """Slot-seconds, the older the less."""
@@ -97,11 +98,19 @@ class Allocation:
         well = frozenset(gangs.agents(each.name for each in present if each.healthy))
         queue, left_out = [], {}
         for run in waiting:
-            admitted, left_out[run] = gangs.admitted(present, orders[run].terms)
-            among = admitted
-            if self._is_bound(works[run], well, now):
-                among &= {name for agent in works[run].registered_on for name in machines.get(agent, ())}
-            queue.append(self._job(works[run], orders[run], None if len(among) == len(present) else among))
+            work, order = works[run], orders[run]
+            admitted, left_out[run] = gangs.admitted(present, order.terms)
+            among = None if len(admitted) == len(present) else admitted
+            count, indivisible = self._count(work, order.spec, cluster, among, now)
+            left_out[run] = left_out[run] or indivisible
+            if self._is_bound(work, well, now):
+                holding = frozenset(name for agent in work.registered_on for name in machines.get(agent, ()))
+                pooled = not holding.issubset(work.registered_on)
+                held = order.spec.placement.nodes if pooled else len(work.registered_on)
+                more = cluster.holds(cluster.slots, gangs.needs(order.spec.placement, count, among))
+                if not (held < count and more and is_copied(work)):
+                    among, count = admitted & holding, held
+            queue.append(self._job(work, order, count, among))
         self._wishes = {run: other for run, other in self._wishes.items() if other in left_out}
         running = [
             self._running(cluster, machines, work, orders[run], now) for run, work in works.items() if work.nodes
@@ -112,20 +121,45 @@ class Allocation:
         return decision, left_out
 
     def _is_bound(self, work: Work, well: frozenset[str], now: float) -> bool:
-        """Whether a run waits for the nodes that hold its shards: while they are busy, and for a while when they are away."""
-        if not work.registered:
+        """Whether a run waits for the nodes that hold its shards, if any do: while they are busy, and for a while when they are
+        away. One that had to go on with fewer leaves them once it loses nothing by that."""
+        if not work.registered_on:
             return False
         if well.issuperset(work.registered_on):
             self._missed.pop(work.run, None)
             return True
         return now - self._missed.setdefault(work.run, now) < RETURN
 
-    def _job(self, work: Work, order: Order, among: frozenset[str] | None) -> Job:
+    def could_grow(self, work: Work, works: Mapping[str, Work], order: Order, nodes: Sequence[Attached]) -> bool:
+        """Whether a run that goes on with fewer nodes would get all that it asks for, with nobody waiting, and lose no
+        checkpoint."""
+        if not is_copied(work) or any(other.phase == "queued" for other in works.values()):
+            return False
+        busy = {name for other in works.values() if other.run != work.run for name in other.nodes}
+        present = [each for n in nodes for each in gangs.nodes(n.name, n.hello.inventory, busy=n.name in busy)]
+        cluster, placement = Cluster(present), order.spec.placement
+        return cluster.holds(
+            cluster.free, gangs.needs(placement, placement.nodes, gangs.admitted(present, order.terms)[0])
+        )
+
+    def _count(
+        self, work: Work, spec: RunSpec, cluster: Cluster, among: frozenset[str] | None, now: float
+    ) -> tuple[int, str]:
+        """How many nodes a run waits for: fewer than it asks for once it is copied and there have been too few for a while. And
+        why it cannot go on with those that there are, if that is so."""
+        whole = gangs.needs(spec.placement, spec.placement.nodes, among)
+        if not work.copies or cluster.holds(cluster.slots, whole):
+            self._short.pop(work.run, None)
+        elif now - self._short.setdefault(work.run, now) >= RETURN:
+            return gangs.fewer(spec, cluster.most(whole))
+        return whole.nodes, ""
+
+    def _job(self, work: Work, order: Order, count: int, among: frozenset[str] | None) -> Job:
         placement = order.spec.placement
         expected = placement.hours * 3600 if placement.hours else math.inf
         since = self._had_its_turn.get(work.run, order.since)
-        holders = work.registered_on if len(work.registered_on) == placement.nodes else ()
-        needs = gangs.needs(placement, among, holders)
+        holders = work.registered_on if len(work.registered_on) == count else ()
+        needs = gangs.needs(placement, count, among, holders)
         return Job(work.run, needs, order.project, placement.priority, since, expected)
 
     def _running(

@@ -40,5 +40,5 @@ class Course:
     def resume(self, step: int, kept: dict[str, Any]) -> None:
         """At the checkpoint of `step`."""
         self.saved = step
-        self.skips = [(after, until) for after, until in kept["skips"]]
-        self._losses = list(kept["losses"])
+        self.skips = [(int(after), int(until)) for after, until in kept["skips"]]
+        self._losses = [float(loss) for loss in kept["losses"]]

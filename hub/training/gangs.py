@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from hub.training.placement.values import Needs, Node
 from protos.coalition.v1 import training_pb2
 from protos.documents.placing import JURISDICTION, Place, Terms, may_use
-from protos.documents.runs import Placement
+from protos.documents.runs import Placement, RunSpec
+from trust.errors import Invalid
 
 MOST_ACCELERATORS, MOST_CORES, MOST_LABELS, LONGEST = 1024, 65_536, 64, 255
 MOST_MACHINES = 4096
@@ -46,9 +47,10 @@ def _node(name: str, inventory: training_pb2.Inventory, *, busy: bool) -> Node:
     return replace(free, taken=free.slots) if busy else free
 
 
-def needs(placement: Placement, among: frozenset[str] | None, holders: tuple[str, ...] = ()) -> Needs:
+def needs(placement: Placement, count: int, among: frozenset[str] | None, holders: tuple[str, ...] = ()) -> Needs:
+    """Of a gang of `count` nodes."""
     return Needs(
-        placement.nodes,
+        count,
         placement.ranks_per_node,
         whole=True,
         accelerator=placement.accelerator,
@@ -57,6 +59,20 @@ def needs(placement: Placement, among: frozenset[str] | None, holders: tuple[str
         among=among,
         holders=holders,
     )
+
+
+def fewer(spec: RunSpec, there: int) -> tuple[int, str]:
+    """The most of the nodes that are there with which a run can go on; where there are none it waits for all that it asks for.
+    And why, where its batches are the reason."""
+    asked, why = spec.placement.nodes, ""
+    for count in range(min(there, asked), (spec.placement.fewest or (asked + 1) // 2) - 1, -1):
+        try:
+            spec.on(count)
+        except Invalid as problem:
+            why = why or problem.what
+        else:
+            return count, ""
+    return asked, why
 
 
 def admitted(nodes: Iterable[Node], data: Sequence[Terms]) -> tuple[frozenset[str], str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from hub.submissions.catalogue import Accepted
-from hub.training.states import Prepared, Saved, Work
+from hub.training.states import Prepared, Saved, Work, begins_with
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.base import FileEntry
 from protos.documents.course import Training
@@ -68,6 +68,13 @@ def saved_of(message: training_pb2.CheckpointSaved, rank: int, training: Trainin
     return Saved(parse_digest(message.shard), message.loss, weights, skipped)
 
 
+def copied_of(message: training_pb2.Copied, training: Training) -> tuple[FileEntry, ...]:
+    """The node's pieces of a copy. Raises `Invalid`."""
+    if not training.copy_every or message.step % training.copy_every or not 0 < message.step < training.steps:
+        raise Invalid(f"step {message.step} is not copied", field="step")
+    return file_entries(message.pieces)
+
+
 def skipped_of(messages: Iterable[training_pb2.Skip], training: Training) -> tuple[Skip, ...]:
     """The batches that rank 0 did not learn from. Raises `Invalid`."""
     skipped = tuple(Skip.read({"after": each.after, "until": each.until}) for each in messages)
@@ -117,6 +124,7 @@ def prepare_message(
 def train_message(work: Work, spec: Mapping[str, Any], node: str, host: str, port: int) -> training_pb2.HubMessage:
     if work.prepared is None:
         raise ValueError("training before preparing")
+    copy = begins_with(work)
     train = training_pb2.Train(
         run=work.run,
         attempt=work.attempt,
@@ -129,6 +137,7 @@ def train_message(work: Work, spec: Mapping[str, Any], node: str, host: str, por
         master_port=port,
         resume_step=work.registered,
         ranks_per_node=work.world // len(work.nodes),
+        copy=file_messages(copy.pieces) if copy else [],
     )
     return training_pb2.HubMessage(train=train)
 

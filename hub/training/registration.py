@@ -44,7 +44,7 @@ def model_claim(
     spec = RunSpec.read(row.spec)
     packed = work.prepared.tokens_by_dataset if work.prepared else {}
     used = Feed(spec, packed, {dataset.id: dataset.domain for dataset in datasets}).tokens(
-        work.world, [(skip.after, skip.until) for skip in work.skipped]
+        spec.placement.ranks, [(skip.after, skip.until) for skip in work.skipped]
     )
     return Model(
         hub=origin,

@@ -24,6 +24,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from hub.training import shards
+from hub.training.copies import Piece
 from trust.digests import Digest
 
 SLOWEST = timedelta(hours=2)
@@ -84,13 +85,15 @@ class Plain:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A rank's state at a step: what goes into which file of its shard, on rank 0 the model's weights and where to, and what is
-    to be told of it."""
+    """A rank's state at a step: what goes into which file of its shard, on rank 0 the model's weights and where to, where the
+    step is to be copied a piece for that and where to, and what is to be told of it."""
 
     step: int
     files: Mapping[Path, Any]
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     weights_path: Path | None = None
+    piece: Piece | None = None
+    piece_path: Path | None = None
     story: Mapping[str, Any] = field(default_factory=dict)
 
     def write(self) -> None:
@@ -102,6 +105,14 @@ class Snapshot:
                 torch.save(state, plain, _use_new_zipfile_serialization=False)  # the zip format hides what a disk says
         if self.weights_path:
             self.weights_path.write_bytes(save(dict(self.weights)))
+        if self.piece and self.piece_path:
+            self.piece.write(self.piece_path)
+
+    def drop(self) -> None:
+        """What was written beside the shard."""
+        for path in (self.weights_path, self.piece_path):
+            if path:
+                path.unlink(missing_ok=True)
 
 
 Saved = Callable[[Snapshot, Digest], None]
@@ -147,8 +158,7 @@ class Saver:
         if reason:
             shards.rewind(self._checkpoints, snapshot.step - 1)
             shards.thin(self._checkpoints, 1, pending=1)
-            if snapshot.weights_path:
-                snapshot.weights_path.unlink(missing_ok=True)
+            snapshot.drop()
             self._refused(snapshot.step, reason)
             return
         shards.thin(self._checkpoints, self._keep)

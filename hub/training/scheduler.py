@@ -24,6 +24,7 @@ from hub.training import states
 from hub.training.allocation import Allocation, Order
 from hub.training.gangs import agents
 from hub.training.messages import (
+    copied_of,
     metrics_of,
     model_of,
     note_of,
@@ -193,6 +194,8 @@ class Scheduler:
             case "checkpoint":
                 report = saved_of(message.checkpoint, rank, (await self._spec(work)).training)
                 self._works[work.run] = states.saved(work, rank, message.checkpoint.step, report)
+            case "copied":
+                await self._copied(work, rank, message.copied)
             case "trained":
                 skipped = skipped_of(message.trained.skipped, (await self._spec(work)).training)
                 self._works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
@@ -200,8 +203,35 @@ class Scheduler:
                 if message.failed.shards_lost:
                     lost, held = work.registered, message.failed.held
                     work = states.shards_lost(work, await asyncio.to_thread(self._records.earlier, work, held))
-                    await self._tell(work.run, "queued", f"{node} has lost its shard{_further(lost, work.registered)}")
+                    await self._tell(work.run, "queued", f"{node} has lost its shard{_further(lost, work)}")
+                elif message.failed.copy_lost and (useless := states.begins_with(work)):
+                    work = states.copy_lost(work)
+                    told = f"{node} cannot use the copy of step {useless.step}{_instead(work)}"
+                    await self._tell(work.run, "queued", told)
                 await self._interrupt(work, f"{node}: {message.failed.reason}")
+
+    async def _copied(self, work: Work, rank: int, message: training_pb2.Copied) -> None:
+        """A node's pieces of a copy: with the last the run no longer depends on its nodes. Raises `Invalid`."""
+        pieces = copied_of(message, (await self._spec(work)).training)
+        after = states.copied(work, rank, message.step, pieces)
+        if after.copies == work.copies:
+            self._works[work.run] = after
+            return
+        await asyncio.to_thread(self._records.check_blobs, after.copies[0].pieces)
+        await self._keep(after)
+        places = states.places(after, message.step)
+        told = (
+            f"checkpoint of step {message.step} is copied to the hub: any nodes can go on from it, it lies in {places}"
+        )
+        await self._tell(work.run, "training", f"{told} {'place' if places == 1 else 'places'}")
+        if after.world < self._orders[work.run].spec.placement.ranks:
+            await self._grow(after)
+
+    async def _grow(self, work: Work) -> None:
+        """Stop a run that goes on with fewer nodes, once it is copied, where all that it asked for are free."""
+        nodes, order = self._present(), self._orders[work.run]
+        if await asyncio.to_thread(self._allocation.could_grow, work, dict(self._works), order, nodes):
+            await self._stop_for(work, f"stopped to go on with {order.spec.placement.nodes} nodes")
 
     async def _prepared(self, work: Work, message: training_pb2.Prepared) -> None:
         if work.phase != "preparing":
@@ -244,7 +274,7 @@ class Scheduler:
         waiting = [run for run in queued if time.monotonic() >= self._not_before.get(run, 0.0)]
         if not waiting or time.monotonic() < self._next_decision:
             return
-        nodes = [node for node in self.attachments.all() if node.greeted and not node.silent()]
+        nodes = self._present()
         began, works = time.monotonic(), dict(self._works)
         decision, left_out = await asyncio.to_thread(
             self._allocation.decide, works, waiting, self._orders, nodes, time.time()
@@ -254,7 +284,7 @@ class Scheduler:
             del left_out[start.job]
             chosen = agents(start.nodes)
             if not any(map(self.run_of, chosen)):  # a cluster's agent works on one run at a time, too
-                await self._minding(start.job, self._place(self._works[start.job], chosen))
+                await self._minding(start.job, self._place(self._works[start.job], chosen, len(start.nodes)))
         for wish in decision.yields:
             told = f"makes room for {wish.so_that}, which has a higher priority, after the next checkpoint"
             await self._tell(wish.job, "training", told)
@@ -263,12 +293,19 @@ class Scheduler:
                 self._left_out[run] = why
                 await self._tell(run, "queued", f"waits for other nodes: {why}")
 
-    async def _place(self, work: Work, nodes: tuple[str, ...]) -> None:
-        placed = f"attempt {work.attempt + 1} on {', '.join(nodes)}"
+    def _present(self) -> list[Attached]:
+        return [node for node in self.attachments.all() if node.greeted and not node.silent()]
+
+    async def _place(self, work: Work, nodes: tuple[str, ...], machines: int) -> None:
+        placed, had = f"attempt {work.attempt + 1} on {', '.join(nodes)}", work.registered
+        placement = (await self._spec(work)).placement
+        work = states.place(work, nodes, machines * placement.ranks_per_node)
         if work.registered:
-            resumes = nodes == work.registered_on
-            placed += f" from step {work.registered}" if resumes else "; the shards are elsewhere, so it starts over"
-        work = states.place(work, nodes)
+            placed += f" from step {work.registered}{' as it was copied' if states.begins_with(work) else ''}"
+        elif had:
+            placed += "; the shards are elsewhere, so it starts over"
+        if machines < placement.nodes:
+            placed += f"; ranks: {work.world} instead of {placement.ranks}, each with more of a batch"
         await self._keep(work)
         await self._tell(work.run, work.phase, placed)
         await self._start(work)
@@ -279,11 +316,13 @@ class Scheduler:
             inputs = await asyncio.to_thread(self._records.inputs, row)
             self.attachments.send(work.nodes[0], prepare_message(work, row.spec, inputs))
             return
+        whole = RunSpec.read(row.spec)
+        spec = whole.on(work.world // whole.placement.ranks_per_node).model_dump(mode="json")
         first = self.attachments.get(work.nodes[0])
         host = (first.hello.inventory.host if first else "") or "127.0.0.1"
         port = random.randint(20_000, 32_000)  # noqa: S311  (a rendezvous port; a taken one costs an attempt)
         for node in work.nodes:
-            self.attachments.send(node, train_message(work, row.spec, node, host, port))
+            self.attachments.send(node, train_message(work, spec, node, host, port))
 
     def _lost(self, work: Work) -> str:
         """The first node of the gang that has been away or silent for too long."""
@@ -309,21 +348,24 @@ class Scheduler:
         await self._keep(states.registered(work, step, work.nodes))
         for node in work.nodes:
             self.attachments.send(node, registered_message(work.run, step))
-        await self._tell(work.run, "training", f"checkpoint of step {step} registered, loss {loss:.3f}")
+        parts = f", {len(work.nodes)} nodes hold its parts" if len(work.nodes) > 1 else ""
+        await self._tell(work.run, "training", f"checkpoint of step {step} registered, loss {loss:.3f}{parts}")
         other = self._works.get(self._allocation.yields_for(work.run))
         if other is not None and other.phase == "queued":
             await self._yield(self._works[work.run], other.run)
 
     async def _yield(self, work: Work, other: str) -> None:
         """At a checkpoint: nothing is lost, and it counts as no failure."""
-        reason = f"made room for {other}"
+        self._allocation.has_yielded(work.run, time.time())
+        rest = f" at step {work.registered}; goes on from there when its nodes are free"
+        await self._stop_for(work, f"made room for {other}", rest)
+
+    async def _stop_for(self, work: Work, reason: str, rest: str = "") -> None:
         for node in work.nodes:
             self.attachments.send(node, stop_message(work.run, work.attempt, reason))
-        self._allocation.has_yielded(work.run, time.time())
+        self._allocation.ended(work.run)
         await self._keep(states.yielded(work))
-        await self._tell(
-            work.run, "queued", f"{reason} at step {work.registered}; goes on from there when its nodes are free"
-        )
+        await self._tell(work.run, "queued", reason + rest)
 
     async def _end(self, work: Work, outcome: str, reason: str, model: str = "") -> None:
         await asyncio.to_thread(self._records.end, work.run, outcome, reason, model)
@@ -345,5 +387,10 @@ class Scheduler:
         await asyncio.to_thread(self._records.tell, run, phase, message, metrics)
 
 
-def _further(lost: int, step: int) -> str:
-    return f" of step {lost}: training goes back to step {step}" if step else "s: training starts over"
+def _further(lost: int, work: Work) -> str:
+    found = max(work.registered, *(copy.step for copy in work.copies), 0)
+    return f" of step {lost}: training goes back to step {found}" if found else "s: training starts over"
+
+
+def _instead(work: Work) -> str:
+    return f": training goes back to step {work.copies[0].step}" if work.copies else ": training starts over"

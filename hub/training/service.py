@@ -16,6 +16,7 @@ from hub.training import leftovers, store
 from hub.training.nodes import Attached
 from hub.training.projection import PREFIX
 from hub.training.scheduler import Scheduler
+from hub.training.states import Work, places
 from hub.training.tables import CheckpointRow, RunRow
 from protos.coalition.v1 import common_pb2, training_pb2, training_pb2_grpc
 from protos.documents.base import now
@@ -76,7 +77,8 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
             attempt = store.attempt(session, run)
         message = self._message(row)
         message.attempt = attempt.number if attempt else 0
-        message.checkpoints.extend(_checkpoint(checkpoint) for checkpoint in checkpoints)
+        work = self._scheduler.work_on(run)
+        message.checkpoints.extend(_checkpoint(checkpoint, work) for checkpoint in checkpoints)
         message.metrics.extend(self._progress.metrics(run))
         steps = [metric.step for metric in message.metrics]
         message.step = max([*steps, *(checkpoint.step for checkpoint in checkpoints)], default=0)
@@ -161,5 +163,11 @@ class NodesService(training_pb2_grpc.NodesServicer):
             node.outgoing.put_nowait(training_pb2.HubMessage(forget=forget))
 
 
-def _checkpoint(row: CheckpointRow) -> training_pb2.Checkpoint:
-    return training_pb2.Checkpoint(step=row.step, digest=row.weights, loss=row.loss, recorded_at=row.recorded_at)
+def _checkpoint(row: CheckpointRow, work: Work | None) -> training_pb2.Checkpoint:
+    return training_pb2.Checkpoint(
+        step=row.step,
+        digest=row.weights,
+        loss=row.loss,
+        recorded_at=row.recorded_at,
+        places=places(work, row.step) if work else 0,
+    )

@@ -24,6 +24,11 @@ def tag(step: int) -> str:
     return f"step-{step}"
 
 
+def piece(rank: int, world: int) -> str:
+    """The name of a rank's piece of a copy (`hub.training.copies`)."""
+    return f"copy-{rank}-of-{world}.safetensors"
+
+
 def seal(checkpoints: Path, step: int) -> Digest:
     """Make this node's files of a step durable and note their digest.
 

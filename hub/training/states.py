@@ -12,10 +12,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field as Bounded
 
+from hub.training.shards import piece
 from protos.documents.base import Document, FileEntry
 from protos.documents.models import Skip
 
 MAX_FAILURES = 5
+COPIES = 2
+"""Copies of a run's checkpoints that the hub keeps, the newest."""
 Phase = Literal["queued", "preparing", "training"]
 
 
@@ -38,11 +41,19 @@ class Saved:
     skipped: tuple[Skip, ...] = ()
 
 
+class Copy(Document):
+    """A checkpoint whose pieces are all blobs at the hub: any gang can go on from it."""
+
+    step: int
+    pieces: tuple[FileEntry, ...]
+
+
 @dataclass(frozen=True)
 class Work:
     """A run that has not ended. `nodes` are in the order of their ranks, of which there are `ranks`.
 
-    `registered` is the step that training can resume from on the nodes `registered_on`; `furthest` the highest ever.
+    `registered` is the step that training can resume from on the nodes `registered_on`, or that it began at from a copy where
+    these are none; `furthest` the highest ever. `copies` are whole, the newest first; `copying` are nodes' pieces by step.
     """
 
     run: str
@@ -59,6 +70,8 @@ class Work:
     model: tuple[FileEntry, ...] = ()
     skipped: tuple[Skip, ...] = ()
     ranks: int = 0
+    copies: tuple[Copy, ...] = ()
+    copying: Mapping[int, Mapping[int, tuple[FileEntry, ...]]] = field(default_factory=dict)
 
     @property
     def world(self) -> int:
@@ -66,11 +79,28 @@ class Work:
         return self.ranks or len(self.nodes)
 
 
-def place(work: Work, nodes: tuple[str, ...]) -> Work:
-    """Give the work to a gang: the next attempt begins, from the start if other nodes hold the shards."""
+def place(work: Work, nodes: tuple[str, ...], ranks: int = 0) -> Work:
+    """Give the work to a gang of so many ranks: the next attempt begins. From these nodes' own shards, or the newest copy if
+    that is further; from the start where there is neither."""
     phase: Phase = "training" if work.prepared else "preparing"
     work = work if nodes == work.registered_on else shards_lost(work)
-    return replace(work, phase=phase, attempt=work.attempt + 1, nodes=nodes, saved={}, finished=frozenset(), model=())
+    if work.prepared and work.copies and work.copies[0].step > work.registered:
+        work = replace(work, registered=work.copies[0].step, registered_on=())
+    work = replace(work, phase=phase, attempt=work.attempt + 1, nodes=nodes, ranks=ranks or work.ranks)
+    return replace(work, saved={}, copying={}, finished=frozenset(), model=())
+
+
+def begins_with(work: Work) -> Copy | None:
+    """The copy that the present attempt goes on from, until it has a checkpoint of its own."""
+    if not work.registered or work.registered_on:
+        return None
+    return next((copy for copy in work.copies if copy.step == work.registered), None)
+
+
+def copy_lost(work: Work) -> Work:
+    """The copy that the attempt began with is of no use: the next goes on from the one before, or starts over."""
+    useless = begins_with(work)
+    return shards_lost(replace(work, copies=tuple(copy for copy in work.copies if copy != useless)))
 
 
 def shards_lost(work: Work, earlier: int = 0) -> Work:
@@ -95,6 +125,30 @@ def saved(work: Work, rank: int, step: int, report: Saved) -> Work:
     steps = dict(work.saved)
     steps[step] = {**steps.get(step, {}), rank: report}
     return replace(work, saved=steps)
+
+
+def copied(work: Work, rank: int, step: int, pieces: tuple[FileEntry, ...]) -> Work:
+    """Note one node's pieces of a copy. With the last of all ranks' it is whole, and of older ones all but the newest go."""
+    newest = work.copies[0].step if work.copies else 0
+    if step <= newest or not 0 <= rank < len(work.nodes):
+        return work
+    steps = {**work.copying, step: {**work.copying.get(step, {}), rank: pieces}}
+    found = sorted((file for each in steps[step].values() for file in each), key=lambda file: file.path)
+    if [file.path for file in found] == sorted(piece(number, work.world) for number in range(work.world)):
+        kept = {at: nodes for at, nodes in steps.items() if at > step}
+        whole = Copy(step=step, pieces=tuple(found))
+        return replace(work, copying=kept, copies=(whole, *work.copies)[:COPIES])
+    return replace(work, copying={at: steps[at] for at in sorted(steps)[-COPIES:]})
+
+
+def is_copied(work: Work) -> bool:
+    """Whether nothing is lost where the next attempt begins from a copy."""
+    return bool(work.copies) and work.copies[0].step >= work.registered
+
+
+def places(work: Work, step: int) -> int:
+    """How many whole ones of a checkpoint the run could go on from: its nodes', each with its part, and the hub's."""
+    return int(step == work.registered and bool(work.registered_on)) + sum(copy.step == step for copy in work.copies)
 
 
 def complete_checkpoint(work: Work) -> int:
@@ -124,7 +178,9 @@ def is_finished(work: Work) -> bool:
 
 def interrupted(work: Work) -> Work:
     """The attempt is lost; the run waits for a gang again."""
-    return replace(work, phase="queued", nodes=(), failures=work.failures + 1, saved={}, finished=frozenset(), model=())
+    return replace(
+        work, phase="queued", nodes=(), failures=work.failures + 1, saved={}, finished=frozenset(), model=(), copying={}
+    )
 
 
 def yielded(work: Work) -> Work:

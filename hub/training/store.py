@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
 from sqlmodel import Session, col, select
 
 from hub.ledger.grants import NODES, lend
-from hub.training.states import Phase, Prepared, Work
+from hub.training.states import Copy, Phase, Prepared, Work
 from hub.training.tables import AttemptRow, CheckpointRow, RunRow
 from protos.documents.runs import RunSpec
 from trust.digests import Digest
@@ -45,17 +45,21 @@ def attempt(session: Session, run: str) -> AttemptRow | None:
 
 def load_work(session: Session, run: str) -> Work:
     """The work on a run as it stood when it was last saved, with the newest checkpoint of the ledger."""
-    row = attempt(session, run) or AttemptRow(run=run, number=0, failures=0, phase="queued", nodes=[], prepared={})
+    row = attempt(session, run) or AttemptRow(
+        run=run, number=0, failures=0, phase="queued", nodes=[], prepared={}, copies=[]
+    )
     prepared = Prepared.read(row.prepared) if row.prepared else None
     work = Work(run, cast(Phase, row.phase), row.number, row.failures, tuple(row.nodes), prepared)
-    work = replace(work, ranks=RunSpec.read(get(session, run).spec).placement.ranks)
+    copies = tuple(Copy.read(copy) for copy in row.copies)
+    asked = RunSpec.read(get(session, run).spec).placement.ranks
+    work = replace(work, ranks=row.ranks or asked, copies=copies)
     found = checkpoints(session, run)
     if not found:
         return work
     newest = max(found, key=lambda checkpoint: (checkpoint.attempt, checkpoint.step))
     work = replace(work, attempt=max(work.attempt, newest.attempt), furthest=max(each.step for each in found))
     if work.nodes and list(work.nodes) != newest.nodes:
-        return work  # the present attempt started over on other nodes
+        return replace(work, registered=copies[0].step if copies else 0)  # as it began on other nodes
     return replace(work, registered=newest.step, registered_on=tuple(newest.nodes))
 
 
@@ -64,16 +68,21 @@ def at_work(session: Session) -> set[Digest]:
     found: set[Digest] = set()
     for row in unfinished(session):
         if (made := attempt(session, row.id)) and made.prepared:
-            prepared = Prepared.read(made.prepared)
-            found.update(Digest(file.digest) for file in (*prepared.tokenizer, prepared.tokens))
+            copies = map(Copy.read, made.copies)
+            found.update(_made(Prepared.read(made.prepared), copies))
     return found
 
 
+def _made(prepared: Prepared, copies: Iterable[Copy]) -> set[Digest]:
+    files = [*prepared.tokenizer, prepared.tokens, *(piece for copy in copies for piece in copy.pieces)]
+    return {Digest(file.digest) for file in files}
+
+
 def save_work(session: Session, work: Work) -> None:
-    """Remember the attempt; what rank 0 prepared is for every node to read."""
+    """Remember the attempt; what rank 0 prepared, and what was copied, is for every node to read."""
     if work.prepared:
-        for file in (*work.prepared.tokenizer, work.prepared.tokens):
-            lend(session, file.digest, NODES)
+        for digest in _made(work.prepared, work.copies):
+            lend(session, digest, NODES)
     session.merge(
         AttemptRow(
             run=work.run,
@@ -82,5 +91,7 @@ def save_work(session: Session, work: Work) -> None:
             phase=work.phase,
             nodes=list(work.nodes),
             prepared=work.prepared.model_dump(mode="json") if work.prepared else {},
+            ranks=work.ranks,
+            copies=[copy.model_dump(mode="json") for copy in work.copies],
         )
     )

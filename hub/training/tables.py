@@ -52,3 +52,5 @@ class AttemptRow(SQLModel, table=True):
     phase: str
     nodes: list[Any] = Field(sa_column=Column(JSON, nullable=False))
     prepared: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    ranks: int = Field(default=0, sa_column_kwargs={"server_default": "0"})
+    copies: list[Any] = Field(sa_column=Column(JSON, nullable=False, server_default="[]"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hub.training import shards
+from hub.training.copying import Copying
 from hub.training.inventory import threads
 from hub.training.launch import Child, worker_environment
 from hub.training.launching import Job, Launcher, Part
@@ -19,7 +20,7 @@ from hub.training.messages import is_metric
 from hub.training.workplace import Workplace
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import RunSpec
-from trust.errors import NotFound, Problem, Unavailable
+from trust.errors import Corrupt, Denied, NotFound, Problem, Unavailable
 
 Send = Callable[[training_pb2.NodeMessage], None]
 """Hands a message to the conversation with the hub; kept until it is delivered."""
@@ -35,6 +36,10 @@ class ShardsLost(NotFound):
     def __init__(self, step: int, held: list[int]) -> None:
         super().__init__(f"the shard of step {step} is not here as it was saved")
         self.held = held
+
+
+class CopyLost(NotFound):
+    """The copy to go on from cannot be had, or is not one."""
 
 
 async def prepare(order: training_pb2.Prepare, place: Workplace, send: Send) -> None:
@@ -80,7 +85,8 @@ async def _train(
     spec = json.loads(order.spec)
     machines = RunSpec.read(spec).placement.nodes if launcher.shared else 0
     parts = shards.parts(checkpoints, machines)
-    await asyncio.to_thread(_go_back, parts, order.resume_step)
+    copy = await _fetched(order, place)
+    await asyncio.to_thread(_go_back, parts, 0 if copy else order.resume_step)
     await asyncio.to_thread(place.register, order.run, order.resume_step)
     await place.fetch(order.tokenizer, folder / "tokenizer")
     (tokens,) = await place.fetch([order.tokens])
@@ -90,6 +96,8 @@ async def _train(
         "tokens": str(tokens),
         "folder": str(folder),
         "checkpoints": str(checkpoints),
+        "copies": str(folder / "copies"),
+        "copy": [str(path) for path in copy],
         "resume_step": order.resume_step,
         "shared": launcher.shared,
     }
@@ -107,18 +115,34 @@ async def _train(
         ),
         place,
     )
-    async with aclosing(_events(folder / "events.jsonl", child)) as events:
-        skipped: list[training_pb2.Skip] = []
-        async for event in events:
-            if machines and event["kind"] == "checkpoint":
-                event["shard"] = await _sealed(parts, event["step"], child)
-            await _relay(event, order, place, send)
-            skipped = _skipped(event) or skipped
-    await _finish(child)
+    copying = Copying(order.run, order.attempt, folder / "copies", place, send)
+    skipped: list[training_pb2.Skip] = []
+    try:
+        async with aclosing(_events(folder / "events.jsonl", child)) as events:
+            async for event in events:
+                if event["kind"] == "unusable":
+                    raise CopyLost(f"the copy of step {order.resume_step} is not what it should be")
+                if machines and event["kind"] == "checkpoint":
+                    event["shard"] = await _sealed(parts, event["step"], child)
+                await _relay(event, order, place, send)
+                if event["kind"] == "checkpoint" and event["shard"] and event["copied"]:
+                    copying.begin(event["step"])
+                skipped = _skipped(event) or skipped
+        await _finish(child)
+    finally:
+        await copying.end()
     files = sorted((folder / "model").iterdir()) if order.rank == 0 else []
     model = await place.upload(files)
     trained = training_pb2.Trained(run=order.run, attempt=order.attempt, rank=order.rank, model=model, skipped=skipped)
     return training_pb2.NodeMessage(trained=trained)
+
+
+async def _fetched(order: training_pb2.Train, place: Workplace) -> list[Path]:
+    """The pieces of the copy to go on from, if there is one. Raises `CopyLost`, `Unavailable` where the hub stays away."""
+    try:
+        return await place.fetch(order.copy)
+    except (NotFound, Corrupt, Denied) as problem:
+        raise CopyLost(f"the copy of step {order.resume_step} cannot be had: {problem.what}") from None
 
 
 def _go_back(parts: list[Path], step: int) -> None:
@@ -152,6 +176,7 @@ async def _report(run: str, attempt: int, work: Awaitable[training_pb2.NodeMessa
         if isinstance(error, ShardsLost):
             failed.shards_lost = True
             failed.held.extend(error.held)
+        failed.copy_lost = isinstance(error, CopyLost)
         message = training_pb2.NodeMessage(failed=failed)
     send(message)
 

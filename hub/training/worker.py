@@ -1,7 +1,7 @@
 """One rank of a base run: what `hub.training.rank` becomes under torchrun. DeepSpeed ZeRO; no credentials.
 
 Talks to its node agent through files: `events.jsonl` (one JSON object a line), `checkpoints/` (this rank's shards, see
-`shards`), `weights-N.safetensors` and `model/` (rank 0).
+`shards`), `copies/step-N/` (pieces of copies, see `copies`), `weights-N.safetensors` and `model/` (rank 0).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 import deepspeed
 import torch
 
-from hub.training import shards
+from hub.training import copies, shards
 from hub.training.course import Course
 from hub.training.feed import Feed
 from hub.training.launch import has_gpu
@@ -53,12 +53,13 @@ RENDEZVOUS = timedelta(seconds=120)
 
 
 class Worker:
-    """`job`: spec, tokenizer, tokens, folder (of this attempt), checkpoints (kept across attempts), resume_step; `ordered` in
-    seconds of the epoch."""
+    """`job`: spec, tokenizer, tokens, folder (of this attempt), checkpoints (kept across attempts), copies (where pieces go),
+    resume_step, and the pieces of a `copy` where that is what to go on from; `ordered` in seconds of the epoch."""
 
     def __init__(self, job: dict[str, Any], ordered: float) -> None:
         self.spec = RunSpec.read(job["spec"])
         self.folder, self.checkpoints = Path(job["folder"]), Path(job["checkpoints"])
+        self.copies, self._copy = Path(job["copies"]), [Path(path) for path in job["copy"]]
         self.tokenizer = load_tokenizer(Path(job["tokenizer"]))
         self.corpus = Corpus.load(Path(job["tokens"]), self.spec.architecture.vocab_size)
         self.feed = Feed(self.spec, self.corpus.sizes, self.corpus.domains)
@@ -79,7 +80,10 @@ class Worker:
         self._return: Return | None = None
         if self.resume_step:
             self._return = Return(self._ordered)
-            self._load(self.resume_step)
+            if self._copy:
+                self._restore(self.resume_step)
+            else:
+                self._load(self.resume_step)
             self._return.loaded()
         self._train()
         self._saver.wait()
@@ -177,6 +181,14 @@ class Worker:
         self._course.resume(step, kept["course"])
         self._saver.whole = step
 
+    def _restore(self, step: int) -> None:
+        """From a copy, whatever ranks made it. A spike before the first checkpoint finds none to go back to."""
+        try:
+            self._course.resume(step, dict(copies.restore(self.engine, step, self._copy)))
+        except (Invalid, LookupError, TypeError, ValueError):
+            self._emit(kind="unusable")
+            raise
+
     def _can_go_back(self) -> bool:
         """Once it is known on all ranks which checkpoint is the newest whole one."""
         self._saver.wait()
@@ -206,9 +218,18 @@ class Worker:
                 named = self.engine.module.named_parameters()  # a tied one once
                 weights = {name: copied(value).contiguous() for name, value in named}
                 path = self.folder / f"weights-{step}.safetensors"
-        story = {"loss": loss, "skipped": list(self._course.skips)}
-        self._saver.begin(Snapshot(step, self.engine.checkpoint_engine.take(), weights, path, story))
+        piece = self._piece(step)
+        story = {"loss": loss, "skipped": list(self._course.skips), "copied": piece is not None}
+        files, place = (
+            self.engine.checkpoint_engine.take(),
+            self.copies / shards.tag(step) / shards.piece(self.rank, self.world),
+        )
+        self._saver.begin(Snapshot(step, files, weights, path, piece, place if piece else None, story))
         self._emit(kind="progress", step=step, checkpoint_stall=self._stall.take(began))
+
+    def _piece(self, step: int) -> copies.Piece | None:
+        every = self.spec.training.copy_every
+        return copies.piece(self.engine, step, self._course.kept()) if every and step % every == 0 else None
 
     def _saved(self, snapshot: Snapshot, shard: Digest) -> None:
         weights = str(snapshot.weights_path or "")

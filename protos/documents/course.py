@@ -39,7 +39,9 @@ class Training(Document):
     Where there are experts, `balance` weighs the loss that spreads tokens evenly over them, `router_z` the one that keeps the
     router's logits small.
 
-    Of the checkpoints that are registered, nodes keep the newest `keep_checkpoints`, so that a damaged one is not the end.
+    Of the checkpoints that are registered, nodes keep the newest `keep_checkpoints`, so that a damaged one is not the end. Those
+    of every `copy_every` steps (0: none) are also copied to the hub, in a form that any number of ranks can go on from: a node
+    that is lost for good then costs no more than the steps since.
 
     Every `evaluate_every` steps the loss on held-out text is measured, on `evaluate_sequences` of each domain at most. When the
     loss stands more than `spike_deviations` standard deviations above what is usual, training goes back to the last checkpoint
@@ -64,6 +66,7 @@ class Training(Document):
     router_z: float = Field(default=0.001, ge=0, le=1)
     checkpoint_every: int = Field(default=100, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1, le=1000)
+    copy_every: int = Field(default=0, ge=0)
     schedule: Literal["cosine", "wsd"] = "cosine"
     decay_steps: int = Field(default=0, ge=0)
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -77,6 +80,10 @@ class Training(Document):
     def _whole(self) -> Training:
         if self.batch_size % self.at_once:
             raise ValueError(f"micro_batch = {self.at_once} does not divide batch_size = {self.batch_size}")
+        if self.copy_every % self.checkpoint_every:
+            raise ValueError(
+                f"copy_every = {self.copy_every} is no multiple of checkpoint_every = {self.checkpoint_every}"
+            )
         if self.decay_steps and self.schedule != "wsd":
             raise ValueError('decay_steps belong to schedule = "wsd"')
         if self.schedule == "wsd" and self.warmup_steps + self.decay_steps > self.steps:

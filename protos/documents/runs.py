@@ -10,6 +10,7 @@ from protos.documents.architectures import Architecture
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 from protos.documents.course import Data, Leg, Samples, Stage, Training, course
 from protos.documents.models import Skip
+from trust.errors import Invalid
 
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$")]
 
@@ -19,8 +20,9 @@ class Placement(Document):
 
     A higher `priority` goes first, and runs of a lower one stop for it at a checkpoint. `project` is who the work is counted
     for (the member who launches it, unless it is given). `hours` is how long it is expected to take: a run that says so may
-    pass a larger one that waits. `accelerator` is part of a kind's name, `memory` bytes for each rank, `labels` what a node
-    must say of itself.
+    pass a larger one that waits. When nodes are lost for good, a run that is copied (`training.copy_every`) goes on with those
+    that are left, down to `fewest` (half, unless it is given). `accelerator` is part of a kind's name, `memory` bytes for each
+    rank, `labels` what a node must say of itself.
     """
 
     nodes: int = Field(default=1, ge=1, le=4096)
@@ -31,6 +33,13 @@ class Placement(Document):
     accelerator: str = Field(default="", pattern=r"^[A-Za-z0-9 ._-]{0,80}$")
     memory: int = Field(default=0, ge=0)
     labels: dict[Label, Label] = Field(default={}, max_length=16)
+    fewest: int | None = Field(default=None, ge=1, le=4096)
+
+    @model_validator(mode="after")
+    def _no_more(self) -> Placement:
+        if self.fewest and self.fewest > self.nodes:
+            raise ValueError(f"fewest = {self.fewest} is more than nodes = {self.nodes}")
+        return self
 
     @property
     def ranks(self) -> int:
@@ -83,6 +92,39 @@ class RunSpec(Document):
         """That a finished run has learned from, however many batches it skipped."""
         each = sum(leg.training.steps * leg.training.batch_size * leg.training.sequence_length for leg in self.course)
         return each * self.placement.ranks
+
+    def on(self, nodes: int) -> RunSpec:
+        """The same run on another number of nodes: each of its steps sees the same sequences, in passes no larger than before.
+
+        Raises `Invalid` where a batch cannot be divided.
+        """
+        if nodes == self.placement.nodes:
+            return self
+        legs = [self._shared(leg.training, nodes) for leg in self.course]
+        stages = (
+            stage.model_copy(update=leg) for stage, leg in zip(self.stages, legs, strict=False)
+        )  # one leg without
+        return self.model_copy(
+            update={
+                "placement": self.placement.model_copy(update={"nodes": nodes, "fewest": None}),
+                "training": self.training.model_copy(update=self._shared(self.training, nodes)),
+                "stages": tuple(stages),
+            }
+        )
+
+    def _shared(self, training: Training, nodes: int) -> dict[str, int]:
+        """What each rank takes of a batch, all ranks of so many nodes as much."""
+        batch = training.batch_size * self.placement.nodes
+        if batch % nodes:
+            ranks = nodes * self.placement.ranks_per_node
+            raise Invalid(
+                f"A batch of {batch * self.placement.ranks_per_node} sequences cannot be divided among {ranks} ranks.",
+                "Take a number of nodes that divides it.",
+                field="placement.nodes",
+            )
+        each = batch // nodes
+        at_once = max(part for part in range(1, training.at_once + 1) if each % part == 0)
+        return {"batch_size": each, "micro_batch": at_once}
 
 
 class Run(Claim):

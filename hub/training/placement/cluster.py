@@ -59,6 +59,11 @@ class Cluster:
         fitting = self._fitting(room, needs)
         return bool(np.bincount(self._kind[fitting], minlength=1).max() >= needs.nodes)
 
+    def most(self, needs: Needs) -> int:
+        """How many nodes alike there are for such a gang, were all of them free; those of a pool do not count."""
+        able = self._can(needs) & np.array([not node.pool for node in self._nodes], bool)
+        return int(np.bincount(self._kind[able], minlength=1).max())
+
     def fit(self, room: Counts, needs: Needs) -> Places | None:
         """The nodes for a gang where so many slots are free; none where it does not fit."""
         fitting = self._fitting(room, needs)

@@ -17,9 +17,11 @@ def main(job: Path, machines: int) -> None:
     """The job's file names the step from then on."""
     content = json.loads(job.read_text())
     parts = shards.parts(Path(content["checkpoints"]), machines)
-    content["resume_step"] = next(shards.held(parts), 0)
+    held = next(shards.held(parts), 0)
+    if held or not content.get("copy"):  # else once more from the copy
+        content["resume_step"], content["copy"] = held, []
     for part in parts:
-        shards.rewind(part, content["resume_step"])
+        shards.rewind(part, held)
     write_atomic(job, json.dumps(content).encode())
 
 

@@ -130,10 +130,13 @@ class Checkpoint(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     LOSS_FIELD_NUMBER: _builtins.int
     RECORDED_AT_FIELD_NUMBER: _builtins.int
+    PLACES_FIELD_NUMBER: _builtins.int
     step: _builtins.int
     digest: _builtins.str
     loss: _builtins.float
     recorded_at: _builtins.str
+    places: _builtins.int
+    """Whole ones that there are to go on from: the nodes' own, each of which has its part, and the hub's copy."""
     def __init__(
         self,
         *,
@@ -141,10 +144,11 @@ class Checkpoint(_message.Message):
         digest: _builtins.str = ...,
         loss: _builtins.float = ...,
         recorded_at: _builtins.str = ...,
+        places: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "loss", b"loss", "recorded_at", b"recorded_at", "step", b"step"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest", "loss", b"loss", "places", b"places", "recorded_at", b"recorded_at", "step", b"step"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -314,6 +318,7 @@ class NodeMessage(_message.Message):
     TRAINED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
+    COPIED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -330,6 +335,8 @@ class NodeMessage(_message.Message):
     def failed(self) -> Global___TaskFailed: ...
     @_builtins.property
     def kept(self) -> Global___Kept: ...
+    @_builtins.property
+    def copied(self) -> Global___Copied: ...
     def __init__(
         self,
         *,
@@ -341,12 +348,13 @@ class NodeMessage(_message.Message):
         trained: Global___Trained | None = ...,
         failed: Global___TaskFailed | None = ...,
         kept: Global___Kept | None = ...,
+        copied: Global___Copied | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "failed", b"failed", "heartbeat", b"heartbeat", "hello", b"hello", "kept", b"kept", "kind", b"kind", "prepared", b"prepared", "progress", b"progress", "trained", b"trained"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "copied", b"copied", "failed", b"failed", "heartbeat", b"heartbeat", "hello", b"hello", "kept", b"kept", "kind", b"kind", "prepared", b"prepared", "progress", b"progress", "trained", b"trained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "failed", b"failed", "heartbeat", b"heartbeat", "hello", b"hello", "kept", b"kept", "kind", b"kind", "prepared", b"prepared", "progress", b"progress", "trained", b"trained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "copied", b"copied", "failed", b"failed", "heartbeat", b"heartbeat", "hello", b"hello", "kept", b"kept", "kind", b"kind", "prepared", b"prepared", "progress", b"progress", "trained", b"trained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "prepared", "progress", "checkpoint", "trained", "failed", "kept"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "prepared", "progress", "checkpoint", "trained", "failed", "kept", "copied"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -567,6 +575,39 @@ class CheckpointSaved(_message.Message):
 Global___CheckpointSaved: _TypeAlias = CheckpointSaved  # noqa: Y015
 
 @_typing.final
+class Copied(_message.Message):
+    """The node's pieces of a checkpoint, as blobs at the hub: any number of ranks can go on from all nodes' together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RUN_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    PIECES_FIELD_NUMBER: _builtins.int
+    run: _builtins.str
+    attempt: _builtins.int
+    step: _builtins.int
+    @_builtins.property
+    def pieces(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]:
+        """For each of its ranks "copy-RANK-of-WORLD.safetensors", without pickles (`hub.training.copies`)."""
+
+    def __init__(
+        self,
+        *,
+        run: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        step: _builtins.int = ...,
+        pieces: _abc.Iterable[_common_pb2.File] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "pieces", b"pieces", "run", b"run", "step", b"step"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Copied: _TypeAlias = Copied  # noqa: Y015
+
+@_typing.final
 class Skip(_message.Message):
     """A spike in the loss sent training back to step `after`; it went on with the batches after step `until`."""
 
@@ -640,11 +681,14 @@ class TaskFailed(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SHARDS_LOST_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    COPY_LOST_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
     reason: _builtins.str
     shards_lost: _builtins.bool
     """The node does not hold, or no longer holds intact, its shard of the step to resume from."""
+    copy_lost: _builtins.bool
+    """The copy that the attempt was to go on from could not be had or is not one."""
     @_builtins.property
     def held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Then the steps whose shards it does hold intact."""
@@ -657,10 +701,11 @@ class TaskFailed(_message.Message):
         reason: _builtins.str = ...,
         shards_lost: _builtins.bool = ...,
         held: _abc.Iterable[_builtins.int] | None = ...,
+        copy_lost: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "held", b"held", "reason", b"reason", "run", b"run", "shards_lost", b"shards_lost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "copy_lost", b"copy_lost", "held", b"held", "reason", b"reason", "run", b"run", "shards_lost", b"shards_lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -779,6 +824,7 @@ class Train(_message.Message):
     MASTER_PORT_FIELD_NUMBER: _builtins.int
     RESUME_STEP_FIELD_NUMBER: _builtins.int
     RANKS_PER_NODE_FIELD_NUMBER: _builtins.int
+    COPY_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
     spec: _builtins.str
@@ -794,6 +840,10 @@ class Train(_message.Message):
     def tokenizer(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
     def tokens(self) -> _common_pb2.File: ...
+    @_builtins.property
+    def copy(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]:
+        """Pieces of a copy of `resume_step`, to go on from in the place of a local checkpoint."""
+
     def __init__(
         self,
         *,
@@ -808,10 +858,11 @@ class Train(_message.Message):
         master_port: _builtins.int = ...,
         resume_step: _builtins.int = ...,
         ranks_per_node: _builtins.int = ...,
+        copy: _abc.Iterable[_common_pb2.File] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "master_host", b"master_host", "master_port", b"master_port", "rank", b"rank", "ranks_per_node", b"ranks_per_node", "resume_step", b"resume_step", "run", b"run", "spec", b"spec", "tokenizer", b"tokenizer", "tokens", b"tokens", "world", b"world"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "copy", b"copy", "master_host", b"master_host", "master_port", b"master_port", "rank", b"rank", "ranks_per_node", b"ranks_per_node", "resume_step", b"resume_step", "run", b"run", "spec", b"spec", "tokenizer", b"tokenizer", "tokens", b"tokens", "world", b"world"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

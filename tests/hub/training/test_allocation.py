@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hub.training.allocation import RETURN, Allocation, Order
 from hub.training.gangs import agents
 from hub.training.nodes import Attached
 from hub.training.placement.shares import HALF_LIFE
 from hub.training.placement.values import Start, Yield
-from hub.training.states import Work
+from hub.training.states import Copy, Work
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import RunSpec
 from tests.hub.training.test_scheduler import SPEC
@@ -56,6 +58,29 @@ def test_a_node_that_came_back_meanwhile_is_waited_for_anew() -> None:
     starts(allocation, [work], orders, attached("b"), NOW)
     assert starts(allocation, [work], orders, attached("a", "b"), NOW + RETURN) == (Start("run-1", ("a",)),)
     assert starts(allocation, [work], orders, attached("b"), NOW + RETURN + 1) == ()
+
+
+COPY = Copy(step=10, pieces=())
+
+
+def test_a_run_that_is_copied_goes_on_with_the_nodes_that_are_left_once_the_others_stay_away() -> None:
+    work = Work("run-1", registered=10, registered_on=("a", "b"), copies=(COPY,))
+    orders, allocation = {"run-1": order(nodes=2)}, Allocation()
+    assert starts(allocation, [work], orders, attached("a")) == ()
+    assert starts(allocation, [work], orders, attached("a"), NOW + RETURN - 1) == ()
+    assert starts(allocation, [work], orders, attached("a"), NOW + RETURN) == (Start("run-1", ("a",)),)
+    bare = replace(work, copies=())
+    assert starts(allocation, [bare], orders, attached("a"), NOW + 10 * RETURN) == (), "there is nothing to go on from"
+
+
+def test_a_run_that_goes_on_with_fewer_keeps_to_its_shards_until_it_is_copied_and_more_are_there() -> None:
+    orders, allocation = {"run-1": order(nodes=2)}, Allocation()
+    fewer = Work("run-1", registered=20, registered_on=("a",), copies=(COPY,), ranks=1)
+    assert starts(allocation, [fewer], orders, attached("a", "b")) == (Start("run-1", ("a",)),)
+    as_new = replace(fewer, copies=(Copy(step=20, pieces=()), COPY))
+    assert starts(allocation, [as_new], orders, attached("a")) == (Start("run-1", ("a",)),)
+    (start,) = starts(allocation, [as_new], orders, attached("a", "b"))
+    assert set(start.nodes) == {"a", "b"}
 
 
 def test_the_project_that_has_had_less_comes_first_and_what_was_long_ago_is_forgotten() -> None:

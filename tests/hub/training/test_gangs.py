@@ -9,6 +9,7 @@ from hub.training.placement.values import Node
 from protos.coalition.v1 import training_pb2
 from protos.documents.placing import Terms
 from protos.documents.runs import Placement
+from tests.hub.training.test_scheduler import SPEC
 
 H200 = training_pb2.Accelerator(kind="H200", memory=141)
 
@@ -51,9 +52,16 @@ def test_open_data_too_is_placed_within_the_jurisdiction_that_it_names() -> None
     assert why == "data-1 is open and may be in US alone, not at the node a (in NL)"
 
 
+def test_a_run_goes_on_with_the_most_nodes_that_divide_its_batches() -> None:
+    spec = SPEC.model_copy(update={"placement": Placement(nodes=8)})  # 16 sequences a step
+    assert [gangs.fewer(spec, there) for there in (9, 7, 4, 3)] == [(8, ""), (4, ""), (4, ""), (8, "")]
+    stubborn = SPEC.model_copy(update={"placement": Placement(nodes=8, fewest=5)})
+    assert gangs.fewer(stubborn, 7) == (8, "A batch of 16 sequences cannot be divided among 7 ranks.")
+
+
 def test_a_gang_takes_its_nodes_whole() -> None:
     placement = Placement(nodes=2, ranks_per_node=8, accelerator="h200", memory=5, labels={"rack": "r1"})
-    needs = gangs.needs(placement, frozenset("ab"), ("b", "a"))
+    needs = gangs.needs(placement, 2, frozenset("ab"), ("b", "a"))
     assert (needs.nodes, needs.per_node, needs.ranks, needs.whole) == (2, 8, 16, True)
     assert (needs.accelerator, needs.memory, needs.labels) == ("h200", 5, (("rack", "r1"),))
     assert (needs.among, needs.holders) == ({"a", "b"}, ("b", "a"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -14,7 +15,8 @@ from hub.ledger import grants
 from hub.training import leftovers, store
 from hub.training import projection as training_projection
 from hub.training.leftovers import Leftovers
-from hub.training.states import Prepared, Work
+from hub.training.shards import piece
+from hub.training.states import Copy, Prepared, Work
 from hub.training.workplace import Workplace
 from protos.coalition.v1 import training_pb2
 from protos.documents.architectures import Llama
@@ -79,6 +81,28 @@ def test_tokens_stay_while_their_run_goes_on_and_go_when_it_has_ended(ledger: Ba
     assert not ledger.blobs.has(digest_bytes(TOKENS))
     with ledger.database.session() as session:
         assert grants.loans(session) == {}
+
+
+def test_copies_stay_while_their_run_may_go_on_from_them_and_go_when_newer_ones_take_their_place(
+    ledger: Base, run: str
+) -> None:
+    """Nodes may read them, and nobody else."""
+    older, newer = (stored(ledger, piece(0, 1), data) for data in (b"state of step 10", b"state of step 20"))
+
+    def keep(file: FileEntry, step: int) -> None:
+        with ledger.database.session(writing=True) as session:
+            work = store.load_work(session, run)
+            store.save_work(session, replace(work, copies=(Copy(step=step, pieces=(file,)),)))
+
+    keep(older, 10)
+    assert leaving(ledger).look() == []
+    with ledger.database.session() as session:
+        assert grants.may_read(session, Digest(older.digest), node=True)
+        assert not grants.may_read(session, Digest(older.digest), member="law-institute")
+    keep(newer, 20)
+    assert leaving(ledger).look() == [older.digest]
+    end(ledger, run)
+    assert newer.digest in leaving(ledger).look()
 
 
 def test_what_an_entry_names_stays_though_it_was_lent(ledger: Base, run: str) -> None:

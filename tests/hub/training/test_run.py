@@ -87,11 +87,17 @@ def test_a_cancelled_run_stops_its_workers_leaves_nothing_on_the_nodes_and_makes
     cluster.wait("empty nodes", lambda: not any(folder.exists() for folder in folders), 15)
 
 
-def test_several_ranks_train_on_one_node_and_see_no_key_of_it(cluster: Cluster) -> None:
+def test_a_node_is_gone_for_good_and_the_run_goes_on_with_the_rest_which_another_has_meanwhile(
+    cluster: Cluster,
+) -> None:
+    """The other has several ranks on one node, which see no key of it."""
+    left = cluster.launch(steps=100, every=10, training="copy_every = 10")
+    cluster.wait("a copy", lambda: sum(each["places"] for each in cluster.show(left)["checkpoints"]) > 1)
+    cluster.kill("node-2")
+    cluster.wait("the loss of the node", lambda: cluster.show(left)["state"] == "queued", 60)
     run = cluster.launch(steps=20, every=10, placement="nodes = 1\nranks_per_node = 2")
-    cluster.wait("both ranks", lambda: sum(len(cluster.workers(node)) for node in ("node-1", "node-2")) == 2)
-    (node,) = [node for node in ("node-1", "node-2") if cluster.workers(node)]
-    for rank in cluster.workers(node):
+    cluster.wait("both ranks", lambda: len(cluster.workers("node-1")) == 2)
+    for rank in cluster.workers("node-1"):
         environment = Path(f"/proc/{rank}/environ").read_bytes()
         assert b"COALITION" not in environment
         assert "NoNewPrivs:\t1" in Path(f"/proc/{rank}/status").read_text(), "behind Landlock"
@@ -101,6 +107,15 @@ def test_several_ranks_train_on_one_node_and_see_no_key_of_it(cluster: Cluster) 
     assert steps(cluster, run) == [10]
     (model,) = [each for each in cluster.core.coalition("model", "list") if each["id"] == ended["model"]]
     assert model["tokens"] == 20 * 4 * 2 * 64
+    cluster.wait("the end of the first", lambda: cluster.show(left)["state"] in ("finished", "failed"))
+    ended, said = cluster.show(left), cluster.said(left)
+    assert ended["state"] == "finished", said
+    (again,) = [message for message in said if message.startswith("attempt 2 on node-1 from step ")]
+    assert again.endswith(" as it was copied; ranks: 1 instead of 2, each with more of a batch")
+    assert max(int(point["step"]) for point in ended["metrics"]) == 100
+    (model,) = [each for each in cluster.core.coalition("model", "list") if each["id"] == ended["model"]]
+    assert model["tokens"] == 100 * 4 * 2 * 64, "one rank has seen what two would have"
+    cluster.attach("node-2")
 
 
 def test_a_mixture_of_experts_trains_in_smaller_passes_and_loads_with_public_tools(cluster: Cluster) -> None:

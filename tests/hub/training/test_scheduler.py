@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ from hub.ledger.tables import LedgerEntry
 from hub.models import registry
 from hub.progress.log import Progress
 from hub.submissions import catalogue
-from hub.training import projection, scheduler, store
+from hub.training import allocation, projection, scheduler, store
 from hub.training.nodes import Attached
 from hub.training.scheduler import Scheduler
+from hub.training.shards import piece
 from hub.training.states import MAX_FAILURES
 from hub.training.tables import RunRow
 from protos.coalition.v1 import common_pb2, training_pb2
@@ -152,6 +154,12 @@ class Node:
             message.weights.CopyFrom(self._hub.file(f"weights-{step}.safetensors", b"weights %d" % step))
         self.say(checkpoint=message)
 
+    def copied(self, run: str, step: int, rank: int, world: int = 2, attempt: int = 1) -> None:
+        name = piece(rank, world)
+        data = f"{name} of step {step}, attempt {attempt}".encode()
+        copied = training_pb2.Copied(run=run, attempt=attempt, step=step, pieces=[self._hub.file(name, data)])
+        self.say(copied=copied)
+
     def trained(self, run: str, attempt: int = 1, *, model: bool = False) -> None:
         weights = save({"embedding": np.zeros((4, 8), np.float32)})
         files = [
@@ -161,8 +169,11 @@ class Node:
         ]
         self.say(trained=training_pb2.Trained(run=run, attempt=attempt, model=files if model else []))
 
-    def failed(self, run: str, attempt: int, *, shards_lost: bool = False, held: Sequence[int] = ()) -> None:
+    def failed(
+        self, run: str, attempt: int, *, shards_lost: bool = False, held: Sequence[int] = (), copy_lost: bool = False
+    ) -> None:
         failed = training_pb2.TaskFailed(run=run, attempt=attempt, reason="no luck", shards_lost=shards_lost, held=held)
+        failed.copy_lost = copy_lost
         self.say(failed=failed)
 
 
@@ -464,6 +475,69 @@ async def test_a_node_that_stays_away_ends_the_attempt(ledger: Base, monkeypatch
         second.leave()
         stop = (await first.told("stop")).stop
         assert (stop.attempt, stop.reason) == (1, "node-2 is lost")
+
+
+def copying(hub: Hub, nodes: int = 2) -> str:
+    """A run whose every checkpoint is copied."""
+    training = SPEC.training.model_copy(update={"copy_every": 10})
+    placement = SPEC.placement.model_copy(update={"nodes": nodes})
+    spec = SPEC.model_copy(update={"training": training, "placement": placement})
+    return hub.base.record(Run(hub=ORIGIN, signer="core", spec=spec)).id
+
+
+async def test_a_run_goes_on_without_a_node_that_is_lost_also_under_another_hub_and_with_it_when_it_is_back(
+    ledger: Base, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "PATIENCE", 0.2)
+    monkeypatch.setattr(allocation, "RETURN", 0.2)
+    async with living(ledger) as hub:
+        run = copying(hub)
+        first, second = await in_training(hub, run)
+        for rank, node in enumerate((first, second)):
+            node.saved(run, 10, weights=rank == 0)
+            node.copied(run, 10, rank)
+        await hub.said(
+            run, "checkpoint of step 10 is copied to the hub: any nodes can go on from it, it lies in 2 places"
+        )
+    async with living(ledger) as hub:
+        first = Node(hub, "node-1", run, 1)
+        order = (await first.told("stop")) and (await first.told("train")).train
+        assert (order.rank, order.world, order.resume_step, order.ranks_per_node) == (0, 1, 10, 1)
+        assert [file.path for file in order.copy] == [piece(rank, 2) for rank in range(2)]
+        assert RunSpec.read(json.loads(order.spec)).training.batch_size == 2 * SPEC.training.batch_size
+    async with living(ledger) as hub:
+        first, second = Node(hub, "node-1", run, order.attempt), Node(hub, "node-2")
+        await hub.heard(second)
+        first.saved(run, 20, order.attempt, weights=True)
+        first.copied(run, 20, 0, world=1, attempt=order.attempt)
+        assert (await first.told("stop")).stop.reason == "stopped to go on with 2 nodes"
+        for rank, node in enumerate((first, second)):
+            order = (await node.told("train")).train
+            assert (order.rank, order.world, order.resume_step, len(order.copy)) == (rank, 2, 20, 1), "it is back"
+            assert RunSpec.read(json.loads(order.spec)).training.batch_size == SPEC.training.batch_size
+            node.trained(run, order.attempt, model=rank == 0)
+        row = await hub.ended(run)
+        with ledger.database.session() as session:
+            assert registry.get(session, row.model).tokens == SPEC.tokens, "as many as of the whole gang"
+
+
+async def test_a_copy_that_a_node_cannot_use_falls_back_to_the_one_before(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = copying(hub, nodes=1)
+        node = Node(hub, "node-1")
+        await node.told("prepare")
+        node.prepared(run)
+        await node.told("train")
+        for step in (10, 20):
+            node.copied(run, step, 0, world=1)
+        node.failed(run, 1, shards_lost=True)
+        for attempt, step in ((2, 20), (3, 10), (4, 0)):
+            await node.told("stop")
+            order = (await node.told("train")).train
+            assert (order.attempt, order.resume_step, len(order.copy)) == (attempt, step, bool(step))
+            node.failed(run, attempt, copy_lost=True)
+        told = await hub.said(run, "node-1 cannot use the copy of step 10: training starts over")
+        assert "node-1 cannot use the copy of step 20: training goes back to step 10" in told
 
 
 async def test_a_restarted_hub_adopts_what_its_nodes_still_do(ledger: Base) -> None:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hub.training import states
+from hub.training.shards import piece
 from hub.training.states import Prepared, Saved, Work
 from protos.documents.base import FileEntry
 
@@ -75,6 +76,54 @@ def test_too_many_failures_without_progress_are_hopeless_and_a_checkpoint_forgiv
     assert not states.is_hopeless(states.registered(work, 10, NODES))
 
 
+def pieces(rank: int, world: int = 2, digest: str = DIGEST) -> tuple[FileEntry, ...]:
+    return (FileEntry(path=piece(rank, world), digest=digest, size=1),)
+
+
+def copied(work: Work, step: int) -> Work:
+    for rank in range(len(work.nodes)):
+        work = states.copied(work, rank, step, pieces(rank, len(work.nodes)))
+    return work
+
+
+def test_a_copy_is_whole_with_the_pieces_of_all_ranks_and_lets_any_gang_go_on() -> None:
+    work = states.place(Work("run-1", prepared=PREPARED), NODES)
+    half = states.copied(work, 0, 10, pieces(0))
+    assert (half.copies, states.copied(half, 1, 20, pieces(1)).copies) == ((), ()), "of another step"
+    assert states.copied(half, 1, 10, pieces(1, world=3)).copies == (), "of another gang"
+    whole = states.registered(states.copied(half, 1, 10, pieces(1)), 10, NODES)
+    assert (states.places(half, 10), states.places(whole, 10), states.places(whole, 20)) == (0, 2, 0)
+    stopped = states.interrupted(whole)
+    own = states.place(stopped, NODES, 2)
+    assert (own.registered, own.registered_on, states.begins_with(own)) == (10, NODES, None)
+    alone = states.place(stopped, ("a",), 1)
+    assert (alone.registered, alone.world, states.begins_with(alone)) == (10, 1, whole.copies[0])
+    assert states.begins_with(states.registered(alone, 20, ("a",))) is None
+
+
+def test_a_copy_that_is_further_than_the_shards_comes_first() -> None:
+    work = states.registered(copied(states.place(Work("run-1", prepared=PREPARED), NODES), 20), 30, NODES)
+    back = states.place(states.shards_lost(work, earlier=10), NODES)
+    assert (back.registered, back.registered_on) == (20, ())
+
+
+def test_a_copy_of_no_use_falls_back_to_the_one_before_and_then_to_the_start() -> None:
+    work = states.place(Work("run-1", prepared=PREPARED), NODES)
+    for step in (10, 20, 30):
+        work = copied(work, step)
+    assert [copy.step for copy in work.copies] == [30, 20], "older ones may be deleted"
+    for expected in (30, 20, 0):
+        work = states.place(states.interrupted(work), ("c", "d"), 2)
+        assert work.registered == expected
+        work = states.copy_lost(work)
+
+
+def test_what_was_copied_of_an_attempt_does_not_mix_with_the_next() -> None:
+    work = states.copied(states.place(Work("run-1", prepared=PREPARED), NODES), 0, 10, pieces(0))
+    work = states.place(states.interrupted(work), NODES)
+    assert states.copied(work, 1, 10, pieces(1)).copies == ()
+
+
 class AnyCourse(RuleBasedStateMachine):
     """Random events; what must hold after each of them."""
 
@@ -95,6 +144,15 @@ class AnyCourse(RuleBasedStateMachine):
     @rule(rank=st.integers(0, 3), step=st.integers(1, 5))
     def save(self, rank: int, step: int) -> None:
         self.work = states.saved(self.work, rank, step, report(rank))
+
+    @rule(rank=st.integers(0, 3), step=st.integers(1, 5))
+    def copy(self, rank: int, step: int) -> None:
+        self.work = states.copied(self.work, rank, step, pieces(rank))
+
+    @rule()
+    def lose_copy(self) -> None:
+        if self.work.phase != "queued":
+            self.work = states.interrupted(states.copy_lost(self.work))
 
     @rule()
     def register(self) -> None:
@@ -122,7 +180,7 @@ class AnyCourse(RuleBasedStateMachine):
 
     @invariant()
     def one_knows_how_far_it_ever_came(self) -> None:
-        assert self.work.furthest >= max(self.highest, self.work.registered)
+        assert self.work.furthest >= max(self.highest, self.work.registered if self.work.registered_on else 0)
         self.highest = self.work.furthest
 
     @invariant()
@@ -131,9 +189,10 @@ class AnyCourse(RuleBasedStateMachine):
             assert self.work.model
 
     @invariant()
-    def one_resumes_only_where_the_shards_are(self) -> None:
+    def one_resumes_only_where_the_shards_are_or_from_a_copy(self) -> None:
         if self.work.nodes and self.work.registered:
-            assert self.work.nodes == self.work.registered_on
+            assert self.work.nodes == self.work.registered_on or not self.work.registered_on
+            assert len(self.work.copies) <= states.COPIES
 
 
 TestAnyCourse = AnyCourse.TestCase

@@ -5,24 +5,31 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import pickle
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM
 
-from hub.training import shards
+from hub.training import shards, tasks
 from hub.training.launch import torchrun, worker_environment
+from hub.training.launching import OnThisMachine
 from hub.training.prepare import main as prepare
+from hub.training.workplace import Workplace
 from learning.corpus import Corpus, is_held_out
 from learning.mixture import order
-from trust.digests import Digest, digest_file
+from protos.coalition.v1 import common_pb2, training_pb2
+from protos.documents.runs import RunSpec
+from trust.digests import Digest, digest_file, hex_of
 from trust.errors import Invalid
 
 pytestmark = pytest.mark.system
@@ -44,6 +51,7 @@ SPEC: dict[str, Any] = {
         "sequence_length": 64,
         "learning_rate": 1e-2,
         "checkpoint_every": 4,
+        "copy_every": 4,
         "zero_stage": 1,
     },
     "placement": {"nodes": 2},
@@ -109,8 +117,8 @@ def free_port() -> int:
 
 
 class Gang:
-    """Two ranks of a run; `folder` keeps each rank's checkpoints across attempts. The second may be limited to files of so many
-    bytes, as a full disk would."""
+    """The ranks of a run, two as its spec has it or so many `nodes`; `folder` keeps each rank's checkpoints across attempts, but
+    they may go on from the pieces of a `copy`. The second may be limited to files of so many bytes, as a full disk would."""
 
     def __init__(
         self,
@@ -120,25 +128,29 @@ class Gang:
         resume_step: int,
         spec: dict[str, Any] = SPEC,
         limit: int | None = None,
+        nodes: int = 2,
+        copy: Sequence[Path] = (),
     ) -> None:
-        self._spec, self._limit = spec, limit
+        self._spec, self._limit, self._world, self._copy = spec, limit, nodes, copy
         port = free_port()
-        self.folders = [folder / f"attempt-{attempt}-rank-{rank}" for rank in range(2)]
-        self.ranks = [self._start(rank, prepared, folder, resume_step, port) for rank in range(2)]
+        self.folders = [folder / f"attempt-{attempt}-rank-{rank}" for rank in range(nodes)]
+        self.ranks = [self._start(rank, prepared, folder, resume_step, port) for rank in range(nodes)]
 
     def _start(self, rank: int, prepared: Path, folder: Path, resume: int, port: int) -> subprocess.Popen[bytes]:
         own = self.folders[rank]
         own.mkdir(parents=True)
         job = {
-            "spec": self._spec,
+            "spec": RunSpec.read(self._spec).on(self._world).model_dump(mode="json"),
             "tokenizer": str(prepared / "tokenizer"),
             "tokens": str(prepared / "tokens.safetensors"),
             "folder": str(own),
             "checkpoints": str(folder / f"checkpoints-{rank}"),
+            "copies": str(own / "copies"),
+            "copy": [str(path) for path in self._copy],
             "resume_step": resume,
         }
         (own / "job.json").write_text(json.dumps(job))
-        command = torchrun(own / "job.json", rank=rank, world=2, host="127.0.0.1", port=port)
+        command = torchrun(own / "job.json", rank=rank, world=self._world, host="127.0.0.1", port=port)
         if rank == 1 and self._limit:
             command = ["prlimit", f"--fsize={self._limit}", *command]
         with (own / "log").open("wb") as log:
@@ -152,6 +164,10 @@ class Gang:
 
     def checkpoints(self, rank: int) -> list[dict[str, object]]:
         return [event for event in self.events(rank) if event["kind"] == "checkpoint"]
+
+    def pieces(self, step: int) -> list[Path]:
+        """Of the copy of a step, from all ranks."""
+        return [path for folder in self.folders for path in sorted((folder / "copies" / shards.tag(step)).iterdir())]
 
     def wait_for_checkpoints(self) -> None:
         """Until every rank has its first."""
@@ -181,6 +197,8 @@ class Node:
             "tokens": str(prepared / "tokens.safetensors"),
             "folder": str(self.folder),
             "checkpoints": str(folder / "checkpoints"),
+            "copies": str(self.folder / "copies"),
+            "copy": [],
             "resume_step": resume_step,
             "shared": False,
         }
@@ -244,6 +262,58 @@ def test_a_killed_gang_resumes_to_the_very_model_of_an_uninterrupted_one(
     assert losses[1] == {step: loss for step, loss in losses[0].items() if step > 4}
     assert model(resumed) == model(whole)
     assert all(0 < share < 1 for share in measured(whole, "checkpoint_stall").values())
+
+
+def test_what_two_ranks_have_copied_one_goes_on_from_over_the_same_sequences(
+    whole: Gang, prepared: Path, tmp_path: Path
+) -> None:
+    """Its node alone is left, with no checkpoint but the copy: the losses are those of two, to the rounding of bf16."""
+    alone = Gang(prepared, tmp_path, 2, 4, nodes=1, copy=whole.pieces(4))
+    assert alone.wait() == [0], (alone.folders[0] / "log").read_text()[-2000:]
+    assert [event["step"] for event in alone.checkpoints(0)] == [8]
+    assert [path.name for path in alone.pieces(8)] == ["copy-0-of-1.safetensors"]
+    losses = measured(whole, "loss")
+    assert measured(alone, "loss") == pytest.approx({step: losses[step] for step in (5, 8, 10)}, abs=1e-3)
+
+
+async def test_a_node_whose_copy_is_not_the_state_of_the_model_says_so(prepared: Path, tmp_path: Path) -> None:
+    """What came has its digest, and is a pickle that would write a file."""
+    hostile = tmp_path / "copy-0-of-1.safetensors"
+    hostile.write_bytes(pickle.dumps(_Writes(str(tmp_path / "written"))))
+    cache = tmp_path / "node" / "blobs"
+    cache.mkdir(parents=True)
+
+    def cached(path: Path) -> common_pb2.File:
+        digest = digest_file(path)
+        shutil.copyfile(path, cache / hex_of(digest))
+        return common_pb2.File(path=path.name, digest=digest, size=path.stat().st_size)
+
+    order = training_pb2.Train(
+        run="run-1",
+        attempt=2,
+        spec=RunSpec.read(SPEC).on(1).model_dump_json(),
+        tokenizer=[cached(path) for path in (prepared / "tokenizer").iterdir()],
+        tokens=cached(prepared / "tokens.safetensors"),
+        world=1,
+        master_host="127.0.0.1",
+        master_port=free_port(),
+        resume_step=4,
+        copy=[cached(hostile)],
+    )
+    said: list[training_pb2.NodeMessage] = []
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        await tasks.train(order, Workplace(tmp_path / "node", channel), OnThisMachine(), said.append)
+    (failed,) = (message.failed for message in said)
+    assert (failed.copy_lost, failed.reason) == (True, "the copy of step 4 is not what it should be")
+    assert not (tmp_path / "written").exists()
+
+
+class _Writes:
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (Path(self._path),)
 
 
 def test_two_ranks_on_one_node_make_the_very_model_of_two_nodes_and_resume_from_the_shard_that_they_share(

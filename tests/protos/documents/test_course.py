@@ -44,6 +44,27 @@ def test_a_run_without_stages_is_one_leg() -> None:
     assert (leg.first, leg.last, leg.training, leg.weights) == (0, 30, RunSpec.read(SPEC).training, {})
 
 
+def test_a_run_on_another_number_of_nodes_has_the_same_batches_in_passes_no_larger_than_before() -> None:
+    spec = read(
+        stage(steps=20),
+        stage(name="two", steps=10, batch_size=6),
+        placement={"nodes": 4, "ranks_per_node": 8},
+        training=SPEC["training"] | {"micro_batch": 3, "batch_size": 3},
+    )
+    for nodes, batches, passes in ((2, [6, 12], [3, 6]), (3, [4, 8], [2, 4]), (12, [1, 2], [1, 2])):
+        other = RunSpec.read(spec.on(nodes).model_dump(mode="json"))
+        assert [leg.training.batch_size for leg in other.course] == batches
+        assert [leg.training.at_once for leg in other.course] == passes
+        assert other.tokens == spec.tokens
+    assert spec.on(4) is spec
+
+
+def test_a_batch_that_cannot_be_divided_is_refused_in_a_sentence() -> None:
+    spec = read(placement={"nodes": 4, "ranks_per_node": 2})
+    with pytest.raises(Invalid, match="A batch of 32 sequences cannot be divided among 6 ranks"):
+        spec.on(3)
+
+
 def test_a_stage_takes_over_what_it_does_not_say_but_the_warm_up() -> None:
     first, second = read(
         stage(steps=20, warmup_steps=5),
