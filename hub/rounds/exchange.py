@@ -13,7 +13,7 @@ from torch import Tensor
 from hub.rounds import patience
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
-from learning.aggregation import RunningMean
+from learning.aggregation.means import RunningMean
 from learning.updates import check_update, load_tensors
 from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution

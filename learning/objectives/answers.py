@@ -45,7 +45,7 @@ def losses_after(hidden: Tensor, targets: Tensor, head: Callable[[Tensor], Tenso
     def some(part: Tensor, wanted: Tensor) -> Tensor:
         return target_losses(head(part), wanted)
 
-    parts = zip(hidden.split(AT_ONCE), targets.split(AT_ONCE), strict=True)
+    parts = zip(torch.split(hidden, AT_ONCE), torch.split(targets, AT_ONCE), strict=True)
     return torch.cat([checkpoint(some, part, wanted, use_reentrant=False) for part, wanted in parts])
 
 
