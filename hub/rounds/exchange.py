@@ -13,6 +13,7 @@ from torch import Tensor
 from hub.rounds import patience
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
+from learning.aggregation.low_rank import LowRankMean
 from learning.aggregation.means import RunningMean
 from learning.updates import check_update, load_tensors
 from protos.documents.campaigns import Learned, RoundReply, RoundTask
@@ -83,7 +84,8 @@ class Round:
         )
         self._reference = reference
         self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)
-        self._mean = RunningMean(reference)
+        exactly = task.spec.averaging == "products"
+        self._mean: LowRankMean | RunningMean = LowRankMean() if exactly else RunningMean(reference)
         self._parts: dict[str, _Part] = {}
         self._done: dict[str, Contribution] = {}
         self._took: list[float] = []

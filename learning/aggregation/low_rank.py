@@ -37,6 +37,7 @@ class LowRankMean:
 
     def __init__(self) -> None:
         self.weight = 0.0
+        self.count = 0
         self._taken: list[tuple[float, dict[str, Tensor]]] = []
 
     def add(self, adapter: Mapping[str, Tensor], weight: float) -> None:
@@ -51,8 +52,9 @@ class LowRankMean:
             check_names_and_shapes(shapes, _shapes(self._taken[0][1]))
         self._taken.append((weight, {name: tensor.to(torch.float32) for name, tensor in adapter.items()}))
         self.weight += weight
+        self.count += 1
 
-    def stacked(self) -> dict[str, Tensor]:
+    def result(self) -> dict[str, Tensor]:
         """The mean, exactly, as one adapter whose rank is the sum of all ranks: fp32, sorted by name.
 
         Raises `Invalid` before the first adapter.
@@ -72,7 +74,7 @@ class LowRankMean:
         """The adapter of `rank` whose products are nearest to the mean's (Eckart and Young, 1936), as balanced factors."""
         if rank < 1:
             raise Invalid(f"An adapter of rank {rank} holds nothing.", "Give at least 1.", field="rank")
-        whole = self.stacked()
+        whole = self.result()
         state: dict[str, Tensor] = {}
         lost: dict[str, float] = {}
         for name in [name for name in whole if name.endswith(_A)]:

@@ -36,6 +36,37 @@ def outer_step(
     return after, moving
 
 
+Rule = Literal["nesterov", "adam", "yogi"]
+
+
+@dataclass
+class ServerOptimizer:
+    """Turns a round's mean change into the step that the server takes, and remembers what the rounds before were like.
+
+    `momentum` is Nesterov's, or Adam's and Yogi's first beta; `second` their second one. See `outer_step`, `adaptive_step`.
+    """
+
+    rule: Rule
+    rate: float
+    momentum: float = 0.9
+    second: float = 0.99
+    adaptivity: float = 1e-3
+    _velocity: dict[str, Tensor] | None = None
+    _moments: Moments | None = None
+
+    def take(self, change: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The step for this round's change, of the same names and shapes. Every round's change must be given, in order."""
+        still = {name: torch.zeros_like(tensor) for name, tensor in change.items()}
+        if self.rule == "nesterov":
+            step, self._velocity = outer_step(still, change, self._velocity, self.rate, self.momentum)
+        else:
+            betas = (self.momentum, self.second)
+            step, self._moments = adaptive_step(
+                still, change, self._moments, self.rule, self.rate, betas, self.adaptivity
+            )
+        return step
+
+
 @dataclass(frozen=True)
 class Moments:
     """What an adaptive server optimizer remembers between rounds; of the model's names and shapes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 from protos.documents.jurisdictions import Country
@@ -28,18 +28,43 @@ class LocalTraining(Document):
     seed: int = Field(default=0, ge=0)
 
 
+class Server(Document):
+    """The step that the hub takes with a round's mean change, for the strategies that take one of their own.
+
+    `momentum` is DiLoCo's Nesterov momentum, or FedAdam's and FedYogi's beta 1; `second` is their beta 2, `adaptivity` their tau.
+    """
+
+    rate: float = Field(gt=0, le=100)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    second: float = Field(default=0.99, ge=0, lt=1)
+    adaptivity: float = Field(default=1e-3, gt=0, le=1)
+
+
 class CampaignSpec(Document):
-    """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined."""
+    """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined.
+
+    `averaging` says of what a round's mean is: of the adapters' factors A and B apart, or of their products, exactly.
+    """
 
     name: Name
     base_model: Identifier
     objective: Literal["continued-training"] = "continued-training"
-    strategy: Literal["fedavg"] = "fedavg"
+    strategy: Literal["fedavg", "diloco", "fedadam", "fedyogi"] = "fedavg"
+    server: Server | None = None
+    averaging: Literal["factors", "products"] = "factors"
     weighting: Literal["equal", "examples"] = "equal"
     rounds: int = Field(ge=1, le=10_000)
     minimum_members: int = Field(ge=1, le=10_000)
     adapter: Adapter = Adapter()
     training: LocalTraining
+
+    @model_validator(mode="after")
+    def _a_step_where_one_is_taken(self) -> CampaignSpec:
+        if self.strategy == "fedavg" and self.server is not None:
+            raise ValueError("fedavg takes the mean as it is: leave [server] out")
+        if self.strategy != "fedavg" and self.server is None:
+            raise ValueError(f"{self.strategy} needs [server] with a rate")
+        return self
 
 
 class Campaign(Claim):

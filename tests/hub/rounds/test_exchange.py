@@ -78,11 +78,23 @@ def answer(tensors: dict[str, Tensor] | bytes, arrays: dict[str, Array] | None =
     return lambda message: RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(content)})
 
 
-def lead(answerers: dict[str, Answerer], weighting: str = "equal", gone: str = "") -> Averaged:
+def lead(
+    answerers: dict[str, Answerer],
+    weighting: str = "equal",
+    gone: str = "",
+    reference: dict[str, Tensor] = REFERENCE,
+    averaging: str = "factors",
+) -> Averaged:
     """A round; the consent of `gone` stops counting while it goes on."""
     training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
     spec = CampaignSpec(
-        name="rounds", base_model="tiny-1", rounds=2, minimum_members=1, training=training, weighting=weighting
+        name="rounds",
+        base_model="tiny-1",
+        rounds=2,
+        minimum_members=1,
+        training=training,
+        weighting=weighting,
+        averaging=averaging,
     )
     files = tuple(FileEntry(path=name, digest=digest_bytes(data), size=len(data)) for name, data in FILES.items())
     task = RoundTask(campaign="campaign-a", round=2, spec=spec, files=files)
@@ -91,7 +103,7 @@ def lead(answerers: dict[str, Answerer], weighting: str = "equal", gone: str = "
         for name in answerers
     }
     standing = {name: site for name, site in sites.items() if name != gone}
-    return Round(Postbox(answerers), task, FILES, REFERENCE, standing.get, lambda message: None).run(sites.values())
+    return Round(Postbox(answerers), task, FILES, reference, standing.get, lambda message: None).run(sites.values())
 
 
 def moved(by: float) -> dict[str, Tensor]:
@@ -122,6 +134,18 @@ def test_examples_may_weigh() -> None:
         {"law": answer(moved(0.0), examples=1), "medicine": answer(moved(0.4), examples=3)}, weighting="examples"
     )
     assert torch.allclose(averaged.adapter["b"], torch.full((4,), 0.3))
+
+
+def test_products_are_averaged_exactly_where_the_spec_says_so() -> None:
+    """What two members have in common stays, though they write it with other signs; and an unfit update is still left out."""
+    names = ("x.lora_A.weight", "x.lora_B.weight")
+    sent = dict(zip(names, (torch.ones(2, 3), torch.ones(4, 2)), strict=True))
+    other = {name: -tensor for name, tensor in sent.items()}
+    answerers = {"law": answer(sent), "medicine": answer(other), "poison": answer(sent | {names[0]: torch.ones(3, 3)})}
+    exact = lead(answerers, reference=sent, averaging="products")
+    assert torch.allclose(exact.adapter[names[1]] @ exact.adapter[names[0]], torch.full((4, 3), 2.0))
+    assert [part.weight for part in exact.contributions] == [0.5, 0.5, 0]
+    assert bool((lead(answerers, reference=sent).adapter[names[0]] == 0).all())
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_it_is_the_mean_of_the_products(members: list[tuple[int, float]], seed: 
     for adapter, (_, weight) in zip(adapters, members, strict=True):
         mean.add(adapter, weight)
     exact = _mean_of_products(adapters, [weight for _, weight in members])
-    torch.testing.assert_close(products(mean.stacked()), exact, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(products(mean.result()), exact, rtol=1e-4, atol=1e-4)
     cut = mean.cut(2)
     for layer, whole in exact.items():
         values = torch.linalg.svdvals(whole.double())
@@ -61,7 +61,7 @@ def test_averaging_a_and_b_apart_is_biased() -> None:
         apart.add(each, 1)
         ours.add(each, 1)
     assert all(bool((tensor == 0).all()) for tensor in products(apart.result()).values())
-    torch.testing.assert_close(products(ours.stacked()), products(adapter))
+    torch.testing.assert_close(products(ours.result()), products(adapter))
     torch.testing.assert_close(products(ours.cut(2).state), products(adapter), rtol=1e-4, atol=1e-4)
 
 
@@ -77,7 +77,7 @@ def test_a_model_merged_with_the_stack_is_the_mean_of_the_members_models(model: 
     plain = adapted.unload()
     members = [merge(plain, shape, state).state_dict() for state in states]
     wider = AdapterShape(4, 8, shape.targets)  # the same scale, alpha / rank
-    found = merge(plain, wider, mean.stacked()).state_dict()
+    found = merge(plain, wider, mean.result()).state_dict()
     expected = {name: (members[0][name] + 3 * members[1][name]) / 4 for name in found}
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
@@ -86,7 +86,7 @@ def test_what_is_no_adapter_changes_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     mean, adapter = LowRankMean(), _adapter(generator, 2)
     with pytest.raises(Invalid, match="no update"):
-        mean.stacked()
+        mean.result()
     mean.add(adapter, 1)
     for unfit in (
         {name: tensor for name, tensor in adapter.items() if "B" not in name},
@@ -101,4 +101,4 @@ def test_what_is_no_adapter_changes_nothing() -> None:
         mean.cut(0)
     with pytest.raises(Invalid, match="weigh"):
         mean.add(adapter, 0)
-    torch.testing.assert_close(products(mean.stacked()), products(adapter))
+    torch.testing.assert_close(products(mean.result()), products(adapter))
