@@ -13,12 +13,15 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from contributors.site.datasets import Source
-from learning.adaptation import AdaptationResult, adapt
+from learning.adaptation import AdaptationResult, adapt, adapt_to_answers
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.export import load_model
+from learning.objectives.chats import Turn, conversation
+from learning.objectives.rows import Rows, Sample, pack_apart
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
-from protos.documents.campaigns import Learned, RoundTask
+from protos.documents.campaigns import Learned, Objective, RoundTask
+from protos.formats.conversations import FIELD, messages_of
 from protos.formats.texts import text_rows
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem
@@ -40,9 +43,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class Packed:
-    """Text as blocks of tokens [n, length]; `documents` and `tokens` count what is in them, tokens by dataset."""
+    """Text as blocks of tokens [n, length], or conversations as rows of them; `documents` and `tokens` count what is in them,
+    tokens by dataset."""
 
-    blocks: Blocks
+    content: Blocks | Rows
     documents: int
     tokens: Mapping[str, int]
 
@@ -55,7 +59,7 @@ class Packed:
 
 
 class PrivateText:
-    """The site's text, packed once per tokenizer and state of the files: rounds share it.
+    """The site's text, packed once per objective, tokenizer and state of the files: rounds share it.
 
     `sources` looks which files there are, and raises where one of them may not be used.
     """
@@ -65,13 +69,15 @@ class PrivateText:
         self._key: object = None
         self._packed: Packed | None = None
 
-    def packed(self, tokenizer: PreTrainedTokenizerFast, tokenizer_digest: str, length: int) -> Packed:
+    def packed(
+        self, objective: Objective, tokenizer: PreTrainedTokenizerFast, tokenizer_digest: str, length: int
+    ) -> Packed:
         """Raises `Unfit`, never quoting the text."""
         try:
             found = self._sources()
-            key = (tokenizer_digest, length, found)
+            key = (objective, tokenizer_digest, length, found)
             if self._packed is None or key != self._key:
-                fresh = _pack(found, tokenizer, length)
+                fresh = (_conversations if objective == "sft" else _texts)(found, tokenizer, length)
                 if self._sources() != found:
                     raise Invalid(
                         "The site's text changed while it was read.", "The next round takes it as it is then."
@@ -82,7 +88,7 @@ class PrivateText:
         return self._packed
 
 
-def _pack(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length: int) -> Packed:
+def _texts(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length: int) -> Packed:
     owners: list[str] = []
     tokens: Counter[str] = Counter()
 
@@ -103,6 +109,25 @@ def _pack(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length:
     return Packed(blocks, len(owners), tokens)
 
 
+def _conversations(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length: int) -> Packed:
+    """Of the rows that hold one; the others are for other campaigns. Each stands apart, cut at the `length` of a row."""
+    samples: list[Sample] = []
+    tokens: Counter[str] = Counter()
+    for source in sources:
+        for place, row in text_rows(source.path, source.path.name):
+            if FIELD in row:
+                sample = conversation(tokenizer, [Turn(role, said) for role, said in messages_of(row, place)])
+                samples.append(sample)
+                tokens[source.dataset] += len(sample.ids)
+    rows = pack_apart(samples, length, END_OF_TEXT_ID)
+    if not len(rows):
+        raise Invalid(
+            f"The site's text holds no conversation in which the assistant speaks within {length} tokens.",
+            f"Give it JSON Lines with `{FIELD}`.",
+        )
+    return Packed(rows, len(samples), tokens)
+
+
 def train(task: RoundTask, files: Mapping[str, bytes], text: PrivateText) -> Trained:
     """Adapt the task's model to the private text. Raises `Invalid` or `Unfit`, never quoting the text."""
     _check_files(task, files)
@@ -112,11 +137,15 @@ def train(task: RoundTask, files: Mapping[str, bytes], text: PrivateText) -> Tra
             (Path(folder) / name).write_bytes(content)
         model, tokenizer = load_model(Path(folder))
     tokenizer_digest = digest_bytes(files["tokenizer.json"])
-    packed = text.packed(tokenizer, tokenizer_digest, spec.training.sequence_length)
+    packed = text.packed(spec.objective, tokenizer, tokenizer_digest, spec.training.sequence_length)
     shape = AdapterShape(rank=spec.adapter.rank, alpha=spec.adapter.alpha, targets=spec.adapter.targets)
     adapted = attach(model, shape, task.seed).to("cuda" if torch.cuda.is_available() else "cpu")
     training = spec.training
-    result = adapt(adapted, packed.blocks, training.steps, training.batch_size, training.learning_rate, task.seed)
+    given = (training.steps, training.batch_size, training.learning_rate, task.seed)
+    if isinstance(packed.content, Rows):
+        result = adapt_to_answers(adapted, packed.content, *given)
+    else:
+        result = adapt(adapted, packed.content, *given)
     return Trained(adapter_state(adapted), packed.documents, result, packed.shares(result.tokens))
 
 

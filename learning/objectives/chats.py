@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from transformers import PreTrainedTokenizerFast
 
@@ -17,15 +16,15 @@ from learning.objectives.rows import Sample
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
 from trust.errors import Invalid
 
-Role = Literal["system", "user", "assistant"]
+ROLES = ("system", "user", "assistant")
 START, END = "<|im_start|>", "<|im_end|>"
 
 
 @dataclass(frozen=True)
 class Turn:
-    """`role` is one of system, user, assistant."""
+    """`role` is one of `ROLES`."""
 
-    role: Role
+    role: str
     text: str
 
 
@@ -85,5 +84,5 @@ def _encoded(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[l
 
 def _check(turns: Sequence[Turn]) -> None:
     for turn in turns:
-        if turn.role not in get_args(Role):
+        if turn.role not in ROLES:
             raise Invalid(f"There is no role {turn.role!r}.", "Use system, user or assistant.", field="role")

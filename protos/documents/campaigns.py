@@ -28,6 +28,10 @@ class LocalTraining(Document):
     seed: int = Field(default=0, ge=0)
 
 
+Objective = Literal["continued-training", "sft"]
+"""What a site minimises: the loss of its texts, or (supervised fine-tuning) of what the assistant says in its conversations."""
+
+
 class Server(Document):
     """The step that the hub takes with a round's mean change, for the strategies that take one of their own.
 
@@ -48,7 +52,7 @@ class CampaignSpec(Document):
 
     name: Name
     base_model: Identifier
-    objective: Literal["continued-training"] = "continued-training"
+    objective: Objective = "continued-training"
     strategy: Literal["fedavg", "diloco", "fedadam", "fedyogi"] = "fedavg"
     server: Server | None = None
     averaging: Literal["factors", "products"] = "factors"
@@ -139,3 +143,4 @@ class SitePolicy(Document):
     country: Country = ""
     join: Literal["all", "ask"] = "ask"
     maximum_rounds: int = Field(default=100, ge=1)
+    objectives: tuple[Objective, ...] = ("continued-training", "sft")

@@ -160,6 +160,46 @@ def test_every_format_of_a_dataset_trains(
     assert train(task, files, text_of(tmp_path)).examples == (1 if suffix in (".txt", ".md") else 9)
 
 
+def conversations(folder: Path, *answers: str) -> Path:
+    """Beside a text that belongs to other campaigns, a file with a conversation for each answer."""
+    rows = [{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": a}]} for a in answers]
+    (folder / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (folder / "b.txt").write_text(SECRET)
+    return folder
+
+
+def asking_for_answers(task: RoundTask, length: int = 64) -> RoundTask:
+    training = task.spec.training.model_copy(update={"sequence_length": length})
+    return task.model_copy(update={"spec": task.spec.model_copy(update={"objective": "sft", "training": training})})
+
+
+def test_supervised_rounds_learn_what_the_assistant_says(
+    task: RoundTask, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Of the conversations alone; what is not the assistant's teaches nothing."""
+    asked = asking_for_answers(task)
+    trained = train(asked, files, text_of(conversations(tmp_path, SECRET, SECRET[:20])))
+    assert trained.examples == 2
+    assert trained.result.loss_last < trained.result.loss_first
+    (learned,) = trained.data
+    assert 0 < learned.tokens <= trained.result.tokens
+    assert train(task, files, text_of(tmp_path)).examples == 3  # as texts, all three train
+
+
+def test_one_site_serves_campaigns_of_both_kinds(task: RoundTask, files: dict[str, bytes], tmp_path: Path) -> None:
+    text = text_of(conversations(tmp_path, SECRET, SECRET))
+    assert [train(each, files, text).examples for each in (task, asking_for_answers(task), task)] == [3, 2, 3]
+
+
+def test_without_a_conversation_a_supervised_round_is_refused(
+    task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Unfit, match="no conversation"):
+        train(asking_for_answers(task), files, text_of(data))
+    with pytest.raises(Unfit, match="within 2 tokens"):
+        train(asking_for_answers(task, 2), files, text_of(conversations(tmp_path, SECRET)))
+
+
 def test_text_that_changed_counts_in_the_next_round(task: RoundTask, files: dict[str, bytes], data: Path) -> None:
     text = text_of(data)
     assert [train(task, files, text).examples for _ in range(2)] == [10, 10]
@@ -204,7 +244,16 @@ def test_a_site_that_never_heard_of_its_datasets_trains_on_nothing(
         honest_work(tmp_path)(task, files)
 
 
-@pytest.mark.parametrize("line", [SECRET, json.dumps([SECRET]), json.dumps({"body": SECRET}), '{"text": 7}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        SECRET,
+        json.dumps([SECRET]),
+        json.dumps({"body": SECRET}),
+        '{"text": 7}',
+        json.dumps({"messages": [{"role": SECRET, "content": SECRET}]}),
+    ],
+)
 def test_a_bad_line_is_named_and_never_quoted(
     task: RoundTask, files: dict[str, bytes], tmp_path: Path, line: str
 ) -> None:

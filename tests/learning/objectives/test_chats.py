@@ -77,4 +77,4 @@ def test_a_conversation_needs_the_assistant_and_known_roles(tokenizer: PreTraine
     with pytest.raises(Invalid, match="says nothing"):
         conversation(tokenizer, TURNS[:2])
     with pytest.raises(Invalid, match="no role 'tool'"):
-        prompt(tokenizer, [Turn("tool", "x")])  # type: ignore[arg-type]
+        prompt(tokenizer, [Turn("tool", "x")])

@@ -1,0 +1,55 @@
+"""Conversations in JSON Lines: rows as most tools write them, and texts for whoever asks for texts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from protos.formats.conversations import messages_of
+from protos.formats.texts import submitted_rows, text_rows
+from trust.errors import Invalid
+
+GOOD = [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": "The member."}]
+
+
+def _file(tmp_path: Path, *rows: dict[str, Any]) -> Path:
+    (tmp_path / "a").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return tmp_path / "a"
+
+
+def test_a_conversation_is_read_with_what_was_said_as_its_text(tmp_path: Path) -> None:
+    ((place, row),) = text_rows(_file(tmp_path, {"messages": GOOD}), "a.jsonl")
+    assert row["text"] == "Who?\n\nThe member."
+    assert messages_of(row, place) == (("user", "Who?"), ("assistant", "The member."))
+    ((_, both),) = text_rows(_file(tmp_path, {"messages": "x", "text": "Its own."}), "a.jsonl")
+    assert both["text"] == "Its own."
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        "Who?",
+        [],
+        GOOD[:1],
+        [*GOOD, {"role": "tool", "content": "secret"}],
+        [*GOOD, {"role": ["user"], "content": "secret"}],
+        [*GOOD, {"role": "user", "content": " "}],
+        [*GOOD, {"role": "user", "content": 7}],
+        [*GOOD, {"role": "user", "content": "secret", "name": "secret"}],
+        [*GOOD, "secret"],
+        GOOD * 501,
+    ],
+)
+def test_what_is_no_conversation_is_named_and_never_quoted(tmp_path: Path, messages: Any) -> None:
+    path = _file(tmp_path, {"text": "fine"}, {"messages": messages})
+    with pytest.raises(Invalid, match=r"a\.jsonl, line 2") as caught:
+        list(text_rows(path, "a.jsonl"))
+    assert "secret" not in str(caught.value)
+
+
+def test_what_is_submitted_holds_texts_alone(tmp_path: Path) -> None:
+    with pytest.raises(Invalid, match="messages"):
+        list(submitted_rows(_file(tmp_path, {"messages": GOOD}), "a.jsonl"))
