@@ -32,6 +32,11 @@ Objective = Literal["continued-training", "sft"]
 """What a site minimises: the loss of its texts, or (supervised fine-tuning) of what the assistant says in its conversations."""
 
 
+Averaging = Literal["factors", "products", "median", "trimmed-mean", "krum", "multi-krum"]
+_NEEDED = {"median": (3, 0), "trimmed-mean": (1, 2), "krum": (3, 2), "multi-krum": (3, 2)}
+"""Members that a rule needs: so many, and so many more for each bad update that it stands up to."""
+
+
 class Server(Document):
     """The step that the hub takes with a round's mean change, for the strategies that take one of their own.
 
@@ -47,7 +52,9 @@ class Server(Document):
 class CampaignSpec(Document):
     """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined.
 
-    `averaging` says of what a round's mean is: of the adapters' factors A and B apart, or of their products, exactly.
+    `averaging` says how a round's updates become one: by the mean of the adapters' factors A and B apart or, exactly, of their
+    products; or by a rule that stands up to `bad_updates` of them. Before, each is brought back to `clip_norm` (L2, from where
+    the round began). No member's part in a mean exceeds `maximum_share`, as long as the members can fill it.
     """
 
     name: Name
@@ -55,7 +62,10 @@ class CampaignSpec(Document):
     objective: Objective = "continued-training"
     strategy: Literal["fedavg", "diloco", "fedadam", "fedyogi"] = "fedavg"
     server: Server | None = None
-    averaging: Literal["factors", "products"] = "factors"
+    averaging: Averaging = "factors"
+    bad_updates: int = Field(default=1, ge=0, le=1000)
+    clip_norm: float | None = Field(default=None, gt=0)
+    maximum_share: float = Field(default=1, gt=0, le=1)
     weighting: Literal["equal", "examples"] = "equal"
     rounds: int = Field(ge=1, le=10_000)
     minimum_members: int = Field(ge=1, le=10_000)
@@ -68,6 +78,18 @@ class CampaignSpec(Document):
             raise ValueError("fedavg takes the mean as it is: leave [server] out")
         if self.strategy != "fedavg" and self.server is None:
             raise ValueError(f"{self.strategy} needs [server] with a rate")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_for_the_rule(self) -> CampaignSpec:
+        least, each = _NEEDED.get(self.averaging, (1, 0))
+        needed = least + each * self.bad_updates
+        if self.minimum_members < needed:
+            raise ValueError(
+                f"{self.averaging} needs minimum_members of {needed} for bad_updates of {self.bad_updates}"
+            )
+        if self.averaging in _NEEDED and self.weighting != "equal":
+            raise ValueError(f"{self.averaging} weighs all updates the same")
         return self
 
 
