@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from learning.objectives.rows import Rows
+from learning.objectives.steadying import proximal_term
 from learning.objectives.supervised import supervised_loss
 from learning.packing import Blocks, batch_at
 from learning.pretraining import BETAS, Precision, block_loss
@@ -43,6 +44,7 @@ def adapt(
     seed: int,
     on_step: Callable[[int, float], None] | None = None,
     precision: Precision = DEFAULT_PRECISION,
+    proximal: float = 0.0,
 ) -> AdaptationResult:
     """Train those parameters of `model` that require gradients on `token_blocks` [n, length], in place, as `minimise` does."""
 
@@ -50,7 +52,7 @@ def adapt(
         return block_loss(model, batch_at(token_blocks, step, batch_size, 0, 1, seed).to(_device(model)))
 
     tokens = steps * batch_size * int(token_blocks.shape[1])
-    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision)
+    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
 
 
 def adapt_to_answers(
@@ -62,6 +64,7 @@ def adapt_to_answers(
     seed: int,
     on_step: Callable[[int, float], None] | None = None,
     precision: Precision = DEFAULT_PRECISION,
+    proximal: float = 0.0,
 ) -> AdaptationResult:
     """As `adapt`, on what counts in `rows`: supervised fine-tuning. The result's tokens are those of whole rows."""
     numbers = np.arange(len(rows), dtype=np.int64).reshape(-1, 1)
@@ -71,7 +74,7 @@ def adapt_to_answers(
         return supervised_loss(model, rows.take(drawn).to(_device(model)))
 
     tokens = steps * batch_size * int(rows.ids.shape[1])
-    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision)
+    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
 
 
 def minimise(
@@ -83,15 +86,19 @@ def minimise(
     seed: int,
     on_step: Callable[[int, float], None] | None = None,
     precision: Precision = DEFAULT_PRECISION,
+    proximal: float = 0.0,
 ) -> AdaptationResult:
     """Train those parameters of `model` that require gradients, in place, by the loss (scalar) of every step from 0; `tokens` is
     what all steps take in.
 
     AdamW with clipping, a short warm-up and a cosine to a tenth. Weights and optimizer stay in the parameters' dtype;
-    "bf16" runs the matrix products under autocast. `on_step(step, loss)` follows every step and may raise to stop.
-    Raises `Invalid` where nothing trains or the loss is not finite (the model is then unusable).
+    "bf16" runs the matrix products under autocast. With `proximal` above 0, FedProx's term holds the parameters to where they
+    were (`steadying.proximal_term`); the losses told are without it. `on_step(step, loss)` follows every step
+    and may raise to stop. Raises `Invalid` where nothing trains or the loss is not finite (the model is then unusable).
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    trainable = [parameter for _, parameter in named]
+    start = {name: parameter.detach().clone() for name, parameter in named} if proximal else {}
     if not trainable or steps < 1:
         raise Invalid("There is nothing to train.", "Attach an adapter and ask for at least one step.")
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
@@ -102,7 +109,8 @@ def minimise(
                 group["lr"] = learning_rate * cosine_with_warmup(step, steps, max(1, steps // 10), FLOOR)
             with _autocast(trainable[0].device, precision):
                 loss = loss_of(step)
-            loss.backward()  # type: ignore[no-untyped-call]
+            held = loss + proximal_term(named, start, proximal) if proximal else loss
+            held.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trainable, CLIP)
             optimizer.step()
             optimizer.zero_grad()

@@ -15,12 +15,14 @@ from transformers import PreTrainedTokenizerFast
 from contributors.site.datasets import Source
 from learning.adaptation import AdaptationResult, adapt, adapt_to_answers
 from learning.adapters import AdapterShape, adapter_state, attach
+from learning.compression import compress
 from learning.export import load_model
 from learning.objectives.chats import Turn, conversation
 from learning.objectives.rows import Rows, Sample, pack_apart
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
-from protos.documents.campaigns import Learned, Objective, RoundTask
+from learning.updates import save_tensors
+from protos.documents.campaigns import Learned, Objective, RoundTask, Transfer
 from protos.formats.conversations import FIELD, messages_of
 from protos.formats.texts import text_rows
 from trust.digests import digest_bytes
@@ -33,9 +35,11 @@ class Unfit(Denied):
 
 @dataclass(frozen=True)
 class Trained:
-    """What may leave: the adapter's tensors and these numbers. `examples` counts private documents."""
+    """What may leave: the adapter's tensors and these numbers. `examples` counts private documents; `start` is the adapter that
+    the round began with."""
 
     adapter: dict[str, Tensor]
+    start: dict[str, Tensor]
     examples: int
     result: AdaptationResult
     data: tuple[Learned, ...]
@@ -141,12 +145,22 @@ def train(task: RoundTask, files: Mapping[str, bytes], text: PrivateText) -> Tra
     shape = AdapterShape(rank=spec.adapter.rank, alpha=spec.adapter.alpha, targets=spec.adapter.targets)
     adapted = attach(model, shape, task.seed).to("cuda" if torch.cuda.is_available() else "cpu")
     training = spec.training
+    start = adapter_state(adapted)
     given = (training.steps, training.batch_size, training.learning_rate, task.seed)
     if isinstance(packed.content, Rows):
-        result = adapt_to_answers(adapted, packed.content, *given)
+        result = adapt_to_answers(adapted, packed.content, *given, proximal=training.proximal)
     else:
-        result = adapt(adapted, packed.content, *given)
-    return Trained(adapter_state(adapted), packed.documents, result, packed.shares(result.tokens))
+        result = adapt(adapted, packed.content, *given, proximal=training.proximal)
+    return Trained(adapter_state(adapted), start, packed.documents, result, packed.shares(result.tokens))
+
+
+def update_of(trained: Trained, transfer: Transfer) -> bytes:
+    """What travels, as the campaign says. Every round begins with an adapter of its own, so what compression loses in one has no
+    place in the next."""
+    if transfer.how == "fp32":
+        return save_tensors(trained.adapter)
+    change = {name: tensor - trained.start[name] for name, tensor in trained.adapter.items()}
+    return compress(change, transfer.how, keep=transfer.keep).data
 
 
 def _check_files(task: RoundTask, files: Mapping[str, bytes]) -> None:

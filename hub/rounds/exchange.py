@@ -14,6 +14,7 @@ from hub.rounds import patience
 from hub.rounds.gathering import Gathering
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
+from learning.compression import expand
 from learning.updates import check_update, load_tensors
 from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution
@@ -206,7 +207,15 @@ class Round:
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
         if reply.update != digest_bytes(data):
             raise Invalid("The update is not the one that the reply names.")
-        return reply, load_tensors(data)
+        return reply, self._tensors(data)
+
+    def _tensors(self, data: bytes) -> dict[str, Tensor]:
+        """The site's adapter, of what travelled. Raises `Invalid`."""
+        how = self._task.spec.transfer.how
+        if how == "fp32":
+            return load_tensors(data)
+        change = expand(data, how, self._reference)
+        return {name: start + change[name] for name, start in self._reference.items()}
 
     def _exclude(self, member: str, why: str) -> None:
         self._done[member] = Contribution(

@@ -19,13 +19,14 @@ class Adapter(Document):
 
 
 class LocalTraining(Document):
-    """What each site does in a round."""
+    """What each site does in a round. `proximal` is FedProx's mu: how firmly an update is held to where the round began."""
 
     steps: int = Field(ge=1, le=1_000_000)
     batch_size: int = Field(ge=1, le=65_536)
     sequence_length: int = Field(ge=16, le=1_048_576)
     learning_rate: float = Field(gt=0, le=1)
     seed: int = Field(default=0, ge=0)
+    proximal: float = Field(default=0, ge=0, le=1000)
 
 
 Objective = Literal["continued-training", "sft"]
@@ -35,6 +36,13 @@ Objective = Literal["continued-training", "sft"]
 Averaging = Literal["factors", "products", "median", "trimmed-mean", "krum", "multi-krum"]
 _NEEDED = {"median": (3, 0), "trimmed-mean": (1, 2), "krum": (3, 2), "multi-krum": (3, 2)}
 """Members that a rule needs: so many, and so many more for each bad update that it stands up to."""
+
+
+class Transfer(Document):
+    """How updates travel: whole adapters in fp32, or what changed in fewer bytes; `keep` is the share of values of top-k."""
+
+    how: Literal["fp32", "bf16", "int8", "top-k"] = "fp32"
+    keep: float = Field(default=0.1, gt=0, le=1)
 
 
 class Server(Document):
@@ -70,6 +78,7 @@ class CampaignSpec(Document):
     rounds: int = Field(ge=1, le=10_000)
     minimum_members: int = Field(ge=1, le=10_000)
     adapter: Adapter = Adapter()
+    transfer: Transfer = Transfer()
     training: LocalTraining
 
     @model_validator(mode="after")

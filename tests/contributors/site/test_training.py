@@ -16,15 +16,16 @@ from contributors.site.clientapp import UNFIT, Work, _reply, files_of, honest_wo
 from contributors.site.consent import change_agreements, with_agreement
 from contributors.site.datasets import Declarations, Declared, Source, write_declarations
 from contributors.site.policy import update_policy
-from contributors.site.training import PrivateText, Unfit, train
+from contributors.site.training import PrivateText, Trained, Unfit, train, update_of
 from contributors.texts import sort_files
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.architectures import build_model
+from learning.compression import expand
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
 from learning.updates import load_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, RoundReply, RoundTask
+from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, RoundReply, RoundTask, Transfer
 from tests.shapes import llama
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -184,6 +185,27 @@ def test_supervised_rounds_learn_what_the_assistant_says(
     (learned,) = trained.data
     assert 0 < learned.tokens <= trained.result.tokens
     assert train(task, files, text_of(tmp_path)).examples == 3  # as texts, all three train
+
+
+def test_an_update_may_travel_in_fewer_bytes_and_be_held_to_its_start(
+    task: RoundTask, files: dict[str, bytes], data: Path
+) -> None:
+    trained = train(task, files, text_of(data))
+    change = {name: tensor - trained.start[name] for name, tensor in trained.adapter.items()}
+    whole, small = update_of(trained, Transfer()), update_of(trained, Transfer(how="int8"))
+    assert load_tensors(whole).keys() == trained.adapter.keys()
+    assert len(small) < len(whole)
+    for name, tensor in expand(small, "int8", trained.start).items():
+        torch.testing.assert_close(tensor, change[name], rtol=0, atol=float(change[name].abs().amax()) / 250)
+    firm = task.spec.training.model_copy(update={"proximal": 1000.0})
+    held = train(
+        task.model_copy(update={"spec": task.spec.model_copy(update={"training": firm})}), files, text_of(data)
+    )
+
+    def moved(of: Trained) -> float:
+        return sum(float((tensor - of.start[name]).square().sum()) for name, tensor in of.adapter.items())
+
+    assert moved(held) < moved(trained)
 
 
 def test_one_site_serves_campaigns_of_both_kinds(task: RoundTask, files: dict[str, bytes], tmp_path: Path) -> None:

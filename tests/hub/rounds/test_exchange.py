@@ -15,9 +15,10 @@ from torch import Tensor
 
 from hub.rounds.exchange import UPDATE, Averaged, Round, bytes_array
 from hub.rounds.plan import Site
+from learning.compression import How, compress
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask
+from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask, Transfer
 from trust.canonical import emit
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
@@ -84,6 +85,7 @@ def lead(
     gone: str = "",
     reference: dict[str, Tensor] = REFERENCE,
     averaging: str = "factors",
+    transfer: str = "fp32",
 ) -> Averaged:
     """A round; the consent of `gone` stops counting while it goes on."""
     training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
@@ -95,6 +97,7 @@ def lead(
         training=training,
         weighting=weighting,
         averaging=averaging,
+        transfer=Transfer(how=transfer),
     )
     files = tuple(FileEntry(path=name, digest=digest_bytes(data), size=len(data)) for name, data in FILES.items())
     task = RoundTask(campaign="campaign-a", round=2, spec=spec, files=files)
@@ -134,6 +137,17 @@ def test_examples_may_weigh() -> None:
         {"law": answer(moved(0.0), examples=1), "medicine": answer(moved(0.4), examples=3)}, weighting="examples"
     )
     assert torch.allclose(averaged.adapter["b"], torch.full((4,), 0.3))
+
+
+@pytest.mark.parametrize("how", ["bf16", "int8", "top-k"])
+def test_changes_may_travel_in_fewer_bytes(how: How) -> None:
+    """What the hub averages is where the round began and what came; whatever else comes is left out."""
+    change = {"a": torch.full((2, 3), 0.5), "b": torch.tensor([0.0, 1.0, 0.0, 0.0])}
+    sent = answer(compress(change, how, keep=1.0).data)
+    averaged = lead({"law": sent, "other": answer(moved(0.1))}, transfer=how)
+    for name, start in REFERENCE.items():
+        torch.testing.assert_close(averaged.adapter[name], start + change[name], rtol=1e-2, atol=1e-2)
+    assert [bool(part.excluded) for part in averaged.contributions] == [False, True]
 
 
 def test_products_are_averaged_exactly_where_the_spec_says_so() -> None:
