@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from learning.objectives.pairs import Pair, log_likelihoods
+from learning.objectives.preferences import odpo_offset, preference_losses
 from learning.objectives.rows import Rows
 from learning.objectives.steadying import proximal_term
 from learning.objectives.supervised import supervised_loss
@@ -74,6 +76,40 @@ def adapt_to_answers(
         return supervised_loss(model, rows.take(drawn).to(_device(model)))
 
     tokens = steps * batch_size * int(rows.ids.shape[1])
+    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
+
+
+def adapt_to_preferences(
+    model: nn.Module,
+    pairs: Sequence[Pair],
+    filler: int,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    on_step: Callable[[int, float], None] | None = None,
+    precision: Precision = DEFAULT_PRECISION,
+    proximal: float = 0.0,
+    beta: float = 0.1,
+    offset: float = 0.0,
+) -> AdaptationResult:
+    """As `adapt`, on preferences: DPO, and ODPO where `offset` (its alpha) is above 0. What the model is held to is itself as
+    it comes, whose likelihoods of the pairs that the steps will draw are computed first. `filler` is a token."""
+    numbers = np.arange(len(pairs), dtype=np.int64).reshape(-1, 1)
+    drawn = [batch_at(numbers, step, batch_size, 0, 1, seed)[:, 0].tolist() for step in range(steps)]
+    before: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad(), _autocast(_device(model), precision):
+        for batch in drawn:
+            before.append(log_likelihoods(model, [pairs[number] for number in batch], filler))
+
+    def loss_of(step: int) -> Tensor:
+        batch = [pairs[number] for number in drawn[step]]
+        chosen, rejected = log_likelihoods(model, batch, filler)
+        better = torch.tensor([pair.better for pair in batch], device=chosen.device)
+        further = odpo_offset(better, torch.zeros_like(better), offset) if offset else 0.0
+        return preference_losses(chosen, rejected, *before[step], beta, further).mean()
+
+    tokens = sum(pairs[number].tokens for batch in drawn for number in batch)
     return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
 
 

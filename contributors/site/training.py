@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from peft import PeftModel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from contributors.site.datasets import Source
-from learning.adaptation import AdaptationResult, adapt, adapt_to_answers
+from learning.adaptation import AdaptationResult, adapt, adapt_to_answers, adapt_to_preferences
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.compression import compress
 from learning.export import load_model
-from learning.objectives.chats import Turn, conversation
+from learning.objectives.chats import Turn, answered, conversation
+from learning.objectives.pairs import Pair, cut
 from learning.objectives.rows import Rows, Sample, pack_apart
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
 from learning.updates import save_tensors
-from protos.documents.campaigns import Learned, Objective, RoundTask, Transfer
-from protos.formats.conversations import FIELD, messages_of
+from protos.documents.campaigns import CampaignSpec, Learned, Objective, RoundTask, Transfer
+from protos.formats import conversations, preferences
 from protos.formats.texts import text_rows
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem
@@ -47,10 +49,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class Packed:
-    """Text as blocks of tokens [n, length], or conversations as rows of them; `documents` and `tokens` count what is in them,
-    tokens by dataset."""
+    """Text as blocks of tokens [n, length], conversations as rows of them, or pairs of answers; `documents` and `tokens` count
+    what is in them, tokens by dataset."""
 
-    content: Blocks | Rows
+    content: Blocks | Rows | tuple[Pair, ...]
     documents: int
     tokens: Mapping[str, int]
 
@@ -81,7 +83,7 @@ class PrivateText:
             found = self._sources()
             key = (objective, tokenizer_digest, length, found)
             if self._packed is None or key != self._key:
-                fresh = (_conversations if objective == "sft" else _texts)(found, tokenizer, length)
+                fresh = _PACKED[objective](found, tokenizer, length)
                 if self._sources() != found:
                     raise Invalid(
                         "The site's text changed while it was read.", "The next round takes it as it is then."
@@ -119,17 +121,48 @@ def _conversations(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast
     tokens: Counter[str] = Counter()
     for source in sources:
         for place, row in text_rows(source.path, source.path.name):
-            if FIELD in row:
-                sample = conversation(tokenizer, [Turn(role, said) for role, said in messages_of(row, place)])
+            if conversations.FIELD in row:
+                sample = conversation(
+                    tokenizer, [Turn(role, said) for role, said in conversations.messages_of(row, place)]
+                )
                 samples.append(sample)
                 tokens[source.dataset] += len(sample.ids)
     rows = pack_apart(samples, length, END_OF_TEXT_ID)
     if not len(rows):
         raise Invalid(
             f"The site's text holds no conversation in which the assistant speaks within {length} tokens.",
-            f"Give it JSON Lines with `{FIELD}`.",
+            f"Give it JSON Lines with `{conversations.FIELD}`.",
         )
     return Packed(rows, len(samples), tokens)
+
+
+def _preferences(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length: int) -> Packed:
+    """Of the rows that hold one, with each answer's row cut at `length`; a pair of which an answer lies beyond is left out."""
+    pairs: list[Pair] = []
+    tokens: Counter[str] = Counter()
+    for source in sources:
+        for place, row in text_rows(source.path, source.path.name):
+            if preferences.FIELD in row:
+                given = preferences.preference_of(row, place)
+                turns = [Turn(role, said) for role, said in given.prompt]
+                chosen, rejected = (answered(tokenizer, turns, each) for each in (given.chosen, given.rejected))
+                pair = cut(Pair(chosen, rejected, given.better or 0.0), length)
+                if pair is not None:
+                    pairs.append(pair)
+                    tokens[source.dataset] += pair.tokens
+    if not pairs:
+        raise Invalid(
+            f"The site's text holds no preference of which both answers begin within {length} tokens.",
+            "Give it JSON Lines with `prompt`, `chosen` and `rejected`.",
+        )
+    return Packed(tuple(pairs), len(pairs), tokens)
+
+
+_PACKED: dict[Objective, Callable[[Sequence[Source], PreTrainedTokenizerFast, int], Packed]] = {
+    "continued-training": _texts,
+    "sft": _conversations,
+    "dpo": _preferences,
+}
 
 
 def train(task: RoundTask, files: Mapping[str, bytes], text: PrivateText) -> Trained:
@@ -144,14 +177,25 @@ def train(task: RoundTask, files: Mapping[str, bytes], text: PrivateText) -> Tra
     packed = text.packed(spec.objective, tokenizer, tokenizer_digest, spec.training.sequence_length)
     shape = AdapterShape(rank=spec.adapter.rank, alpha=spec.adapter.alpha, targets=spec.adapter.targets)
     adapted = attach(model, shape, task.seed).to("cuda" if torch.cuda.is_available() else "cpu")
-    training = spec.training
     start = adapter_state(adapted)
-    given = (training.steps, training.batch_size, training.learning_rate, task.seed)
-    if isinstance(packed.content, Rows):
-        result = adapt_to_answers(adapted, packed.content, *given, proximal=training.proximal)
-    else:
-        result = adapt(adapted, packed.content, *given, proximal=training.proximal)
+    result = _adapt(adapted, packed.content, spec, task.seed)
     return Trained(adapter_state(adapted), start, packed.documents, result, packed.shares(result.tokens))
+
+
+def _adapt(
+    model: PeftModel, content: Blocks | Rows | tuple[Pair, ...], spec: CampaignSpec, seed: int
+) -> AdaptationResult:
+    training = spec.training
+    given = (training.steps, training.batch_size, training.learning_rate, seed)
+    held = training.proximal
+    if isinstance(content, Rows):
+        return adapt_to_answers(model, content, *given, proximal=held)
+    if isinstance(content, tuple):
+        how = spec.preferences
+        return adapt_to_preferences(
+            model, content, END_OF_TEXT_ID, *given, proximal=held, beta=how.beta, offset=how.offset
+        )
+    return adapt(model, content, *given, proximal=held)
 
 
 def update_of(trained: Trained, transfer: Transfer) -> bytes:

@@ -64,6 +64,12 @@ def prompt(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> tuple[i
     return (*before, *marks.start, *_encoded(tokenizer, ["assistant\n"])[0])
 
 
+def answered(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], answer: str) -> Sample:
+    """A prompt of these turns and the assistant's answer to it, of which the answer and its end count and nothing before."""
+    said = (*_encoded(tokenizer, [answer])[0], marks_of(tokenizer).end)
+    return completed(prompt(tokenizer, turns), said)
+
+
 def completed(before: Sequence[int], completion: Sequence[int]) -> Sample:
     """A prompt and what was said after it, which counts."""
     return Sample((*before, *completion), (False,) * len(before) + (True,) * len(completion))

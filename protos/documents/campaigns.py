@@ -29,13 +29,21 @@ class LocalTraining(Document):
     proximal: float = Field(default=0, ge=0, le=1000)
 
 
-Objective = Literal["continued-training", "sft"]
-"""What a site minimises: the loss of its texts, or (supervised fine-tuning) of what the assistant says in its conversations."""
+Objective = Literal["continued-training", "sft", "dpo"]
+"""What a site minimises: the loss of its texts; of what the assistant says in its conversations (supervised fine-tuning); or of
+its preferences between two answers."""
 
 
 Averaging = Literal["factors", "products", "median", "trimmed-mean", "krum", "multi-krum"]
 _NEEDED = {"median": (3, 0), "trimmed-mean": (1, 2), "krum": (3, 2), "multi-krum": (3, 2)}
 """Members that a rule needs: so many, and so many more for each bad update that it stands up to."""
+
+
+class Preferences(Document):
+    """DPO's beta, and ODPO's alpha: how much further apart an answer is to be that was scored higher; 0 is plain DPO."""
+
+    beta: float = Field(default=0.1, gt=0, le=100)
+    offset: float = Field(default=0, ge=0, le=100)
 
 
 class Transfer(Document):
@@ -68,6 +76,7 @@ class CampaignSpec(Document):
     name: Name
     base_model: Identifier
     objective: Objective = "continued-training"
+    preferences: Preferences = Preferences()
     strategy: Literal["fedavg", "diloco", "fedadam", "fedyogi"] = "fedavg"
     server: Server | None = None
     averaging: Averaging = "factors"
@@ -174,4 +183,4 @@ class SitePolicy(Document):
     country: Country = ""
     join: Literal["all", "ask"] = "ask"
     maximum_rounds: int = Field(default=100, ge=1)
-    objectives: tuple[Objective, ...] = ("continued-training", "sft")
+    objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo")

@@ -10,17 +10,23 @@ from trust.errors import Invalid
 FIELD = "messages"
 ROLES = ("system", "user", "assistant")
 MAX_MESSAGES = 1000
+Message = tuple[str, str]
+"""Role and content."""
 
 
-def messages_of(row: Mapping[str, Any], place: str) -> tuple[tuple[str, str], ...]:
+def messages_of(row: Mapping[str, Any], place: str) -> tuple[Message, ...]:
     """(role, content) of every message; the assistant has at least one. Raises `Invalid`, naming the place and never quoting."""
-    messages = row[FIELD]
-    if not isinstance(messages, list) or not 1 <= len(messages) <= MAX_MESSAGES:
-        raise Invalid(f"{place}: `{FIELD}` is not a list of 1 to {MAX_MESSAGES} messages.")
-    found = tuple(_message(message, place) for message in messages)
+    found = messages_in(row[FIELD], FIELD, place)
     if not any(role == "assistant" for role, _ in found):
         raise Invalid(f"{place}: the assistant says nothing.", "Leave the conversation out.")
     return found
+
+
+def messages_in(value: Any, name: str, place: str) -> tuple[Message, ...]:
+    """The messages that a field holds. Raises `Invalid`, naming the place and never quoting."""
+    if not isinstance(value, list) or not 1 <= len(value) <= MAX_MESSAGES:
+        raise Invalid(f"{place}: `{name}` is not a list of 1 to {MAX_MESSAGES} messages.")
+    return tuple(_message(message, place) for message in value)
 
 
 def text_of_conversation(row: Mapping[str, Any], place: str) -> str:
@@ -28,7 +34,7 @@ def text_of_conversation(row: Mapping[str, Any], place: str) -> str:
     return "\n\n".join(content for _, content in messages_of(row, place))
 
 
-def _message(message: Any, place: str) -> tuple[str, str]:
+def _message(message: Any, place: str) -> Message:
     if not isinstance(message, dict) or message.keys() != {"role", "content"}:
         raise Invalid(f"{place}: a message has other fields than `role` and `content`.", "Leave them out.")
     role, content = message["role"], message["content"]

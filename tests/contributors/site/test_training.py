@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pyarrow
@@ -25,7 +26,15 @@ from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
 from learning.updates import load_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, RoundReply, RoundTask, Transfer
+from protos.documents.campaigns import (
+    Adapter,
+    CampaignSpec,
+    LocalTraining,
+    Preferences,
+    RoundReply,
+    RoundTask,
+    Transfer,
+)
 from tests.shapes import llama
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -206,6 +215,36 @@ def test_an_update_may_travel_in_fewer_bytes_and_be_held_to_its_start(
         return sum(float((tensor - of.start[name]).square().sum()) for name, tensor in of.adapter.items())
 
     assert moved(held) < moved(trained)
+
+
+def preferences(folder: Path, *, scores: tuple[float, float] | None = None) -> Path:
+    """A site whose people prefer one answer, six times; beside a conversation, which is for other campaigns."""
+    scored = {} if scores is None else dict(zip(("score_chosen", "score_rejected"), scores, strict=True))
+    row = {"prompt": [{"role": "user", "content": "Who?"}], "chosen": SECRET[:12], "rejected": "nobody may", **scored}
+    (folder / "p.jsonl").write_text(f"{json.dumps(row)}\n" * 6)
+    return conversations(folder, SECRET)
+
+
+def asking_for_preferences(task: RoundTask, **more: float) -> RoundTask:
+    spec = asking_for_answers(task).spec
+    asked = {"objective": "dpo", "preferences": Preferences.read({"beta": 0.5, **more})}
+    return task.model_copy(update={"spec": spec.model_copy(update=asked)})
+
+
+def test_preference_rounds_learn_which_answer_is_chosen(
+    task: RoundTask, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """They begin at log 2, where the model prefers what it preferred before, and an offset asks for more."""
+    trained = train(asking_for_preferences(task), files, text_of(preferences(tmp_path)))
+    assert trained.examples == 6
+    assert trained.result.loss_first == pytest.approx(math.log(2), abs=0.02)
+    assert trained.result.loss_last < trained.result.loss_first - 0.02
+    scored = text_of(preferences(tmp_path, scores=(9, 2)))
+    further = train(asking_for_preferences(task, offset=1.0), files, scored)
+    assert further.result.loss_first == pytest.approx(math.log(1 + 7), abs=0.05)
+    (tmp_path / "p.jsonl").unlink()
+    with pytest.raises(Unfit, match="no preference"):
+        train(asking_for_preferences(task), files, text_of(tmp_path))
 
 
 def test_one_site_serves_campaigns_of_both_kinds(task: RoundTask, files: dict[str, bytes], tmp_path: Path) -> None:

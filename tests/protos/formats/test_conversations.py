@@ -1,4 +1,4 @@
-"""Conversations in JSON Lines: rows as most tools write them, and texts for whoever asks for texts."""
+"""Conversations and preferences in JSON Lines: rows as most tools write them, and texts for whoever asks for texts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from protos.formats.conversations import messages_of
+from protos.formats.preferences import preference_of
 from protos.formats.texts import submitted_rows, text_rows
 from trust.errors import Invalid
 
@@ -53,3 +54,36 @@ def test_what_is_no_conversation_is_named_and_never_quoted(tmp_path: Path, messa
 def test_what_is_submitted_holds_texts_alone(tmp_path: Path) -> None:
     with pytest.raises(Invalid, match="messages"):
         list(submitted_rows(_file(tmp_path, {"messages": GOOD}), "a.jsonl"))
+
+
+PREFERENCE = {"prompt": GOOD[:1], "chosen": "The member.", "rejected": [{"role": "assistant", "content": "Nobody."}]}
+
+
+def test_a_preference_is_read_with_the_chosen_answer_as_its_text(tmp_path: Path) -> None:
+    ((place, row),) = text_rows(_file(tmp_path, PREFERENCE | {"score_chosen": 7, "score_rejected": 4.5}), "a.jsonl")
+    assert row["text"] == "Who?\n\nThe member."
+    found = preference_of(row, place)
+    assert (found.prompt, found.chosen, found.rejected) == ((("user", "Who?"),), "The member.", "Nobody.")
+    assert found.better == 2.5
+    assert preference_of(PREFERENCE, place).better is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "secret"},
+        {"rejected": ""},
+        {"rejected": None},
+        {"rejected": "The member."},
+        {"rejected": GOOD},
+        {"chosen": GOOD[:1]},
+        {"score_chosen": 1},
+        {"score_chosen": 1, "score_rejected": 2},
+        {"score_chosen": "secret", "score_rejected": 2},
+        {"score_chosen": True, "score_rejected": False},
+    ],
+)
+def test_what_is_no_preference_is_named_and_never_quoted(tmp_path: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(Invalid, match=r"a\.jsonl, line 1") as caught:
+        list(text_rows(_file(tmp_path, PREFERENCE | change), "a.jsonl"))
+    assert "secret" not in str(caught.value)
