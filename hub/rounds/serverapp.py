@@ -75,7 +75,7 @@ def lead(directory: Path, plan: Plan, voice: Voice) -> None:
     merger.look_back(directory, plan.first_round)
     with server_task(plan) as grid:
         for number in range(plan.first_round, plan.spec.rounds + 1):
-            _lead_round(directory, plan, number, grid, voice, merger)
+            lead_round(directory, plan, number, grid, voice, merger)
 
 
 @contextmanager
@@ -124,7 +124,8 @@ def _token(plan: Plan, authority: bytes, secret: str) -> str:
     raise Unavailable(f"The SuperLink did not hand out the server task of run {run}.")
 
 
-def _lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice, merger: Merger) -> None:
+def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice, merger: Merger) -> None:
+    """One round over Flower's grid, from the model before it to `rounds/NUMBER`."""
     from hub.rounds.exchange import Round
     from hub.rounds.merging import starting_adapter
     from learning.export import load_model, model_files
