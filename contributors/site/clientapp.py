@@ -30,7 +30,8 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from contributors.site.children import die_with_parent
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
 from contributors.site.policy import check_task, load_policy, read_agreements
-from contributors.site.training import PrivateText, Unfit, train, update_of
+from contributors.site.private import PrivateText, Unfit
+from contributors.site.training import train, update_of
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes

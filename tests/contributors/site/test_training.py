@@ -17,7 +17,8 @@ from contributors.site.clientapp import UNFIT, Work, _reply, files_of, honest_wo
 from contributors.site.consent import change_agreements, with_agreement
 from contributors.site.datasets import Declarations, Declared, Source, write_declarations
 from contributors.site.policy import update_policy
-from contributors.site.training import PrivateText, Trained, Unfit, train, update_of
+from contributors.site.private import PrivateText, Unfit
+from contributors.site.training import Trained, train, update_of
 from contributors.texts import sort_files
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.architectures import build_model
