@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from learning.objectives.pairs import Pair, log_likelihoods
+from learning.objectives.preferences import odpo_offset, preference_losses
+from learning.objectives.rows import Rows
+from learning.objectives.steadying import proximal_term
+from learning.objectives.supervised import supervised_loss
 from learning.packing import Blocks, batch_at
 from learning.pretraining import BETAS, Precision, block_loss
 from learning.schedules import cosine_with_warmup
@@ -40,27 +46,107 @@ def adapt(
     seed: int,
     on_step: Callable[[int, float], None] | None = None,
     precision: Precision = DEFAULT_PRECISION,
+    proximal: float = 0.0,
 ) -> AdaptationResult:
-    """Train those parameters of `model` that require gradients on `token_blocks` [n, length], in place.
+    """Train those parameters of `model` that require gradients on `token_blocks` [n, length], in place, as `minimise` does."""
+
+    def loss_of(step: int) -> Tensor:
+        return block_loss(model, batch_at(token_blocks, step, batch_size, 0, 1, seed).to(_device(model)))
+
+    tokens = steps * batch_size * int(token_blocks.shape[1])
+    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
+
+
+def adapt_to_answers(
+    model: nn.Module,
+    rows: Rows,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    on_step: Callable[[int, float], None] | None = None,
+    precision: Precision = DEFAULT_PRECISION,
+    proximal: float = 0.0,
+) -> AdaptationResult:
+    """As `adapt`, on what counts in `rows`: supervised fine-tuning. The result's tokens are those of whole rows."""
+    numbers = np.arange(len(rows), dtype=np.int64).reshape(-1, 1)
+
+    def loss_of(step: int) -> Tensor:
+        drawn = batch_at(numbers, step, batch_size, 0, 1, seed)[:, 0]
+        return supervised_loss(model, rows.take(drawn).to(_device(model)))
+
+    tokens = steps * batch_size * int(rows.ids.shape[1])
+    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
+
+
+def adapt_to_preferences(
+    model: nn.Module,
+    pairs: Sequence[Pair],
+    filler: int,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    on_step: Callable[[int, float], None] | None = None,
+    precision: Precision = DEFAULT_PRECISION,
+    proximal: float = 0.0,
+    beta: float = 0.1,
+    offset: float = 0.0,
+) -> AdaptationResult:
+    """As `adapt`, on preferences: DPO, and ODPO where `offset` (its alpha) is above 0. What the model is held to is itself as
+    it comes, whose likelihoods of the pairs that the steps will draw are computed first. `filler` is a token."""
+    numbers = np.arange(len(pairs), dtype=np.int64).reshape(-1, 1)
+    drawn = [batch_at(numbers, step, batch_size, 0, 1, seed)[:, 0].tolist() for step in range(steps)]
+    before: list[tuple[Tensor, Tensor]] = []
+    with torch.no_grad(), _autocast(_device(model), precision):
+        for batch in drawn:
+            before.append(log_likelihoods(model, [pairs[number] for number in batch], filler))
+
+    def loss_of(step: int) -> Tensor:
+        batch = [pairs[number] for number in drawn[step]]
+        chosen, rejected = log_likelihoods(model, batch, filler)
+        better = torch.tensor([pair.better for pair in batch], device=chosen.device)
+        further = odpo_offset(better, torch.zeros_like(better), offset) if offset else 0.0
+        return preference_losses(chosen, rejected, *before[step], beta, further).mean()
+
+    tokens = sum(pairs[number].tokens for batch in drawn for number in batch)
+    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
+
+
+def minimise(
+    model: nn.Module,
+    loss_of: Callable[[int], Tensor],
+    steps: int,
+    tokens: int,
+    learning_rate: float,
+    seed: int,
+    on_step: Callable[[int, float], None] | None = None,
+    precision: Precision = DEFAULT_PRECISION,
+    proximal: float = 0.0,
+) -> AdaptationResult:
+    """Train those parameters of `model` that require gradients, in place, by the loss (scalar) of every step from 0; `tokens` is
+    what all steps take in.
 
     AdamW with clipping, a short warm-up and a cosine to a tenth. Weights and optimizer stay in the parameters' dtype;
-    "bf16" runs the matrix products under autocast. `on_step(step, loss)` follows every step and may raise to stop.
-    Raises `Invalid` where nothing trains or the loss is not finite (the model is then unusable).
+    "bf16" runs the matrix products under autocast. With `proximal` above 0, FedProx's term holds the parameters to where they
+    were (`steadying.proximal_term`); the losses told are without it. `on_step(step, loss)` follows every step
+    and may raise to stop. Raises `Invalid` where nothing trains or the loss is not finite (the model is then unusable).
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+    trainable = [parameter for _, parameter in named]
+    start = {name: parameter.detach().clone() for name, parameter in named} if proximal else {}
     if not trainable or steps < 1:
         raise Invalid("There is nothing to train.", "Attach an adapter and ask for at least one step.")
     optimizer = torch.optim.AdamW(trainable, lr=learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
-    device = trainable[0].device
     losses: list[float] = []
     with _training(model, seed):
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * cosine_with_warmup(step, steps, max(1, steps // 10), FLOOR)
-            blocks = batch_at(token_blocks, step, batch_size, 0, 1, seed).to(device)
-            with _autocast(device, precision):
-                loss = block_loss(model, blocks)
-            loss.backward()  # type: ignore[no-untyped-call]
+            with _autocast(trainable[0].device, precision):
+                loss = loss_of(step)
+            held = loss + proximal_term(named, start, proximal) if proximal else loss
+            held.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(trainable, CLIP)
             optimizer.step()
             optimizer.zero_grad()
@@ -71,9 +157,13 @@ def adapt(
     return AdaptationResult(
         loss_first=sum(losses[:tenth]) / tenth,
         loss_last=sum(losses[-tenth:]) / tenth,
-        tokens=steps * batch_size * int(token_blocks.shape[1]),
+        tokens=tokens,
         steps=steps,
     )
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def _finite(loss: float, step: int) -> float:

@@ -29,6 +29,31 @@ def next_token_losses(logits: Tensor, blocks: Tensor, z: float = 0.0) -> tuple[T
     return found
 
 
+def target_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """From `logits` [rows, vocabulary]: the cross entropy of `targets` int64 [rows], one by one, in nats, fp32 [rows].
+
+    Where a gradient is wanted it takes the place of the logits, as in `next_token_losses`.
+    """
+    found: Tensor = _Target.apply(logits, targets)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _Target(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor) -> Tensor:
+        flat = logits.detach()
+        once = torch.ones(len(flat), 1, device=flat.device)
+        each, _ = _part(flat, targets.view(-1, 1), once, 0.0, ctx.needs_input_grad[0])
+        ctx.save_for_backward(flat)  # which a checkpoint drops and finds again; an attribute it would keep
+        return each.view(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, scales: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * scales.view(-1, 1).to(gradient.dtype), None
+
+
 class _NextToken(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, blocks: Tensor, z: float) -> tuple[Tensor, Tensor]:

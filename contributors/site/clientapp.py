@@ -30,8 +30,8 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from contributors.site.children import die_with_parent
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
 from contributors.site.policy import check_task, load_policy, read_agreements
-from contributors.site.training import PrivateText, Unfit, train
-from learning.updates import save_tensors
+from contributors.site.private import PrivateText, Unfit
+from contributors.site.training import train, update_of
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -151,7 +151,7 @@ def honest_work(home: Path) -> Work:
         check_task(task, load_policy(home), read_agreements(home))
         _say(f"round {task.round} of {task.campaign} begins")
         trained = train(task, files, text)
-        update = save_tensors(trained.adapter)
+        update = update_of(trained, task.spec.transfer)
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,

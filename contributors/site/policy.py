@@ -61,6 +61,10 @@ def acceptable(policy: SitePolicy, spec: CampaignSpec) -> str:
     """Why the policy refuses a campaign; empty when it does not."""
     if spec.rounds > policy.maximum_rounds:
         return f"it has {spec.rounds} rounds, and the site's policy allows {policy.maximum_rounds}"
+    if spec.objective not in policy.objectives:
+        return (
+            f"its objective is {spec.objective}, and the site's policy allows {', '.join(policy.objectives) or 'none'}"
+        )
     return ""
 
 

@@ -11,9 +11,10 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Rec
 from torch import Tensor
 
 from hub.rounds import patience
+from hub.rounds.gathering import Gathering
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
-from learning.aggregation import RunningMean
+from learning.compression import expand
 from learning.updates import check_update, load_tensors
 from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution
@@ -83,12 +84,11 @@ class Round:
         )
         self._reference = reference
         self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)
-        self._mean = RunningMean(reference)
+        self._gathering = Gathering(task.spec, reference)
         self._parts: dict[str, _Part] = {}
         self._done: dict[str, Contribution] = {}
         self._took: list[float] = []
-        self._tokens = 0
-        self._data: list[Learned] = []
+        self._taken: dict[str, RoundReply] = {}
 
     def run(self, sites: Iterable[Site]) -> Averaged:
         """Raises `Unavailable` when no site gave a valid update."""
@@ -109,14 +109,21 @@ class Round:
         return [part for member, part in self._parts.items() if member not in self._done]
 
     def _averaged(self) -> Averaged:
-        if not self._mean.count:
+        if not len(self._gathering):
             reasons = "; ".join(f"{member}: {part.excluded}" for member, part in self._done.items())
             raise Unavailable(f"No site gave a valid update ({reasons}).")
-        shares = tuple(
-            part.model_copy(update={"weight": part.weight / self._mean.weight})
-            for _, part in sorted(self._done.items())
+        gathered = self._gathering.result()
+        for member, share in sorted(gathered.shares.items()):
+            self._say(f"{member} weighs {share.weight:.1%}: {share.reason}")
+            said = {"why": share.reason} if share.weight else {"excluded": share.reason}
+            self._done[member] = self._done[member].model_copy(update={"weight": share.weight, **said})
+        counted = [self._taken[member] for member, share in sorted(gathered.shares.items()) if share.weight]
+        return Averaged(
+            gathered.update,
+            tuple(part for _, part in sorted(self._done.items())),
+            sum(reply.tokens for reply in counted),
+            tuple(learned for reply in counted for learned in reply.data),
         )
-        return Averaged(self._mean.result(), shares, self._tokens, tuple(self._data))
 
     def _look(self, parts: Iterable[_Part]) -> None:
         """Which SuperNodes are online; whose they are, their registered keys say."""
@@ -173,18 +180,16 @@ class Round:
         try:
             answer, update = self._read(member, content)
             norm = check_update(update, self._reference)
-            weight = float(answer.examples) if self._task.spec.weighting == "examples" else 1.0
-            self._mean.add(update, weight)
+            self._gathering.add(member, update, answer.examples)
         except Problem as problem:
             self._exclude(member, problem.what)
             return
         self._took.append(took)
-        self._tokens += answer.tokens
-        self._data += answer.data
+        self._taken[member] = answer
         self._done[member] = Contribution(
             member=member,
             examples=answer.examples,
-            weight=weight,
+            weight=0,
             loss_first=answer.loss_first,
             loss_last=answer.loss_last,
             update_norm=norm,
@@ -202,7 +207,15 @@ class Round:
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
         if reply.update != digest_bytes(data):
             raise Invalid("The update is not the one that the reply names.")
-        return reply, load_tensors(data)
+        return reply, self._tensors(data)
+
+    def _tensors(self, data: bytes) -> dict[str, Tensor]:
+        """The site's adapter, of what travelled. Raises `Invalid`."""
+        how = self._task.spec.transfer.how
+        if how == "fp32":
+            return load_tensors(data)
+        change = expand(data, how, self._reference)
+        return {name: start + change[name] for name, start in self._reference.items()}
 
     def _exclude(self, member: str, why: str) -> None:
         self._done[member] = Contribution(

@@ -2,6 +2,7 @@
 
 plan.json        from the hub: the campaign, who consented, what may be learned from, where to begin; rewritten when that changes
 parent/          the model that the first round starts from
+updates/N        the updates of the rounds before, as recorded, where the strategy looks back at them
 rounds/N/        from the server app, by one rename: result.json, adapter.safetensors, model/
 """
 
@@ -109,6 +110,11 @@ def entries(folder: Path, files: list[Path]) -> tuple[FileEntry, ...]:
         FileEntry(path=str(path.relative_to(folder)), digest=digest_file(path), size=path.stat().st_size)
         for path in sorted(files)
     )
+
+
+def update_file(directory: Path, number: int) -> Path:
+    """The update of round `number`, which was recorded before this Flower run."""
+    return directory / "updates" / f"{number}.safetensors"
 
 
 def discard_unfinished(directory: Path) -> None:

@@ -14,7 +14,7 @@ from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.models.weights import parameter_count
 from hub.rounds import standings
-from hub.rounds.plan import RoundResult, entries, read_result, round_directory
+from hub.rounds.plan import RoundResult, entries, read_result, round_directory, update_file
 from hub.rounds.projection import existing
 from hub.submissions import catalogue
 from hub.version import code_version
@@ -23,6 +23,7 @@ from protos.documents.campaigns import Learned
 from protos.documents.models import DataUsed, Model
 from protos.documents.statements import HUB
 from trust.digests import Digest
+from trust.errors import Corrupt
 
 ADAPTER = "adapter.safetensors"
 
@@ -42,9 +43,15 @@ class Recorder:
         return recorded
 
     def lay_out_parent(self, campaign: str, directory: Path) -> int:
-        """Put the model that the next round starts from into `parent/`, and remove rounds that are recorded; its number."""
+        """Put the model that the next round starts from into `parent/`, and remove rounds that are recorded; its number.
+
+        A strategy that looks back finds the recorded updates in `updates/`.
+        """
         with self._database.session() as session:
             parent = _parent(session, campaign)
+            looks_back = standings.spec_of(existing(session, campaign)).server is not None
+            done = standings.rounds(session, campaign) if looks_back else []
+            payloads = [Digest(registry.get(session, each.model).payload) for each in done]
         shutil.rmtree(directory / "rounds", ignore_errors=True)
         fresh = directory / "parent.partial"
         shutil.rmtree(fresh, ignore_errors=True)
@@ -53,7 +60,19 @@ class Recorder:
             self._blobs.copy_out(Digest(entry.digest), fresh / entry.path)
         shutil.rmtree(directory / "parent", ignore_errors=True)
         fresh.rename(directory / "parent")
+        self._lay_out_updates(directory, payloads)
         return parent.done + 1
+
+    def _lay_out_updates(self, directory: Path, payloads: list[Digest]) -> None:
+        """The update of every round, from the statement of its model."""
+        shutil.rmtree(directory / "updates", ignore_errors=True)
+        for number, payload in enumerate(payloads, start=1):
+            entry = self._journal.find(payload)
+            if entry is None or not isinstance(entry.claim, Model) or entry.claim.update is None:
+                raise Corrupt(f"The ledger names no update of round {number}.")
+            path = update_file(directory, number)
+            path.parent.mkdir(exist_ok=True)
+            self._blobs.copy_out(Digest(entry.claim.update), path)
 
     def _next(self, campaign: str, directory: Path) -> Model | None:
         with self._database.session() as session:

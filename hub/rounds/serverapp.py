@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from hub.rounds import control, fab
 from hub.rounds.children import die_with_parent
@@ -33,6 +33,9 @@ from hub.rounds.plan import (
 )
 from protos.documents.campaigns import RoundTask
 from trust.errors import Problem, Unavailable
+
+if TYPE_CHECKING:
+    from hub.rounds.merging import Merger
 
 STARTING = 60.0
 
@@ -65,10 +68,14 @@ def main(directory: Path) -> int:
 
 def lead(directory: Path, plan: Plan, voice: Voice) -> None:
     """Every round that is still to come, in one Flower run. Raises a Problem when a round comes to nothing."""
+    from hub.rounds.merging import Merger
+
     discard_unfinished(directory)
+    merger = Merger(plan.spec)
+    merger.look_back(directory, plan.first_round)
     with server_task(plan) as grid:
         for number in range(plan.first_round, plan.spec.rounds + 1):
-            _lead_round(directory, plan, number, grid, voice)
+            lead_round(directory, plan, number, grid, voice, merger)
 
 
 @contextmanager
@@ -117,9 +124,10 @@ def _token(plan: Plan, authority: bytes, secret: str) -> str:
     raise Unavailable(f"The SuperLink did not hand out the server task of run {run}.")
 
 
-def _lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice) -> None:
+def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice, merger: Merger) -> None:
+    """One round over Flower's grid, from the model before it to `rounds/NUMBER`."""
     from hub.rounds.exchange import Round
-    from hub.rounds.merging import starting_adapter, write_model
+    from hub.rounds.merging import starting_adapter
     from learning.export import load_model, model_files
 
     def say(message: str, metrics: tuple[tuple[int, str, float], ...] = ()) -> None:
@@ -140,7 +148,7 @@ def _lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voic
     averaged = Round(grid, task, contents, reference, as_it_stands, say).run(sites)
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    write_model(model, tokenizer, plan.spec.adapter, averaged.adapter, partial)
+    merger.write_model(model, tokenizer, averaged.adapter, partial)
     result = RoundResult(
         campaign=plan.campaign,
         round=number,

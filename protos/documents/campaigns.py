@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 from protos.documents.jurisdictions import Country
@@ -19,27 +19,96 @@ class Adapter(Document):
 
 
 class LocalTraining(Document):
-    """What each site does in a round."""
+    """What each site does in a round. `proximal` is FedProx's mu: how firmly an update is held to where the round began."""
 
     steps: int = Field(ge=1, le=1_000_000)
     batch_size: int = Field(ge=1, le=65_536)
     sequence_length: int = Field(ge=16, le=1_048_576)
     learning_rate: float = Field(gt=0, le=1)
     seed: int = Field(default=0, ge=0)
+    proximal: float = Field(default=0, ge=0, le=1000)
+
+
+Objective = Literal["continued-training", "sft", "dpo"]
+"""What a site minimises: the loss of its texts; of what the assistant says in its conversations (supervised fine-tuning); or of
+its preferences between two answers."""
+
+
+Averaging = Literal["factors", "products", "median", "trimmed-mean", "krum", "multi-krum"]
+_NEEDED = {"median": (3, 0), "trimmed-mean": (1, 2), "krum": (3, 2), "multi-krum": (3, 2)}
+"""Members that a rule needs: so many, and so many more for each bad update that it stands up to."""
+
+
+class Preferences(Document):
+    """DPO's beta, and ODPO's alpha: how much further apart an answer is to be that was scored higher; 0 is plain DPO."""
+
+    beta: float = Field(default=0.1, gt=0, le=100)
+    offset: float = Field(default=0, ge=0, le=100)
+
+
+class Transfer(Document):
+    """How updates travel: whole adapters in fp32, or what changed in fewer bytes; `keep` is the share of values of top-k."""
+
+    how: Literal["fp32", "bf16", "int8", "top-k"] = "fp32"
+    keep: float = Field(default=0.1, gt=0, le=1)
+
+
+class Server(Document):
+    """The step that the hub takes with a round's mean change, for the strategies that take one of their own.
+
+    `momentum` is DiLoCo's Nesterov momentum, or FedAdam's and FedYogi's beta 1; `second` is their beta 2, `adaptivity` their tau.
+    """
+
+    rate: float = Field(gt=0, le=100)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    second: float = Field(default=0.99, ge=0, lt=1)
+    adaptivity: float = Field(default=1e-3, gt=0, le=1)
 
 
 class CampaignSpec(Document):
-    """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined."""
+    """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined.
+
+    `averaging` says how a round's updates become one: by the mean of the adapters' factors A and B apart or, exactly, of their
+    products; or by a rule that stands up to `bad_updates` of them. Before, each is brought back to `clip_norm` (L2, from where
+    the round began). No member's part in a mean exceeds `maximum_share`, as long as the members can fill it.
+    """
 
     name: Name
     base_model: Identifier
-    objective: Literal["continued-training"] = "continued-training"
-    strategy: Literal["fedavg"] = "fedavg"
+    objective: Objective = "continued-training"
+    preferences: Preferences = Preferences()
+    strategy: Literal["fedavg", "diloco", "fedadam", "fedyogi"] = "fedavg"
+    server: Server | None = None
+    averaging: Averaging = "factors"
+    bad_updates: int = Field(default=1, ge=0, le=1000)
+    clip_norm: float | None = Field(default=None, gt=0)
+    maximum_share: float = Field(default=1, gt=0, le=1)
     weighting: Literal["equal", "examples"] = "equal"
     rounds: int = Field(ge=1, le=10_000)
     minimum_members: int = Field(ge=1, le=10_000)
     adapter: Adapter = Adapter()
+    transfer: Transfer = Transfer()
     training: LocalTraining
+
+    @model_validator(mode="after")
+    def _a_step_where_one_is_taken(self) -> CampaignSpec:
+        if self.strategy == "fedavg" and self.server is not None:
+            raise ValueError("fedavg takes the mean as it is: leave [server] out")
+        if self.strategy != "fedavg" and self.server is None:
+            raise ValueError(f"{self.strategy} needs [server] with a rate")
+        return self
+
+    @model_validator(mode="after")
+    def _enough_for_the_rule(self) -> CampaignSpec:
+        least, each = _NEEDED.get(self.averaging, (1, 0))
+        needed = least + each * self.bad_updates
+        if self.minimum_members < needed:
+            raise ValueError(
+                f"{self.averaging} needs minimum_members of {needed} for bad_updates of {self.bad_updates}"
+            )
+        if self.averaging in _NEEDED and self.weighting != "equal":
+            raise ValueError(f"{self.averaging} weighs all updates the same")
+        return self
 
 
 class Campaign(Claim):
@@ -114,3 +183,4 @@ class SitePolicy(Document):
     country: Country = ""
     join: Literal["all", "ask"] = "ask"
     maximum_rounds: int = Field(default=100, ge=1)
+    objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo")

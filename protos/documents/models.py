@@ -23,7 +23,7 @@ class DataUsed(Document):
 
 
 class Contribution(Document):
-    """One member's part in a round."""
+    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none."""
 
     member: Identifier
     examples: int = Field(ge=0)
@@ -32,6 +32,7 @@ class Contribution(Document):
     loss_last: float
     update_norm: float = Field(ge=0)
     excluded: str = Field(default="", max_length=500)
+    why: str = Field(default="", max_length=200)
 
 
 class Skip(Document):

@@ -54,6 +54,7 @@ def test_what_was_agreed_to_passes() -> None:
             "differs",
         ),
         (task(), POLICY.model_copy(update={"maximum_rounds": 2}), JOINED, "policy"),
+        (task(), POLICY.model_copy(update={"objectives": ("sft",)}), JOINED, "policy allows sft"),
         (task(), POLICY, Agreements(campaigns=(Agreed(campaign="campaign-a", spec=SPEC, ended=True),)), "over"),
     ],
 )

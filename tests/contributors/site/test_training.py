@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pyarrow
@@ -16,15 +17,25 @@ from contributors.site.clientapp import UNFIT, Work, _reply, files_of, honest_wo
 from contributors.site.consent import change_agreements, with_agreement
 from contributors.site.datasets import Declarations, Declared, Source, write_declarations
 from contributors.site.policy import update_policy
-from contributors.site.training import PrivateText, Unfit, train
+from contributors.site.private import PrivateText, Unfit
+from contributors.site.training import Trained, train, update_of
 from contributors.texts import sort_files
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.architectures import build_model
+from learning.compression import expand
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
 from learning.updates import load_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, RoundReply, RoundTask
+from protos.documents.campaigns import (
+    Adapter,
+    CampaignSpec,
+    LocalTraining,
+    Preferences,
+    RoundReply,
+    RoundTask,
+    Transfer,
+)
 from tests.shapes import llama
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -160,6 +171,97 @@ def test_every_format_of_a_dataset_trains(
     assert train(task, files, text_of(tmp_path)).examples == (1 if suffix in (".txt", ".md") else 9)
 
 
+def conversations(folder: Path, *answers: str) -> Path:
+    """Beside a text that belongs to other campaigns, a file with a conversation for each answer."""
+    rows = [{"messages": [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": a}]} for a in answers]
+    (folder / "a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (folder / "b.txt").write_text(SECRET)
+    return folder
+
+
+def asking_for_answers(task: RoundTask, length: int = 64) -> RoundTask:
+    training = task.spec.training.model_copy(update={"sequence_length": length})
+    return task.model_copy(update={"spec": task.spec.model_copy(update={"objective": "sft", "training": training})})
+
+
+def test_supervised_rounds_learn_what_the_assistant_says(
+    task: RoundTask, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Of the conversations alone; what is not the assistant's teaches nothing."""
+    asked = asking_for_answers(task)
+    trained = train(asked, files, text_of(conversations(tmp_path, SECRET, SECRET[:20])))
+    assert trained.examples == 2
+    assert trained.result.loss_last < trained.result.loss_first
+    (learned,) = trained.data
+    assert 0 < learned.tokens <= trained.result.tokens
+    assert train(task, files, text_of(tmp_path)).examples == 3  # as texts, all three train
+
+
+def test_an_update_may_travel_in_fewer_bytes_and_be_held_to_its_start(
+    task: RoundTask, files: dict[str, bytes], data: Path
+) -> None:
+    trained = train(task, files, text_of(data))
+    change = {name: tensor - trained.start[name] for name, tensor in trained.adapter.items()}
+    whole, small = update_of(trained, Transfer()), update_of(trained, Transfer(how="int8"))
+    assert load_tensors(whole).keys() == trained.adapter.keys()
+    assert len(small) < len(whole)
+    for name, tensor in expand(small, "int8", trained.start).items():
+        torch.testing.assert_close(tensor, change[name], rtol=0, atol=float(change[name].abs().amax()) / 250)
+    firm = task.spec.training.model_copy(update={"proximal": 1000.0})
+    held = train(
+        task.model_copy(update={"spec": task.spec.model_copy(update={"training": firm})}), files, text_of(data)
+    )
+
+    def moved(of: Trained) -> float:
+        return sum(float((tensor - of.start[name]).square().sum()) for name, tensor in of.adapter.items())
+
+    assert moved(held) < moved(trained)
+
+
+def preferences(folder: Path, *, scores: tuple[float, float] | None = None) -> Path:
+    """A site whose people prefer one answer, six times; beside a conversation, which is for other campaigns."""
+    scored = {} if scores is None else dict(zip(("score_chosen", "score_rejected"), scores, strict=True))
+    row = {"prompt": [{"role": "user", "content": "Who?"}], "chosen": SECRET[:12], "rejected": "nobody may", **scored}
+    (folder / "p.jsonl").write_text(f"{json.dumps(row)}\n" * 6)
+    return conversations(folder, SECRET)
+
+
+def asking_for_preferences(task: RoundTask, **more: float) -> RoundTask:
+    spec = asking_for_answers(task).spec
+    asked = {"objective": "dpo", "preferences": Preferences.read({"beta": 0.5, **more})}
+    return task.model_copy(update={"spec": spec.model_copy(update=asked)})
+
+
+def test_preference_rounds_learn_which_answer_is_chosen(
+    task: RoundTask, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """They begin at log 2, where the model prefers what it preferred before, and an offset asks for more."""
+    trained = train(asking_for_preferences(task), files, text_of(preferences(tmp_path)))
+    assert trained.examples == 6
+    assert trained.result.loss_first == pytest.approx(math.log(2), abs=0.02)
+    assert trained.result.loss_last < trained.result.loss_first - 0.02
+    scored = text_of(preferences(tmp_path, scores=(9, 2)))
+    further = train(asking_for_preferences(task, offset=1.0), files, scored)
+    assert further.result.loss_first == pytest.approx(math.log(1 + 7), abs=0.05)
+    (tmp_path / "p.jsonl").unlink()
+    with pytest.raises(Unfit, match="no preference"):
+        train(asking_for_preferences(task), files, text_of(tmp_path))
+
+
+def test_one_site_serves_campaigns_of_both_kinds(task: RoundTask, files: dict[str, bytes], tmp_path: Path) -> None:
+    text = text_of(conversations(tmp_path, SECRET, SECRET))
+    assert [train(each, files, text).examples for each in (task, asking_for_answers(task), task)] == [3, 2, 3]
+
+
+def test_without_a_conversation_a_supervised_round_is_refused(
+    task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(Unfit, match="no conversation"):
+        train(asking_for_answers(task), files, text_of(data))
+    with pytest.raises(Unfit, match="within 2 tokens"):
+        train(asking_for_answers(task, 2), files, text_of(conversations(tmp_path, SECRET)))
+
+
 def test_text_that_changed_counts_in_the_next_round(task: RoundTask, files: dict[str, bytes], data: Path) -> None:
     text = text_of(data)
     assert [train(task, files, text).examples for _ in range(2)] == [10, 10]
@@ -204,7 +306,16 @@ def test_a_site_that_never_heard_of_its_datasets_trains_on_nothing(
         honest_work(tmp_path)(task, files)
 
 
-@pytest.mark.parametrize("line", [SECRET, json.dumps([SECRET]), json.dumps({"body": SECRET}), '{"text": 7}'])
+@pytest.mark.parametrize(
+    "line",
+    [
+        SECRET,
+        json.dumps([SECRET]),
+        json.dumps({"body": SECRET}),
+        '{"text": 7}',
+        json.dumps({"messages": [{"role": SECRET, "content": SECRET}]}),
+    ],
+)
 def test_a_bad_line_is_named_and_never_quoted(
     task: RoundTask, files: dict[str, bytes], tmp_path: Path, line: str
 ) -> None:

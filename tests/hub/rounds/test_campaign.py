@@ -11,7 +11,7 @@ import pytest
 from contributors import keychain
 from contributors.client import Coalition
 from protos.coalition.v1 import rounds_pb2
-from protos.documents.campaigns import CampaignSpec
+from protos.documents.campaigns import CampaignSpec, Server
 from protos.documents.runs import Stop
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ pytestmark = pytest.mark.system
 def test_a_campaign_survives_its_superlink_and_leaves_out_a_poisoned_update(world: World, spec: CampaignSpec) -> None:
     for name in ("medicine", "law", "poison"):
         world.member(name)
-    campaign = world.open_campaign(spec.model_copy(update={"minimum_members": 3}))
+    looking_back = {"strategy": "diloco", "server": Server(rate=0.7), "averaging": "products"}
+    campaign = world.open_campaign(spec.model_copy(update={"minimum_members": 3, **looking_back}))
     world.site("medicine")
     world.site("law")
     world.hostile_site("poison", campaign)

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from torch import Tensor
 
 from hub.rounds.exchange import UPDATE, Averaged, Round, bytes_array
 from hub.rounds.plan import Site
-from learning.updates import save_tensors
+from learning.compression import How, compress
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask
-from trust.canonical import emit
+from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask, Transfer
+from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
 
 FILES = {"model.safetensors": b"weights"}
 REFERENCE = {"a": torch.ones(2, 3), "b": torch.zeros(4)}
-DATASET = "data-0123456789ab"
-Answerer = Callable[[Message], RecordDict]
 
 
 @pytest.fixture(autouse=True)
@@ -33,56 +26,25 @@ def _in_a_server_task() -> None:
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
 
 
-@dataclass
-class Postbox:
-    """Stands where Flower's grid does: every SuperNode answers at once, as its answerer says."""
-
-    answerers: dict[str, Answerer]
-    waiting: dict[str, Message] = field(default_factory=dict)
-
-    def get_nodes(self) -> list[Any]:
-        return [
-            SimpleNamespace(node_id=number, public_key=name.encode(), last_activated_at="monday")
-            for number, name in enumerate(self.answerers, start=1)
-        ]
-
-    def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        sent = []
-        for message in messages:
-            identifier = f"{len(self.waiting)}-{message.metadata.dst_node_id}"
-            self.waiting[identifier] = message
-            sent.append(identifier)
-        return sent
-
-    def pull_messages(self, identifiers: list[str]) -> list[Any]:
-        names = list(self.answerers)
-        return [
-            SimpleNamespace(
-                metadata=SimpleNamespace(reply_to_message_id=identifier),
-                has_error=lambda: False,
-                content=self.answerers[names[self.waiting[identifier].metadata.dst_node_id - 1]](
-                    self.waiting[identifier]
-                ),
-            )
-            for identifier in identifiers
-        ]
-
-
-def answer(tensors: dict[str, Tensor] | bytes, arrays: dict[str, Array] | None = None, **more: Any) -> Answerer:
-    """A site that answers with this update; `more` goes into its reply document."""
-    data = tensors if isinstance(tensors, bytes) else save_tensors(tensors)
-    said = {"campaign": "campaign-a", "round": 2, "update": digest_bytes(data), "examples": 5, "tokens": 7}
-    learned = {"data": [{"dataset": DATASET, "tokens": 7}], "loss_first": 2.0, "loss_last": 1.0, "refusal": ""}
-    document = emit({**said, **learned, **more})
-    content = {UPDATE: bytes_array(data)} if arrays is None else arrays
-    return lambda message: RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(content)})
-
-
-def lead(answerers: dict[str, Answerer], weighting: str = "equal", gone: str = "") -> Averaged:
+def lead(
+    answerers: dict[str, Answerer],
+    weighting: str = "equal",
+    gone: str = "",
+    reference: dict[str, Tensor] = REFERENCE,
+    averaging: str = "factors",
+    transfer: str = "fp32",
+) -> Averaged:
     """A round; the consent of `gone` stops counting while it goes on."""
     training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
     spec = CampaignSpec(
-        name="rounds", base_model="tiny-1", rounds=2, minimum_members=1, training=training, weighting=weighting
+        name="rounds",
+        base_model="tiny-1",
+        rounds=2,
+        minimum_members=1,
+        training=training,
+        weighting=weighting,
+        averaging=averaging,
+        transfer=Transfer(how=transfer),
     )
     files = tuple(FileEntry(path=name, digest=digest_bytes(data), size=len(data)) for name, data in FILES.items())
     task = RoundTask(campaign="campaign-a", round=2, spec=spec, files=files)
@@ -91,7 +53,7 @@ def lead(answerers: dict[str, Answerer], weighting: str = "equal", gone: str = "
         for name in answerers
     }
     standing = {name: site for name, site in sites.items() if name != gone}
-    return Round(Postbox(answerers), task, FILES, REFERENCE, standing.get, lambda message: None).run(sites.values())
+    return Round(Postbox(answerers), task, FILES, reference, standing.get, lambda message: None).run(sites.values())
 
 
 def moved(by: float) -> dict[str, Tensor]:
@@ -122,6 +84,29 @@ def test_examples_may_weigh() -> None:
         {"law": answer(moved(0.0), examples=1), "medicine": answer(moved(0.4), examples=3)}, weighting="examples"
     )
     assert torch.allclose(averaged.adapter["b"], torch.full((4,), 0.3))
+
+
+@pytest.mark.parametrize("how", ["bf16", "int8", "top-k"])
+def test_changes_may_travel_in_fewer_bytes(how: How) -> None:
+    """What the hub averages is where the round began and what came; whatever else comes is left out."""
+    change = {"a": torch.full((2, 3), 0.5), "b": torch.tensor([0.0, 1.0, 0.0, 0.0])}
+    sent = answer(compress(change, how, keep=1.0).data)
+    averaged = lead({"law": sent, "other": answer(moved(0.1))}, transfer=how)
+    for name, start in REFERENCE.items():
+        torch.testing.assert_close(averaged.adapter[name], start + change[name], rtol=1e-2, atol=1e-2)
+    assert [bool(part.excluded) for part in averaged.contributions] == [False, True]
+
+
+def test_products_are_averaged_exactly_where_the_spec_says_so() -> None:
+    """What two members have in common stays, though they write it with other signs; and an unfit update is still left out."""
+    names = ("x.lora_A.weight", "x.lora_B.weight")
+    sent = dict(zip(names, (torch.ones(2, 3), torch.ones(4, 2)), strict=True))
+    other = {name: -tensor for name, tensor in sent.items()}
+    answerers = {"law": answer(sent), "medicine": answer(other), "poison": answer(sent | {names[0]: torch.ones(3, 3)})}
+    exact = lead(answerers, reference=sent, averaging="products")
+    assert torch.allclose(exact.adapter[names[1]] @ exact.adapter[names[0]], torch.full((4, 3), 2.0))
+    assert [part.weight for part in exact.contributions] == [0.5, 0.5, 0]
+    assert bool((lead(answerers, reference=sent).adapter[names[0]] == 0).all())
 
 
 @pytest.mark.parametrize(

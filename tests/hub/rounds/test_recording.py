@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from hub.rounds import plan, projection
 from hub.rounds.recording import Recorder
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Campaign, CampaignSpec, Learned, LocalTraining
+from protos.documents.campaigns import Campaign, CampaignSpec, Learned, LocalTraining, Server
 from protos.documents.models import Contribution, DataUsed, Model
 from protos.documents.runs import Stop
 from protos.documents.statements import HUB
@@ -29,7 +29,13 @@ def weights(value: float) -> bytes:
 
 
 @pytest.fixture
-def campaign(base: Any) -> str:
+def server() -> Server | None:
+    """The server's step of the campaign's strategy; None for the plain mean."""
+    return None
+
+
+@pytest.fixture
+def campaign(base: Any, server: Server | None) -> str:
     projection.register(base.journal)
     base.enrol("core", "core")
     data = weights(0)
@@ -50,7 +56,16 @@ def campaign(base: Any) -> str:
         )
     )
     training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
-    spec = CampaignSpec(name="rounds", base_model="tiny-1", rounds=5, minimum_members=1, training=training)
+    strategy: Literal["fedavg", "diloco"] = "diloco" if server else "fedavg"
+    spec = CampaignSpec(
+        name="rounds",
+        base_model="tiny-1",
+        rounds=5,
+        minimum_members=1,
+        training=training,
+        strategy=strategy,
+        server=server,
+    )
     return str(base.record(Campaign(hub=ORIGIN, signer="core", spec=spec)).id)
 
 
@@ -131,6 +146,21 @@ def test_the_next_round_starts_from_the_last_recorded_model(campaign: str, recor
     assert recorder.lay_out_parent(campaign, tmp_path) == 2
     assert (plan.model_directory(tmp_path, 1) / "model.safetensors").read_bytes() == weights(1)
     assert plan.read_result(tmp_path, 1) is None
+
+
+@pytest.mark.parametrize("server", [Server(rate=0.7), None])
+def test_a_strategy_that_looks_back_finds_the_recorded_updates(
+    campaign: str, recorder: Recorder, tmp_path: Path, server: Server | None
+) -> None:
+    recorder.lay_out_parent(campaign, tmp_path)
+    finish_round(tmp_path, campaign, 1)
+    finish_round(tmp_path, campaign, 2)
+    recorder.record_finished(campaign, tmp_path)
+    for _ in range(2):  # also after one more interruption
+        assert recorder.lay_out_parent(campaign, tmp_path) == 3
+        found = [plan.update_file(tmp_path, number) for number in (1, 2, 3)]
+        kept = [path.read_bytes() for path in found if path.exists()]
+        assert kept == ([weights(-1), weights(-2)] if server else [])
 
 
 def test_a_result_that_does_not_follow_its_parent_is_dropped(campaign: str, recorder: Recorder, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Averaging updates as they arrive, and the step the server takes with the average."""
+"""Averaging updates as they arrive."""
 
 from __future__ import annotations
 
@@ -45,26 +45,3 @@ class RunningMean:
 
 def _zeros_like(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in tensors.items()}
-
-
-def outer_step(
-    current: Mapping[str, Tensor],
-    mean: Mapping[str, Tensor],
-    velocity: Mapping[str, Tensor] | None = None,
-    rate: float = 1.0,
-    momentum: float = 0.0,
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """(next, velocity): one server step from `current` towards the sites' `mean`.
-
-    Nesterov momentum as in DiLoCo, arXiv:2311.08105. With rate 1 and momentum 0 the next state is the mean itself. Keep
-    `velocity` for the next round; None starts at rest.
-    """
-    check_names_and_shapes(mean, current)
-    after: dict[str, Tensor] = {}
-    moving: dict[str, Tensor] = {}
-    for name in sorted(current):
-        change = mean[name] - current[name]
-        before = torch.zeros_like(change) if velocity is None else velocity[name]
-        moving[name] = momentum * before + change
-        after[name] = current[name] + rate * (momentum * moving[name] + change)
-    return after, moving

@@ -1,0 +1,88 @@
+"""Rules that a minority of bad updates cannot move far. They compare members, so they hold every update of the round.
+
+Coordinates are compared as they are: of low-rank adapters, those of A and B apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from learning.updates import check_names_and_shapes
+from trust.errors import Invalid
+
+Update = Mapping[str, Tensor]
+
+
+def trimmed_mean(updates: Sequence[Update], trim: int) -> dict[str, Tensor]:
+    """The mean of every coordinate without its `trim` smallest and `trim` largest values: fp32, sorted by name.
+
+    Yin et al., arXiv:1803.01498, definition 2: stands up to `trim` bad updates. NaN counts as the largest value. Raises `Invalid`
+    where nothing would remain, and for other names or shapes.
+    """
+    _check(updates)
+    if not 0 <= 2 * trim < len(updates):
+        raise Invalid(f"Nothing remains of {len(updates)} updates without {trim} on each side.", field="trim")
+    found = {}
+    for name in sorted(updates[0]):
+        ordered = torch.stack([update[name] for update in updates]).float().sort(0).values
+        found[name] = ordered[trim : len(updates) - trim].double().mean(0).float()
+    return found
+
+
+def coordinate_median(updates: Sequence[Update]) -> dict[str, Tensor]:
+    """The median of every coordinate (the mean of the middle two of an even number): Yin et al., definition 1; stands up to
+    fewer bad updates than half. Raises as `trimmed_mean`."""
+    return trimmed_mean(updates, (len(updates) - 1) // 2)
+
+
+def krum(updates: Sequence[Update], bad: int, keep: int = 1) -> tuple[int, ...]:
+    """Positions of the `keep` updates nearest to their nearest `len(updates) - bad - 2` others, the nearest first.
+
+    Krum, and for `keep` above 1 Multi-Krum: Blanchard et al., "Machine Learning with Adversaries: Byzantine Tolerant Gradient
+    Descent", 2017. Raises `Invalid` where it would not stand up to `bad` ones: for fewer than 2 * `bad` + 3 updates, and for
+    keeping more than are surely good.
+    """
+    _check(updates)
+    count = len(updates)
+    if bad < 0 or count < 2 * bad + 3:
+        raise Invalid(f"Krum stands up to {bad} bad updates of {2 * bad + 3} or more, not of {count}.", field="bad")
+    if not 1 <= keep <= count - bad:
+        raise Invalid(f"Keep 1 to {count - bad} of {count} updates, not {keep}.", field="keep")
+    distances = _distances(updates)
+    distances.fill_diagonal_(math.inf)
+    near = distances.sort(1).values[:, : count - bad - 2].sum(1)
+    return tuple(near.argsort(stable=True)[:keep].tolist())
+
+
+def clipped(update: Update, reference: Update, most: float) -> tuple[dict[str, Tensor], float]:
+    """`update`, brought back towards `reference` to a distance of `most`, and the distance that it had (L2, over all tensors).
+
+    Norm clipping, Sun et al., arXiv:1911.07963. Raises `Invalid` for other names or shapes and a bound that is not positive.
+    """
+    if not most > 0:
+        raise Invalid(f"An update cannot be clipped to {most}.", "Give a positive number.", field="most")
+    check_names_and_shapes(update, reference)
+    change = {name: update[name].float() - reference[name].float() for name in sorted(reference)}
+    norm = math.sqrt(sum(float(part.double().square().sum()) for part in change.values()))
+    scale = min(1.0, most / norm) if norm else 1.0
+    return {name: reference[name].float() + scale * part for name, part in change.items()}, norm
+
+
+def _distances(updates: Sequence[Update]) -> Tensor:
+    """Squared L2 distances, fp64 [n, n]; infinite to and from what is not finite."""
+    found = torch.zeros(len(updates), len(updates), dtype=torch.float64)
+    for name in updates[0]:
+        flat = torch.stack([update[name].flatten() for update in updates]).double()
+        found += torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").square()
+    return found.nan_to_num(nan=math.inf, posinf=math.inf)
+
+
+def _check(updates: Sequence[Update]) -> None:
+    if not updates:
+        raise Invalid("There is no update to average.", "Wait for at least one reply.")
+    for update in updates:
+        check_names_and_shapes(update, updates[0])

@@ -1,0 +1,120 @@
+"""What becomes of five updates of which one is bad, and how much each member's counts, by the spec of the campaign."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from hub.rounds.gathering import LEFT_OUT, Gathered, Gathering
+from learning.aggregation.low_rank import products
+from protos.documents.campaigns import CampaignSpec
+from trust.errors import Invalid, Unavailable
+
+A, B = "x.lora_A.weight", "x.lora_B.weight"
+Update = dict[str, Tensor]
+
+
+def _spec(members: int = 5, **more: Any) -> CampaignSpec:
+    training = {"steps": 1, "batch_size": 1, "sequence_length": 16, "learning_rate": 0.1}
+    given = {"name": "rounds", "base_model": "tiny-1", "rounds": 2, "minimum_members": members, "training": training}
+    return CampaignSpec.read(given | more)
+
+
+def _drawn(generator: torch.Generator, scale: float) -> Update:
+    return {A: torch.randn(2, 6, generator=generator) * scale, B: torch.randn(5, 2, generator=generator) * scale}
+
+
+GENERATOR = torch.Generator().manual_seed(5)
+START, WAY = _drawn(GENERATOR, 1), _drawn(GENERATOR, 1)
+HONEST = [{n: START[n] + WAY[n] + spread[n] for n in START} for spread in (_drawn(GENERATOR, 0.2) for _ in range(4))]
+FLIPPED = {name: 2 * START[name] - HONEST[0][name] for name in START}
+
+
+def _away(one: Update, other: Update) -> float:
+    return math.sqrt(sum(float((one[name] - other[name]).square().sum()) for name in one))
+
+
+def _gathered(spec: CampaignSpec, updates: list[Update], examples: list[int] | None = None) -> Gathered:
+    gathering = Gathering(spec, START)
+    for number, update in enumerate(updates):
+        gathering.add(f"member-{number}", update, examples[number] if examples else 1)
+    return gathering.result()
+
+
+@pytest.mark.parametrize("averaging", ["median", "trimmed-mean", "krum", "multi-krum", "factors"])
+def test_one_flipped_update_of_five_moves_the_plain_mean_alone(averaging: str) -> None:
+    honest = _gathered(_spec(), HONEST).update
+    spread = max(_away(update, honest) for update in HONEST)
+    found = _gathered(_spec(averaging=averaging), [FLIPPED, *HONEST])
+    assert (_away(found.update, honest) <= spread) == (averaging != "factors")
+    assert sum(share.weight for share in found.shares.values()) == pytest.approx(1)
+    if "krum" in averaging:
+        assert found.shares["member-0"].weight == 0
+        assert found.shares["member-0"].reason == LEFT_OUT
+
+
+def test_after_an_exclusion_a_rule_goes_on_with_those_that_are_left() -> None:
+    """The guard left one of five out before: Krum compares four, and three; two it refuses."""
+    for count in (4, 3):
+        chosen = [share for share in _gathered(_spec(averaging="krum"), HONEST[:count]).shares.values() if share.weight]
+        assert [share.reason for share in chosen] == [f"one of 1 of {count} updates that are nearest to each other"]
+    with pytest.raises(Unavailable, match="three updates"):
+        _gathered(_spec(averaging="krum"), HONEST[:2])
+
+
+@pytest.mark.parametrize("averaging", ["factors", "products"])
+def test_no_member_counts_more_than_its_cap(averaging: str) -> None:
+    spec = _spec(2, averaging=averaging, weighting="examples", maximum_share=0.4)
+    found = _gathered(spec, HONEST[:3], [900, 90, 10])
+    assert [share.weight for share in found.shares.values()] == pytest.approx([0.4, 0.4, 0.2])
+    assert "900 examples; 90.0% became 40.0%" in found.shares["member-0"].reason
+    weights = (0.4, 0.4, 0.2)
+    if averaging == "factors":
+        expected = {n: sum(w * u[n] for w, u in zip(weights, HONEST, strict=False)) for n in START}
+        torch.testing.assert_close(found.update, expected)
+    else:
+        whole = sum(w * products(u)["x"] for w, u in zip(weights, HONEST, strict=False))
+        torch.testing.assert_close(products(found.update)["x"], whole)
+
+
+def test_updates_are_brought_back_to_the_norm() -> None:
+    found = _gathered(_spec(clip_norm=0.5), [HONEST[0]])
+    assert _away(found.update, START) == pytest.approx(0.5, rel=1e-5)
+
+
+def test_plain_means_hold_no_update_however_many_come() -> None:
+    for more in ({}, {"maximum_share": 0.3}, {"weighting": "examples"}):
+        gathering = Gathering(_spec(**more), START)
+        for number in range(9):
+            gathering.add(f"member-{number}", HONEST[0], 5)
+        assert not vars(gathering)["_held"]
+        assert len(gathering) == 9
+
+
+def test_an_update_that_cannot_be_counted_changes_nothing() -> None:
+    gathering = Gathering(_spec(weighting="examples"), START)
+    with pytest.raises(Invalid, match="no examples"):
+        gathering.add("law", HONEST[0], 0)
+    with pytest.raises(Invalid, match="lacks"):
+        gathering.add("law", {A: HONEST[0][A]}, 3)
+    assert not len(gathering)
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"averaging": "krum", "members": 4}, "minimum_members of 5"),
+        ({"averaging": "multi-krum", "bad_updates": 2, "members": 6}, "minimum_members of 7"),
+        ({"averaging": "trimmed-mean", "bad_updates": 2, "members": 4}, "minimum_members of 5"),
+        ({"averaging": "median", "members": 2}, "minimum_members of 3"),
+        ({"averaging": "median", "weighting": "examples"}, "the same"),
+        ({"maximum_share": 0}, "maximum_share"),
+    ],
+)
+def test_a_spec_that_cannot_hold_what_it_says_is_refused(more: dict[str, Any], why: str) -> None:
+    with pytest.raises(Invalid, match=why):
+        _spec(**more)

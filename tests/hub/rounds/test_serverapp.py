@@ -1,0 +1,125 @@
+"""Rounds from the model before to the one after, as the server app leads them; only Flower's grid is another."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from flwr.app import Message, RecordDict
+from flwr.supercore.task_identity import TaskIdentity
+
+from hub.rounds.merging import Merger, starting_adapter
+from hub.rounds.plan import Plan, RoundResult, Site, read_result, round_directory, update_file, write_document
+from hub.rounds.serverapp import Voice, lead_round
+from learning.architectures import build_model
+from learning.export import load_model, save_model
+from learning.tokenizer import train_tokenizer
+from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, RoundTask, Server
+from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
+from tests.shapes import llama
+from trust.canonical import parse
+from trust.digests import digest_bytes
+
+SPEC = CampaignSpec(
+    name="rounds",
+    base_model="tiny-1",
+    rounds=3,
+    minimum_members=2,
+    strategy="diloco",
+    server=Server(rate=0.7),
+    averaging="products",
+    adapter=Adapter(rank=2, alpha=4, targets=("q_proj", "v_proj")),
+    training=LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1),
+)
+
+
+@pytest.fixture(autouse=True)
+def _in_a_server_task() -> None:
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
+
+
+@pytest.fixture(scope="module")
+def parent(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("parent")
+    tokenizer = train_tokenizer(iter(["Members sign what they send."]), 280)
+    save_model(build_model(llama(280, 16, 32, 1, 2, 2, 32), seed=1), tokenizer, folder)
+    return folder
+
+
+def _site(parent: Path, by: float) -> Answerer:
+    """A site whose update is the round's own start, moved."""
+
+    def at(message: Message) -> RecordDict:
+        document = message.content.config_records["task"]["document"]
+        assert isinstance(document, bytes)
+        task = RoundTask.read(parse(document))
+        start = starting_adapter(load_model(parent)[0], task.spec.adapter, task.seed)
+        update = {name: tensor + by * task.round for name, tensor in start.items()}
+        return answer(update, round=task.round)(message)
+
+    return at
+
+
+def _laid_out(directory: Path, parent: Path, first_round: int) -> Plan:
+    shutil.copytree(parent, directory / "parent")
+    sites = tuple(Site(member=m, key=digest_bytes(m.encode()), datasets=(DATASET,)) for m in ("law", "medicine"))
+    plan = Plan(
+        campaign="campaign-a",
+        spec=SPEC,
+        first_round=first_round,
+        sites=sites,
+        superlink="",
+        authority="",
+        secret="",
+    )
+    write_document(directory / "plan.json", plan)
+    return plan
+
+
+def _lead(directory: Path, plan: Plan, base: Path) -> None:
+    """The rounds from the plan's first one to the last, by a server app that has just begun."""
+    grid = Postbox({"law": _site(base, 0.05), "medicine": _site(base, -0.02)})
+    merger = Merger(plan.spec)
+    merger.look_back(directory, plan.first_round)
+    for number in range(plan.first_round, plan.spec.rounds + 1):
+        lead_round(directory, plan, number, grid, Voice(io.BytesIO()), merger)
+
+
+def _result(directory: Path, number: int) -> RoundResult:
+    found = read_result(directory, number)
+    assert found is not None
+    return found
+
+
+def test_a_campaign_that_was_interrupted_leads_to_the_same_model(parent: Path, tmp_path: Path) -> None:
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    _lead(whole, _laid_out(whole, parent, 1), parent)
+    first = round_directory(whole, 1)
+    plan = _laid_out(resumed, first / "model", 2)  # as the hub lays it out after the first round was recorded
+    update_file(resumed, 1).parent.mkdir()
+    shutil.copy(first / "adapter.safetensors", update_file(resumed, 1))
+    _lead(resumed, plan, parent)
+    assert _result(resumed, 3) == _result(whole, 3)
+    models = [(round_directory(each, 3) / "model/model.safetensors").read_bytes() for each in (whole, resumed)]
+    assert models[0] == models[1]
+
+
+def test_a_rounds_result_says_who_counted_how_much_and_why(parent: Path, tmp_path: Path) -> None:
+    plan = _laid_out(tmp_path, parent, 1)
+    grid = Postbox({"law": _site(parent, 0.05), "medicine": _site(parent, float("nan"))})
+    lead_round(tmp_path, plan, 1, grid, Voice(io.BytesIO()), Merger(SPEC))
+    law, medicine = _result(tmp_path, 1).contributions
+    assert (law.weight, law.why, law.excluded) == (1.0, "every member counts the same", "")
+    assert medicine.weight == 0
+    assert "NaN" in medicine.excluded
+    after, _ = load_model(round_directory(tmp_path, 1) / "model")
+    before, _ = load_model(parent)
+    moved = [
+        name
+        for (name, one), (_, other) in zip(before.named_parameters(), after.named_parameters(), strict=True)
+        if not torch.equal(one, other)
+    ]
+    assert {name.split(".")[-2] for name in moved} == {"q_proj", "v_proj"}
