@@ -25,6 +25,9 @@ find_links = $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(bin)/python -m pi
 torch_from = $(if $(wildcard $(addsuffix /torch-*.whl,$(find_links))),$(addprefix --find-links ,$(find_links)),--torch-backend cpu)
 endif
 
+# Half of a test is waiting for other processes: two at a time fill two processors.
+pytest = $(bin)/python -m pytest -n 2 --dist loadfile
+
 .PHONY: help install demo test test-fast faults lint format types contracts protos check-protos bench lock clean
 .DEFAULT_GOAL := help
 
@@ -58,11 +61,11 @@ $(bin)/uv: | $(bin)/python
 demo: install ## A real coalition on this machine; SERVE=0 stops it when done
 	$(bin)/python -m contributors.demo.story --directory .demo $(if $(filter 0,$(SERVE)),--no-serve)
 
-test: install ## All tests
-	$(bin)/python -m pytest
+test: install ## All tests, a file a process at a time
+	$(pytest)
 
 test-fast: install ## The tests that start no processes and train nothing
-	$(bin)/python -m pytest -m "not system"
+	$(pytest) -m "not system"
 
 faults: install ## Every file system call of a submission, an append and a release: killed, failing, disk full (needs strace)
 	$(bin)/python -m tests.faults

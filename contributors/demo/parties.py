@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -112,8 +113,9 @@ class Processes:
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` neighbouring ports of 127.0.0.1 that are free now."""
-    for first in range(19_090, 30_000, count):
+    """The first of `count` neighbouring ports of 127.0.0.1 that are free now; anywhere, as others may be looking too."""
+    for _ in range(1000):
+        first = random.randrange(19_090, 30_000 - count)  # noqa: S311  (no secret)
         if all(_is_free(first + offset) for offset in range(count)):
             return first
     raise Unavailable("No free ports were found on 127.0.0.1.")
