@@ -1,6 +1,7 @@
 """Which waiting runs get which nodes: what the hub knows of runs and nodes, put to `placement`, and what only that needs.
 
-In memory alone, and found again after a restart as the runs go on: how fast they go, and what their projects have used.
+In memory alone, and found again after a restart as the runs go on: how fast they go. What their projects have used follows from
+the records (`use`) when the hub starts, and is kept up from then on.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ class Order:
 class Allocation:
     """Times are seconds of the epoch."""
 
-    def __init__(self) -> None:
-        self._usage, self._held = Usage(), dict[str, int]()  # slots by project, from the last account on
+    def __init__(self, usage: Usage | None = None) -> None:
+        self._usage, self._held = usage or Usage(), dict[str, int]()  # slots by project, from the last account on
         self._paces: dict[str, gangs.Pace] = {}
         self._missed: dict[str, float] = {}  # run -> since when a node that holds its shards is away
         self._had_its_turn: dict[str, float] = {}  # run -> when it yielded
@@ -88,7 +89,8 @@ class Allocation:
         nodes: Sequence[Attached],
         now: float,
     ) -> tuple[Decision, dict[str, str]]:
-        """What is to start and to yield now, and for each of the waiting runs why a node is not for its data, if one is not."""
+        """What is to start and to yield now; and for each of the waiting runs why a node is not for its data, if one is not, or
+        what all of the nodes together lack."""
         busy = {name for work in works.values() for name in work.nodes}
         offers = {n.name: gangs.nodes(n.name, n.hello.inventory, busy=n.name in busy) for n in nodes}
         machines = {agent: [each.name for each in offer] for agent, offer in offers.items()}
@@ -108,6 +110,8 @@ class Allocation:
         ]
         fair = shares(self._usage, {job.project for job in queue})
         decision = decide(cluster, queue, running, fair, now)
+        for job in queue:
+            left_out[job.name] = left_out[job.name] or gangs.lacking(cluster, job.needs)
         self._wishes |= {wish.job: wish.so_that for wish in decision.yields}
         return decision, left_out
 

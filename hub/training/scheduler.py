@@ -107,6 +107,7 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         self._journal.listen(lambda entry: self._heard_ledger(loop, entry))
         await self._load()
+        self._allocation = Allocation(await asyncio.to_thread(self._records.usage))
         while True:
             event = None
             with suppress(TimeoutError):

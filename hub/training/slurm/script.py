@@ -14,8 +14,8 @@ CODE = "code"
 
 
 def script(part: Part, node: str, partition: str, options: Sequence[str], accelerators: int, command: str) -> str:
-    """Whole machines, one task on each, which starts that machine's ranks; put back into the queue when it is preempted, and never
-    at work beside another of this agent.
+    """Whole machines, one task on each, which starts that machine's ranks; put back into the queue when it is preempted, and
+    never at work beside another of this agent.
 
     `options` are the operator's, such as --account=law; `command` is what srun starts.
     """

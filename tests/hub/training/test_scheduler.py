@@ -545,6 +545,21 @@ async def test_a_higher_priority_takes_over_at_a_checkpoint_and_gives_back(ledge
         assert work.failures == 0
 
 
+async def test_a_restarted_hub_knows_which_project_has_had_more(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=1, project="greedy")
+        node = Node(hub, "node-1")
+        await node.told("prepare")
+        node.prepared(run)
+        await node.told("train")
+        node.trained(run, model=True)
+        await hub.ended(run)
+        again = [hub.launch(nodes=1, project=project) for project in ("greedy", "modest")]
+    async with living(ledger) as hub:
+        node = Node(hub, "node-1")
+        assert (await node.told("prepare")).prepare.run == again[1]
+
+
 async def test_an_equal_priority_waits_for_the_end(ledger: Base) -> None:
     async with living(ledger) as hub:
         run = hub.launch()
@@ -593,6 +608,21 @@ async def test_a_run_says_what_its_nodes_must_have_and_how_many_ranks_each_gets(
         row = await hub.ended(run)
         with ledger.database.session() as session:
             assert registry.get(session, row.model).tokens == 30 * 2 * 2 * 64
+
+
+async def test_a_run_that_no_nodes_can_hold_says_what_they_lack_and_says_it_once(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=2, accelerator="h200")
+        for number in range(3):
+            kind = "NVIDIA H200" if number == 2 else "A100"
+            offer = training_pb2.Inventory(accelerators=[training_pb2.Accelerator(kind=kind)])
+            node = Node(hub, f"node-{number}", offer=offer)
+        await hub.heard(node)
+        Node(hub, "node-3", offer=offer)
+        said = await hub.said(run, "attempt 1 on node-2, node-3")
+        lacks = "waits for other nodes: it needs 2 nodes that are alike{}, and fewer are attached and well"
+        assert said[-2] == lacks.format(" with accelerators of the kind h200")
+        assert said.count(said[-2]) == 1
 
 
 async def test_a_small_run_does_not_slip_past_a_gang_that_waits_unless_it_says_how_short_it_is(ledger: Base) -> None:
