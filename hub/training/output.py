@@ -7,6 +7,8 @@ from collections import deque
 from contextlib import suppress
 from pathlib import Path
 
+from hub.logs import redacted
+
 AT_ONCE = 2
 """Lines that are told at a look; each becomes an event at the hub."""
 WAITING = 200
@@ -18,7 +20,8 @@ LONGEST = 500
 
 
 class Output:
-    """Of a growing file, which its writers may fill with anything. The hub cleans what it is told (`messages.note_of`)."""
+    """Of a growing file, which its writers may fill with anything: without what looks like a secret. The hub cleans what it
+    is told (`messages.note_of`)."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._position = path, 0
@@ -32,7 +35,7 @@ class Output:
         lines = [line for line in re.split(r"[\r\n]+", data.decode("utf-8", "replace")) if line.strip()]
         if left_out:
             self._waiting.append(f"({left_out:,} bytes are left out)")
-        self._waiting.extend(line[:LONGEST].rstrip() for line in lines)
+        self._waiting.extend(redacted(line)[:LONGEST].rstrip() for line in lines)
         if (more := len(self._waiting) - WAITING) > 0:
             self._waiting = deque([f"({more:,} lines are left out)", *list(self._waiting)[more:]])
         return [

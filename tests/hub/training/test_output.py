@@ -21,6 +21,11 @@ def test_lines_are_told_when_they_are_whole_a_few_at_a_time_and_all_at_the_end(t
     assert output.lines(ended=True) == []
 
 
+def test_what_looks_like_a_secret_is_not_told(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text(f"token coalition-{'a' * 600} found\n")
+    assert Output(tmp_path / "log").lines(ended=True) == ["token (redacted) found"]
+
+
 def test_whatever_is_written_it_is_bounded_and_says_what_was_left_out(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"old\n" * WINDOW + b"\xff" * (2 * LONGEST) + b"\n")

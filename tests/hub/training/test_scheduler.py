@@ -427,6 +427,18 @@ async def test_a_cancelled_run_ends_and_its_nodes_stop(ledger: Base) -> None:
             assert (await node.told("stop")).stop.over
 
 
+async def test_a_run_that_was_cancelled_just_before_the_hub_died_ends_and_its_nodes_stop_when_they_are_back(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        await in_training(hub, run)
+    ledger.record(Stop(hub=ORIGIN, signer="core", target=run, why="enough"))
+    async with living(ledger) as hub:
+        assert (await hub.ended(run)).outcome == "cancelled"
+        for name in ("node-1", "node-2"):
+            stop = (await Node(hub, name, run, 1).told("stop")).stop
+            assert (stop.run, stop.over) == (run, True)
+
+
 async def test_a_run_whose_data_is_withdrawn_ends_and_makes_no_model(ledger: Base) -> None:
     async with living(ledger) as hub:
         run = hub.launch()
