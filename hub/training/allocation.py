@@ -37,12 +37,16 @@ class Order:
 class Allocation:
     """Times are seconds of the epoch."""
 
-    def __init__(self, usage: Usage | None = None) -> None:
-        self._usage, self._held = usage or Usage(), dict[str, int]()  # slots by project, from the last account on
+    def __init__(self) -> None:
+        self._usage, self._held = Usage(), dict[str, int]()  # slots by project, from the last account on
         self._paces: dict[str, gangs.Pace] = {}
         self._missed: dict[str, float] = {}  # run -> since when a node that holds its shards is away
         self._had_its_turn: dict[str, float] = {}  # run -> when it yielded
         self._wishes: dict[str, str] = {}  # run that is to yield -> for which one
+
+    def remember(self, usage: Usage) -> None:
+        """What projects have used up to now."""
+        self._usage = usage
 
     def progressed(self, run: str, message: training_pb2.TrainingProgress, now: float) -> None:
         """A run of which rank 0 tells a step."""

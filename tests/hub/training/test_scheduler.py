@@ -17,7 +17,7 @@ from hub.ledger.tables import LedgerEntry
 from hub.models import registry
 from hub.progress.log import Progress
 from hub.submissions import catalogue
-from hub.training import projection, scheduler, store
+from hub.training import attempts, projection, scheduler, store
 from hub.training.nodes import Attached
 from hub.training.scheduler import Scheduler
 from hub.training.states import MAX_FAILURES
@@ -169,7 +169,7 @@ class Node:
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between attempts, nor between decisions."""
-    monkeypatch.setattr(scheduler, "LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(attempts, "LONGEST_PAUSE", 0.0)
     monkeypatch.setattr(scheduler, "TICK", 0.05)
     monkeypatch.setattr(scheduler, "REST", 0)
 
@@ -427,7 +427,9 @@ async def test_a_cancelled_run_ends_and_its_nodes_stop(ledger: Base) -> None:
             assert (await node.told("stop")).stop.over
 
 
-async def test_a_run_that_was_cancelled_just_before_the_hub_died_ends_and_its_nodes_stop_when_they_are_back(ledger: Base) -> None:
+async def test_a_run_that_was_cancelled_just_before_the_hub_died_ends_and_its_nodes_stop_when_they_are_back(
+    ledger: Base,
+) -> None:
     async with living(ledger) as hub:
         run = hub.launch()
         await in_training(hub, run)
@@ -469,7 +471,7 @@ async def test_a_node_that_comes_back_without_its_work_ends_the_attempt(ledger: 
 
 
 async def test_a_node_that_stays_away_ends_the_attempt(ledger: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.2)
+    monkeypatch.setattr(attempts, "PATIENCE", 0.2)
     async with living(ledger) as hub:
         run = hub.launch()
         first, second = await in_training(hub, run)
@@ -504,7 +506,7 @@ async def test_a_hub_that_died_between_model_and_end_adds_the_end_and_no_second_
             dead.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(hub.scheduler, "_end", die)
+        monkeypatch.setattr(hub.scheduler.attempts, "end", die)
         first.trained(run, model=True)
         second.trained(run)
         await asyncio.wait_for(dead.wait(), 10)
