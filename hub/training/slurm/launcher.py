@@ -149,7 +149,8 @@ class SlurmJob:
 
     def news(self) -> list[str]:
         told, self._news = self._news, []
-        return told + [f"log: {_named(line)}" for line in self._output.lines(ended=not self.running)]
+        lines = (line for line in self._output.lines(ended=not self.running) if not re.fullmatch(r" *\d+:", line))
+        return told + [f"log: {_named(line)}" for line in lines]
 
     def last_words(self) -> str:
         """From the end of the job's output; Slurm's own reason where the job did not end by itself."""

@@ -95,7 +95,7 @@ async def test_a_gang_runs_on_all_machines_and_sees_nothing_of_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COALITION_TOKEN", "SECRET")
-    program = "import os; print('is', os.environ['SLURM_NODEID'], 'SECRET' in str(os.environ))"
+    program = "import os; print(); print('is', os.environ['SLURM_NODEID'], 'SECRET' in str(os.environ))"
     job = await submitted(tmp_path, program)
     assert await asyncio.wait_for(job.wait(), 120) == 0
     assert not job.running
