@@ -158,6 +158,7 @@ async def _ask(command: Sequence[str]) -> str:
         if process is not None and process.returncode is None:
             with suppress(ProcessLookupError):
                 process.kill()
+            await process.wait()
     if process.returncode:
         said = err.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
         raise Unavailable(f"{command[0]}: {said[-1]}")

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -137,23 +138,29 @@ async def test_a_job_goes_on_while_slurm_is_away_and_its_end_is_heard_of_afterwa
 async def test_a_job_that_is_to_end_while_slurm_is_away_ends_when_it_is_back(
     tmp_path: Path, away: Callable[[], AbstractContextManager[None]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Meanwhile its agent is given nothing, and starts nothing."""
     job = await submitted(tmp_path, "import time; time.sleep(600)", machines=1)
     await until(job, "RUNNING")
-    agent, offer = BySlurm("agent-1", Cluster()), training_pb2.Inventory()
-    await agent.describe(offer)
     with away():
         monkeypatch.setattr(launcher, "PATIENCE", 0.5)
         await asyncio.wait_for(job.kill(), 30)
+        assert job.running
+        await told(job, "Slurm does not answer")  # which takes several questions: the cancellation has failed by then
+    assert await asyncio.wait_for(job.wait(), 60) != 0
+    assert job.status.state == "CANCELLED"
+
+
+async def test_while_slurm_is_away_its_agent_is_not_well_and_says_what_it_has(
+    away: Callable[[], AbstractContextManager[None]],
+) -> None:
+    agent, offer = BySlurm("agent-1", Cluster()), training_pb2.Inventory()
+    await agent.describe(offer)
+    with away():
         attending = asyncio.create_task(agent.attend())
         async with asyncio.timeout(30):
             while not agent.trouble:
                 await asyncio.sleep(0.1)
         await agent.describe(offer)
         assert (offer.machines, offer.health) == (2, agent.trouble), "a hub that asks anew hears what it has"
-    monkeypatch.setattr(launcher, "PATIENCE", 60)
-    assert await asyncio.wait_for(job.wait(), 60) != 0
-    assert job.status.state == "CANCELLED"
     async with asyncio.timeout(30):
         while agent.trouble:
             await asyncio.sleep(0.1)
@@ -171,18 +178,26 @@ async def test_of_a_job_that_slurm_has_forgotten_counts_what_it_wrote_down(
     assert word or "Slurm no longer knows its job 999999" in job.last_words()
 
 
-async def test_what_is_stopped_while_it_is_being_submitted_leaves_no_job(tmp_path: Path) -> None:
-    starting = asyncio.create_task(submitted(tmp_path, "import time; time.sleep(600)", machines=1, node="agent-3"))
-    while not (tmp_path / "attempt-1" / "batch.sh").exists():
-        await asyncio.sleep(0)
-    await asyncio.sleep(0)
+async def test_what_is_stopped_while_it_is_being_submitted_leaves_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slurm has the job already, and the agent not yet its number."""
+    slow = tmp_path / "bin" / "sbatch"
+    slow.parent.mkdir()
+    slow.write_text(
+        f'#!/bin/sh\nset -e\nnumber=$({shutil.which("sbatch")} "$@")\ntouch {tmp_path}/had\nsleep 1\necho $number\n'
+    )
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    starting = asyncio.create_task(submitted(tmp_path, "import time; time.sleep(600)", node="agent-3"))
+    async with asyncio.timeout(60):
+        while not (tmp_path / "had").exists():
+            await asyncio.sleep(0.01)
+    assert len(await commands.jobs("coalition-agent-3")) == 1
     starting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await starting
-    (tmp_path / "later").mkdir()
-    later = await submitted(tmp_path / "later", "pass", machines=1)
-    assert await commands.jobs("coalition-agent-3") == [], "though Slurm has heard of a later one"
-    await later.kill()
+    assert await commands.jobs("coalition-agent-3") == []
 
 
 async def test_a_failure_tells_why(tmp_path: Path) -> None:
@@ -201,10 +216,11 @@ async def test_a_cancelled_gang_ends(tmp_path: Path) -> None:
 
 
 async def test_what_a_killed_agent_left_is_cancelled_and_another_agent_s_is_not(tmp_path: Path) -> None:
-    program = "import time; time.sleep(600)"
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True)"
+    program = f"{deaf}; time.sleep(600)"
     left, other = [await submitted(tmp_path, program, machines=1, node=node) for node in ("a-1", "a-2")]
-    await until(left, "RUNNING")
-    await until(other, "RUNNING")
+    await told(left, "log: machine 0: deaf")
+    await told(other, "log: machine 0: deaf")
     (tmp_path / "beside").mkdir()
     beside = await submitted(tmp_path / "beside", program, machines=1, node="a-1")
     await told(beside, "waiting in Slurm: Dependency")
