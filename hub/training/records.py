@@ -134,7 +134,7 @@ class Records:
 
     def _untold(self, run: str) -> float:
         with self._database.session() as session:
-            return round(use.untold(session, run, time.time()), 3)
+            return max(0.0, round(use.untold(session, run, time.time()), 3))
 
     def tell(self, run: str, phase: str, message: str, metrics: list[tuple[int, str, float]] | None = None) -> None:
         """For those who watch."""
