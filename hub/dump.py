@@ -25,6 +25,7 @@ NOT_FACTS = {
     "submission_finding": "what screening said to the submitter",
     "submission_screening": "how often a member had something screened today",
     "submission_uploaded": "what an open submission counts on: files that were shown, or may be read",
+    "training_holding": "what runs hold that no entry tells yet; it is counted again from the next attempt on",
     "training_attempt": "where the work on a run stands; it is taken up again from the last checkpoint",
 }
 """Tables that no ledger entry writes, and why that does no harm. Every other table follows from ledger and blobs alone."""

@@ -200,7 +200,7 @@ def node(
     epilog="Example: coalition-hub manifest gpu --hub H:9090 --image I --claim shared --tokens tokens --nodes 4"
 )
 def manifest(
-    name: Annotated[str, typer.Argument(help="Of the JobSet; its nodes are NAME-0, NAME-1, and so on.")],
+    name: Annotated[str, typer.Argument(help="Of the JobSet or TrainJob; its nodes are NAME-0, NAME-1, and so on.")],
     hub: Annotated[str, typer.Option(help="HOST:PORT of the hub.")],
     image: Annotated[str, typer.Option(help="A container image in which coalition[node] is installed.")],
     claim: Annotated[str, typer.Option(help="A volume claim that all pods can write to.")],
@@ -209,13 +209,17 @@ def manifest(
     gpus: Annotated[int, typer.Option(min=0, help="Accelerators for each pod.")] = 0,
     resource: Annotated[str, typer.Option(help="What the cluster calls them.")] = "nvidia.com/gpu",
     label: Annotated[list[str] | None, typer.Option(help="KEY=VALUE of all nodes; may be repeated.")] = None,
+    train_job: Annotated[
+        str, typer.Option(metavar="RUNTIME", help="A TrainJob of Kubeflow Trainer for this runtime: torch-distributed.")
+    ] = "",
 ) -> None:
-    """Print a Kubernetes JobSet whose pods are nodes of the hub, for `kubectl apply -f -`."""
-    from hub.training.kubernetes import Pods, job_set
+    """Print a Kubernetes JobSet, or a TrainJob, whose pods are nodes of the hub, for `kubectl apply -f -`."""
+    from hub.training import kubernetes
 
     labels = dict(_label(text) for text in label or [])
-    pods = Pods(name, image, hub, nodes, claim, tokens, gpus, resource, labels)
-    typer.echo(json.dumps(job_set(pods), indent=2))
+    pods = kubernetes.Pods(name, image, hub, nodes, claim, tokens, gpus, resource, labels)
+    made = kubernetes.train_job(pods, train_job) if train_job else kubernetes.job_set(pods)
+    typer.echo(json.dumps(made, indent=2))
 
 
 def _label(text: str) -> tuple[str, str]:

@@ -58,7 +58,7 @@ def datasets(session: Session, ids: Sequence[str] = ()) -> list[Accepted[Dataset
     """Accepted datasets, oldest first: those named, or all. Raises `NotFound` for an unknown one."""
     found = [_accepted(row, DatasetFile) for row in _rows(session, "dataset")]
     if unknown := set(ids) - {dataset.id for dataset in found}:
-        raise NotFound(f"There is no dataset {min(unknown)}.", "See `coalition data list`.")
+        raise NotFound(f"There is no accepted dataset {min(unknown)}.", "See `coalition data list`.")
     return [dataset for dataset in found if not ids or dataset.id in ids]
 
 

@@ -14,7 +14,6 @@ import tomllib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import grpc
@@ -23,7 +22,7 @@ from hub.training import tasks
 from hub.training.inventory import health, inventory
 from hub.training.launching import Launcher, OnThisMachine
 from hub.training.outbox import Outbox
-from hub.training.slurm.launcher import BySlurm, Cluster, cluster_inventory
+from hub.training.slurm.launcher import BySlurm, Cluster
 from hub.training.workplace import LIMIT, Workplace
 from protos.coalition.v1 import training_pb2, training_pb2_grpc
 from protos.transport.channel import Credentials, check_main_listener, connect, connect_aio, split_address
@@ -85,13 +84,12 @@ class Agent:
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        if self._slurm:
-            await self._slurm.clear()
         attached = asyncio.create_task(self._stay_attached())
         waiting = asyncio.create_task(stopped.wait())
+        beside = [asyncio.create_task(self._slurm.attend())] if self._slurm else []
         await asyncio.wait([attached, waiting], return_when=asyncio.FIRST_COMPLETED)
         await self._drop_task()
-        for task in (attached, waiting):
+        for task in (attached, waiting, *beside):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -103,8 +101,8 @@ class Agent:
             try:
                 await asyncio.to_thread(self._keep_fresh)
                 offer = await asyncio.to_thread(self._offer)
-                if self._terms.slurm:
-                    await cluster_inventory(offer, self._terms.slurm)
+                if self._slurm:
+                    await self._slurm.describe(offer)
                 async with connect_aio(self._hub, self._credentials) as channel, self._until_due():
                     async for message in training_pb2_grpc.NodesStub(channel).Attach(self._speak(offer)):
                         await self._obey(message)
@@ -144,13 +142,16 @@ class Agent:
         own = "127.0.0.1" if host in ("127.0.0.1", "localhost") else _own_host(host)
         return inventory(own, self._terms.labels, self._directory)
 
+    def _health(self) -> str:
+        return health(self._directory) or (self._slurm.trouble if self._slurm else "")
+
     async def _speak(self, offer: training_pb2.Inventory) -> AsyncIterator[training_pb2.NodeMessage]:
         """Hello, what the hub may have missed, then whatever comes up."""
         yield training_pb2.NodeMessage(hello=training_pb2.Hello(inventory=offer, run=self._run, attempt=self._attempt))
         _log.info("node %s is attached to %s", self._name, self._hub)
         for kept in await asyncio.to_thread(list, self._place.kept()):
             yield training_pb2.NodeMessage(kept=kept)
-        async with aclosing(self._outbox.conversation(HEARTBEAT, partial(health, self._directory))) as messages:
+        async with aclosing(self._outbox.conversation(HEARTBEAT, self._health)) as messages:
             async for message in messages:
                 yield message
 

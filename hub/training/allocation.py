@@ -1,6 +1,7 @@
 """Which waiting runs get which nodes: what the hub knows of runs and nodes, put to `placement`, and what only that needs.
 
-In memory alone, and found again after a restart as the runs go on: how fast they go, and what their projects have used.
+In memory alone, and found again after a restart as the runs go on: how fast they go. What their projects have used follows from
+the records (`use`) when the hub starts, and is kept up from then on.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ class Allocation:
         self._short: dict[str, float] = {}  # run that is copied -> since when there are too few nodes for all of it
         self._had_its_turn: dict[str, float] = {}  # run -> when it yielded
         self._wishes: dict[str, str] = {}  # run that is to yield -> for which one
+
+    def remember(self, usage: Usage) -> None:
+        """What projects have used up to now."""
+        self._usage = usage
 
     def progressed(self, run: str, message: training_pb2.TrainingProgress, now: float) -> None:
         """A run of which rank 0 tells a step."""
@@ -89,7 +94,8 @@ class Allocation:
         nodes: Sequence[Attached],
         now: float,
     ) -> tuple[Decision, dict[str, str]]:
-        """What is to start and to yield now, and for each of the waiting runs why a node is not for its data, if one is not."""
+        """What is to start and to yield now; and for each of the waiting runs why a node is not for its data, if one is not, or
+        what all of the nodes together lack."""
         busy = {name for work in works.values() for name in work.nodes}
         offers = {n.name: gangs.nodes(n.name, n.hello.inventory, busy=n.name in busy) for n in nodes}
         machines = {agent: [each.name for each in offer] for agent, offer in offers.items()}
@@ -117,6 +123,8 @@ class Allocation:
         ]
         fair = shares(self._usage, {job.project for job in queue})
         decision = decide(cluster, queue, running, fair, now)
+        for job in queue:
+            left_out[job.name] = left_out[job.name] or gangs.lacking(cluster, job.needs)
         self._wishes |= {wish.job: wish.so_that for wish in decision.yields}
         return decision, left_out
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from hub.training.placement.cluster import Cluster
 from hub.training.placement.values import Needs, Node
 from protos.coalition.v1 import training_pb2
 from protos.documents.placing import JURISDICTION, Place, Terms, may_use
@@ -73,6 +75,35 @@ def fewer(spec: RunSpec, there: int) -> tuple[int, str]:
         else:
             return count, ""
     return asked, why
+
+
+def lacking(cluster: Cluster, needs: Needs) -> str:
+    """What keeps a gang from ever fitting here, were all of it free: all that it asks up to what fewer nodes have than it needs.
+    Empty where it could."""
+    if cluster.holds(cluster.slots, needs):
+        return ""
+    asked, words = Needs(needs.nodes, whole=needs.whole), list[str]()
+    wishes: list[tuple[str, Any, str]] = [
+        ("accelerator", needs.accelerator, f"accelerators of the kind {needs.accelerator}"),
+        ("per_node", needs.per_node, f"room for {needs.per_node} {'rank' if needs.per_node == 1 else 'ranks'}"),
+        ("memory", needs.memory, f"{needs.memory:,} bytes for each rank"),
+        ("labels", needs.labels, f"the label {', '.join(f'{key}={value}' for key, value in needs.labels)}"),
+        ("among", needs.among, "its checkpoint"),
+    ]
+    for name, value, said in wishes:
+        if not cluster.holds(cluster.slots, asked):
+            break
+        if value != getattr(asked, name):
+            words.append(said)
+        asked = replace(asked, **{name: value})
+    having = f" with {_and(words)}" if words else ""
+    if needs.nodes == 1:
+        return f"it needs 1 node{having}, and none is attached and well"
+    return f"it needs {needs.nodes} nodes that are alike{having}, and fewer are attached and well"
+
+
+def _and(words: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def admitted(nodes: Iterable[Node], data: Sequence[Terms]) -> tuple[frozenset[str], str]:

@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from hub.guard import guarded
+from hub.training.output import Output
 
 TAIL = 16_000
 ADDRESS_OF = 0x8915  # SIOCGIFADDR
@@ -96,6 +97,7 @@ class Child:
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
         self._process, self._log = process, log
+        self._output = Output(log)
 
     @classmethod
     async def start(cls, command: Sequence[str], environment: dict[str, str], log: Path) -> Child:
@@ -123,6 +125,9 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         await self._process.wait()
 
+    def news(self) -> list[str]:
+        return [f"log: {line}" for line in self._output.lines(ended=not self.running)]
+
     def last_words(self) -> str:
         """Why it failed, from the end of its log."""
         with suppress(OSError):
@@ -138,7 +143,9 @@ def telling_line(log: str) -> str:
     lines = [line.strip() for line in log.splitlines() if re.search(r"[A-Za-z]{3}", line)]
     own = [line for line in lines if "torch.distributed" not in line and "torch/distributed" not in line]
     raised = [
-        line for line in own if re.match(r"(\[rank\d+\]: ?)?[\w.]+(Error|Exception|Invalid|NotFound|Corrupt)\b", line)
+        line
+        for line in own
+        if re.match(r"(machine \d+: )?(\[rank\d+\]: ?)?[\w.]+(Error|Exception|Invalid|NotFound|Corrupt)\b", line)
     ]
     signalled = [line for line in own if re.search(r"\bSIG[A-Z]+\b", line)]
     return (raised or signalled or own or lines or ["it said nothing"])[-1][:500]

@@ -43,7 +43,10 @@ class Job(Protocol):
         """The exit code."""
 
     async def kill(self) -> None:
-        """Ends when all of them have."""
+        """Ends when all of them have; where a cluster does not answer, that is seen to before anything else is started."""
+
+    def news(self) -> list[str]:
+        """For those who follow the run, since this was last asked: what became of it, and what its processes wrote."""
 
     def last_words(self) -> str:
         """Why it failed."""

@@ -9,7 +9,7 @@ from sqlmodel import Session
 from hub.ledger.entries import Entry
 from hub.ledger.grants import EVERYONE, NODES, grant
 from hub.ledger.journal import Journal
-from hub.training import inputs
+from hub.training import inputs, use
 from hub.training.tables import CheckpointRow, RunRow
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
 from protos.documents.statements import Claimed
@@ -74,6 +74,7 @@ def _checkpoint(session: Session, entry: Entry) -> None:
             recorded_at=entry.time,
         )
     )
+    use.tell(session, entry, _existing(session, claim.run), claim.rank_seconds)
     grant(session, claim.weights.digest, EVERYONE)
     grant(session, claim.weights.digest, NODES)
 
@@ -89,6 +90,7 @@ def _end(session: Session, entry: Entry) -> None:
     row = _existing(session, claim.run)
     row.outcome, row.reason, row.model, row.ended_at = claim.outcome, claim.reason, claim.model or "", entry.time
     session.add(row)
+    use.tell(session, entry, row, claim.rank_seconds)
 
 
 def _existing(session: Session, run: str) -> RunRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection, Iterable
 
 from hub.blobs import BlobStore
@@ -12,9 +13,10 @@ from hub.models import registry
 from hub.models.weights import parameter_count
 from hub.progress.log import Progress
 from hub.submissions import catalogue
-from hub.training import inputs, store
+from hub.training import inputs, store, use
 from hub.training.allocation import Order
 from hub.training.feed import Feed
+from hub.training.placement.shares import Usage
 from hub.training.registration import checkpoint_claim, model_claim, run_end_claim
 from hub.training.states import Prepared, Work
 from hub.training.tables import RunRow
@@ -49,7 +51,7 @@ class Records:
         spec = RunSpec.read(row.spec)
         terms = tuple(dataset.terms for dataset in self.inputs(row))
         launched = moment(row.launched_at).timestamp()
-        return Order(spec, spec.placement.project or row.launched_by, launched, terms)
+        return Order(spec, use.project(row), launched, terms)
 
     def inputs(self, row: RunRow) -> list[catalogue.Accepted[DatasetFile]]:
         """The datasets to train on: the same in every attempt, whatever is submitted meanwhile. Raises `NotFound`."""
@@ -73,6 +75,12 @@ class Records:
         """So that a restarted hub finds the attempt's nodes again."""
         with self._database.session(writing=True) as session:
             store.save_work(session, work)
+            use.hold(session, work.run, work.world if work.nodes else 0, time.time())
+
+    def usage(self) -> Usage:
+        """What projects have used up to now."""
+        with self._database.session() as session:
+            return use.usage(session, time.time())
 
     def check_blobs(self, files: Iterable[FileEntry]) -> None:
         """Raises `Invalid` unless every file is here in its size, to stay: nothing is recorded that nobody can read."""
@@ -104,7 +112,7 @@ class Records:
         """Of a step that every rank has reported; answers with the loss. Raises `Invalid`."""
         claim = checkpoint_claim(self._journal.origin, work, step)
         self.check_blobs([claim.weights])
-        self._journal.sign_and_record(claim)
+        self._journal.sign_and_record(claim.model_copy(update={"rank_seconds": self._untold(work.run)}))
         return claim.loss
 
     def register_model(self, work: Work, row: RunRow) -> str:
@@ -119,9 +127,14 @@ class Records:
         return model
 
     def end(self, run: str, outcome: str, reason: str, model: str) -> None:
-        self._journal.sign_and_record(run_end_claim(self._journal.origin, run, outcome, reason, model))
+        claim = run_end_claim(self._journal.origin, run, outcome, reason, model)
+        self._journal.sign_and_record(claim.model_copy(update={"rank_seconds": self._untold(run)}))
         message = f"model {model} is registered" if model else reason
         self._progress.append(run, outcome, message, (), True)
+
+    def _untold(self, run: str) -> float:
+        with self._database.session() as session:
+            return max(0.0, round(use.untold(session, run, time.time()), 3))
 
     def tell(self, run: str, phase: str, message: str, metrics: list[tuple[int, str, float]] | None = None) -> None:
         """For those who watch."""

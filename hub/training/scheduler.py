@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
@@ -21,31 +20,25 @@ from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.progress.log import Progress
 from hub.training import states
-from hub.training.allocation import Allocation, Order
+from hub.training.attempts import Attempts
 from hub.training.gangs import agents
 from hub.training.messages import (
     copied_of,
     metrics_of,
     model_of,
     note_of,
-    prepare_message,
     prepared_of,
-    registered_message,
     saved_of,
     skipped_of,
     stop_message,
-    train_message,
 )
 from hub.training.nodes import Attached, Attachments
 from hub.training.records import Records
 from hub.training.states import Work
 from protos.coalition.v1 import training_pb2
-from protos.documents.runs import RunSpec
 from trust.errors import Problem
 
-PATIENCE = 15.0  # seconds a working node may be away before its attempt counts as lost
 TICK = 1.0
-LONGEST_PAUSE = 30.0
 REST = 4  # times as long as a decision took passes before the next: with thousands of nodes it is not made at every message
 _log = logging.getLogger(__name__)
 
@@ -75,13 +68,10 @@ class Scheduler:
         self._records = Records(database=database, blobs=blobs, journal=journal, progress=progress)
         self._journal = journal
         self.attachments = Attachments()
+        self.attempts = Attempts(self._records, self.attachments)
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._works: dict[str, Work] = {}
-        self._away: dict[str, float] = {}  # working node -> when it was missed
-        self._orders: dict[str, Order] = {}
-        self._allocation, self._next_decision = Allocation(), 0.0
-        self._left_out: dict[str, str] = {}  # run -> why its data may not be on a node, as far as that was told
-        self._not_before: dict[str, float] = {}  # run -> when its next attempt may begin
+        self._next_decision = 0.0
+        self._left_out: dict[str, str] = {}  # run -> why it waits for other nodes, as far as that was told
 
     def say(self, node: str, message: training_pb2.NodeMessage) -> None:
         if message.WhichOneof("kind") not in (None, "hello", "heartbeat"):
@@ -97,17 +87,18 @@ class Scheduler:
 
     def work_on(self, run: str) -> Work | None:
         """The present work on a run, for those who look."""
-        return self._works.get(run)
+        return self.attempts.works.get(run)
 
     def run_of(self, node: str) -> str:
         """The run that a node works on; empty when it is free."""
-        return next((work.run for work in self._works.values() if node in work.nodes), "")
+        return self.attempts.run_of(node)
 
     async def run(self) -> None:
         """Until cancelled."""
         loop = asyncio.get_running_loop()
         self._journal.listen(lambda entry: self._heard_ledger(loop, entry))
-        await self._load()
+        await self.attempts.load()
+        self.attempts.allocation.remember(await asyncio.to_thread(self._records.usage))
         while True:
             event = None
             with suppress(TimeoutError):
@@ -126,11 +117,6 @@ class Scheduler:
         for node in self.attachments.all():
             self.attachments.send(node.name, training_pb2.HubMessage(report=training_pb2.Report()))
 
-    async def _load(self) -> None:
-        for work in await asyncio.to_thread(self._records.unfinished, list(self._works)):
-            self._works[work.run] = work
-            self._orders[work.run] = await asyncio.to_thread(self._records.order, work.run)
-
     async def _handle(self, event: Event) -> None:
         match event:
             case Came(node):
@@ -139,8 +125,8 @@ class Scheduler:
                 await self._listen(node, message)
             case None:
                 pass
-        await self._load()
-        for run in list(self._works):
+        await self.attempts.load()
+        for run in list(self.attempts.works):
             await self._minding(run, self._look_after(run))
         await self._fill()
 
@@ -150,36 +136,36 @@ class Scheduler:
             await step
         except Problem as problem:
             _log.error("%s: %s", run, problem.diagnostics())
-            if run in self._works:
-                await self._interrupt(self._works[run], problem.what)
+            if run in self.attempts.works:
+                await self.attempts.interrupt(self.attempts.works[run], problem.what)
 
     # --- what nodes say ----------------------------------------------------------------------------------------------
 
     async def _greet(self, node: Attached) -> None:
         """A node that still works on the present attempt goes on; one that forgot it has lost it."""
-        self._away.pop(node.name, None)
+        self.attempts.is_back(node.name)
         node.greeted = True
         hello = node.hello
-        work = self._works.get(self.run_of(node.name))
+        work = self.attempts.works.get(self.run_of(node.name))
         if hello.run and (work is None or (work.run, work.attempt) != (hello.run, hello.attempt)):
-            over = hello.run not in self._works
+            over = hello.run not in self.attempts.works
             self.attachments.send(node.name, stop_message(hello.run, hello.attempt, "no longer wanted", over=over))
         expected = work is not None and (work.phase == "training" or node.name == work.nodes[0])
         if work is not None and expected and (work.run, work.attempt) != (hello.run, hello.attempt):
-            await self._interrupt(work, f"{node.name} came back without its work")
+            await self.attempts.interrupt(work, f"{node.name} came back without its work")
 
     async def _listen(self, node: str, message: training_pb2.NodeMessage) -> None:
         content = getattr(message, str(message.WhichOneof("kind")))
-        work = self._works.get(content.run)
+        work = self.attempts.works.get(content.run)
         if work is None or not states.is_current(work, node, content.attempt):
             self.attachments.send(node, stop_message(content.run, content.attempt, "over", over=work is None))
             return
         if message.WhichOneof("kind") == "progress" and node == work.nodes[0]:
-            self._allocation.progressed(work.run, message.progress, time.time())
+            self.attempts.allocation.progressed(work.run, message.progress, time.time())
         try:
             await self._take(work, node, message)
         except Problem as problem:
-            await self._interrupt(work, f"{node} sent something wrong: {problem.what}")
+            await self.attempts.interrupt(work, f"{node} sent something wrong: {problem.what}")
 
     async def _take(self, work: Work, node: str, message: training_pb2.NodeMessage) -> None:
         """What a node of the gang says of the present attempt. Raises `Invalid`."""
@@ -188,50 +174,44 @@ class Scheduler:
             case "prepared" if rank == 0:
                 await self._prepared(work, message.prepared)
             case "progress" if rank == 0:
-                metrics = metrics_of(message.progress, (await self._spec(work)).training.steps)
+                metrics = metrics_of(message.progress, (await self.attempts.spec(work)).training.steps)
                 if metrics or message.progress.message:
-                    await self._tell(work.run, "training", note_of(message.progress), metrics)
+                    await self.attempts.tell(work.run, "training", note_of(message.progress), metrics)
             case "checkpoint":
-                report = saved_of(message.checkpoint, rank, (await self._spec(work)).training)
-                self._works[work.run] = states.saved(work, rank, message.checkpoint.step, report)
+                report = saved_of(message.checkpoint, rank, (await self.attempts.spec(work)).training)
+                self.attempts.works[work.run] = states.saved(work, rank, message.checkpoint.step, report)
             case "copied":
                 await self._copied(work, rank, message.copied)
             case "trained":
-                skipped = skipped_of(message.trained.skipped, (await self._spec(work)).training)
-                self._works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
+                skipped = skipped_of(message.trained.skipped, (await self.attempts.spec(work)).training)
+                self.attempts.works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
             case "failed":
                 if message.failed.shards_lost:
                     lost, held = work.registered, message.failed.held
                     work = states.shards_lost(work, await asyncio.to_thread(self._records.earlier, work, held))
-                    await self._tell(work.run, "queued", f"{node} has lost its shard{_further(lost, work)}")
+                    await self.attempts.tell(work.run, "queued", f"{node} has lost its shard{_further(lost, work)}")
                 elif message.failed.copy_lost and (useless := states.begins_with(work)):
                     work = states.copy_lost(work)
                     told = f"{node} cannot use the copy of step {useless.step}{_instead(work)}"
-                    await self._tell(work.run, "queued", told)
-                await self._interrupt(work, f"{node}: {message.failed.reason}")
+                    await self.attempts.tell(work.run, "queued", told)
+                await self.attempts.interrupt(work, f"{node}: {message.failed.reason}")
 
     async def _copied(self, work: Work, rank: int, message: training_pb2.Copied) -> None:
         """A node's pieces of a copy: with the last the run no longer depends on its nodes. Raises `Invalid`."""
-        pieces = copied_of(message, (await self._spec(work)).training)
+        pieces = copied_of(message, (await self.attempts.spec(work)).training)
         after = states.copied(work, rank, message.step, pieces)
         if after.copies == work.copies:
-            self._works[work.run] = after
+            self.attempts.works[work.run] = after
             return
-        await asyncio.to_thread(self._records.check_blobs, after.copies[0].pieces)
-        await self._keep(after)
-        places = states.places(after, message.step)
-        told = (
-            f"checkpoint of step {message.step} is copied to the hub: any nodes can go on from it, it lies in {places}"
-        )
-        await self._tell(work.run, "training", f"{told} {'place' if places == 1 else 'places'}")
-        if after.world < self._orders[work.run].spec.placement.ranks:
-            await self._grow(after)
+        await self.attempts.keep_copy(after, message.step)
+        order = self.attempts.orders[work.run]
+        if after.world < order.spec.placement.ranks and await self._could_grow(after):
+            await self.attempts.stop_for(after, f"stopped to go on with {order.spec.placement.nodes} nodes")
 
-    async def _grow(self, work: Work) -> None:
-        """Stop a run that goes on with fewer nodes, once it is copied, where all that it asked for are free."""
-        nodes, order = self._present(), self._orders[work.run]
-        if await asyncio.to_thread(self._allocation.could_grow, work, dict(self._works), order, nodes):
-            await self._stop_for(work, f"stopped to go on with {order.spec.placement.nodes} nodes")
+    async def _could_grow(self, work: Work) -> bool:
+        """Whether all that a run asked for, which goes on with fewer nodes, are free."""
+        works, order = dict(self.attempts.works), self.attempts.orders[work.run]
+        return await asyncio.to_thread(self.attempts.allocation.could_grow, work, works, order, self._present())
 
     async def _prepared(self, work: Work, message: training_pb2.Prepared) -> None:
         if work.phase != "preparing":
@@ -239,152 +219,67 @@ class Scheduler:
         result = prepared_of(message)
         await asyncio.to_thread(self._records.check_prepared, work.run, result)
         work = states.prepared(work, result)
-        await self._keep(work)
-        await self._tell(work.run, "training", f"{result.token_count:,} tokens are packed; {work.world} ranks start")
-        await self._start(work)
+        await self.attempts.keep(work)
+        await self.attempts.tell(
+            work.run, "training", f"{result.token_count:,} tokens are packed; {work.world} ranks start"
+        )
+        await self.attempts.start(work)
 
     # --- what follows ------------------------------------------------------------------------------------------------
 
     async def _look_after(self, run: str) -> None:
         """Do whatever the present state of a run calls for."""
-        work, row = self._works[run], await asyncio.to_thread(self._records.run, run)
+        work, row = self.attempts.works[run], await asyncio.to_thread(self._records.run, run)
         if row.stop:
-            await self._end(work, "cancelled", row.stop)
+            await self.attempts.end(work, "cancelled", row.stop)
         elif model := await asyncio.to_thread(self._records.model_of, run):
-            await self._end(work, "finished", "", model)  # the hub died between the model and the run's end
+            await self.attempts.end(work, "finished", "", model)  # the hub died between the model and the run's end
         elif withdrawn := await asyncio.to_thread(self._records.withdrawn, row):
-            await self._end(work, "cancelled", withdrawn)
+            await self.attempts.end(work, "cancelled", withdrawn)
         elif states.is_finished(work):
             model = await asyncio.to_thread(self._records.register_model, work, row)
-            await self._end(work, "finished", "", model)
+            await self.attempts.end(work, "finished", "", model)
         elif states.is_hopeless(work):
             reason = await asyncio.to_thread(self._records.last_message, run)
-            await self._end(work, "failed", f"gave up after {work.failures} failed attempts; the last: {reason}")
+            await self.attempts.end(
+                work, "failed", f"gave up after {work.failures} failed attempts; the last: {reason}"
+            )
         elif work.phase == "queued":
             pass  # until `_fill` finds a gang
-        elif lost := self._lost(work):
-            await self._interrupt(work, f"{lost} is lost")
+        elif lost := self.attempts.lost(work):
+            await self.attempts.interrupt(work, f"{lost} is lost")
         elif step := states.complete_checkpoint(work):
-            await self._register_checkpoint(work, step)
+            await self.attempts.register_checkpoint(work, step)
 
     async def _fill(self) -> None:
         """Give nodes to the runs that wait: who gets which, who is to make room, and why a run still waits."""
-        self._allocation.account(self._works, self._orders, time.time())
-        queued = [run for run, work in self._works.items() if work.phase == "queued"]
-        waiting = [run for run in queued if time.monotonic() >= self._not_before.get(run, 0.0)]
+        self.attempts.allocation.account(self.attempts.works, self.attempts.orders, time.time())
+        waiting = self.attempts.waiting()
         if not waiting or time.monotonic() < self._next_decision:
             return
         nodes = self._present()
-        began, works = time.monotonic(), dict(self._works)
+        began, works = time.monotonic(), dict(self.attempts.works)
         decision, left_out = await asyncio.to_thread(
-            self._allocation.decide, works, waiting, self._orders, nodes, time.time()
+            self.attempts.allocation.decide, works, waiting, self.attempts.orders, nodes, time.time()
         )
         self._next_decision = time.monotonic() + REST * (time.monotonic() - began)
         for start in decision.starts:
             del left_out[start.job]
+            self._left_out.pop(start.job, None)
             chosen = agents(start.nodes)
             if not any(map(self.run_of, chosen)):  # a cluster's agent works on one run at a time, too
-                await self._minding(start.job, self._place(self._works[start.job], chosen, len(start.nodes)))
+                placing = self.attempts.place(self.attempts.works[start.job], chosen, len(start.nodes))
+                await self._minding(start.job, placing)
         for wish in decision.yields:
             told = f"makes room for {wish.so_that}, which has a higher priority, after the next checkpoint"
-            await self._tell(wish.job, "training", told)
+            await self.attempts.tell(wish.job, "training", told)
         for run, why in left_out.items():
             if why and why != self._left_out.get(run):
                 self._left_out[run] = why
-                await self._tell(run, "queued", f"waits for other nodes: {why}")
+                await self.attempts.tell(run, "queued", f"waits for other nodes: {why}")
 
     def _present(self) -> list[Attached]:
         return [node for node in self.attachments.all() if node.greeted and not node.silent()]
-
-    async def _place(self, work: Work, nodes: tuple[str, ...], machines: int) -> None:
-        placed, had = f"attempt {work.attempt + 1} on {', '.join(nodes)}", work.registered
-        placement = (await self._spec(work)).placement
-        work = states.place(work, nodes, machines * placement.ranks_per_node)
-        if work.registered:
-            placed += f" from step {work.registered}{' as it was copied' if states.begins_with(work) else ''}"
-        elif had:
-            placed += "; the shards are elsewhere, so it starts over"
-        if machines < placement.nodes:
-            placed += f"; ranks: {work.world} instead of {placement.ranks}, each with more of a batch"
-        await self._keep(work)
-        await self._tell(work.run, work.phase, placed)
-        await self._start(work)
-
-    async def _start(self, work: Work) -> None:
-        row = await asyncio.to_thread(self._records.run, work.run)
-        if work.phase == "preparing":
-            inputs = await asyncio.to_thread(self._records.inputs, row)
-            self.attachments.send(work.nodes[0], prepare_message(work, row.spec, inputs))
-            return
-        whole = RunSpec.read(row.spec)
-        spec = whole.on(work.world // whole.placement.ranks_per_node).model_dump(mode="json")
-        first = self.attachments.get(work.nodes[0])
-        host = (first.hello.inventory.host if first else "") or "127.0.0.1"
-        port = random.randint(20_000, 32_000)  # noqa: S311  (a rendezvous port; a taken one costs an attempt)
-        for node in work.nodes:
-            self.attachments.send(node, train_message(work, spec, node, host, port))
-
-    def _lost(self, work: Work) -> str:
-        """The first node of the gang that has been away or silent for too long."""
-        for name in work.nodes if work.phase == "training" else work.nodes[:1]:
-            node = self.attachments.get(name)
-            if node is not None and not node.silent():
-                self._away.pop(name, None)
-            elif time.monotonic() - self._away.setdefault(name, time.monotonic()) > PATIENCE:
-                return name
-        return ""
-
-    async def _interrupt(self, work: Work, reason: str) -> None:
-        for node in work.nodes:
-            self.attachments.send(node, stop_message(work.run, work.attempt, reason))
-            self._away.pop(node, None)
-        self._allocation.ended(work.run)
-        await self._keep(states.interrupted(work))
-        self._not_before[work.run] = time.monotonic() + min(2**work.failures, LONGEST_PAUSE)
-        await self._tell(work.run, "queued", f"attempt {work.attempt} was interrupted: {reason}")
-
-    async def _register_checkpoint(self, work: Work, step: int) -> None:
-        loss = await asyncio.to_thread(self._records.register_checkpoint, work, step)
-        await self._keep(states.registered(work, step, work.nodes))
-        for node in work.nodes:
-            self.attachments.send(node, registered_message(work.run, step))
-        parts = f", {len(work.nodes)} nodes hold its parts" if len(work.nodes) > 1 else ""
-        await self._tell(work.run, "training", f"checkpoint of step {step} registered, loss {loss:.3f}{parts}")
-        other = self._works.get(self._allocation.yields_for(work.run))
-        if other is not None and other.phase == "queued":
-            await self._yield(self._works[work.run], other.run)
-
-    async def _yield(self, work: Work, other: str) -> None:
-        """At a checkpoint: nothing is lost, and it counts as no failure."""
-        self._allocation.has_yielded(work.run, time.time())
-        rest = f" at step {work.registered}; goes on from there when its nodes are free"
-        await self._stop_for(work, f"made room for {other}", rest)
-
-    async def _stop_for(self, work: Work, reason: str, rest: str = "") -> None:
-        for node in work.nodes:
-            self.attachments.send(node, stop_message(work.run, work.attempt, reason))
-        self._allocation.ended(work.run)
-        await self._keep(states.yielded(work))
-        await self._tell(work.run, "queued", reason + rest)
-
-    async def _end(self, work: Work, outcome: str, reason: str, model: str = "") -> None:
-        await asyncio.to_thread(self._records.end, work.run, outcome, reason, model)
-        for node in self.attachments.all():
-            self.attachments.send(node.name, stop_message(work.run, work.attempt, outcome, over=True))
-        del self._works[work.run], self._orders[work.run]
-        self._allocation.forget(work.run)
-
-    async def _spec(self, work: Work) -> RunSpec:
-        return RunSpec.read((await asyncio.to_thread(self._records.run, work.run)).spec)
-
-    async def _keep(self, work: Work) -> None:
-        self._works[work.run] = work
-        await asyncio.to_thread(self._records.keep, work)
-
-    async def _tell(
-        self, run: str, phase: str, message: str, metrics: list[tuple[int, str, float]] | None = None
-    ) -> None:
-        await asyncio.to_thread(self._records.tell, run, phase, message, metrics)
 
 
 def _further(lost: int, work: Work) -> str:

@@ -41,6 +41,29 @@ class CheckpointRow(SQLModel, table=True):
     recorded_at: str
 
 
+class UseRow(SQLModel, table=True):
+    """What the run of a checkpoint or an end had held since its entry before, for its project; `index` is the entry's."""
+
+    __tablename__ = "training_use"
+
+    index: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    project: str
+    rank_seconds: float
+    at: str
+
+
+class HoldingRow(SQLModel, table=True):
+    """What a run has held up to `since`, seconds of the epoch, and no entry tells; and the ranks that it has had from then on.
+    Not a projection."""
+
+    __tablename__ = "training_holding"
+
+    run: str = Field(primary_key=True)
+    rank_seconds: float
+    ranks: int
+    since: float
+
+
 class AttemptRow(SQLModel, table=True):
     """Where the work on a run stands, so that a restarted hub finds its nodes again. Not a projection."""
 

@@ -198,6 +198,8 @@ async def _events(path: Path, child: Job) -> AsyncGenerator[dict[str, Any], None
     try:
         while True:
             running = child.running
+            for told in child.news():
+                yield {"kind": "progress", "message": told}
             if path.exists():
                 with path.open("rb") as file:
                     file.seek(position)

@@ -141,7 +141,10 @@ class Stop(Claim):
 
 
 class Checkpoint(Claim):
-    """Signed by the hub: every rank holds its shard of this step, and the weights are a blob."""
+    """Signed by the hub: every rank holds its shard of this step, and the weights are a blob.
+
+    `rank_seconds` is what the run has held of the machines since its checkpoint before, in any attempt: ranks times seconds.
+    """
 
     run: Identifier
     attempt: int = Field(ge=1)
@@ -151,12 +154,14 @@ class Checkpoint(Claim):
     shards: tuple[DigestText, ...]
     nodes: tuple[Name, ...]
     skipped: tuple[Skip, ...] = ()
+    rank_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)
 
 
 class RunEnd(Claim):
-    """Signed by the hub: the run is over."""
+    """Signed by the hub: the run is over. `rank_seconds` as in its checkpoints, since the last of them."""
 
     run: Identifier
     outcome: Literal["finished", "failed", "cancelled"]
     reason: str = Field(default="", max_length=2000)
     model: Identifier | None = None
+    rank_seconds: float = Field(default=0.0, ge=0, allow_inf_nan=False)

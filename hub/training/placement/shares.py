@@ -18,6 +18,15 @@ AGEING = 86_400.0
 
 
 @dataclass(frozen=True)
+class Use:
+    """Slot-seconds of a project, that count as if they had all been used at the moment `at`."""
+
+    project: str
+    amount: float
+    at: float
+
+
+@dataclass(frozen=True)
 class Usage:
     """Slot-seconds by project, decayed up to the moment `at`."""
 
@@ -30,6 +39,15 @@ class Usage:
         kept = 0.5 ** (passed / HALF_LIFE)
         names = self.amounts.keys() | rates.keys()
         return Usage({n: self.amounts.get(n, 0.0) * kept + rates.get(n, 0) * passed for n in names}, max(now, self.at))
+
+
+def used(uses: Iterable[Use], now: float) -> Usage:
+    """What was used so far, the older the less; the order does not matter."""
+    amounts: dict[str, float] = {}
+    for use in uses:
+        kept = 0.5 ** (max(0.0, now - use.at) / HALF_LIFE)
+        amounts[use.project] = amounts.get(use.project, 0.0) + use.amount * kept
+    return Usage(amounts, now)
 
 
 def shares(usage: Usage, projects: Iterable[str]) -> dict[str, float]:

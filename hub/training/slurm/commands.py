@@ -6,10 +6,11 @@ import asyncio
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from hub.training.launch import KEPT
-from trust.errors import Unavailable
+from trust.errors import NotFound, Unavailable
 
 ENDED = frozenset(
     ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED", "TIMEOUT")
@@ -19,18 +20,39 @@ PATIENCE = 60.0  # seconds for one command
 _KEPT = (*KEPT, "SLURM_CONF", "USER", "LOGNAME")
 
 
+FORGOTTEN = "FORGOTTEN"
+"""Our own word for the state of a job that the controller knows no more."""
+
+
 @dataclass(frozen=True)
 class Status:
-    """What the controller knows of a job; `restarts` counts how often it was put back into the queue."""
+    """What the controller knows of a job; `reason` is why it waits, `machines` those that it was given, `restarts` counts how
+    often it was put back into the queue."""
 
     state: str
     reason: str = ""
     code: int = 0
     restarts: int = 0
+    machines: str = ""
 
     @property
     def ended(self) -> bool:
-        return self.state in ENDED
+        return self.state in ENDED or self.state == FORGOTTEN
+
+    def told(self) -> str:
+        """For people; empty for what an end is told with."""
+        again = f", after {self.restarts} {'restart' if self.restarts == 1 else 'restarts'}" if self.restarts else ""
+        match self.state:
+            case "PENDING":
+                return f"waiting in Slurm{f': {self.reason}' if self.reason else ''}{again}"
+            case "CONFIGURING":
+                return f"Slurm makes {self.machines or 'machines'} ready{again}"
+            case "RUNNING":
+                return f"running in Slurm on {self.machines or 'its machines'}{again}"
+            case "COMPLETING":
+                return ""
+            case state:
+                return "" if self.ended else f"Slurm: {state}{again}"
 
 
 @dataclass(frozen=True)
@@ -50,13 +72,23 @@ async def submit(script: str) -> str:
 
 
 async def status(job: str) -> Status:
-    """Raises `Unavailable` where the controller does not answer, or has forgotten the job."""
-    return parse_status(await _ask(["scontrol", "show", "job", "--oneliner", job]))
+    """Raises `NotFound` where the controller has forgotten the job, `Unavailable` where it does not answer."""
+    try:
+        return parse_status(await _ask(["scontrol", "show", "job", "--oneliner", job]))
+    except Unavailable as problem:
+        if "Invalid job id" in problem.what:
+            raise NotFound(f"Slurm knows no job {job}.") from None
+        raise
 
 
-async def cancel(*which: str) -> None:
-    """A job by its number, or with `--name` all of this user's that are called so. Raises `Unavailable`."""
-    await _ask(["scancel", *which])
+async def jobs(name: str) -> list[str]:
+    """The numbers of this user's jobs that are called so and have not ended. Raises `Unavailable`."""
+    return (await _ask(["squeue", "--noheader", "--me", f"--name={name}", "--format=%i"])).split()
+
+
+async def cancel(*numbers: str) -> None:
+    """Raises `Unavailable`, also where Slurm is about to end or to requeue one of them: ask again."""
+    await _ask(["scancel", *numbers])
 
 
 async def machines(partition: str) -> Machines:
@@ -70,15 +102,21 @@ async def machines(partition: str) -> Machines:
 
 
 def parse_status(answer: str) -> Status:
-    """`scontrol show job`: words of the form Key=value."""
-    fields = dict(re.findall(r"(\w+)=(\S*)", answer))
+    """`scontrol show job`: words of the form Key=value. The first of a name counts: paths come last, and may hold anything."""
+    fields = dict(reversed(re.findall(r"(\w+)=(\S*)", answer)))
     code, _, signal = fields.get("ExitCode", "0:0").partition(":")
     return Status(
         fields.get("JobState", "UNKNOWN"),
-        fields.get("Reason", ""),
+        _said(fields.get("Reason", "")),
         int(code) or int(signal or 0),
         int(fields.get("Restarts", 0)),
+        _said(fields.get("NodeList", "")),
     )
+
+
+def _said(value: str) -> str:
+    """Empty for the words with which Slurm says nothing."""
+    return "" if value in ("None", "(null)") else value
 
 
 def parse_machines(answer: str) -> Machines | None:
@@ -101,8 +139,9 @@ def parse_machines(answer: str) -> Machines | None:
 
 
 async def _ask(command: Sequence[str]) -> str:
-    """With nothing of ours in the environment: sbatch hands that on to the job."""
+    """With nothing of ours in the environment: sbatch hands that on to the job. What takes too long is ended."""
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    process = None
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -115,6 +154,11 @@ async def _ask(command: Sequence[str]) -> str:
             out, err = await process.communicate()
     except (OSError, TimeoutError) as error:
         raise Unavailable(f"{command[0]} could not be run: {error or 'it does not answer'}.") from None
+    finally:
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
     if process.returncode:
         said = err.decode("utf-8", "replace").strip().splitlines() or ["no reason given"]
         raise Unavailable(f"{command[0]}: {said[-1]}")

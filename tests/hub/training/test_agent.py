@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import fcntl
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from hub.training import agent
+from hub.training.slurm.launcher import Cluster
+from protos.coalition.v1 import training_pb2
 from protos.transport.channel import Credentials
 from protos.transport.keeping import write_credentials
 from trust.certificates import Authority, new_client_request, party_uri
@@ -39,6 +42,25 @@ def test_a_node_whose_certificate_ran_out_says_so_and_what_it_needs(tmp_path: Pa
     with pytest.raises(Denied, match="certificate of node-1 has expired") as caught:
         agent.main(tmp_path, HUB, "node-1", "", {})
     assert "token" in caught.value.todo
+
+
+async def test_the_agent_of_a_cluster_is_not_well_while_slurm_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So it is given nothing; it says so in its heartbeats."""
+    monkeypatch.setattr(agent, "HEARTBEAT", 0.01)
+    monkeypatch.setenv("PATH", str(tmp_path))  # where there is no Slurm
+    authority, (key, request) = Authority.create("europe"), new_client_request("dgx")
+    certificate = authority.issue_client(request, party_uri("europe", "node", "dgx"), 1)
+    terms = agent.Terms(slurm=Cluster())
+    its = agent.Agent(tmp_path, HUB, "dgx", Credentials(authority.cert_pem, certificate, key), terms)
+    assert its._slurm is not None
+    attending = asyncio.create_task(its._slurm.attend())
+    async with asyncio.timeout(10):
+        async for message in its._speak(training_pb2.Inventory()):
+            if "squeue could not be run" in message.heartbeat.health:
+                break
+    attending.cancel()
 
 
 def test_a_directory_has_one_agent_at_a_time(tmp_path: Path) -> None:

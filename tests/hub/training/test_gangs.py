@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 
+import pytest
+
 from hub.training import gangs
-from hub.training.placement.values import Node
+from hub.training.placement.cluster import Cluster
+from hub.training.placement.values import Needs, Node
 from protos.coalition.v1 import training_pb2
 from protos.documents.placing import Terms
 from protos.documents.runs import Placement
@@ -57,6 +60,37 @@ def test_a_run_goes_on_with_the_most_nodes_that_divide_its_batches() -> None:
     assert [gangs.fewer(spec, there) for there in (9, 7, 4, 3)] == [(8, ""), (4, ""), (4, ""), (8, "")]
     stubborn = SPEC.model_copy(update={"placement": Placement(nodes=8, fewest=5)})
     assert gangs.fewer(stubborn, 7) == (8, "A batch of 16 sequences cannot be divided among 7 ranks.")
+
+
+@pytest.mark.parametrize(
+    ("needs", "lacks"),
+    [
+        (Needs(2, 2), ""),
+        (Needs(1, accelerator="a100"), ""),
+        (Needs(4), "4 nodes that are alike, and fewer are"),
+        (Needs(3), "3 nodes that are alike, and fewer are"),
+        (Needs(2, accelerator="a100"), "2 nodes that are alike with accelerators of the kind a100, and fewer are"),
+        (Needs(1, 3), "1 node with room for 3 ranks, and none is"),
+        (
+            Needs(1, 2, memory=1_000, labels=(("rack", "r9"),)),
+            "1 node with room for 2 ranks and 1,000 bytes for each rank, and none is",
+        ),
+        (
+            Needs(1, 2, memory=141, labels=(("rack", "r9"),)),
+            "1 node with room for 2 ranks, 141 bytes for each rank and the label rack=r9, and none is",
+        ),
+        (Needs(2, among=frozenset(("a", "z"))), "2 nodes that are alike with its checkpoint, and fewer are"),
+    ],
+)
+def test_what_keeps_a_gang_from_ever_fitting_is_said_up_to_where_nodes_run_out(needs: Needs, lacks: str) -> None:
+    here = [Node(name, ("H200",) * 2, 8, 4, {"rack": "r1"}, 141, taken=2) for name in "ab"]
+    ill = Node("c", ("H200",) * 2, 8, 4, {"rack": "r1"}, 141, healthy=False)
+    cluster = Cluster([*here, ill, Node("d", ("A100",), 8, 4)])
+    assert gangs.lacking(cluster, needs) == (f"it needs {lacks} attached and well" if lacks else "")
+
+
+def test_where_no_node_is_attached_a_run_says_how_many_it_needs() -> None:
+    assert gangs.lacking(Cluster([]), Needs(1, 8)) == "it needs 1 node, and none is attached and well"
 
 
 def test_a_gang_takes_its_nodes_whole() -> None:

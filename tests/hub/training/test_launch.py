@@ -68,6 +68,9 @@ async def test_a_child_s_end_and_its_last_words(tmp_path: Path) -> None:
     child = await Child.start([sys.executable, "-c", program], worker_environment(1, False), tmp_path / "log")
     assert await child.wait() == 1
     assert child.last_words() == "ValueError: too small"
+    news = child.news()
+    assert (news[0], news[-1]) == ("log: some output", "log: ValueError: too small")
+    assert child.news() == []
 
 
 async def test_a_killed_child_is_gone(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hub.training.states import Work
 from protos.documents.base import FileEntry
 from protos.documents.runs import Checkpoint, Run, RunEnd, RunSpec, Stop
 from protos.documents.statements import HUB
-from protos.documents.submissions import Dataset, DatasetFile
+from protos.documents.submissions import Dataset, DatasetFile, Withdrawal
 from tests.hub.conftest import ORIGIN, Base
 from tests.hub.training.test_scheduler import SPEC
 from trust.digests import digest_bytes
@@ -62,8 +62,19 @@ def test_a_run_without_data_is_refused(ledger: Base) -> None:
         launch(ledger)
     submit(ledger)
     unknown = SPEC.model_copy(update={"data": SPEC.data.model_copy(update={"datasets": ("dataset-unknown",)})})
-    with pytest.raises(NotFound, match="dataset-unknown"):
+    with pytest.raises(NotFound, match="There is no accepted dataset dataset-unknown"):
         launch(ledger, unknown)
+
+
+def test_a_dataset_that_was_withdrawn_is_refused_by_its_name_and_left_out_where_none_is_named(ledger: Base) -> None:
+    submit(ledger)
+    with ledger.database.session() as session:
+        (dataset,) = catalogue.datasets(session)
+    ledger.record(Withdrawal(hub=ORIGIN, signer="core", submission=dataset.id))
+    with pytest.raises(Invalid, match=rf"^{dataset.id} was withdrawn or quarantined\.$"):
+        launch(ledger, spec(data={"datasets": (dataset.id,)}))
+    with pytest.raises(Invalid, match="There is no dataset to train on"):
+        launch(ledger)
 
 
 def test_a_stop_needs_a_run_that_goes_on(ledger: Base) -> None:

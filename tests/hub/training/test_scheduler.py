@@ -18,7 +18,7 @@ from hub.ledger.tables import LedgerEntry
 from hub.models import registry
 from hub.progress.log import Progress
 from hub.submissions import catalogue
-from hub.training import allocation, projection, scheduler, store
+from hub.training import allocation, attempts, projection, scheduler, store
 from hub.training.nodes import Attached
 from hub.training.scheduler import Scheduler
 from hub.training.shards import piece
@@ -180,7 +180,7 @@ class Node:
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between attempts, nor between decisions."""
-    monkeypatch.setattr(scheduler, "LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr(attempts, "LONGEST_PAUSE", 0.0)
     monkeypatch.setattr(scheduler, "TICK", 0.05)
     monkeypatch.setattr(scheduler, "REST", 0)
 
@@ -438,6 +438,20 @@ async def test_a_cancelled_run_ends_and_its_nodes_stop(ledger: Base) -> None:
             assert (await node.told("stop")).stop.over
 
 
+async def test_a_run_that_was_cancelled_just_before_the_hub_died_ends_and_its_nodes_stop_when_they_are_back(
+    ledger: Base,
+) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        await in_training(hub, run)
+    ledger.record(Stop(hub=ORIGIN, signer="core", target=run, why="enough"))
+    async with living(ledger) as hub:
+        assert (await hub.ended(run)).outcome == "cancelled"
+        for name in ("node-1", "node-2"):
+            stop = (await Node(hub, name, run, 1).told("stop")).stop
+            assert (stop.run, stop.over) == (run, True)
+
+
 async def test_a_run_whose_data_is_withdrawn_ends_and_makes_no_model(ledger: Base) -> None:
     async with living(ledger) as hub:
         run = hub.launch()
@@ -468,7 +482,7 @@ async def test_a_node_that_comes_back_without_its_work_ends_the_attempt(ledger: 
 
 
 async def test_a_node_that_stays_away_ends_the_attempt(ledger: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.2)
+    monkeypatch.setattr(attempts, "PATIENCE", 0.2)
     async with living(ledger) as hub:
         run = hub.launch()
         first, second = await in_training(hub, run)
@@ -488,7 +502,7 @@ def copying(hub: Hub, nodes: int = 2) -> str:
 async def test_a_run_goes_on_without_a_node_that_is_lost_also_under_another_hub_and_with_it_when_it_is_back(
     ledger: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "PATIENCE", 0.2)
+    monkeypatch.setattr(attempts, "PATIENCE", 0.2)
     monkeypatch.setattr(allocation, "RETURN", 0.2)
     async with living(ledger) as hub:
         run = copying(hub)
@@ -566,7 +580,7 @@ async def test_a_hub_that_died_between_model_and_end_adds_the_end_and_no_second_
             dead.set()
             await asyncio.Event().wait()
 
-        monkeypatch.setattr(hub.scheduler, "_end", die)
+        monkeypatch.setattr(hub.scheduler.attempts, "end", die)
         first.trained(run, model=True)
         second.trained(run)
         await asyncio.wait_for(dead.wait(), 10)
@@ -619,6 +633,21 @@ async def test_a_higher_priority_takes_over_at_a_checkpoint_and_gives_back(ledge
         assert work.failures == 0
 
 
+async def test_a_restarted_hub_knows_which_project_has_had_more(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=1, project="greedy")
+        node = Node(hub, "node-1")
+        await node.told("prepare")
+        node.prepared(run)
+        await node.told("train")
+        node.trained(run, model=True)
+        await hub.ended(run)
+        again = [hub.launch(nodes=1, project=project) for project in ("greedy", "modest")]
+    async with living(ledger) as hub:
+        node = Node(hub, "node-1")
+        assert (await node.told("prepare")).prepare.run == again[1]
+
+
 async def test_an_equal_priority_waits_for_the_end(ledger: Base) -> None:
     async with living(ledger) as hub:
         run = hub.launch()
@@ -667,6 +696,21 @@ async def test_a_run_says_what_its_nodes_must_have_and_how_many_ranks_each_gets(
         row = await hub.ended(run)
         with ledger.database.session() as session:
             assert registry.get(session, row.model).tokens == 30 * 2 * 2 * 64
+
+
+async def test_a_run_that_no_nodes_can_hold_says_what_they_lack_and_says_it_once(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=2, accelerator="h200")
+        for number in range(3):
+            kind = "NVIDIA H200" if number == 2 else "A100"
+            offer = training_pb2.Inventory(accelerators=[training_pb2.Accelerator(kind=kind)])
+            node = Node(hub, f"node-{number}", offer=offer)
+        await hub.heard(node)
+        Node(hub, "node-3", offer=offer)
+        said = await hub.said(run, "attempt 1 on node-2, node-3")
+        lacks = "waits for other nodes: it needs 2 nodes that are alike{}, and fewer are attached and well"
+        assert said[-2] == lacks.format(" with accelerators of the kind h200")
+        assert said.count(said[-2]) == 1
 
 
 async def test_a_small_run_does_not_slip_past_a_gang_that_waits_unless_it_says_how_short_it_is(ledger: Base) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hub.training.placement.shares import AGEING, HALF_LIFE, Usage, in_order, shares
+from hub.training.placement.shares import AGEING, HALF_LIFE, Usage, Use, in_order, shares, used
 from hub.training.placement.values import Job, Needs
 
 
@@ -12,6 +12,15 @@ def test_use_counts_and_is_forgotten_by_halves() -> None:
     used = Usage().later({"x": 10}, 100.0)
     assert used.amounts["x"] == 1000
     assert used.later({}, 100.0 + HALF_LIFE).amounts["x"] == pytest.approx(500)
+
+
+def test_what_was_used_follows_from_the_records_alone() -> None:
+    uses = [Use("x", 1000.0, 0.0), Use("y", 60.0, HALF_LIFE), Use("x", 100.0, HALF_LIFE)]
+    for order in (uses, uses[::-1]):
+        found = used(order, HALF_LIFE)
+        assert found.amounts == pytest.approx({"x": 600.0, "y": 60.0})
+        assert found.at == HALF_LIFE
+    assert used(uses, HALF_LIFE).later({}, 2 * HALF_LIFE).amounts == pytest.approx(used(uses, 2 * HALF_LIFE).amounts)
 
 
 def test_a_share_is_half_where_a_project_has_had_its_part_and_less_where_more() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hub.training.launching import Part
 from hub.training.slurm.commands import Machines, Status, parse_machines, parse_status
 from hub.training.slurm.script import script
@@ -15,6 +17,25 @@ def test_a_job_s_state_is_read_from_what_the_controller_shows() -> None:
     assert parse_status("JobState=CANCELLED Reason=None ExitCode=0:15").code == 15
     assert not parse_status("JobState=PENDING Reason=Resources Restarts=1 ExitCode=0:0").ended
     assert parse_status("JobState=COMPLETED").ended
+    placed = "JobState=RUNNING Reason=None ReqNodeList=x NodeList=machine-[1-2] StdOut=/a JobState=FAILED"
+    assert parse_status(placed) == Status("RUNNING", machines="machine-[1-2]")
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [
+        (Status("PENDING", "Resources"), "waiting in Slurm: Resources"),
+        (Status("PENDING"), "waiting in Slurm"),
+        (Status("PENDING", "BeginTime", restarts=1), "waiting in Slurm: BeginTime, after 1 restart"),
+        (Status("CONFIGURING", machines="dgx-[1-4]"), "Slurm makes dgx-[1-4] ready"),
+        (Status("RUNNING", machines="dgx-[1-4]", restarts=2), "running in Slurm on dgx-[1-4], after 2 restarts"),
+        (Status("SUSPENDED"), "Slurm: SUSPENDED"),
+        (Status("COMPLETING"), ""),
+        (Status("FAILED", "NonZeroExitCode", 1), ""),
+    ],
+)
+def test_people_hear_where_a_job_stands(status: Status, told: str) -> None:
+    assert status.told() == told
 
 
 def test_the_most_machines_that_are_alike_and_up_are_offered() -> None:
@@ -40,4 +61,5 @@ def test_the_script_asks_for_whole_machines_and_takes_the_operator_s_options() -
     asked = {line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")}
     assert asked >= {"--nodes=2", "--ntasks-per-node=1", "--exclusive", "--requeue", "--gpus-per-node=8"}
     assert asked >= {"--partition=batch", "--account=law", "--time=4:00:00", "--comment=run-1"}
-    assert lines[-1] == "exec srun --export=ALL --kill-on-bad-exit=1 task"
+    assert "srun --export=ALL --kill-on-bad-exit=1 --label task || code=$?" in lines
+    assert "--dependency=singleton" in asked

@@ -44,6 +44,9 @@ def test_a_run_on_two_machines_is_preempted_and_goes_on_to_its_end(cluster: Clus
         ["scontrol", "show", "job", job], capture_output=True, text=True, timeout=60, check=True
     ).stdout
     assert "Restarts=1" in told
+    places = ("running in Slurm on machine-[1-2]", "running in Slurm on machine-[1-2], after 1 restart")
+    assert [line for line in said if line in places] == list(places), said
+    assert any(line.startswith("log: machine 1: ") for line in said), said
     losses = {int(point["step"]): point["value"] for point in ended["metrics"] if point["name"] == "loss"}
     assert max(losses) == 60
     assert losses[60] < losses[5]
