@@ -121,7 +121,7 @@ def ours(work: Work) -> Step:
             pace.tick()
 
     pace = Pace()
-    return Paced({"spec": spec, "resume_step": 0, **paths}).run  # returns when the pace ends the process
+    return Paced({"spec": spec, "resume_step": 0, **paths}, time.time()).run  # returns when the pace ends the process
 
 
 def plain(work: Work) -> Step:
