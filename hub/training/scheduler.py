@@ -45,6 +45,7 @@ from trust.errors import Problem
 PATIENCE = 15.0  # seconds a working node may be away before its attempt counts as lost
 TICK = 1.0
 LONGEST_PAUSE = 30.0
+REASON = 1000  # characters of what a node may say of a run's end
 REST = 4  # times as long as a decision took passes before the next: with thousands of nodes it is not made at every message
 _log = logging.getLogger(__name__)
 
@@ -196,6 +197,8 @@ class Scheduler:
             case "trained":
                 skipped = skipped_of(message.trained.skipped, (await self._spec(work)).training)
                 self._works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
+            case "failed" if message.failed.refused and work.phase == "preparing" and rank == 0:
+                await self._end(work, "failed", message.failed.reason[:REASON])
             case "failed":
                 if message.failed.shards_lost:
                     lost, held = work.registered, message.failed.held

@@ -640,11 +640,14 @@ class TaskFailed(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     SHARDS_LOST_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
     reason: _builtins.str
     shards_lost: _builtins.bool
     """The node does not hold, or no longer holds intact, its shard of the step to resume from."""
+    refused: _builtins.bool
+    """What was to be prepared cannot be: the spec and the data do not go together, and no other attempt would end otherwise."""
     @_builtins.property
     def held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Then the steps whose shards it does hold intact."""
@@ -657,10 +660,11 @@ class TaskFailed(_message.Message):
         reason: _builtins.str = ...,
         shards_lost: _builtins.bool = ...,
         held: _abc.Iterable[_builtins.int] | None = ...,
+        refused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "held", b"held", "reason", b"reason", "run", b"run", "shards_lost", b"shards_lost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "held", b"held", "reason", b"reason", "refused", b"refused", "run", b"run", "shards_lost", b"shards_lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
