@@ -25,12 +25,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks._trainers import MARK, Work
+from benchmarks._work import MARK, Work
 from learning.planning.tracing import forward_flops
 from protos.documents.runs import RunSpec
 
 ROOT = Path(__file__).parents[1]
-TRAINERS = Path(__file__).with_name("_trainers.py")
 FOREIGN = {"litgpt": "litgpt==0.5.13", "torchtitan": "torchtitan==0.2.2 triton"}
 """torchtitan 0.3.0 has no attention left that trains on a processor; it imports triton and does not name it."""
 MODELS = {"dense": Work(), "experts": Work(layers=4, intermediate=256, experts=8, picked=2)}
@@ -51,7 +50,7 @@ class Speed:
 
 
 class Contender:
-    """A process of `_trainers.py` that waits between its stretches."""
+    """A process of `_trainers`, of that checkout, that waits between its stretches."""
 
     def __init__(self, name: str, work: Work, python: Path, checkout: Path) -> None:
         self._tokens = work.tokens
@@ -61,7 +60,7 @@ class Contender:
         environment |= {"DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [str(python), "-P", str(TRAINERS), name, json.dumps(asdict(work))],
+                [str(python), "-P", "-m", "benchmarks._trainers", name, json.dumps(asdict(work))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

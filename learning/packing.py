@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from trust.errors import Invalid
 
 Tokens = NDArray[Any]  # [n], uint16 or int32
 Blocks = NDArray[Any]  # [n, length], uint16 or int32
+_AT_ONCE = 1 << 20  # tokens that are looked at together
 
 
 def join(documents: Iterable[list[int]], eos: int) -> Tokens:
@@ -24,18 +26,35 @@ def join(documents: Iterable[list[int]], eos: int) -> Tokens:
 
     Raises `Invalid` for ids that are no token ids.
     """
-    stream = array("i")
-    try:
-        for document in documents:
-            stream.extend(document)
-            stream.append(eos)
-    except (OverflowError, TypeError) as error:
-        raise Invalid(f"A document holds something that is no token id: {error}.", "Tokenise it again.") from error
-    tokens = np.frombuffer(stream, dtype=np.intc) if stream else np.zeros(0, dtype=np.intc)
-    if len(tokens) and int(tokens.min()) < 0:
-        raise Invalid("A document holds a negative token id.", "Tokenise it again.")
-    narrow = not len(tokens) or int(tokens.max()) <= np.iinfo(np.uint16).max
-    return tokens.astype(np.uint16 if narrow else np.int32)
+    tokens = np.concatenate([np.zeros(0, np.int32), *_ended(documents, eos)])
+    return tokens.astype(narrowest(tokens))
+
+
+def spool(documents: Iterable[list[int]], eos: int, path: Path) -> Tokens:
+    """As `join`, but int32 and on disk, so that no more than one document is in memory: mapped from `path`, which is written."""
+    with path.open("wb") as file:
+        for tokens in _ended(documents, eos):
+            tokens.tofile(file)
+    return np.memmap(path, np.int32, "r") if path.stat().st_size else np.zeros(0, np.int32)
+
+
+def narrowest(tokens: Tokens) -> np.dtype[Any]:
+    """The type that tokens are kept in: uint16 where every id fits, else int32."""
+    parts = range(0, len(tokens), _AT_ONCE)
+    top = max((int(tokens[begin : begin + _AT_ONCE].max()) for begin in parts), default=0)
+    return np.dtype(np.uint16 if top <= np.iinfo(np.uint16).max else np.int32)
+
+
+def _ended(documents: Iterable[list[int]], eos: int) -> Iterator[Tokens]:
+    """Each document and the token that ends it: int32 [n]."""
+    for document in documents:
+        try:
+            tokens = np.frombuffer(array("i", [*document, eos]), dtype=np.int32)
+        except (OverflowError, TypeError) as error:
+            raise Invalid(f"A document holds something that is no token id: {error}.", "Tokenise it again.") from error
+        if int(tokens.min()) < 0:
+            raise Invalid("A document holds a negative token id.", "Tokenise it again.")
+        yield tokens
 
 
 def pack(documents: Iterable[list[int]], length: int, eos: int) -> Blocks:

@@ -39,6 +39,7 @@ from protos.coalition.v1 import training_pb2
 from trust.errors import Problem
 
 TICK = 1.0
+REASON = 1000  # characters of what a node may say of a run's end
 REST = 4  # times as long as a decision took passes before the next: with thousands of nodes it is not made at every message
 _log = logging.getLogger(__name__)
 
@@ -185,6 +186,8 @@ class Scheduler:
             case "trained":
                 skipped = skipped_of(message.trained.skipped, (await self.attempts.spec(work)).training)
                 self.attempts.works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
+            case "failed" if message.failed.refused and work.phase == "preparing" and rank == 0:
+                await self.attempts.end(work, "failed", message.failed.reason[:REASON])
             case "failed":
                 if message.failed.shards_lost:
                     lost, held = work.registered, message.failed.held

@@ -20,7 +20,7 @@ from hub.training.messages import is_metric
 from hub.training.workplace import Workplace
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import RunSpec
-from trust.errors import Corrupt, Denied, NotFound, Problem, Unavailable
+from trust.errors import Corrupt, Denied, Invalid, NotFound, Problem, Unavailable
 
 Send = Callable[[training_pb2.NodeMessage], None]
 """Hands a message to the conversation with the hub; kept until it is delivered."""
@@ -40,6 +40,10 @@ class ShardsLost(NotFound):
 
 class CopyLost(NotFound):
     """The copy to go on from cannot be had, or is not one."""
+
+
+class Refused(Invalid):
+    """The spec and the data do not go together: every other attempt would end the same."""
 
 
 async def prepare(order: training_pb2.Prepare, place: Workplace, send: Send) -> None:
@@ -63,7 +67,12 @@ async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb
     command = place.concealed([sys.executable, "-m", "hub.training.prepare", str(job)])
     environment = worker_environment(threads(), False, folder / "tmp", place.home)
     child = await Child.start(command, environment, folder / "log")
-    await _finish(child)
+    try:
+        await _finish(child)
+    except Unavailable:
+        if (folder / "refused").exists():
+            raise Refused((folder / "refused").read_text()) from None
+        raise
     result = json.loads((folder / "prepared.json").read_text())
     tokenizer = await place.upload(sorted((folder / "tokenizer").iterdir()))
     (tokens,) = await place.upload([folder / "tokens.safetensors"])
@@ -172,7 +181,7 @@ async def _report(run: str, attempt: int, work: Awaitable[training_pb2.NodeMessa
             _log.exception("%s, attempt %d", run, attempt)
         reason = (error.what if isinstance(error, Problem) else repr(error))[:REASON]
         _log.warning("%s, attempt %d: %s", run, attempt, reason)
-        failed = training_pb2.TaskFailed(run=run, attempt=attempt, reason=reason)
+        failed = training_pb2.TaskFailed(run=run, attempt=attempt, reason=reason, refused=isinstance(error, Refused))
         if isinstance(error, ShardsLost):
             failed.shards_lost = True
             failed.held.extend(error.held)

@@ -42,8 +42,8 @@ def held_out_losses(engine: Any, corpus: Corpus, leg: Leg, rank: int, world: int
     engine.eval()
     for begin in range(0, len(rows), training.at_once * world):
         mine = rows[begin + rank : begin + training.at_once * world : world]
-        blocks = batch(corpus.held_out, mine or rows[:1], training.sequence_length).to(engine.device)
-        found, _ = row_losses(engine, blocks, separate=training.separate_documents)
+        blocks = batch(corpus.held_out, mine or rows[:1], training.sequence_length, engine.module.config.vocab_size)
+        found, _ = row_losses(engine, blocks.to(engine.device), separate=training.separate_documents)
         if mine:
             losses.add(found, [corpus.domains[dataset] for dataset, _ in mine])
     engine.train()

@@ -61,7 +61,7 @@ class Worker:
         self.folder, self.checkpoints = Path(job["folder"]), Path(job["checkpoints"])
         self.copies, self._copy = Path(job["copies"]), [Path(path) for path in job["copy"]]
         self.tokenizer = load_tokenizer(Path(job["tokenizer"]))
-        self.corpus = Corpus.load(Path(job["tokens"]), self.spec.architecture.vocab_size)
+        self.corpus = Corpus.load(Path(job["tokens"]))
         self.feed = Feed(self.spec, self.corpus.sizes, self.corpus.domains)
         self.resume_step, self._ordered = int(job["resume_step"]), ordered
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -162,7 +162,9 @@ class Worker:
     def _step(self, leg: Leg, rows: Rows) -> None:
         """One step of the optimizer over these sequences, so many at a time as the leg says."""
         training = leg.training
-        sequences = batch(self.corpus.train, rows, training.sequence_length).to(self.engine.device)
+        sequences = batch(self.corpus.train, rows, training.sequence_length, self.spec.architecture.vocab_size).to(
+            self.engine.device
+        )
         each, parts = [], torch.split(sequences, training.at_once)
         for number, part in enumerate(parts, 1):
             self.engine.set_gradient_accumulation_boundary(number == len(parts))

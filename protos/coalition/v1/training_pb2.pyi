@@ -682,6 +682,7 @@ class TaskFailed(_message.Message):
     SHARDS_LOST_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     COPY_LOST_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
     reason: _builtins.str
@@ -689,6 +690,8 @@ class TaskFailed(_message.Message):
     """The node does not hold, or no longer holds intact, its shard of the step to resume from."""
     copy_lost: _builtins.bool
     """The copy that the attempt was to go on from could not be had or is not one."""
+    refused: _builtins.bool
+    """What was to be prepared cannot be: the spec and the data do not go together, and no other attempt would end otherwise."""
     @_builtins.property
     def held(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Then the steps whose shards it does hold intact."""
@@ -702,10 +705,11 @@ class TaskFailed(_message.Message):
         shards_lost: _builtins.bool = ...,
         held: _abc.Iterable[_builtins.int] | None = ...,
         copy_lost: _builtins.bool = ...,
+        refused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "copy_lost", b"copy_lost", "held", b"held", "reason", b"reason", "run", b"run", "shards_lost", b"shards_lost"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "copy_lost", b"copy_lost", "held", b"held", "reason", b"reason", "refused", b"refused", "run", b"run", "shards_lost", b"shards_lost"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

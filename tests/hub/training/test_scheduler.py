@@ -427,6 +427,22 @@ async def test_a_run_that_always_fails_ends_with_the_reason(ledger: Base) -> Non
         assert hub.kinds()[-2:] == ["run", "run-end"]
 
 
+async def test_a_spec_that_its_data_does_not_suit_ends_at_the_first_attempt_with_the_sentence(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, second = Node(hub, "node-1"), Node(hub, "node-2")
+        await first.told("prepare")
+        too_little = training_pb2.TaskFailed(run=run, attempt=1, reason="Too little text.", refused=True)
+        second.say(failed=too_little)  # prepares nothing, so it cannot know
+        await first.told("stop")
+        assert (await first.told("prepare")).prepare.attempt == 2
+        too_little.attempt = 2
+        first.say(failed=too_little)
+        row = await hub.ended(run)
+        assert (row.outcome, row.reason) == ("failed", "Too little text.")
+        assert hub.kinds()[-2:] == ["run", "run-end"]
+
+
 async def test_a_cancelled_run_ends_and_its_nodes_stop(ledger: Base) -> None:
     async with living(ledger) as hub:
         run = hub.launch()

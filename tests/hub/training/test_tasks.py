@@ -58,6 +58,16 @@ async def test_a_cluster_says_which_steps_all_of_its_machines_hold(tmp_path: Pat
     assert shards.steps(first) == set(STEPS), "nothing was forgotten yet"
 
 
+async def test_a_node_says_at_once_that_there_is_too_little_text(tmp_path: Path) -> None:
+    order = training_pb2.Prepare(run="run-1", attempt=1, spec=SPEC.model_dump_json())
+    said: list[training_pb2.NodeMessage] = []
+    with grpc.insecure_channel("127.0.0.1:1") as channel:
+        await tasks.prepare(order, Workplace(tmp_path, channel), said.append)
+    (failed,) = (message.failed for message in said)
+    assert failed.refused
+    assert failed.reason == ("The datasets hold less than one sequence of text. Give more text or shorter sequences.")
+
+
 @pytest.mark.parametrize("machines", [0, 2])
 def test_a_checkpoint_that_the_hub_has_registered_stays_on_every_machine(tmp_path: Path, machines: int) -> None:
     with grpc.insecure_channel("127.0.0.1:1") as channel:

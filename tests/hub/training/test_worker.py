@@ -401,7 +401,7 @@ def test_a_spike_sends_training_back_and_past_the_batches_that_made_it(prepared:
 
 def test_preparation_holds_documents_out_and_learns_no_token_from_them(tmp_path: Path) -> None:
     prepared = _prepare(tmp_path, COURSE)
-    corpus = Corpus.load(prepared / "tokens.safetensors", 512)
+    corpus = Corpus.load(prepared / "tokens.safetensors")
     texts = [json.loads(line)["text"] for line in (tmp_path / "code.jsonl").read_text().splitlines()]
     held_out = [text for text in texts if is_held_out(text, 0.2)]
     ends = int((corpus.held_out["data-1"] == 0).sum())
@@ -418,4 +418,4 @@ def test_preparation_counts_the_tokens_of_every_dataset(prepared: Path) -> None:
     result = json.loads((prepared / "prepared.json").read_text())
     assert sum(result["by_dataset"].values()) == result["count"]
     assert result["by_dataset"].keys() == {"data-1", "data-2"}
-    assert Corpus.load(prepared / "tokens.safetensors", 512).sizes == result["by_dataset"]
+    assert Corpus.load(prepared / "tokens.safetensors").sizes == result["by_dataset"]
