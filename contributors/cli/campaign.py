@@ -89,7 +89,7 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
         ]
     )
     print_table(
-        [">round", "model", "member", ">examples", ">weight", ">loss before", ">after", "left out"],
+        [">round", "model", "member", ">examples", ">weight", ">loss before", ">after", "why"],
         [
             (
                 r.number,
@@ -99,7 +99,7 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
                 f"{p.weight:.3f}",
                 f"{p.loss_first:.3f}",
                 f"{p.loss_last:.3f}",
-                p.excluded,
+                p.excluded or p.why,
             )
             for r in found.rounds
             for p in r.participants

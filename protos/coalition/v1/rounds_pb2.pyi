@@ -152,6 +152,7 @@ class Participation(_message.Message):
     LOSS_LAST_FIELD_NUMBER: _builtins.int
     UPDATE_NORM_FIELD_NUMBER: _builtins.int
     EXCLUDED_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     examples: _builtins.int
     weight: _builtins.float
@@ -160,6 +161,8 @@ class Participation(_message.Message):
     update_norm: _builtins.float
     excluded: _builtins.str
     """Why an update was left out; empty when it counted."""
+    why: _builtins.str
+    """What gave an update its weight; empty when it was left out."""
     def __init__(
         self,
         *,
@@ -170,10 +173,11 @@ class Participation(_message.Message):
         loss_last: _builtins.float = ...,
         update_norm: _builtins.float = ...,
         excluded: _builtins.str = ...,
+        why: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "update_norm", b"update_norm", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "update_norm", b"update_norm", "weight", b"weight", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

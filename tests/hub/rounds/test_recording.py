@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from hub.models import registry
-from hub.rounds import plan, projection
+from hub.rounds import plan, projection, standings
 from hub.rounds.recording import Recorder
+from hub.rounds.service import _round
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import Campaign, CampaignSpec, Learned, LocalTraining, Server
@@ -21,7 +22,7 @@ from protos.documents.submissions import Dataset
 from trust.digests import digest_bytes
 
 ORIGIN = "test-hub"
-PART = Contribution(member="law", examples=3, weight=1, loss_first=2, loss_last=1, update_norm=0.1)
+PART = Contribution(member="law", examples=3, weight=1, loss_first=2, loss_last=1, update_norm=0.1, why="3 examples")
 
 
 def weights(value: float) -> bytes:
@@ -106,6 +107,9 @@ def test_finished_rounds_become_models_once(base: Any, campaign: str, recorder: 
         assert (second.parent, second.round, second.tokens) == ("tiny-1.1", 2, 120)
         assert second.parameters == 6
         assert registry.contributions(second) == [PART]
+        for row in standings.rounds(session, campaign):  # all of it is told
+            (told,) = _round(row).participants
+            assert PART.model_dump() == {field.name: getattr(told, field.name) for field in told.DESCRIPTOR.fields}
     assert base.blobs.read(digest_bytes(weights(2))) == weights(2)
     assert base.blobs.read(digest_bytes(weights(-2))) == weights(-2)
 
