@@ -378,6 +378,7 @@ def test_a_spike_sends_training_back_and_past_the_batches_that_made_it(prepared:
         "batch_size": 2,
         "sequence_length": 32,
         "checkpoint_every": 20,
+        "copy_every": 0,
         "rollbacks": 1,
         "precision": "fp32",
     }
