@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
-import grpc
-
+from contributors.calling import Advance, Meter, call, persist, watched
 from contributors.home import Home
 from protos.coalition.v1 import (
     common_pb2,
@@ -34,24 +33,16 @@ from protos.documents.leaf import Leaf
 from protos.documents.statements import Claimed
 from protos.transport import blobs
 from protos.transport.channel import connect
-from protos.transport.errors import from_rpc_error
 from protos.transport.renewal import is_due
 from protos.transport.uploads import Source
 from trust.digests import Digest
 from trust.dsse import MAX_ENVELOPE
-from trust.errors import Conflict, Corrupt, Exhausted, Unavailable
+from trust.errors import Conflict, Corrupt, Unavailable
 
-DEADLINE = 60.0
 COMMIT_DEADLINE = 600.0
 SCREENING_PAUSE = 1.0  # seconds between two questions how far it is
 UPLOAD_DEADLINE = 3600.0
-WATCH_DEADLINE = 900.0  # a watch that is longer is taken up again
-PAUSES = (0.5, 1, 2, 4, 8, 8, 8)  # seconds between attempts: a hub that restarts is away for half a minute or less
-WAITS = 5  # times that a call is made again because the hub asked us to wait
 
-Answer = TypeVar("Answer")
-Advance = Callable[[int], None]
-"""Called with the number of bytes that just went by."""
 Watch = Callable[[int, int], None]
 """Called with the rows that were screened, and how many there are."""
 
@@ -103,41 +94,41 @@ class Coalition:
     # --- members and ledger ------------------------------------------------------------------------------------------
 
     def whoami(self) -> members_pb2.Member:
-        return _call(self._members.WhoAmI, members_pb2.WhoAmIRequest())
+        return call(self._members.WhoAmI, members_pb2.WhoAmIRequest())
 
     def members(self) -> list[members_pb2.Member]:
-        return list(_call(self._members.ListMembers, members_pb2.ListMembersRequest()).members)
+        return list(call(self._members.ListMembers, members_pb2.ListMembersRequest()).members)
 
     def keys(self, member: str = "") -> members_pb2.MemberKeys:
         """All keys that speak or spoke for a member; ours by default."""
-        return _call(self._members.GetKeys, common_pb2.ById(id=member))
+        return call(self._members.GetKeys, common_pb2.ById(id=member))
 
     def change_keys(self, envelope: bytes) -> common_pb2.Recorded:
-        return _call(self._members.ChangeKeys, common_pb2.SignedStatement(envelope=envelope))
+        return call(self._members.ChangeKeys, common_pb2.SignedStatement(envelope=envelope))
 
     def delegate(self, envelope: bytes, certificate_request: bytes, proof: bytes) -> members_pb2.Certified:
         request = members_pb2.DelegateRequest(envelope=envelope, certificate_request=certificate_request, proof=proof)
-        return _call(self._members.Delegate, request)
+        return call(self._members.Delegate, request)
 
     def revoke_node(self, envelope: bytes) -> common_pb2.Recorded:
-        return _call(self._members.RevokeNode, common_pb2.SignedStatement(envelope=envelope))
+        return call(self._members.RevokeNode, common_pb2.SignedStatement(envelope=envelope))
 
     def head(self) -> ledger_pb2.TreeHead:
-        return _call(self._ledger.GetHead, ledger_pb2.GetHeadRequest())
+        return call(self._ledger.GetHead, ledger_pb2.GetHeadRequest())
 
     def tile(self, path: str) -> bytes:
         """A file of the ledger. Raises `NotFound`."""
-        return _call(self._ledger.ReadTile, ledger_pb2.ReadTileRequest(path=path)).data
+        return call(self._ledger.ReadTile, ledger_pb2.ReadTileRequest(path=path)).data
 
     def entries(self, start: int = 0, count: int = 0) -> list[ledger_pb2.LedgerEntry]:
         request = ledger_pb2.ListEntriesRequest(start=start, count=count)
-        return list(_call(self._ledger.ListEntries, request).entries)
+        return list(call(self._ledger.ListEntries, request).entries)
 
     def receipt(self, identifier: str) -> common_pb2.Receipt:
         """By an entry's number or by the identifier of what it records."""
         if identifier.isdigit():
-            return _call(self._ledger.GetReceipt, ledger_pb2.GetReceiptRequest(index=int(identifier)))
-        return _call(self._ledger.GetReceipt, ledger_pb2.GetReceiptRequest(id=identifier))
+            return call(self._ledger.GetReceipt, ledger_pb2.GetReceiptRequest(index=int(identifier)))
+        return call(self._ledger.GetReceipt, ledger_pb2.GetReceiptRequest(id=identifier))
 
     def statement(self, identifier: str) -> Claimed:
         """What the ledger records under an identifier. Raises `Corrupt` when the hub gives another statement for it."""
@@ -152,8 +143,8 @@ class Coalition:
     def download(self, file: common_pb2.File, folder: Path, advance: Advance = lambda n: None) -> Path:
         """Fetch a file to its path below `folder`, verified, resuming after cuts. Raises `Invalid` for a path outside."""
         entry = FileEntry.read({"path": file.path, "digest": file.digest, "size": file.size})
-        target, meter = folder / entry.path, _Meter(advance)
-        _persist(lambda: blobs.download(self.channel, Digest(entry.digest), entry.size, target, meter.restart()))
+        target, meter = folder / entry.path, Meter(advance)
+        persist(lambda: blobs.download(self.channel, Digest(entry.digest), entry.size, target, meter.restart()))
         return target
 
     def blob(self, digest: str, max_bytes: int = 64 << 20) -> bytes:
@@ -167,7 +158,7 @@ class Coalition:
     def blob_intact(self, digest: str) -> bool:
         """What the hub says after hashing its own copy again. Raises `NotFound`."""
         request = ledger_pb2.CheckBlobRequest(digest=digest)
-        return _call(self._blobs.Check, request, COMMIT_DEADLINE).intact
+        return call(self._blobs.Check, request, COMMIT_DEADLINE).intact
 
     # --- submissions -------------------------------------------------------------------------------------------------
 
@@ -180,16 +171,16 @@ class Coalition:
     ) -> submissions_pb2.Submission:
         """Open, upload what the hub lacks (resuming after cuts), commit, wait for screening. `sources` by their digests."""
         if "," in self.identity.address:  # one of the hub's processes is away, another answers
-            _persist(lambda: _call(self._submissions.Open, statement))
+            persist(lambda: call(self._submissions.Open, statement))
         else:
-            _call(self._submissions.Open, statement)  # what cannot be opened, or reached at all, is said at once
-        meter = _Meter(advance)
-        return _persist(lambda: self._submit(statement, sources, meter.restart(), watch))
+            call(self._submissions.Open, statement)  # what cannot be opened, or reached at all, is said at once
+        meter = Meter(advance)
+        return persist(lambda: self._submit(statement, sources, meter.restart(), watch))
 
     def _submit(
         self, statement: common_pb2.SignedStatement, sources: Mapping[str, Source], advance: Advance, watch: Watch
     ) -> submissions_pb2.Submission:
-        opened = _call(self._submissions.Open, statement)
+        opened = call(self._submissions.Open, statement)
         if opened.HasField("existing"):
             return opened.existing
         missing = {each.digest: each.offset for each in opened.missing}
@@ -198,7 +189,7 @@ class Coalition:
                 self._upload(opened.id, digest, missing[digest], source, advance)
             else:
                 advance(source.size)
-        return self._screened(_call(self._submissions.Commit, common_pb2.ById(id=opened.id), COMMIT_DEADLINE), watch)
+        return self._screened(call(self._submissions.Commit, common_pb2.ById(id=opened.id), COMMIT_DEADLINE), watch)
 
     def _screened(self, found: submissions_pb2.Submission, watch: Watch) -> submissions_pb2.Submission:
         """Wait until the hub has screened it: recorded, though a quorum of witnesses may still be missing.
@@ -223,168 +214,106 @@ class Coalition:
         """One page after the other is in memory."""
         request = submissions_pb2.ListSubmissionsRequest(kind=kind)
         while True:
-            page = _call(self._submissions.ListSubmissions, request)
+            page = call(self._submissions.ListSubmissions, request)
             yield from page.submissions
             if not page.next_page_token:
                 return
             request.page_token = page.next_page_token
 
     def submission(self, identifier: str) -> submissions_pb2.Submission:
-        return _call(self._submissions.GetSubmission, common_pb2.ById(id=identifier))
+        return call(self._submissions.GetSubmission, common_pb2.ById(id=identifier))
 
     def withdraw(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
-        return _call(self._submissions.Withdraw, statement)
+        return call(self._submissions.Withdraw, statement)
 
     def policy(self) -> submissions_pb2.Policy:
         """What the hub takes."""
-        return _call(self._submissions.GetPolicy, submissions_pb2.GetPolicyRequest())
+        return call(self._submissions.GetPolicy, submissions_pb2.GetPolicyRequest())
 
     def _upload(self, submission: str, digest: str, offset: int, source: Source, advance: Advance) -> None:
         advance(offset)
-        _call(self._submissions.Upload, source.chunks(submission, digest, offset, advance), UPLOAD_DEADLINE)
+        call(self._submissions.Upload, source.chunks(submission, digest, offset, advance), UPLOAD_DEADLINE)
 
     # --- runs --------------------------------------------------------------------------------------------------------
 
     def launch_run(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
-        return _call(self._training.LaunchRun, statement)
+        return call(self._training.LaunchRun, statement)
 
     def cancel_run(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
-        return _call(self._training.CancelRun, statement)
+        return call(self._training.CancelRun, statement)
 
     def runs(self) -> list[training_pb2.Run]:
-        return list(_call(self._training.ListRuns, training_pb2.ListRunsRequest()).runs)
+        return list(call(self._training.ListRuns, training_pb2.ListRunsRequest()).runs)
 
     def run(self, identifier: str) -> training_pb2.Run:
-        return _call(self._training.GetRun, common_pb2.ById(id=identifier))
+        return call(self._training.GetRun, common_pb2.ById(id=identifier))
 
     def watch_run(self, identifier: str) -> Iterator[common_pb2.ProgressEvent]:
         """Events, past and live, to the end of the run; reconnects where it was cut."""
-        return _watch(self._training.WatchRun, identifier)
+        return watched(self._training.WatchRun, identifier)
 
     def nodes(self) -> list[training_pb2.Node]:
-        return list(_call(self._training.ListNodes, training_pb2.ListNodesRequest()).nodes)
+        return list(call(self._training.ListNodes, training_pb2.ListNodesRequest()).nodes)
 
     # --- campaigns ---------------------------------------------------------------------------------------------------
 
     def open_campaign(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
-        return _call(self._campaigns.OpenCampaign, statement)
+        return call(self._campaigns.OpenCampaign, statement)
 
     def join_campaign(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
-        return _call(self._campaigns.JoinCampaign, statement)
+        return call(self._campaigns.JoinCampaign, statement)
 
     def stop_campaign(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
-        return _call(self._campaigns.StopCampaign, statement)
+        return call(self._campaigns.StopCampaign, statement)
 
     def campaigns(self) -> list[rounds_pb2.Campaign]:
-        return list(_call(self._campaigns.ListCampaigns, rounds_pb2.ListCampaignsRequest()).campaigns)
+        return list(call(self._campaigns.ListCampaigns, rounds_pb2.ListCampaignsRequest()).campaigns)
 
     def campaign(self, identifier: str) -> rounds_pb2.Campaign:
-        return _call(self._campaigns.GetCampaign, common_pb2.ById(id=identifier))
+        return call(self._campaigns.GetCampaign, common_pb2.ById(id=identifier))
 
     def watch_campaign(self, identifier: str) -> Iterator[common_pb2.ProgressEvent]:
-        return _watch(self._campaigns.WatchCampaign, identifier)
+        return watched(self._campaigns.WatchCampaign, identifier)
 
     def begin_site(self) -> bytes:
         """A nonce, for the site's key to sign."""
-        return _call(self._campaigns.BeginSite, rounds_pb2.BeginSiteRequest()).nonce
+        return call(self._campaigns.BeginSite, rounds_pb2.BeginSiteRequest()).nonce
 
     def register_site(self, public_key: bytes, nonce: bytes, proof: bytes) -> rounds_pb2.RegisterSiteResponse:
         request = rounds_pb2.RegisterSiteRequest(public_key=public_key, nonce=nonce, proof=proof)
-        return _call(self._campaigns.RegisterSite, request)
+        return call(self._campaigns.RegisterSite, request)
 
     # --- evaluations, models, releases -------------------------------------------------------------------------------
 
     def evaluations(self, model: str = "", suite: str = "") -> evaluation_pb2.ListEvaluationsResponse:
         request = evaluation_pb2.ListEvaluationsRequest(model=model, suite=suite)
-        return _call(self._evaluations.ListEvaluations, request)
+        return call(self._evaluations.ListEvaluations, request)
 
     def evaluation(self, identifier: str) -> evaluation_pb2.Evaluation:
-        return _call(self._evaluations.GetEvaluation, common_pb2.ById(id=identifier))
+        return call(self._evaluations.GetEvaluation, common_pb2.ById(id=identifier))
 
     def leaderboard(self) -> evaluation_pb2.Leaderboard:
-        return _call(self._evaluations.GetLeaderboard, evaluation_pb2.GetLeaderboardRequest())
+        return call(self._evaluations.GetLeaderboard, evaluation_pb2.GetLeaderboardRequest())
 
     def models(self) -> list[models_pb2.Model]:
-        return list(_call(self._models.ListModels, models_pb2.ListModelsRequest()).models)
+        return list(call(self._models.ListModels, models_pb2.ListModelsRequest()).models)
 
     def model(self, identifier: str) -> models_pb2.Model:
-        return _call(self._models.GetModel, common_pb2.ById(id=identifier))
+        return call(self._models.GetModel, common_pb2.ById(id=identifier))
 
     def lineage(self, identifier: str) -> models_pb2.Lineage:
-        return _call(self._models.GetLineage, common_pb2.ById(id=identifier))
+        return call(self._models.GetLineage, common_pb2.ById(id=identifier))
 
     def prepare_release(self, model: str, version: str) -> models_pb2.PreparedRelease:
         request = models_pb2.PrepareReleaseRequest(model=model, version=version)
-        return _call(self._releases.PrepareRelease, request)
+        return call(self._releases.PrepareRelease, request)
 
     def publish_release(self, envelope: bytes, bundle: bytes) -> common_pb2.Recorded:
         request = models_pb2.PublishReleaseRequest(envelope=envelope, bundle=bundle)
-        return _call(self._releases.PublishRelease, request)
+        return call(self._releases.PublishRelease, request)
 
     def releases(self) -> list[models_pb2.Release]:
-        return list(_call(self._releases.ListReleases, models_pb2.ListReleasesRequest()).releases)
+        return list(call(self._releases.ListReleases, models_pb2.ListReleasesRequest()).releases)
 
     def release(self, version: str) -> models_pb2.Release:
-        return _call(self._releases.GetRelease, common_pb2.ById(id=version))
-
-
-def _call(method: Callable[..., Answer], request: Any, deadline: float = DEADLINE) -> Answer:
-    """One call; a hub that asks us to wait is obeyed."""
-    for _ in range(WAITS):
-        try:
-            return method(request, timeout=deadline)
-        except grpc.RpcError as error:
-            problem = from_rpc_error(error)
-        if not isinstance(problem, Exhausted) or isinstance(request, Iterator):  # what was sent cannot be taken back
-            break
-        time.sleep(problem.retry_after)
-    raise problem from None
-
-
-def _persist(attempt: Callable[[], Answer]) -> Answer:
-    """Try again while the hub is away; what was transferred before is not sent twice."""
-    for pause in PAUSES:
-        try:
-            return attempt()
-        except Exhausted as problem:
-            time.sleep(max(pause, problem.retry_after))
-        except Unavailable:
-            time.sleep(pause)
-    return attempt()
-
-
-class _Meter:
-    """Progress that never runs backwards: bytes that an earlier attempt counted are not counted again."""
-
-    def __init__(self, advance: Advance) -> None:
-        self._advance, self._shown, self._now = advance, 0, 0
-
-    def restart(self) -> Advance:
-        self._now = 0
-        return self._count
-
-    def _count(self, count: int) -> None:
-        self._now += count
-        if self._now > self._shown:
-            self._advance(self._now - self._shown)
-            self._shown = self._now
-
-
-def _watch(method: Callable[..., Any], identifier: str) -> Iterator[common_pb2.ProgressEvent]:
-    after = failures = 0
-    while True:
-        try:
-            for event in method(common_pb2.WatchRequest(id=identifier, after=after), timeout=WATCH_DEADLINE):
-                after, failures = event.sequence, 0
-                yield event
-                if event.terminal:
-                    return
-        except grpc.RpcError as error:
-            problem = from_rpc_error(error)
-            if not isinstance(problem, Unavailable) or failures >= len(PAUSES):
-                raise problem from None
-            if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                continue
-        # Away, or a hub that ends its streams because it stops: it will be back.
-        time.sleep(PAUSES[min(failures, len(PAUSES) - 1)])
-        failures += 1
+        return call(self._releases.GetRelease, common_pb2.ById(id=version))

@@ -11,7 +11,8 @@ import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from contributors.client import Advance, Coalition
+from contributors.calling import Advance
+from contributors.client import Coalition
 from contributors.recheck import statement
 from protos.coalition.v1 import common_pb2
 from protos.documents.evaluations import Evaluation, TaskScore

@@ -41,10 +41,13 @@ def plan(
 
     Without --gpu it plans for the nodes that are attached to the hub.
     """
+    from transformers.utils import logging as notices
+
     from learning.planning.forecast import Assumptions
     from learning.planning.plan import plan as make
     from protos.documents.runs import RunSpec
 
+    notices.set_verbosity_error()  # with which kernels this machine would compute it is not asked
     read = read_spec(spec, RunSpec)
     cluster = _imagined(read, gpu, nodes, gpus_per_node) if gpu else _attached(read, nodes)
     assumed = Assumptions(mfu=mfu, price=price, mtbf=mtbf)

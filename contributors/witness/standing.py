@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from contributors.client import DEADLINE, Coalition
+from contributors.calling import DEADLINE
+from contributors.client import Coalition
 from protos.coalition.v1 import common_pb2, witnesses_pb2, witnesses_pb2_grpc
 from protos.transport.errors import from_rpc_error
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from contributors import client as client_module
+from contributors import calling
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.packing import Packed, pack_dataset
@@ -61,7 +61,7 @@ def test_a_listing_comes_in_pages_and_whole(client: Coalition, tmp_path: Path) -
 def test_an_invented_page_token_is_refused(client: Coalition, token: str) -> None:
     request = submissions_pb2.ListSubmissionsRequest(page_token=token)
     with pytest.raises(Invalid, match="no page token"):
-        client_module._call(client._submissions.ListSubmissions, request)
+        calling.call(client._submissions.ListSubmissions, request)
 
 
 def small(client: Coalition, folder: Path, name: str) -> submissions_pb2.Submission:
@@ -109,7 +109,7 @@ def test_a_viewer_may_not_submit(hub: Hub, packed: Packed) -> None:
 def test_a_hub_that_is_not_there_is_told_at_once(
     hub: Hub, client: Coalition, packed: Packed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "PAUSES", (1000,))
+    monkeypatch.setattr(calling, "PAUSES", (1000,))
     statement = client.sign(dataset(client, packed))
     hub.stop()
     with pytest.raises(Unavailable, match="cannot be reached"):
@@ -175,7 +175,7 @@ def test_a_watch_is_taken_up_after_cuts_and_ends_with_the_last_event(monkeypatch
     """Against a source of events that ends its stream twice before it is over, once with an error and once without."""
     import grpc
 
-    monkeypatch.setattr(client_module, "PAUSES", (0, 0))
+    monkeypatch.setattr(calling, "PAUSES", (0, 0))
 
     class Away(grpc.RpcError):
         def code(self) -> grpc.StatusCode:
@@ -195,7 +195,7 @@ def test_a_watch_is_taken_up_after_cuts_and_ends_with_the_last_event(monkeypatch
         if request.after == 0:
             raise Away
 
-    found = list(client_module._watch(events, "run-1"))
+    found = list(calling.watched(events, "run-1"))
     assert [event.sequence for event in found] == [1, 2, 3]
     assert asked == [0, 1, 2]
 
@@ -204,4 +204,4 @@ def test_a_watch_is_taken_up_after_cuts_and_ends_with_the_last_event(monkeypatch
         yield
 
     with pytest.raises(Unavailable):
-        list(client_module._watch(never, "run-1"))
+        list(calling.watched(never, "run-1"))
