@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
+from contributors.cli.live import duration
 from dashboards import display, source
 from dashboards.rows import formats
 from dashboards.rows import runs as rows
@@ -47,23 +48,37 @@ def _course(identifier: str, had_ended: bool) -> None:
     run = source.run(identifier)
     if run.state in rows.ENDED and not had_ended:
         st.rerun()
-    values = rows.latest(run.metrics)
-    shown = {
-        "Name": run.name,
-        "State": run.state,
-        "Step": f"{run.step} of {run.steps}",
-        "Loss": f"{values[rows.LOSS]:.3f}" if rows.LOSS in values else "none yet",
-        "Model": run.model or "none yet",
-    }
-    if run.nodes:  # while it is being worked on
-        shown |= {"Nodes": str(len(run.nodes)), "Attempt": str(run.attempt)}
-    display.facts(shown)
+    display.facts(_facts(run, rows.latest(run.metrics)))
     if run.reason:
         (st.error if run.state == "failed" else st.info)(display.words(run.reason))
     if run.steps and run.state not in rows.ENDED:
         st.progress(min(1.0, run.step / run.steps))
     _curves(run)
+    _told(run)
     _details(run)
+
+
+def _facts(run: training_pb2.Run, values: Mapping[str, float]) -> dict[str, str]:
+    """Where it stands, and while it is being worked on how fast and by whom."""
+    shown = {
+        "Name": run.name,
+        "State": run.state,
+        "Step": f"{run.step:,} of {run.steps:,}",
+        "Loss": f"{values[rows.LOSS]:.3f}" if rows.LOSS in values else "none yet",
+    }
+    if rows.HELD_OUT in values:
+        shown["Held out"] = f"{values[rows.HELD_OUT]:.3f}"
+    if rows.SPEED in values:
+        shown["Tokens a second"] = f"{values[rows.SPEED]:,.0f}"
+    if rows.SHARE in values:
+        shown["MFU"] = f"{values[rows.SHARE]:.1%}"
+    if (left := rows.seconds_left(run, values.get(rows.SPEED, 0.0))) is not None:
+        shown["Left"] = duration(left)
+    if run.nodes:
+        shown |= {"Nodes": ", ".join(run.nodes) if len(run.nodes) < 4 else str(len(run.nodes))}
+    if run.attempt > 1:
+        shown["Attempt"] = str(run.attempt)
+    return shown | {"Model": run.model or "none yet"}
 
 
 def _curves(run: training_pb2.Run) -> None:
@@ -71,27 +86,32 @@ def _curves(run: training_pb2.Run) -> None:
     if not found:
         st.info("No measurement has come in yet; the nodes fetch, tokenise and pack the data first.")
         return
-    if rows.LOSS in found:
-        st.altair_chart(curve_chart("loss (nats per token)", found.pop(rows.LOSS), run.checkpoints), height=320)
-    if found:
-        columns = st.columns(min(3, len(found)))
-        for place, (name, points) in enumerate(sorted(found.items())):
-            columns[place % len(columns)].altair_chart(curve_chart(name.replace("_", " "), points), height=180)
+    if losses := rows.losses(found):
+        st.altair_chart(curve_chart("loss (nats per token)", losses, run.checkpoints), height=320)
+    if domains := rows.by_domain(found):
+        st.altair_chart(curve_chart("loss by domain", domains), height=240)
+    others = rows.others(found)
+    columns = st.columns(min(3, len(others))) if others else []
+    for place, (name, points) in enumerate(others.items()):
+        curve = [("", step, value) for step, value in points]
+        columns[place % len(columns)].altair_chart(curve_chart(name.replace("_", " "), curve), height=180)
 
 
 def curve_chart(
-    title: str, points: Sequence[tuple[int, float]], checkpoints: Sequence[training_pb2.Checkpoint] = ()
+    title: str, curves: Sequence[tuple[str, int, float]], checkpoints: Sequence[training_pb2.Checkpoint] = ()
 ) -> Any:
-    """A metric over the steps, with a tick where a checkpoint was kept."""
-    data = pd.DataFrame(list(points), columns=["step", "value"])
+    """(curve, step, value) over the steps, with a tick where a checkpoint was kept; one curve alone needs no name."""
+    data = pd.DataFrame(list(curves), columns=["curve", "step", "value"])
     steps = alt.X("step:Q", title="step", axis=alt.Axis(tickMinStep=1))
+    several = data["curve"].nunique() > 1
     line = (
         alt.Chart(data, title=title)
-        .mark_line(point=len(points) < 3)
+        .mark_line(point=bool(data.groupby("curve").size().min() < 3))
         .encode(
             x=steps,
             y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
-            tooltip=["step", alt.Tooltip("value:Q", format=".4g")],
+            color=alt.Color("curve:N", title=None, legend=alt.Legend(orient="bottom")) if several else alt.Undefined,
+            tooltip=["step", alt.Tooltip("value:Q", format=".4g"), *(["curve"] if several else [])],
         )
     )
     if not checkpoints:
@@ -99,6 +119,18 @@ def curve_chart(
     kept = pd.DataFrame({"step": [point.step for point in checkpoints]})
     marks = alt.Chart(kept).mark_rule(strokeDash=[2, 4], color=GREY).encode(x="step:Q", tooltip=["step"])
     return alt.layer(line, marks)
+
+
+def _told(run: training_pb2.Run) -> None:
+    """Restarts, checkpoints, spikes, the queue: what those who watch are told; and what the model wrote."""
+    if told := rows.told_rows(run):
+        with st.expander("What happened", expanded=run.state not in rows.ENDED):
+            display.table(told, "What was told of this run, newest first")
+    if samples := rows.samples(run):
+        with st.expander(f"What the model writes ({len(samples)})"):
+            for step, text in samples:
+                st.caption(f"Step {display.words(step)}")
+                st.text(text)
 
 
 def _details(run: training_pb2.Run) -> None:

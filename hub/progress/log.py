@@ -80,6 +80,16 @@ class Progress:
             for step, value in _thin(sorted(points.items()), limit)
         ]
 
+    def told(self, subject: str, limit: int = 200) -> list[common_pb2.ProgressEvent]:
+        """The last events that say something, oldest first, without their metrics."""
+        query = select(ProgressRecord).where(ProgressRecord.subject == subject, ProgressRecord.message != "")
+        with self._database.session() as session:
+            rows = session.exec(query.order_by(col(ProgressRecord.sequence).desc()).limit(limit)).all()
+        events = [_event(row) for row in reversed(rows)]
+        for event in events:
+            del event.metrics[:]
+        return events
+
     def last_message(self, subject: str) -> str:
         """The newest message about a subject; empty when there is none."""
         query = select(ProgressRecord.message).where(ProgressRecord.subject == subject, ProgressRecord.message != "")

@@ -80,6 +80,7 @@ class TrainingService(training_pb2_grpc.TrainingServicer):
         work = self._scheduler.work_on(run)
         message.checkpoints.extend(_checkpoint(checkpoint, work) for checkpoint in checkpoints)
         message.metrics.extend(self._progress.metrics(run))
+        message.told.extend(self._progress.told(run))
         steps = [metric.step for metric in message.metrics]
         message.step = max([*steps, *(checkpoint.step for checkpoint in checkpoints)], default=0)
         return message

@@ -135,10 +135,18 @@ def test_a_run_is_followed_without_a_reload(page: Any, full: Site) -> None:
     says(page, "none yet")
     database = Database(full.settings.database_url)
     try:
-        Progress(database).append(run, "training", "", [(5, "loss", 4.321)])
+        metrics = [(5, "loss", 4.321), (5, "loss/law", 4.5), (5, "mfu", 0.42), (5, "tokens_per_second", 1280.0)]
+        Progress(database).append(run, "training", "training goes back to step 3 <b>x</b>", metrics)
+        Progress(database).append(run, "training", "sample at step 5: <script>alert(1)</script>")
     finally:
         database.close()
     says(page, "4.321")
+    says(page, "42.0%")
+    says(page, "10 s")
+    says(page, "What happened")
+    page.get_by_text("What the model writes (1)").click()
+    says(page, "<script>alert(1)</script>")
+    no_failure(page)
 
 
 def test_a_campaign_has_its_rounds_and_participants(page: Any, full: Site) -> None:

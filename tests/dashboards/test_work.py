@@ -1,11 +1,13 @@
 """Rows of members, runs, campaigns and the ledger."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dashboards.rows import campaigns, ledger, members, runs
-from protos.coalition.v1.common_pb2 import Metric
+from protos.coalition.v1.common_pb2 import Metric, ProgressEvent
 from protos.coalition.v1.ledger_pb2 import LedgerEntry
 from protos.coalition.v1.members_pb2 import Member
 from protos.coalition.v1.rounds_pb2 import Campaign, Participation, Round
@@ -51,6 +53,49 @@ def test_runs_newest_first_with_their_progress() -> None:
         [Run(id="run-a", launched_at="2026-01-01", step=5, steps=10), Run(id="run-b", launched_at="2026-01-02")]
     )
     assert [(row["run"], row["done"]) for row in rows] == [("runs?run=run-b", 0.0), ("runs?run=run-a", 50.0)]
+
+
+def test_a_run_says_what_happened_apart_from_what_its_model_writes_newest_first() -> None:
+    told = [
+        ProgressEvent(time="2026-01-01T00:00:01Z", phase="queued", message="waiting in Slurm: Resources"),
+        ProgressEvent(time="2026-01-01T00:00:02Z", phase="training", message="sample at step 5: Once: upon"),
+        ProgressEvent(time="2026-01-01T00:00:03Z", phase="training", message="checkpoint of step 5 registered"),
+    ]
+    run = Run(told=told)
+    assert [row["message"] for row in runs.told_rows(run)] == [told[2].message, told[0].message]
+    assert runs.samples(run) == [("5", "Once: upon")]
+
+
+def test_losses_are_told_apart_from_other_measurements_and_by_domain() -> None:
+    names = ("loss", "held_out_loss", "loss/law", "mfu")
+    found = runs.curves([Metric(step=1, name=name, value=number) for number, name in enumerate(names)])
+    assert runs.losses(found) == [("learned from", 1, 0.0), ("held out", 1, 1.0)]
+    assert runs.by_domain(found) == [("law", 1, 2.0)]
+    assert runs.others(found) == {"mfu": [(1, 3.0)]}
+    found |= runs.curves([Metric(step=1, name="held_out_loss/medicine", value=9)])
+    assert runs.by_domain(found) == [("medicine", 1, 9.0)], "held-out texts tell more"
+
+
+def test_the_time_left_follows_from_the_speed_and_what_the_spec_asks_for() -> None:
+    spec = {
+        "name": "tiny",
+        "architecture": {
+            "vocab_size": 512,
+            "hidden_size": 64,
+            "intermediate_size": 128,
+            "layers": 2,
+            "heads": 2,
+            "kv_heads": 2,
+            "context_length": 64,
+        },
+        "training": {"steps": 100, "batch_size": 2, "sequence_length": 64, "learning_rate": 1e-3},
+        "placement": {"nodes": 2},
+    }
+    run = Run(state="training", step=75, steps=100, spec=json.dumps(spec))
+    assert runs.seconds_left(run, 64.0) == 25 * 2 * 2 * 64 / 64
+    assert runs.seconds_left(run, 0.0) is None
+    run.state = "finished"
+    assert runs.seconds_left(run, 64.0) is None
 
 
 def test_checkpoints_newest_first() -> None:

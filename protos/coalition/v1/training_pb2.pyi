@@ -73,6 +73,7 @@ class Run(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     LAUNCHED_BY_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    TOLD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     state: _builtins.str
@@ -93,7 +94,11 @@ class Run(_message.Message):
     def checkpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Checkpoint]: ...
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Metric]:
-        """Loss curve, thinned to at most 500 points."""
+        """Of every metric at most 500 points, thinned."""
+
+    @_builtins.property
+    def told(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ProgressEvent]:
+        """GetRun alone: what was told last, oldest first, without metrics; at most 200 events."""
 
     def __init__(
         self,
@@ -113,10 +118,11 @@ class Run(_message.Message):
         metrics: _abc.Iterable[_common_pb2.Metric] | None = ...,
         launched_by: _builtins.str = ...,
         spec: _builtins.str = ...,
+        told: _abc.Iterable[_common_pb2.ProgressEvent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoints", b"checkpoints", "ended_at", b"ended_at", "id", b"id", "launched_at", b"launched_at", "launched_by", b"launched_by", "metrics", b"metrics", "model", b"model", "name", b"name", "nodes", b"nodes", "reason", b"reason", "spec", b"spec", "state", b"state", "step", b"step", "steps", b"steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "checkpoints", b"checkpoints", "ended_at", b"ended_at", "id", b"id", "launched_at", b"launched_at", "launched_by", b"launched_by", "metrics", b"metrics", "model", b"model", "name", b"name", "nodes", b"nodes", "reason", b"reason", "spec", b"spec", "state", b"state", "step", b"step", "steps", b"steps", "told", b"told"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -37,6 +37,17 @@ async def test_a_watcher_resumes_after_the_last_event_it_saw(database: Database)
     assert rest == ["training", "finished"]
 
 
+def test_what_was_told_last_comes_oldest_first_without_measurements(database: Database) -> None:
+    progress = Progress(database)
+    for number in range(5):
+        progress.append("run-1", "training", f"note {number}", [(number, "loss", 1.0)])
+        progress.append("run-1", "training", "", [(number, "loss", 1.0)])
+    progress.append("run-2", "training", "another's")
+    told = progress.told("run-1", limit=3)
+    assert [event.message for event in told] == ["note 2", "note 3", "note 4"]
+    assert not any(event.metrics for event in told)
+
+
 def test_curves_are_thinned_but_keep_their_ends(database: Database) -> None:
     progress = Progress(database)
     progress.append("run-1", "training", metrics=[(step, "loss", 1 / step) for step in range(1, 1001)])
