@@ -29,26 +29,33 @@ from learning.architectures import build_model
 from learning.planning.census import census
 from learning.planning.memory import memory
 from learning.planning.tracing import held
-from learning.pretraining import TrainingShape, block_loss, deepspeed_config, parameter_groups
+from learning.pretraining import TrainingShape, block_loss, deepspeed_config
 from protos.documents.runs import RunSpec
 
 SPECS = Path(__file__).parents[1] / "hub" / "training" / "specs"
 STEPS = 4
-FEW = [(1, False), (2, True), (3, False)]
-ALL = [(stage, recompute) for stage in (0, 1, 2, 3) for recompute in (False, True)]
+FEW = [("adamw", 1, False), ("adamw", 2, True), ("adamw", 3, False), ("muon", 1, False), ("muon", 2, True)]
+ALL = [("adamw", stage, recompute) for stage in (0, 1, 2, 3) for recompute in (False, True)]
+ALL += [("muon", stage, recompute) for stage in (0, 1, 2) for recompute in (False, True)]
 
 
-def spec_of(name: str, stage: int, recompute: bool) -> RunSpec:
+def spec_of(name: str, stage: int, recompute: bool, optimizer: str) -> RunSpec:
     values = tomllib.loads((SPECS / f"{name}.toml").read_text())
-    values["training"] |= {"zero_stage": stage, "recompute": recompute}
+    values["training"] |= {"zero_stage": stage, "recompute": recompute, "optimizer": optimizer}
     return RunSpec.read(values)
 
 
 def planned(spec: RunSpec, ranks: int) -> int:
     training, values = spec.training, spec.architecture.hugging_face()
     passing = held(values, training.at_once, training.sequence_length, training.precision, training.recompute)
-    needs = memory(census(values), passing, ranks=ranks, zero_stage=training.zero_stage, precision=training.precision)
-    return needs.total
+    return memory(
+        census(values),
+        passing,
+        ranks=ranks,
+        zero_stage=training.zero_stage,
+        precision=training.precision,
+        optimizer=training.optimizer,
+    ).total
 
 
 def measured(spec: RunSpec, ranks: int) -> tuple[int, int]:
@@ -93,13 +100,15 @@ def train(spec: RunSpec, shape: TrainingShape) -> None:
     """Some steps of a fresh model of the spec, as a base run's worker makes them."""
     import deepspeed
 
+    from hub.training.worker import optimized
+
     model = build_model(spec.architecture.hugging_face(), seed=0)
     if spec.training.recompute:
         model.activation_checkpointing_enable()
     config = deepspeed_config(
         shape, torch.distributed.get_world_size(), spec.training.zero_stage, model.num_parameters()
     )
-    engine, *_ = deepspeed.initialize(model=model, model_parameters=parameter_groups(model, 0.1), config=config)
+    engine, *_ = deepspeed.initialize(model=model, config=config, **optimized(model, shape))
     blocks = torch.randint(0, spec.architecture.vocab_size, (spec.training.batch_size, spec.training.sequence_length))
     for _ in range(STEPS):
         for part in torch.split(blocks, shape.at_once):
@@ -129,6 +138,7 @@ def main() -> None:
         return
     table = Table(
         "spec",
+        "optimizer",
         "ZeRO",
         "recompute",
         "planned MB",
@@ -138,12 +148,12 @@ def main() -> None:
         title="Memory of a rank",
     )
     for name in ("tiny-dense", "tiny-experts"):
-        for stage, recompute in ALL if options.all else FEW:
-            spec = spec_of(name, stage, recompute)
+        for optimizer, stage, recompute in ALL if options.all else FEW:
+            spec = spec_of(name, stage, recompute, optimizer)
             os.environ["COALITION_BENCH_SPEC"] = spec.model_dump_json()
             plan, (real, grown) = planned(spec, options.ranks), measured(spec, options.ranks)
             figures = [f"{plan / 1e6:.1f}", f"{real / 1e6:.1f}", f"{plan / real:.2f}", f"{grown / 1e6:.0f}"]
-            table.add_row(name, str(stage), "yes" if recompute else "no", *figures)
+            table.add_row(name, optimizer, str(stage), "yes" if recompute else "no", *figures)
     Console().print(table)
 
 

@@ -43,18 +43,24 @@ def orthogonal(matrices: Tensor, iterations: int = ITERATIONS) -> Tensor:
     return made
 
 
-def muon_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Trainable parameters: matrices for Muon (those of experts are stacked: [experts, rows, columns]), with their shapes; for
-    AdamW embeddings and output with, vectors without decay. Depthwise filters are no matrices."""
+def takes(model: PreTrainedModel) -> Callable[[nn.Parameter], bool]:
+    """Whether a parameter of the model is a matrix that Muon moves (those of experts are stacked: [experts, rows, columns]):
+    not embeddings and output, and depthwise filters are no matrices."""
     ends = {id(module.weight) for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module}
+    return lambda parameter: parameter.ndim > 1 and id(parameter) not in ends and min(parameter.shape[-2:]) > 1
+
+
+def muon_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
+    """Trainable parameters: matrices for Muon, with their shapes; for AdamW others with, vectors without decay."""
+    taken = takes(model)
     matrices, others, vectors = [], [], []
     for parameter in (p for p in model.parameters() if p.requires_grad):
         if parameter.ndim < 2:
             vectors.append(parameter)
-        elif id(parameter) in ends or min(parameter.shape[-2:]) == 1:
-            others.append(parameter)
-        else:
+        elif taken(parameter):
             matrices.append(parameter)
+        else:
+            others.append(parameter)
     shapes = [tuple(parameter.shape) for parameter in matrices]
     groups: list[dict[str, Any]] = [
         {"params": matrices, "weight_decay": weight_decay, "shapes": shapes},

@@ -15,7 +15,7 @@ from trust.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from learning.planning.forecast import Assumptions, Forecast
-    from learning.planning.plan import Cluster, Job, Option, Plan
+    from learning.planning.plan import Cluster, Job, Option, Plan, Stage, Work
     from protos.coalition.v1.training_pb2 import Node
     from protos.documents.course import Leg
     from protos.documents.runs import RunSpec
@@ -67,16 +67,23 @@ def _job(spec: RunSpec) -> Job:
     from learning.planning.layouts import Layout
     from learning.planning.plan import Job
 
-    training = _widest(spec).training
+    widest = _widest(spec)
+    training = widest.training
     return Job(
         values=spec.architecture.hugging_face(),
-        steps=training.steps,
-        batch_size=training.batch_size,
-        length=training.sequence_length,
+        stages=tuple(map(_stage, spec.course)),
+        widest=_stage(widest),
+        optimizer=training.optimizer,
         precision=training.precision,
         layout=Layout(training.zero_stage, training.at_once, training.recompute),
         separate=training.separate_documents,
     )
+
+
+def _stage(leg: Leg) -> Stage:
+    from learning.planning.plan import Stage
+
+    return Stage(leg.name, leg.training.steps, leg.training.batch_size, leg.training.sequence_length)
 
 
 def _widest(spec: RunSpec) -> Leg:
@@ -144,22 +151,17 @@ def _remedy(made: Plan) -> str:
 
 
 def _show(spec: RunSpec, made: Plan, cluster: Cluster, assumed: Assumptions) -> None:
-    widest = _widest(spec)
-    census, steps = made.census, widest.training.steps
+    widest, census = _widest(spec), made.census
     experts = f", {_billions(census.experts)} in experts" if census.experts else ""
     verdict = f"{size(made.asked.memory.total)} a rank, {'fits' if made.asked.fits else 'does not fit'}"
     print_fields(
         [
             ("model", f"{spec.name}, {spec.architecture.family}"),
-            (
-                "stage",
-                f"{widest.name}, with the most tokens in a pass; time is that of its own steps" if widest.name else "",
-            ),
             ("parameters", f"{_billions(census.total)} total, {_billions(census.active)} active{experts}"),
             ("", f"{census.total:,} exactly; {census.embeddings:,} in embeddings"),
-            ("operations", f"{made.flops / 1e9:,.3g} GFLOP a token, forward and back"),
+            *((f"stage {work.stage.name}" if widest.name else "a step", _stage_words(work)) for work in made.works),
+            ("memory", f"of the stage {widest.name}, with the most tokens in a pass" if widest.name else ""),
             ("cluster", f"{_describe(cluster)}, {cluster.ranks} ranks with {size(cluster.accelerator.memory)} each"),
-            ("a step", f"{made.step_tokens:,} tokens; {steps:,} steps are {made.step_tokens * steps:,} tokens"),
             ("as specified", f"{_words(made.asked)}: {verdict}"),
         ]
     )
@@ -168,6 +170,12 @@ def _show(spec: RunSpec, made: Plan, cluster: Cluster, assumed: Assumptions) -> 
     if made.chosen and made.forecast:
         say()
         _show_forecast(made.chosen, made.forecast, made.checkpoint_bytes, cluster, assumed)
+
+
+def _stage_words(work: Work) -> str:
+    steps, tokens = work.stage.steps, work.step_tokens
+    operations = f"{work.flops / 1e9:,.3g} GFLOP a token, forward and back"
+    return f"{tokens:,} tokens; {steps:,} steps are {tokens * steps:,} tokens; {operations}"
 
 
 def _show_options(made: Plan) -> None:

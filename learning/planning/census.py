@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from learning.architectures import configuration, shell
+from learning.muon import takes
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Census:
 
     `active` are those that a token passes through: of each set of routed experts only as many as the router picks. Both
     include the embeddings. `largest_layer` is the greatest number in one repeated block: what ZeRO 3 must hold whole at once.
+    `matrices` are those that Muon would move.
     """
 
     total: int
@@ -24,6 +26,7 @@ class Census:
     embeddings: int
     experts: int
     largest_layer: int
+    matrices: int
 
 
 def census(values: Mapping[str, Any]) -> Census:
@@ -32,7 +35,8 @@ def census(values: Mapping[str, Any]) -> Census:
     with torch.device("meta"):
         model = shell(config)
     picked = getattr(config, "num_experts_per_tok", 0)
-    total = active = embeddings = experts = 0
+    total = active = embeddings = experts = matrices = 0
+    taken = takes(model)
     vocabulary = {
         id(module.weight) for module in (model.get_input_embeddings(), model.get_output_embeddings()) if module
     }
@@ -40,6 +44,7 @@ def census(values: Mapping[str, Any]) -> Census:
     for name, parameter in model.named_parameters():
         count = parameter.numel()
         total += count
+        matrices += count if taken(parameter) else 0
         if ".experts." in name:  # one stacked tensor [experts, ...] for all routed experts of a layer
             experts += count
             active += count // parameter.shape[0] * picked
@@ -49,7 +54,7 @@ def census(values: Mapping[str, Any]) -> Census:
             embeddings += count
         elif layer := _layer(name):
             layers[layer] = layers.get(layer, 0) + count
-    return Census(total, active, embeddings, experts, max(layers.values(), default=0))
+    return Census(total, active, embeddings, experts, max(layers.values(), default=0), matrices)
 
 
 def _layer(name: str) -> str:

@@ -45,7 +45,7 @@ class Forecast:
 def forecast(
     *,
     step_flops: float,
-    step_tokens: int,
+    step_tokens: float,
     steps: int,
     accelerators: int,
     nodes: int,
@@ -54,7 +54,7 @@ def forecast(
     checkpoint_bytes: int,
     assumed: Assumptions,
 ) -> Forecast:
-    """Of `steps` steps of `step_flops` operations each on `accelerators` of `peak` operations per second and `watts`."""
+    """Of `steps` steps of `step_flops` operations on average, on `accelerators` of `peak` operations a second and `watts`."""
     step = step_flops / (accelerators * peak * assumed.mfu)
     seconds = step * steps
     writing = checkpoint_bytes / (nodes * assumed.disk)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from learning.planning.memory import Memory
+from learning.pretraining import Optimizer
 
 MARGIN = 0.92
 """The share of an accelerator's memory that is planned with: the rest goes to the allocator's gaps, kernels and NCCL."""
@@ -24,16 +25,23 @@ def fits(memory: Memory, available: int) -> bool:
     return memory.total <= MARGIN * available
 
 
-def alternatives(batch_size: int) -> Iterator[Layout]:
+def stages(optimizer: Optimizer) -> tuple[int, ...]:
+    """The stages of ZeRO that an optimizer works under: Muon needs its matrices in one piece."""
+    return (0, 1, 2) if optimizer == "muon" else (0, 1, 2, 3)
+
+
+def alternatives(batch_size: int, optimizer: Optimizer = "adamw") -> Iterator[Layout]:
     """Every layout in the order in which we would rather have it: fewer exchanges between ranks, nothing computed twice, and
     as much at once as there is. ZeRO 3 moves half as much again as 1 and 2 do; recomputing adds a third to the work."""
     sizes = [size for size in range(batch_size, 0, -1) if batch_size % size == 0]
     for recompute in (False, True):
-        for stage in (1, 2, 3):
+        for stage in stages(optimizer)[1:]:
             for size in sizes:
                 yield Layout(stage, size, recompute)
 
 
-def choose(batch_size: int, available: int, needs: Callable[[Layout], Memory]) -> Layout | None:
+def choose(
+    batch_size: int, available: int, needs: Callable[[Layout], Memory], optimizer: Optimizer = "adamw"
+) -> Layout | None:
     """The first layout that fits `available` bytes a rank; none where none does."""
-    return next((layout for layout in alternatives(batch_size) if fits(needs(layout), available)), None)
+    return next((layout for layout in alternatives(batch_size, optimizer) if fits(needs(layout), available)), None)

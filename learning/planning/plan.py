@@ -10,26 +10,36 @@ from typing import Any
 from learning.planning.census import Census, census
 from learning.planning.forecast import Assumptions, Forecast, forecast
 from learning.planning.hardware import Accelerator
-from learning.planning.layouts import Layout, choose, fits
-from learning.planning.memory import FP32, MOMENTS, Memory, memory
+from learning.planning.layouts import Layout, choose, fits, stages
+from learning.planning.memory import BF16, FP32, Memory, memory, moments
 from learning.planning.tracing import Held, forward_flops, held
-from learning.pretraining import Precision
+from learning.pretraining import Optimizer, Precision
 
 Report = Callable[[str], object]
 
 
 @dataclass(frozen=True)
-class Job:
-    """What to train: `values`, a Hugging Face configuration, with `batch_size` sequences of `length` tokens per rank and step,
-    their documents `separate` or not."""
+class Stage:
+    """`steps` steps of `batch_size` sequences of `length` tokens per rank."""
 
-    values: Mapping[str, Any]
+    name: str
     steps: int
     batch_size: int
     length: int
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train: `values`, a Hugging Face configuration, in `stages` of which `widest` has the most tokens in a pass; its
+    documents `separate` or not."""
+
+    values: Mapping[str, Any]
+    stages: tuple[Stage, ...]
+    widest: Stage
     precision: Precision
     layout: Layout
     separate: bool = False
+    optimizer: Optimizer = "adamw"
 
 
 @dataclass(frozen=True)
@@ -55,13 +65,26 @@ class Option:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """`asked` is the layout of the spec; `options` the others with as many sequences at once; `chosen` the one to take, which is
-    `asked` where it fits, and none where nothing does. `flops` are of one token forward and back."""
+class Work:
+    """Of one stage: `flops` of one token forward and back, `step_tokens` of all ranks."""
 
-    census: Census
+    stage: Stage
     flops: int
     step_tokens: int
+
+    @property
+    def total(self) -> int:
+        """Operations of the whole stage."""
+        return self.flops * self.step_tokens * self.stage.steps
+
+
+@dataclass(frozen=True)
+class Plan:
+    """`asked` is the layout of the spec; `options` the others with as many sequences at once; `chosen` the one to take, which is
+    `asked` where it fits, and none where nothing does. `works` are the stages in their order; memory is that of the widest."""
+
+    census: Census
+    works: tuple[Work, ...]
     asked: Option
     options: tuple[Option, ...]
     chosen: Option | None
@@ -83,30 +106,29 @@ def plan(job: Job, cluster: Cluster, assumed: Assumptions, report: Report = lamb
     options = tuple(
         option(Layout(stage, job.layout.micro_batch, recompute))
         for recompute in (False, True)
-        for stage in (0, 1, 2, 3)
+        for stage in stages(job.optimizer)
     )
     if asked.fits:
         chosen: Option | None = asked
     else:
-        found = choose(job.batch_size, cluster.accelerator.memory, needs)
+        found = choose(job.widest.batch_size, cluster.accelerator.memory, needs, job.optimizer)
         chosen = option(found) if found else None
     report("counting operations")
-    flops = 3 * forward_flops(job.values, job.length) // job.length
-    step_tokens = job.batch_size * job.length * cluster.ranks
-    width = 2 if job.precision == "bf16" else 0
-    checkpoint = counted.total * (width + FP32 + MOMENTS * FP32)
+    works = _works(job, cluster)
+    steps = sum(work.stage.steps for work in works)
+    width = BF16 if job.precision == "bf16" else 0
+    checkpoint = counted.total * (width + FP32) + FP32 * moments(counted, job.optimizer)
     return Plan(
         census=counted,
-        flops=flops,
-        step_tokens=step_tokens,
+        works=works,
         asked=asked,
         options=options,
         chosen=chosen,
         checkpoint_bytes=checkpoint,
         forecast=forecast(
-            step_flops=float(flops) * step_tokens,
-            step_tokens=step_tokens,
-            steps=job.steps,
+            step_flops=sum(work.total for work in works) / steps,
+            step_tokens=sum(work.step_tokens * work.stage.steps for work in works) / steps,
+            steps=steps,
             accelerators=cluster.ranks,
             nodes=cluster.nodes,
             peak=cluster.accelerator.flops,
@@ -119,13 +141,22 @@ def plan(job: Job, cluster: Cluster, assumed: Assumptions, report: Report = lamb
     )
 
 
+def _works(job: Job, cluster: Cluster) -> tuple[Work, ...]:
+    """The model's operations are counted once for every length."""
+    flops = {length: 3 * forward_flops(job.values, length) // length for length in {s.length for s in job.stages}}
+    return tuple(
+        Work(stage, flops[stage.length], stage.batch_size * stage.length * cluster.ranks) for stage in job.stages
+    )
+
+
 def _needs(job: Job, cluster: Cluster, counted: Census, report: Report) -> Callable[[Layout], Memory]:
     """Memory by layout. What a pass holds grows evenly with the sequences in it, so two traces tell all sizes."""
 
     @cache
     def traced(sequences: int, recompute: bool) -> Held:
-        report(f"tracing a pass of {sequences} x {job.length} tokens{', recomputing' if recompute else ''}")
-        return held(job.values, sequences, job.length, job.precision, recompute, separate=job.separate)
+        length = job.widest.length
+        report(f"tracing a pass of {sequences} x {length} tokens{', recomputing' if recompute else ''}")
+        return held(job.values, sequences, length, job.precision, recompute, separate=job.separate)
 
     def passing(sequences: int, recompute: bool) -> Held:
         one = traced(1, recompute)
@@ -138,6 +169,7 @@ def _needs(job: Job, cluster: Cluster, counted: Census, report: Report) -> Calla
             ranks=cluster.ranks,
             zero_stage=layout.zero_stage,
             precision=job.precision,
+            optimizer=job.optimizer,
         )
 
     return needs

@@ -44,10 +44,26 @@ def test_every_shipped_spec_fits_what_it_asks_for(coalition: Coalition, spec: st
     assert told["asked"]["fits"]
 
 
-def test_a_run_in_stages_is_planned_for_the_one_with_the_most_tokens_in_a_pass(coalition: Coalition) -> None:
+def test_a_run_in_stages_takes_the_memory_of_the_widest_and_the_time_of_all(coalition: Coalition) -> None:
+    told = planned(coalition, SPECS / "tiny-course.toml", "--gpu", "h200")
+    works = {work["stage"]["name"]: work for work in told["works"]}
+    assert [(name, work["stage"]["steps"]) for name, work in works.items()] == [
+        ("pre-train", 200),
+        ("anneal", 60),
+        ("long", 40),
+    ]
+    assert works["long"]["flops"] > works["pre-train"]["flops"] == works["anneal"]["flops"], (
+        "longer sequences attend to more"
+    )
+    operations = sum(work["flops"] * work["step_tokens"] * work["stage"]["steps"] for work in works.values())
+    rate = told["cluster"]["ranks"] * told["cluster"]["accelerator"]["flops"] * told["assumed"]["mfu"]
+    assert told["forecast"]["step"] * 300 == pytest.approx(operations / rate)
+    assert {option["layout"]["zero_stage"] for option in told["options"]} == {0, 1, 2}, (
+        "Muon needs matrices in one piece"
+    )
     done = coalition("run", "plan", SPECS / "tiny-course.toml", "--gpu", "h200")
-    assert "pre-train, with the most tokens in a pass" in done.out
-    assert "200 steps are" in done.out
+    assert "of the stage pre-train, with the most tokens in a pass" in done.out
+    assert "40 steps are" in done.out
 
 
 def test_what_does_not_fit_is_refused_with_what_would(coalition: Coalition, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from learning.architectures import build_model
+from learning.muon import muon_groups
 from learning.planning.census import census
 from tests.learning.test_architectures import FAMILIES
 from tests.shapes import llama
@@ -22,6 +23,9 @@ def test_the_count_is_that_of_the_built_model(tied: bool) -> None:
 def test_every_family_is_counted(family: Any) -> None:
     counted, model = census(family.hugging_face()), build_model(family.hugging_face(), 0)
     assert counted.total == sum(p.numel() for p in model.parameters())
+    assert counted.matrices == sum(
+        p.numel() for group in muon_groups(model, 0.1) if group["shapes"] for p in group["params"]
+    )
     picked = 2 / 4  # two of four experts see a token
     assert counted.active == counted.total - counted.experts * (1 - picked)
 

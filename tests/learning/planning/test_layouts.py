@@ -7,10 +7,10 @@ from learning.planning.census import Census
 from learning.planning.layouts import MARGIN, Layout, alternatives, choose
 from learning.planning.memory import Memory, memory
 from learning.planning.tracing import Held
-from learning.pretraining import REDUCE_BUCKET
+from learning.pretraining import REDUCE_BUCKET, Precision
 
 GB = 10**9
-SEVEN = Census(total=7 * GB, active=7 * GB, embeddings=GB // 2, experts=0, largest_layer=GB // 5)
+SEVEN = Census(total=7 * GB, active=7 * GB, embeddings=GB // 2, experts=0, largest_layer=GB // 5, matrices=6 * GB)
 
 
 def passing(activations: int) -> Held:
@@ -69,3 +69,19 @@ def test_sixteen_bytes_a_parameter_on_one_rank() -> None:
     """Rajbhandari et al., 2020, section 3.1: 2 for weights, 2 for gradients, 12 for Adam with its fp32 copy."""
     alone = memory(SEVEN, passing(0), ranks=1, zero_stage=0, precision="bf16")
     assert alone.weights + alone.gradients + alone.optimizer == 16 * SEVEN.total
+
+
+@given(st.integers(1, 64), st.sampled_from(["fp32", "bf16"]))
+def test_muon_keeps_one_number_less_for_every_element_of_its_matrices(ranks: int, precision: Precision) -> None:
+    for stage in (0, 1, 2):
+        adamw, muon = (
+            memory(SEVEN, passing(0), ranks=ranks, zero_stage=stage, precision=precision, optimizer=optimizer)
+            for optimizer in ("adamw", "muon")
+        )
+        spared = 4 * SEVEN.matrices // (ranks if stage else 1)
+        assert abs(adamw.optimizer - muon.optimizer - spared) <= 8, "to the rounding of parts"
+        assert muon.buffers >= adamw.buffers, "it gathers its matrices"
+
+
+def test_muon_is_offered_no_stage_that_cuts_its_matrices() -> None:
+    assert {layout.zero_stage for layout in alternatives(4, "muon")} == {1, 2}
