@@ -9,6 +9,8 @@ import subprocess
 
 from hypothesis import settings
 
+os.environ.pop("COLUMNS", None)  # which readline, in the process that starts the others, leaves to them
+
 settings.register_profile("coalition", deadline=None)
 settings.load_profile("coalition")
 

@@ -27,6 +27,7 @@ from protos.documents.base import FileEntry
 from protos.documents.submissions import Dataset
 from protos.transport import blobs
 from protos.transport.errors import from_rpc_error
+from protos.transport.uploads import Source
 from tests.contributors.conftest import base, client, database, database_url, home, hub  # noqa: F401  (fixtures)
 from tests.contributors.served import Hub, flip
 from tests.dashboards import history
@@ -150,7 +151,7 @@ def test_attack_37_a_damaged_blob_is_set_aside_so_that_its_owner_can_send_it_aga
     claim = Dataset.read(
         {"hub": client.identity.hub, "signer": client.identity.id, "rows": 1, "files": [file], **values}
     )
-    statement, files = client.sign(claim), {str(file["digest"]): path}
+    statement, files = client.sign(claim), {str(file["digest"]): Source(path)}
     first = client.submit(statement, files, lambda size: None)
     digest = Digest(str(file["digest"]))
     flip(hub.base.blobs.path(digest), 3)
