@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
+from sqlalchemy import String, cast
 from sqlmodel import col, select
 
 from hub.database import Database
@@ -68,7 +69,8 @@ class Progress:
 
     def metrics(self, subject: str, limit: int = 500) -> list[common_pb2.Metric]:
         """All metrics of a subject in order, thinned evenly to at most `limit` per name."""
-        query = select(ProgressRecord.metrics).where(ProgressRecord.subject == subject)
+        measured = cast(col(ProgressRecord.metrics), String) != "[]"
+        query = select(ProgressRecord.metrics).where(ProgressRecord.subject == subject, measured)
         series: dict[str, dict[int, float]] = {}
         with self._database.session() as session:
             for metrics in session.exec(query.order_by(col(ProgressRecord.sequence))):

@@ -1,8 +1,8 @@
 """Bytes of a submission on their way in: a chunk is being hashed and written while the next one arrives.
 
-Memory is held by uploads that have a lane, two chunks and what gRPC reads ahead; the others wait for one with what is read
-ahead of theirs, whatever their number and size. Of those with a lane, some have a turn, in which they use the processor.
-Whoever stops sending is cut off and can resume.
+Memory is held by uploads that have a lane, two chunks and what gRPC reads ahead; the others wait with what is read ahead of
+theirs, or for a chunk that comes slowly, whatever their number and size. Of those with a lane, some have a turn, in which they
+use the processor. Whoever stops sending is cut off and can resume.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from trust.digests import Digest, parse_digest
 from trust.errors import Conflict, Invalid, Problem, Unavailable
 
 IDLE = 30.0
-"""Seconds that may pass between two messages of an upload that has a lane."""
+"""Seconds that may pass between two messages of an upload."""
 STALL = 0.02
 """Seconds that an upload keeps its turn while nothing comes: who sends slowly waits for its next chunk without one."""
+SLOW = 0.5
+"""Seconds that an upload keeps its lane while nothing comes: two slow members must not hold all of them."""
 AT_ONCE = 16
 """Chunks of a turn."""
 LANES, LANES_EACH = 16, 8
@@ -105,15 +107,15 @@ class Uploads:
             await asyncio.shield(_close(opening))
 
     async def _some(self, member: str, incoming: Receiving, stream: _Stream) -> bool:
-        """What comes while a lane is held; leaves it with no chunk in memory. False when there is no more."""
+        """What comes while a lane is held; who is slow waits for its next chunk without one. False when there is no more."""
         async with self._lanes.turn(member):
             async with self._turns.turn(member):
                 if await _take(incoming, stream, AT_ONCE):
                     return True
-            if not await stream.waits(IDLE):
-                return False
-            async with self._turns.turn(member):
-                return await _take(incoming, stream, 1)
+            if await stream.arrives(SLOW):
+                async with self._turns.turn(member):
+                    return await _take(incoming, stream, 1)
+        return await stream.waits(IDLE)
 
 
 async def _close(opening: asyncio.Task[Receiving]) -> None:
@@ -151,7 +153,7 @@ class _Stream:
 
     async def waits(self, seconds: float) -> bool:
         """Whether a message is there; False at the end. Raises `Unavailable` when none comes within `seconds`."""
-        if not await self._arrived(seconds):
+        if not await self.arrives(seconds):
             raise _idle()
         return self._next is None or self._next.result() is not None
 
@@ -159,14 +161,15 @@ class _Stream:
         """The next message; None at the end, and when none comes within `seconds`."""
         if self._next is None:
             self._next = asyncio.create_task(_receive(self._messages))
-        if not await self._arrived(seconds):
+        if not await self.arrives(seconds):
             return None
         message = self._next.result()
         if message is not None:
             self._next = None
         return message
 
-    async def _arrived(self, seconds: float) -> bool:
+    async def arrives(self, seconds: float) -> bool:
+        """Whether the next message, or the end, comes within `seconds`."""
         return self._next is None or bool((await asyncio.wait({self._next}, timeout=seconds))[0])
 
     def close(self) -> None:

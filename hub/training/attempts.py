@@ -141,6 +141,7 @@ class Attempts:
         for node in self._attachments.all():
             self._attachments.send(node.name, stop_message(work.run, work.attempt, outcome, over=True))
         del self.works[work.run], self.orders[work.run]
+        self._not_before.pop(work.run, None)
         self.allocation.forget(work.run)
 
     async def spec(self, work: Work) -> RunSpec:

@@ -35,8 +35,10 @@ def is_metric(name: str) -> bool:
 
 
 def file_entries(files: Iterable[common_pb2.File]) -> tuple[FileEntry, ...]:
-    """Raises `Invalid`."""
-    listed = list(files)[:MAX_FILES]
+    """Raises `Invalid`, also for more than one message may name."""
+    listed = list(files)
+    if len(listed) > MAX_FILES:
+        raise Invalid(f"{len(listed)} files were named; {MAX_FILES} are allowed.")
     return tuple(FileEntry.read({"path": f.path, "digest": f.digest, "size": f.size}) for f in listed)
 
 
@@ -83,9 +85,14 @@ def skipped_of(messages: Iterable[training_pb2.Skip], training: Training) -> tup
     return skipped
 
 
+def plain(text: str) -> str:
+    """Words of a node for people: nothing in them moves a cursor, and every database takes them."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", " ", text)
+
+
 def note_of(message: training_pb2.TrainingProgress) -> str:
-    """What a worker says to people; nothing in it moves a cursor."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", " ", message.message)[:MAX_NOTE]
+    """What a worker says to people."""
+    return plain(message.message)[:MAX_NOTE]
 
 
 def model_of(message: training_pb2.Trained, rank: int) -> tuple[FileEntry, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 
 from hub.blobs import BlobStore
 from hub.database import Database
+from hub.ledger import grants
 from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.models.weights import parameter_count
@@ -16,6 +17,7 @@ from hub.submissions import catalogue
 from hub.training import inputs, store, use
 from hub.training.allocation import Order
 from hub.training.feed import Feed
+from hub.training.messages import plain
 from hub.training.placement.shares import Usage
 from hub.training.registration import checkpoint_claim, model_claim, run_end_claim
 from hub.training.states import Prepared, Work
@@ -83,10 +85,15 @@ class Records:
             return use.usage(session, time.time())
 
     def check_blobs(self, files: Iterable[FileEntry]) -> None:
-        """Raises `Invalid` unless every file is here in its size, to stay: nothing is recorded that nobody can read."""
+        """Raises `Invalid` unless every file is here in its size, to stay: nothing is recorded that nobody can read.
+
+        What a node names is read by all nodes then: of what is in the ledger it may name only what nodes may read already.
+        """
         for file in files:
             digest = Digest(file.digest)
-            if not self._blobs.keep(digest) or self._blobs.size(digest) != file.size:
+            with self._database.session() as session:
+                others = grants.is_known(session, digest) and not grants.may_read(session, digest, node=True)
+            if others or not self._blobs.keep(digest) or self._blobs.size(digest) != file.size:
                 raise Invalid(f"{file.path} ({file.digest}) was not uploaded.", field=file.path)
 
     def check_prepared(self, run: str, prepared: Prepared) -> None:
@@ -138,6 +145,7 @@ class Records:
 
     def tell(self, run: str, phase: str, message: str, metrics: list[tuple[int, str, float]] | None = None) -> None:
         """For those who watch."""
+        message = plain(message)
         if message:
             _log.info("%s: %s", run, message)
         self._progress.append(run, phase, message, metrics or ())

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hub.submissions.catalogue import Accepted
 from hub.training.feed import Feed
+from hub.training.messages import plain
 from hub.training.states import Work
 from hub.training.tables import RunRow
 from hub.version import code_version
@@ -79,7 +80,7 @@ def run_end_claim(origin: str, run: str, outcome: str, reason: str, model: str) 
             "signer": HUB,
             "run": run,
             "outcome": outcome,
-            "reason": reason[:2000],
+            "reason": plain(reason)[:2000],
             "model": model or None,
         }
     )

@@ -71,7 +71,7 @@ class Scheduler:
         self.attachments = Attachments()
         self.attempts = Attempts(self._records, self.attachments)
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-        self._next_decision = 0.0
+        self._next_decision = self._look_again = 0.0
         self._left_out: dict[str, str] = {}  # run -> why it waits for other nodes, as far as that was told
 
     def say(self, node: str, message: training_pb2.NodeMessage) -> None:
@@ -124,8 +124,11 @@ class Scheduler:
                 await self._greet(node)
             case Said(node, message):
                 await self._listen(node, message)
+                if message.WhichOneof("kind") == "progress" and time.monotonic() < self._look_again:
+                    return  # it changes nothing for the other runs, and there are many of them
             case None:
                 pass
+        self._look_again = time.monotonic() + TICK
         await self.attempts.load()
         for run in list(self.attempts.works):
             await self._minding(run, self._look_after(run))
@@ -166,7 +169,8 @@ class Scheduler:
         try:
             await self._take(work, node, message)
         except Problem as problem:
-            await self.attempts.interrupt(work, f"{node} sent something wrong: {problem.what}")
+            now = self.attempts.works.get(work.run, work)  # part of it may have been taken
+            await self.attempts.interrupt(now, f"{node} sent something wrong: {problem.what}")
 
     async def _take(self, work: Work, node: str, message: training_pb2.NodeMessage) -> None:
         """What a node of the gang says of the present attempt. Raises `Invalid`."""
@@ -187,7 +191,7 @@ class Scheduler:
                 skipped = skipped_of(message.trained.skipped, (await self.attempts.spec(work)).training)
                 self.attempts.works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
             case "failed" if message.failed.refused and work.phase == "preparing" and rank == 0:
-                await self.attempts.end(work, "failed", message.failed.reason[:REASON])
+                await self.attempts.end(work, "failed", message.failed.reason[:REASON] or f"{node} gave no reason")
             case "failed":
                 if message.failed.shards_lost:
                     lost, held = work.registered, message.failed.held

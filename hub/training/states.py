@@ -130,7 +130,9 @@ def saved(work: Work, rank: int, step: int, report: Saved) -> Work:
 def copied(work: Work, rank: int, step: int, pieces: tuple[FileEntry, ...]) -> Work:
     """Note one node's pieces of a copy. With the last of all ranks' it is whole, and of older ones all but the newest go."""
     newest = work.copies[0].step if work.copies else 0
-    if step <= newest or not 0 <= rank < len(work.nodes):
+    each = work.world // max(1, len(work.nodes))
+    own = {piece(number, work.world) for number in range(rank * each, (rank + 1) * each)}
+    if step <= newest or not 0 <= rank < len(work.nodes) or not own.issuperset(file.path for file in pieces):
         return work
     steps = {**work.copying, step: {**work.copying.get(step, {}), rank: pieces}}
     found = sorted((file for each in steps[step].values() for file in each), key=lambda file: file.path)

@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import save
 from sqlmodel import col, select
 
+from hub.ledger import grants
 from hub.ledger.tables import LedgerEntry
 from hub.models import registry
 from hub.progress.log import Progress
@@ -28,7 +29,7 @@ from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import Run, RunSpec, Stop
 from protos.documents.submissions import Dataset, DatasetFile, Withdrawal
 from tests.hub.conftest import ORIGIN, Base
-from trust.digests import digest_bytes
+from trust.digests import Digest, digest_bytes
 
 SPEC = RunSpec.read(
     {
@@ -769,3 +770,28 @@ async def test_a_cluster_s_agent_works_on_one_run_at_a_time(ledger: Base) -> Non
         agent.trained(runs[0], model=True)
         assert (await agent.told("stop")).stop.over
         assert (await agent.told("prepare")).prepare.run == runs[1]
+
+
+async def test_a_node_cannot_open_to_all_nodes_what_they_may_not_read(ledger: Base) -> None:
+    """It names as its piece of a copy what a member keeps for itself."""
+    async with living(ledger) as hub:
+        run = copying(hub)
+        first, _ = await in_training(hub, run)
+        mine = hub.file(piece(0, 2), b"of a sealed suite")
+        with ledger.database.session(writing=True) as session:
+            grants.grant(session, mine.digest, grants.member_audience("law"))
+        for rank, node in enumerate((first, _)):
+            pieces = [mine] if rank == 0 else [hub.file(piece(1, 2), b"honest")]
+            node.say(copied=training_pb2.Copied(run=run, attempt=1, step=10, pieces=pieces))
+        await hub.said(run, "attempt 1 was interrupted: node-2 sent something wrong: copy-0-of-2.safetensors")
+        with ledger.database.session() as session:
+            assert not grants.may_read(session, Digest(mine.digest), node=True)
+
+
+async def test_what_a_node_says_of_its_failure_holds_no_control_characters(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch()
+        first, _ = await in_training(hub, run)
+        first.say(failed=training_pb2.TaskFailed(run=run, attempt=1, reason="no\x00 luck\x1b[2J"))
+        told = await hub.said(run, "attempt 1 was interrupted: node-1: no  luck [2J")
+        assert not any("\x00" in each for each in told)
