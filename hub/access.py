@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -124,8 +125,9 @@ _OPEN_TO_ENROLLED = (
 _PREFIX = "/coalition.v1."
 MAX_DEADLINE = 900.0
 """Seconds that a call with one question and one answer may take."""
-LATE = 0.5
-"""Seconds after which a caller hears that it calls too often: one that asks again at once costs the others less."""
+LATE = 0.5, 1.0
+"""Seconds, at least and at most, after which a caller hears that it calls too often: one that asks again at once costs the others
+less, and its many do not ask again at the same moment."""
 CALLER = "coalition-caller-bin"
 """The metadata in which one process of the hub passes the caller's certificate on to another (`hub.forwarding`)."""
 
@@ -359,7 +361,7 @@ async def _refuse(context: Any, error: Exception) -> None:
         who = _caller.get(None)
         _log.warning("refused %s: %s", f"{who.kind} {who.id}" if who else "a caller", problem.what)
     if isinstance(problem, Exhausted):
-        await asyncio.sleep(LATE)
+        await asyncio.sleep(random.uniform(*LATE))  # noqa: S311  (no secret)
     if problem is None:
         _log.error("a call failed", exc_info=error)
         problem = Unavailable("The hub met an error of its own while answering.", "Its log says more.")

@@ -10,6 +10,7 @@ from sqlmodel import Session
 
 from hub.access import Caller, caller
 from hub.database import Database
+from hub.ledger import rows
 from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.members import directory
@@ -33,6 +34,7 @@ class MembersService(members_pb2_grpc.MembersServicer):
     ) -> None:
         self._database, self._tallies = database, tallies
         self._journal, self._certification = journal, certification
+        self._listed: tuple[int, list[members_pb2.Member]] = (0, [])
 
     async def WhoAmI(self, request: members_pb2.WhoAmIRequest, context: Any) -> members_pb2.Member:
         who = caller()
@@ -62,12 +64,19 @@ class MembersService(members_pb2_grpc.MembersServicer):
         return await asyncio.to_thread(self._revoke_node, request.envelope, caller().id)
 
     def _members(self) -> list[members_pb2.Member]:
+        """Everyone, with what the rooms count. All of it follows from the ledger: it is counted anew when that has grown."""
         with self._database.session() as session:
+            size = rows.count(session)
+            listed_at, listed = self._listed
+            if listed_at == size:
+                return listed
             counts: dict[str, dict[str, int]] = {}
             for tally in self._tallies:
                 for member, numbers in tally(session).items():
                     counts.setdefault(member, {}).update(numbers)
-            return [_message(row, counts.get(row.id, {})) for row in directory.everyone(session)]
+            listed = [_message(row, counts.get(row.id, {})) for row in directory.everyone(session)]
+        self._listed = size, listed
+        return listed
 
     def _keys(self, member: str) -> members_pb2.MemberKeys:
         with self._database.session() as session:

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hub.submissions.screening.alphabet import SIGN, SPACE
-from hub.submissions.screening.words import Batch, Hashes, Indices, Mask
+from hub.submissions.screening.words import Batch, Hashes, Indices
 
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
 SHORT_LINE = 30  # characters
 _ROW, _LENGTH = 44, 10  # bits of a key: row, hash, length of the n-gram in characters
-_BUCKETS = 17  # bits
+_BUCKETS = 17  # bits, at most
 _REPEATED = ((2, 0.2), (3, 0.18), (4, 0.16), (5, 0.15), (10, 0.1))  # words, and the largest share
 
 Outside = dict[str, NDArray[np.bool_]]
@@ -77,10 +77,9 @@ class _Rows:
         found: Numbers = np.bincount(rows, weights, minlength=len(self.batch))
         return found
 
-    def of(self, characters: Mask) -> Numbers:
-        """How many of the marked characters each row has."""
-        marked = np.flatnonzero(characters)
-        return np.diff(np.concatenate(([0], np.searchsorted(marked, self.batch.row_ends))))
+    def of(self, places: Indices) -> Numbers:
+        """How many of these characters, in order, each row has."""
+        return np.diff(np.concatenate(([0], np.searchsorted(places, self.batch.row_ends))))
 
 
 class _Lines:
@@ -110,8 +109,9 @@ def _words(rows: _Rows, english: bool) -> Outside:
     batch, count = rows.batch, np.maximum(rows.words, 1)
     length = rows.total(batch.word_rows, batch.ends - batch.starts) / count
     codes = batch.codes
-    symbols = rows.of((codes == _HASH) | (codes == _ELLIPSIS))
-    symbols = symbols + rows.of((codes[2:] == _DOT) & (codes[1:-1] == _DOT) & (codes[:-2] == _DOT)) / 2
+    dots = np.flatnonzero(codes == _DOT)
+    threes = dots[:-2][dots[2:] - dots[:-2] == 2]
+    symbols = rows.of(np.flatnonzero((codes == _HASH) | (codes == _ELLIPSIS))) + rows.of(threes) / 2
     letters = rows.total(batch.word_rows, batch.alphabetic) / count
     return {
         "gopher-word-count": (rows.words < 50) | (rows.words > 100_000),
@@ -124,12 +124,9 @@ def _words(rows: _Rows, english: bool) -> Outside:
 
 def _stop_words(batch: Batch) -> Numbers:
     """How many of the common words each row has."""
-    known = np.sort(_stop_hashes())
-    which = np.searchsorted(known, batch.words).clip(max=len(known) - 1)
-    there = known[which] == batch.words
-    found = np.zeros((len(batch), len(known)), dtype=bool)
-    found[batch.word_rows[there], which[there]] = True
-    count: Numbers = found.sum(axis=1)
+    count: Numbers = np.zeros(len(batch), dtype=np.int64)
+    for known in _STOP_HASHES:
+        count += np.bincount(batch.word_rows[np.flatnonzero(batch.words == known)], minlength=len(batch)) > 0
     return count
 
 
@@ -149,29 +146,41 @@ def _lines(rows: _Rows) -> Outside:
 
 
 def _repetition(batch: Batch, rows: _Rows) -> Outside:
-    """A run of words that stands in its row once begins no longer run that stands there twice: most are asked for n = 2 alone."""
+    """A run of words that stands in its row once begins no longer run that stands there twice: most are asked for n = 2 alone.
+
+    Of the others only those are sorted that may, all that share a bucket together, lie outside the threshold.
+    """
     found: Outside = {}
     hashes, places = batch.ngrams(2)
     for n, threshold in _REPEATED:
         if n > 2:
             hashes, places = batch.ngrams_at(n, places)
-        several = _several(batch, hashes, places)
+        several, buckets = _several(batch, hashes, places)
         hashes, places = hashes[several], places[several]
-        keys = _keys(batch, n, hashes, places)
+        of_row = batch.word_rows[places]
         if n < 5:
+            together = np.bincount(buckets, batch.ends[places + n - 1] - batch.starts[places])
+            doubtful = together[buckets] > threshold * rows.characters[of_row]
+            keys = _keys(batch, n, hashes[doubtful], places[doubtful])
             found[f"gopher-top-{n}-gram"] = _top(batch, keys) / rows.characters > threshold
         else:
+            runs = np.maximum(rows.words - n + 1, 1)
+            doubtful = (rows.total(of_row) / runs > threshold)[of_row]
+            keys = _keys(batch, n, hashes[doubtful], places[doubtful])
             again = np.flatnonzero(keys[1:] == keys[:-1]) + 1
             count = rows.total((keys[again] >> np.uint64(_ROW)).astype(np.int64))
-            found[f"gopher-repeated-{n}-grams"] = count / np.maximum(rows.words - n + 1, 1) > threshold
+            found[f"gopher-repeated-{n}-grams"] = count / runs > threshold
     return found
 
 
-def _several(batch: Batch, hashes: Hashes, places: Indices) -> Indices:
-    """Which n-grams may stand in their row twice: a table of counts tells most of the others, faster than sorting does."""
+def _several(batch: Batch, hashes: Hashes, places: Indices) -> tuple[Indices, Indices]:
+    """Which n-grams may stand in their row twice, and the bucket of each: a table of counts tells most of the others, faster
+    than sorting does."""
     rows = batch.word_rows[places].astype(np.uint64)
-    buckets = ((hashes + rows * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _BUCKETS)).astype(np.int64)
-    return np.flatnonzero((np.bincount(buckets, minlength=1 << _BUCKETS) > 1)[buckets])
+    bits = min(len(hashes).bit_length() + 1, _BUCKETS)  # a small table stays in the processor's cache
+    buckets = ((hashes + rows * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - bits)).astype(np.int64)
+    several = np.flatnonzero((np.bincount(buckets, minlength=1 << bits) > 1)[buckets])
+    return several, buckets[several]
 
 
 def _keys(batch: Batch, n: int, hashes: Hashes, places: Indices) -> Hashes:
@@ -207,10 +216,6 @@ def _placeholders(batch: Batch) -> Outside:
     return {"c4-lorem-ipsum": marked}
 
 
-def _stop_hashes() -> NDArray[np.uint64]:
-    return Batch([" ".join(STOP_WORDS)]).words
-
-
 def _sign(character: str) -> int:
     return ord(character) | SIGN
 
@@ -218,3 +223,4 @@ def _sign(character: str) -> int:
 _DOT, _HASH, _ELLIPSIS = _sign("."), _sign("#"), _sign("…")
 _BULLETS = np.array([_sign(character) for character in "•‣▪◦●-*"], dtype=np.uint32)
 _STOPS = np.array([_sign(character) for character in '.!?"”。！？؟।…'], dtype=np.uint32)
+_STOP_HASHES = Batch([" ".join(STOP_WORDS)]).words

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hub.submissions.screening.quality import MEASURES, outside
 from hub.submissions.screening.words import Batch
@@ -60,3 +64,23 @@ def test_english_words_are_asked_of_english_alone() -> None:
     german = Batch(["Der Ausschuss tagte bis in den Abend und vertagte dann die Entscheidung auf Montag. " * 5])
     assert outside(german)["gopher-stop-words"].any()
     assert not outside(german, english=False)["gopher-stop-words"].any()
+
+
+def repeated(words: list[str]) -> set[str]:
+    """The measures of repetition, by their definition: every run of n words is counted."""
+    found, characters = set(), max(len(" ".join(words)), 1)
+    for n, share in ((2, 0.2), (3, 0.18), (4, 0.16), (5, 0.15), (10, 0.1)):
+        runs = Counter(" ".join(words[at : at + n]) for at in range(len(words) - n + 1))
+        if n < 5:
+            if max((len(run) * count for run, count in runs.items() if count > 1), default=0) / characters > share:
+                found.add(f"gopher-top-{n}-gram")
+        elif sum(count - 1 for count in runs.values()) / max(len(words) - n + 1, 1) > share:
+            found.add(f"gopher-repeated-{n}-grams")
+    return found
+
+
+@given(st.lists(st.lists(st.sampled_from(["big", "dog", "runs", "home", "x", "yesterday"]), max_size=60), max_size=12))
+def test_repetition_is_what_counting_every_run_of_words_finds(rows: list[list[str]]) -> None:
+    found = outside(Batch([" ".join(row) for row in rows]))
+    for number, row in enumerate(rows):
+        assert {name for name in found if "-gram" in name and found[name][number]} == repeated(row)
