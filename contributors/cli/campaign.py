@@ -93,7 +93,14 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
         print_table(
             ["member", ">rounds", ">epsilon", ">in all campaigns", ">at delta", ">rounds without privacy"],
             [
-                (s.member, s.rounds, f"{s.epsilon:.3g}", f"{s.epsilon_everywhere:.3g}", f"{s.delta:g}", s.rounds_without)
+                (
+                    s.member,
+                    s.rounds,
+                    f"{s.epsilon:.3g}",
+                    f"{s.epsilon_everywhere:.3g}",
+                    f"{s.delta:g}",
+                    s.rounds_without,
+                )
                 for s in found.spent
             ],
             "",

@@ -94,7 +94,7 @@ def at_least(known: Spending, recorded: Recorded) -> Spending:
 
 
 def unaffordable(budget: PrivacyBudget | None, spec: CampaignSpec) -> str:
-    """Why a campaign is refused whatever was spent before: it costs more than it says, or than the budget; empty when it is not."""
+    """Why a campaign is refused whatever was spent before: it costs more than it says or the budget has; empty when it is not."""
     privacy = spec.privacy
     if privacy is not None:
         promised = epsilon_of(mu_of([(spec.rounds, privacy.noise)]), privacy.delta)

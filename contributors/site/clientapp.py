@@ -141,7 +141,7 @@ def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
 
 
 def honest_work(home: Path) -> Work:
-    """Check against consent, policy, budget and our datasets as they stand now, train on the private text, note what that costs."""
+    """Check against consent, policy, budget and datasets as they stand now, train on the private text, note what that costs."""
     digests = remembered_digests(home)
 
     def usable() -> tuple[Source, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context
 
 from learning.privacy.accounting import epsilon_of, mu_of
 from protos.documents.campaigns import CampaignSpec
@@ -55,7 +56,7 @@ def promise(spec: CampaignSpec) -> str:
     if privacy is None:
         return ""
     cost = _epsilon([(spec.rounds, privacy.noise)], privacy)
-    bound = f"{_rounds(spec.rounds)} together cost a member at most epsilon {cost:.3g} at delta {privacy.delta:g}"
+    bound = f"{_rounds(spec.rounds)} together cost a member at most epsilon {_up(cost)} at delta {privacy.delta:g}"
     noise = f"Gaussian noise of {privacy.noise:g} times that"
     open_to_all = "That it takes part, and how much text it has, is not hidden."
     if privacy.guarantee == "central":
@@ -97,12 +98,17 @@ def _adding_up(spec: CampaignSpec, privacy: Privacy) -> str:
     cost = _epsilon([(spec.rounds, privacy.noise * math.sqrt(members))], privacy)
     return (
         f" In a mean of {members} the noise adds up: towards those who see models alone, and as long as no member tells its own,"
-        f" to epsilon {cost:.3g}."
+        f" to epsilon {_up(cost)}."
     )
 
 
 def _epsilon(answers: Iterable[tuple[int, float]], privacy: Privacy) -> float:
     return epsilon_of(mu_of(answers), privacy.delta)
+
+
+def _up(epsilon: float) -> str:
+    """In three digits, and no less than it is."""
+    return f"{Context(prec=3, rounding=ROUND_CEILING).create_decimal_from_float(epsilon):f}"
 
 
 def _rounds(count: int) -> str:

@@ -18,6 +18,9 @@ _NO_SECURE_AGGREGATION = (
 )
 
 
+USUAL_DELTA = 1e-6
+
+
 class Privacy(Document):
     """The guarantee of every round, for a whole member: whether its text was learned from, or nothing in its place.
 
@@ -65,5 +68,5 @@ class PrivacyBudget(Document):
     a guarantee; with `guarantee` "local", in none that shows the hub an update without noise."""
 
     epsilon: float = Field(gt=0, le=1e6)
-    delta: float = Field(default=1e-6, gt=0, le=1e-3)
+    delta: float = Field(default=USUAL_DELTA, gt=0, le=1e-3)
     guarantee: Guarantee = "central"
