@@ -39,7 +39,8 @@ def check_budget(home: Path, task: RoundTask, policy: SitePolicy) -> None:
 
 def charge(home: Path, task: RoundTask, policy: SitePolicy) -> None:
     """Note an answer durably: only then may it leave. Raises `Denied` without noting it, `Corrupt`."""
-    _change(home, lambda known: _charged(known, task, policy))
+    if task.spec.privacy is not None:
+        _change(home, lambda known: _charged(known, task, policy))
 
 
 def note_recorded(home: Path, recorded: Iterable[Recorded]) -> None:
