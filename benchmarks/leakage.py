@@ -1,6 +1,6 @@
 """What a campaign tells of one member's private text: canaries planted in it, and how well each model knows them afterwards.
 
-    python -m benchmarks.leakage [--rounds 2] [--steps 150] [--members 4] [--seed 1]
+    python -m benchmarks.leakage [--rounds 2] [--steps 120] [--members 3] [--seed 1]
 
 The first member's text holds six sentences with a secret of six digits each, some repeated more often than others. A secret's
 exposure (Carlini et al., arXiv:1802.08232) is log2 of the candidates less log2 of its rank among them: 10 bits mean that it is
@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -51,7 +52,7 @@ from tests.shapes import llama
 
 LENGTH, BATCH, VOCABULARY = 64, 8, 1024
 CANDIDATES, REPEATS = 1023, (2, 4, 8, 16, 32, 64)
-TEXTS, TEXT_BYTES, HELD_OUT = 120, 800, 20
+TEXTS, TEXT_BYTES, HELD_OUT = 400, 800, 20
 CLIP, DELTA = 1.0, 1e-6
 PLACES = ("archive", "vault", "laboratory", "cellar", "registry", "treasury")
 
@@ -80,7 +81,7 @@ class Outcome:
 
     update: list[float]
     model: list[float]
-    loss: float
+    loss: str
 
 
 def texts() -> list[list[str]]:
@@ -114,7 +115,7 @@ def setting(members: int, seed: int) -> Setting:
     parts[0] = [*parts[0], *planted]
     generator.shuffle(parts[0])
     base = build_model(llama(len(tokenizer), 128, 256, 2, 4, 2, LENGTH), seed)
-    adapt(base, blocks(tokenizer, [*shared, *shapes]), 500, BATCH, 3e-3, seed)
+    adapt(base, blocks(tokenizer, [*shared, *shapes]), 400, BATCH, 2e-3, seed)
     canaries = [canary(tokenizer, place, secret, generator) for place, secret in secrets.items()]
     return Setting(base, [blocks(tokenizer, part) for part in parts], blocks(tokenizer, held_out), canaries)
 
@@ -140,30 +141,28 @@ def exposures(model: PreTrainedModel, canaries: list[Canary]) -> list[float]:
     return found
 
 
-def campaign(given: Setting, spec: CampaignSpec, seed: int) -> Outcome:
-    """The rounds of `spec`: what sites do and what the hub does, without the wire between them."""
+def campaign(given: Setting, first: list[Trained], spec: CampaignSpec, seed: int) -> Outcome:
+    """The rounds of `spec`: what sites do and what the hub does, without the wire between them; `first` is what the first round's
+    training comes to, which is the same in all campaigns."""
     model = given.base
     for number in range(1, spec.rounds + 1):
-        updates = [trained(model, member, spec, seed + number) for member in given.members]
+        raw = first if number == 1 else [trained(model, member, spec, seed + number) for member in given.members]
+        updates = [shielded(each, spec.privacy, os.urandom) for each in raw]
         gathering = Gathering(spec, updates[0].start)
         for member, update in enumerate(updates):
             gathering.add(f"member-{member}", update.adapter, update.examples)
         before, told = model, updates[0].adapter
         model = merged(model, spec, gathering.result().update)
     alone = merged(before, spec, told)
-    with torch.no_grad():
-        loss = float(
-            torch.cat([row_losses(model, part)[0] for part in torch.as_tensor(given.held_out).long().split(64)]).mean()
-        )
-    return Outcome(exposures(alone, given.canaries), exposures(model, given.canaries), loss)
+    return Outcome(exposures(alone, given.canaries), exposures(model, given.canaries), _loss(given, model))
 
 
 def trained(model: PreTrainedModel, member: Blocks, spec: CampaignSpec, seed: int) -> Trained:
-    """A site's round."""
+    """A site's training in a round."""
     adapted = attach(copy.deepcopy(model), shape_of(spec.adapter), seed)
     start, training = adapter_state(adapted), spec.training
     result = adapt(adapted, member, training.steps, training.batch_size, training.learning_rate, seed)
-    return shielded(Trained(adapter_state(adapted), start, len(member), result, ()), spec.privacy, os.urandom)
+    return Trained(adapter_state(adapted), start, len(member), result, ())
 
 
 def merged(model: PreTrainedModel, spec: CampaignSpec, adapter: Mapping[str, Tensor]) -> PreTrainedModel:
@@ -194,23 +193,34 @@ def campaigns(rounds: int, steps: int, members: int) -> Iterator[tuple[str, Camp
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("rounds", 2), ("steps", 150), ("members", 4), ("seed", 1)):
+    for name, default in (("rounds", 2), ("steps", 120), ("members", 3), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     asked = parser.parse_args()
     began = time.monotonic()
     given = setting(asked.members, asked.seed)
     table = Table("protection", "epsilon", "update: mean", "most", "model: mean", "most", "loss")
     table.title = f"Exposure in bits, of at most {math.log2(CANDIDATES + 1):g}; {UNKNOWN:.2f} tells nothing"
-    start = exposures(given.base, given.canaries)
-    table.add_row("before any round", "0", "", "", *_columns(start), "")
-    for name, spec in campaigns(asked.rounds, asked.steps, asked.members):
-        found = campaign(given, spec, asked.seed)
-        noise = spec.privacy.noise if spec.privacy else 0
-        cost = f"{epsilon_of(mu_of([(spec.rounds, noise)]), DELTA):.3g}" if noise else "none"
-        table.add_row(name, cost, *_columns(found.update), *_columns(found.model), f"{found.loss:.3f}")
-    Console(width=120).print(table)
+    with Live(table, console=Console(width=120)):
+        table.add_row(
+            "before any round", "0", "", "", *_columns(exposures(given.base, given.canaries)), _loss(given, given.base)
+        )
+        asked_for = dict(campaigns(asked.rounds, asked.steps, asked.members))
+        first = [trained(given.base, each, asked_for["nothing"], asked.seed + 1) for each in given.members]
+        for name, spec in asked_for.items():
+            found = campaign(given, first, spec, asked.seed)
+            table.add_row(name, _epsilon(spec), *_columns(found.update), *_columns(found.model), found.loss)
     took = time.monotonic() - began
     print(f"{asked.members} members, {asked.rounds} rounds of {asked.steps} steps, seed {asked.seed}: {took:.0f} s")
+
+
+def _loss(given: Setting, model: PreTrainedModel) -> str:
+    with torch.no_grad():
+        parts = torch.as_tensor(given.held_out).long().split(64)
+        return f"{float(torch.cat([row_losses(model, part)[0] for part in parts]).mean()):.3f}"
+
+
+def _epsilon(spec: CampaignSpec) -> str:
+    return f"{epsilon_of(mu_of([(spec.rounds, spec.privacy.noise)]), DELTA):.3g}" if spec.privacy else "none"
 
 
 def _columns(found: list[float]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pydantic import Field
@@ -39,9 +40,15 @@ class Spending(Document):
         others = (each for each in self.campaigns if each.campaign != spent.campaign)
         return Spending(campaigns=(*others, spent))
 
+    def besides(self, campaign: str) -> Spending:
+        return Spending(campaigns=tuple(each for each in self.campaigns if each.campaign != campaign))
+
     def mu(self, campaign: str = "") -> float:
         """Of one campaign, or of all together."""
         return mu_of((each.answers, each.noise) for each in self.campaigns if campaign in ("", each.campaign))
+
+
+NOTHING = Spending()
 
 
 @dataclass(frozen=True)
@@ -93,8 +100,9 @@ def at_least(known: Spending, recorded: Recorded) -> Spending:
     return known.having(before.model_copy(update={"answers": recorded.rounds}))
 
 
-def unaffordable(budget: PrivacyBudget | None, spec: CampaignSpec) -> str:
-    """Why a campaign is refused whatever was spent before: it costs more than it says or the budget has; empty when it is not."""
+def unaffordable(budget: PrivacyBudget | None, spec: CampaignSpec, spent: Spending = NOTHING) -> str:
+    """Why a campaign is refused: it costs more than it says, or with what was `spent` on others more than the budget has; empty
+    when it is not."""
     privacy = spec.privacy
     if privacy is not None:
         promised = epsilon_of(mu_of([(spec.rounds, privacy.noise)]), privacy.delta)
@@ -106,7 +114,11 @@ def unaffordable(budget: PrivacyBudget | None, spec: CampaignSpec) -> str:
         return f"it guarantees no privacy, and the site's budget is epsilon {budget.epsilon:g}"
     if budget.guarantee == "local" and privacy.guarantee != "local":
         return "the hub would see updates without noise, and the site's policy asks for noise of its own"
-    whole = epsilon_of(mu_of([(spec.rounds, privacy.noise)]), budget.delta)
+    whole = epsilon_of(math.hypot(mu_of([(spec.rounds, privacy.noise)]), spent.mu()), budget.delta)
     if whole > budget.epsilon:
-        return f"its rounds cost epsilon {whole:.4g} at delta {budget.delta:g}, and the site's budget is {budget.epsilon:g}"
+        before = " with what was spent before" if spent.campaigns else ""
+        return (
+            f"its rounds cost epsilon {whole:.4g} at delta {budget.delta:g}{before}, and the site's budget is"
+            f" {budget.epsilon:g}"
+        )
     return ""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from contributors.site.budget import unaffordable
+from contributors.site.budget import NOTHING, Spending, unaffordable
 from protos.documents.base import DigestText, Document, Identifier
 from protos.documents.campaigns import CampaignSpec, RoundTask, SitePolicy
 from trust.errors import Denied, Invalid, NotFound
@@ -66,15 +66,15 @@ def _toml(values: Mapping[str, Any]) -> str:
     return "".join([*lines, *(f"\n[{key}]\n{_toml(value)}" for key, value in tables.items())])
 
 
-def acceptable(policy: SitePolicy, spec: CampaignSpec) -> str:
-    """Why the policy refuses a campaign; empty when it does not."""
+def acceptable(policy: SitePolicy, spec: CampaignSpec, spent: Spending = NOTHING) -> str:
+    """Why the policy refuses a campaign, where so much was `spent` on others; empty when it does not."""
     if spec.rounds > policy.maximum_rounds:
         return f"it has {spec.rounds} rounds, and the site's policy allows {policy.maximum_rounds}"
     if spec.objective not in policy.objectives:
         return (
             f"its objective is {spec.objective}, and the site's policy allows {', '.join(policy.objectives) or 'none'}"
         )
-    return unaffordable(policy.privacy, spec)
+    return unaffordable(policy.privacy, spec, spent)
 
 
 def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> None:

@@ -148,6 +148,14 @@ def test_kill_9_at_any_moment_forgets_no_answer_that_left(tmp_path: Path) -> Non
         assert left <= noted <= left + lives
 
 
+def test_a_site_joins_no_campaign_that_it_could_not_finish_and_its_own_rounds_count_once() -> None:
+    spent = at_least(Spending(), Recorded("campaign-a", 1.0, 3))
+    budget = PrivacyBudget(epsilon=cost((5, 1.0)))
+    assert unaffordable(budget, spec(rounds=2), spent) == ""
+    assert "with what was spent before, and the site's budget" in unaffordable(budget, spec(rounds=3), spent)
+    assert unaffordable(budget, spec(rounds=3), spent.besides("campaign-a")) == ""
+
+
 @pytest.mark.parametrize(
     ("budget", "asked", "why"),
     [
