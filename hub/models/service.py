@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from hub.access import caller
+from hub.callers import caller
 from hub.database import Database
 from hub.ledger.journal import Journal
 from hub.models import registry
