@@ -45,7 +45,9 @@ def take_in(
     load_model(folder)
     stored = tuple(FileEntry(path=path.name, digest=blobs.put_file(path), size=path.stat().st_size) for path in files)
     by_hub = {"hub": journal.origin, "signer": HUB}
-    made = Import.read({**by_hub, **described.model_dump(), "files": [entry.model_dump(mode="json") for entry in stored]})
+    made = Import.read(
+        {**by_hub, **described.model_dump(), "files": [entry.model_dump(mode="json") for entry in stored]}
+    )
     with database.session() as session:
         name = registry.next_base_id(session, described.name)
     source = journal.sign_and_record(made)
