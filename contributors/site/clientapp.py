@@ -148,9 +148,9 @@ def honest_work(home: Path) -> Work:
     text = PrivateText(usable)
 
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
-        check_task(task, load_policy(home), read_agreements(home))
+        agreed = check_task(task, load_policy(home), read_agreements(home))
         _say(f"round {task.round} of {task.campaign} begins")
-        trained = train(task, files, text)
+        trained = train(task, files, text, agreed.rewards)
         update = update_of(trained, task.spec.transfer)
         reply = RoundReply(
             campaign=task.campaign,
@@ -160,9 +160,13 @@ def honest_work(home: Path) -> Work:
             tokens=trained.result.tokens,
             loss_first=trained.result.loss_first,
             loss_last=trained.result.loss_last,
+            rewarded=trained.rewarded,
             data=trained.data,
         )
-        _say(f"round {task.round}: loss {reply.loss_first:.3f} to {reply.loss_last:.3f} on {reply.examples} texts")
+        told = f"loss {reply.loss_first:.3f} to {reply.loss_last:.3f}"
+        if reply.rewarded is not None:
+            told = f"reward {reply.rewarded.first:.3f} to {reply.rewarded.last:.3f}"
+        _say(f"round {task.round}: {told} on {reply.examples} texts")
         return reply, update
 
     return work

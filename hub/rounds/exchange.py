@@ -10,7 +10,7 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from torch import Tensor
 
-from hub.rounds import patience
+from hub.rounds import patience, rewards
 from hub.rounds.gathering import Gathering
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
@@ -193,8 +193,9 @@ class Round:
             loss_first=answer.loss_first,
             loss_last=answer.loss_last,
             update_norm=norm,
+            rewarded=answer.rewarded,
         )
-        self._say(f"{member}: loss {answer.loss_first:.3f} to {answer.loss_last:.3f}, in {took:.1f} s")
+        self._say(f"{member}: {rewards.course(answer)}, in {took:.1f} s")
 
     def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
         """A reply's document and tensors. Raises `Invalid` for anything but what was asked for."""
@@ -204,6 +205,7 @@ class Round:
         if reply.refusal:
             raise Invalid(f"The site refused: {reply.refusal}")
         check_data(reply, self._site_of(member))
+        rewards.check_told(reply, self._task.spec)
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
         if reply.update != digest_bytes(data):
             raise Invalid("The update is not the one that the reply names.")

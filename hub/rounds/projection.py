@@ -10,7 +10,8 @@ from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
-from protos.documents.campaigns import Campaign, CampaignEnd, Consent
+from hub.submissions import catalogue
+from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Rewards
 from protos.documents.models import Model
 from protos.documents.runs import Stop
 from protos.documents.statements import Claimed
@@ -36,7 +37,18 @@ def existing(session: Session, campaign: str) -> CampaignRow:
 
 
 def _check_campaign(session: Session, claimed: Claimed) -> None:
-    registry.get(session, cast(Campaign, claimed.claim).spec.base_model)
+    spec = cast(Campaign, claimed.claim).spec
+    registry.get(session, spec.base_model)
+    if spec.rewards is not None:
+        _check_policies(session, spec.rewards)
+
+
+def _check_policies(session: Session, rewards: Rewards) -> None:
+    """That every policy that a campaign names stands in the ledger."""
+    standing = {found.payload for found in catalogue.rewards(session) if found.stands}
+    for digest in rewards.policies:
+        if digest not in standing:
+            raise NotFound(f"No reward policy that stands has the digest {digest}.", "See `coalition reward list`.")
 
 
 def _campaign(session: Session, entry: Entry) -> None:

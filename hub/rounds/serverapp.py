@@ -126,6 +126,7 @@ def _token(plan: Plan, authority: bytes, secret: str) -> str:
 
 def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice, merger: Merger) -> None:
     """One round over Flower's grid, from the model before it to `rounds/NUMBER`."""
+    from hub.rounds import rewards
     from hub.rounds.exchange import Round
     from hub.rounds.merging import starting_adapter
     from learning.export import load_model, model_files
@@ -162,7 +163,7 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     counted = [part for part in averaged.contributions if not part.excluded]
     say(
         f"{len(counted)} of {len(sites)} updates averaged",
-        tuple((number, f"loss/{part.member}", part.loss_last) for part in counted),
+        rewards.metrics(number, counted),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Licence
+from protos.documents.rewards import Rewarded
 
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")]
 """Of a release; also its identifier in the ledger."""
@@ -23,7 +24,8 @@ class DataUsed(Document):
 
 
 class Contribution(Document):
-    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none."""
+    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none; `rewarded` what it came to
+    where the campaign learns from rewards."""
 
     member: Identifier
     examples: int = Field(ge=0)
@@ -33,6 +35,7 @@ class Contribution(Document):
     update_norm: float = Field(ge=0)
     excluded: str = Field(default="", max_length=500)
     why: str = Field(default="", max_length=200)
+    rewarded: Rewarded | None = None
 
 
 class Skip(Document):

@@ -128,7 +128,7 @@ def test_products_are_averaged_exactly_where_the_spec_says_so() -> None:
         (answer(moved(0.1), data=[{"dataset": DATASET, "tokens": 1}] * 2), "each once"),
         (answer(moved(0.1), data=[{"dataset": "data-of-others", "tokens": 7}]), "learned from data-of-others"),
         (answer(moved(0.1), data=[{"dataset": DATASET, "tokens": 8}]), "than in all"),
-        (answer(moved(0.1), loss_last=-1), "loss_last"),
+        (answer(moved(0.1), loss_last=-1001), "loss_last"),
         (answer(moved(0.1), more=1), "more"),
         (answer(moved(0.1), examples=-5), "examples"),
         (lambda message: RecordDict(), "no document"),
@@ -160,5 +160,6 @@ def test_a_reply_is_a_closed_document() -> None:
         "tokens",
         "loss_first",
         "loss_last",
+        "rewarded",
         "data",
     }
