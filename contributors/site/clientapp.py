@@ -155,6 +155,7 @@ def honest_work(home: Path) -> Work:
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,
+            task=task.digest,
             update=digest_bytes(update),
             examples=trained.examples,
             tokens=trained.result.tokens,

@@ -66,6 +66,8 @@ def standing(campaign: rounds_pb2.Campaign) -> str:
     joined, needed = len(campaign.members), campaign.minimum_members
     if campaign.state == "waiting":
         return f"Waits for members: {joined} of at least {needed} joined."
+    if campaign.state == "paused":
+        return f"Paused after {len(campaign.rounds)} of {campaign.rounds_planned} rounds: {campaign.reason}"
     if campaign.state == "running":
         return f"Round {len(campaign.rounds) + 1} of {campaign.rounds_planned} is under way."
     if campaign.state == "finished":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,8 +14,9 @@ from hub.rounds import patience
 from hub.rounds.gathering import Gathering
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
+from learning.aggregation.guards import Asked, Offered, admitted
 from learning.compression import expand
-from learning.updates import check_update, load_tensors
+from learning.updates import load_tensors
 from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution
 from trust.canonical import emit, parse
@@ -64,7 +65,8 @@ class Averaged:
 
 
 class Round:
-    """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from."""
+    """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from; `taken`
+    are the digests of updates that the campaign has averaged."""
 
     def __init__(
         self,
@@ -74,6 +76,7 @@ class Round:
         reference: Mapping[str, Tensor],
         site_of: SiteOf,
         say: Say,
+        taken: Collection[str] = (),
     ) -> None:
         self._grid, self._task, self._site_of, self._say = grid, task, site_of, say
         self._content = RecordDict(
@@ -83,6 +86,8 @@ class Round:
             }
         )
         self._reference = reference
+        self._asked = Asked(task.round, {task.round: task.digest})
+        self._averaged_before = set(taken)
         self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)
         self._gathering = Gathering(task.spec, reference)
         self._parts: dict[str, _Part] = {}
@@ -179,11 +184,13 @@ class Round:
         member, took = part.site.member, time.monotonic() - part.sent_at
         try:
             answer, update = self._read(member, content)
-            norm = check_update(update, self._reference)
+            offered = Offered(answer.round, answer.task or "", answer.update or "")
+            norm = admitted(update, self._reference, offered, self._asked, self._averaged_before)
             self._gathering.add(member, update, answer.examples)
         except Problem as problem:
             self._exclude(member, problem.what)
             return
+        self._averaged_before.add(offered.digest)
         self._took.append(took)
         self._taken[member] = answer
         self._done[member] = Contribution(
@@ -193,14 +200,15 @@ class Round:
             loss_first=answer.loss_first,
             loss_last=answer.loss_last,
             update_norm=norm,
+            update=answer.update,
         )
         self._say(f"{member}: loss {answer.loss_first:.3f} to {answer.loss_last:.3f}, in {took:.1f} s")
 
     def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
         """A reply's document and tensors. Raises `Invalid` for anything but what was asked for."""
         reply = read_reply(content)
-        if (reply.campaign, reply.round) != (self._task.campaign, self._task.round):
-            raise Invalid("The reply is about another round.")
+        if reply.campaign != self._task.campaign:
+            raise Invalid("The reply is about another campaign.")
         if reply.refusal:
             raise Invalid(f"The site refused: {reply.refusal}")
         check_data(reply, self._site_of(member))

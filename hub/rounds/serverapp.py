@@ -29,6 +29,7 @@ from hub.rounds.plan import (
     read_plan,
     round_directory,
     site_of,
+    taken_before,
     write_document,
 )
 from protos.documents.campaigns import RoundTask
@@ -145,7 +146,8 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     def as_it_stands(member: str) -> Site | None:
         return site_of(read_plan(directory), member)
 
-    averaged = Round(grid, task, contents, reference, as_it_stands, say).run(sites)
+    taken = taken_before(directory, plan, number)
+    averaged = Round(grid, task, contents, reference, as_it_stands, say, taken).run(sites)
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     merger.write_model(model, tokenizer, averaged.adapter, partial)

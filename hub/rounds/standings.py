@@ -12,7 +12,11 @@ from hub.rounds.states import Standing
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow
 from hub.submissions import catalogue
 from protos.documents.campaigns import CampaignSpec
+from protos.documents.models import Contribution
 from protos.documents.placing import Place, may_learn
+
+LOOK_BACK = 100
+"""Rounds among which a replayed update is looked for."""
 
 
 def spec_of(row: CampaignRow) -> CampaignSpec:
@@ -30,6 +34,7 @@ def standing(session: Session, blobs: BlobStore, row: CampaignRow) -> Standing:
         minimum=spec.minimum_members,
         consents=len(consents(session, blobs, row)),
         stop=row.stop,
+        held=row.held,
         outcome=row.outcome,
         reason=row.reason,
     )
@@ -66,6 +71,13 @@ def learnable(session: Session, hub: Place) -> dict[str, list[str]]:
         if dataset.stands and may_learn(dataset.terms, hub) is None:
             found[dataset.member].append(dataset.id)
     return found
+
+
+def taken(session: Session, campaign: str) -> tuple[str, ...]:
+    """The digests of the updates that its newest rounds averaged."""
+    newest = rounds(session, campaign)[-LOOK_BACK:]
+    parts = (Contribution.read(part) for row in newest for part in row.contributions)
+    return tuple(sorted({part.update for part in parts if part.update}))
 
 
 def rounds(session: Session, campaign: str) -> list[RoundRow]:

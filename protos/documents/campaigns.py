@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 from protos.documents.jurisdictions import Country
+from trust.canonical import emit
+from trust.digests import Digest, digest_bytes
 
 
 class Adapter(Document):
@@ -124,6 +126,16 @@ class Consent(Claim):
     site_key: DigestText
 
 
+class Hold(Claim):
+    """Signed by a core member: no round goes on until the campaign is resumed, or it is. `turn` counts these statements of the
+    campaign from 1, so that none can be said again later."""
+
+    campaign: Identifier
+    turn: int = Field(ge=1, le=1_000_000)
+    state: Literal["paused", "resumed"]
+    why: Text
+
+
 class RoundTask(Document):
     """What the hub asks of a site in one round. The files travel beside it; the site holds the spec it consented to."""
 
@@ -131,6 +143,11 @@ class RoundTask(Document):
     round: int = Field(ge=1, le=10_000)
     spec: CampaignSpec
     files: tuple[FileEntry, ...] = Field(min_length=1, max_length=100)
+
+    @property
+    def digest(self) -> Digest:
+        """What a reply names, so that it answers this task and no other: not one of a round that was begun anew."""
+        return digest_bytes(emit(self.model_dump(mode="json")))
 
     @property
     def seed(self) -> int:
@@ -146,7 +163,7 @@ class Learned(Document):
 
 
 class RoundReply(Document):
-    """A site's answer. Losses are nats per token; `update` is the digest of the adapter that travels beside it, `data` is what
+    """A site's answer to the task of this digest. Losses are nats per token; `update` is the digest of the adapter that travels beside it, `data` is what
     it learned from.
 
     A `refusal` says why there is no update.
@@ -154,6 +171,7 @@ class RoundReply(Document):
 
     campaign: Identifier
     round: int = Field(ge=1, le=10_000)
+    task: DigestText | None = None
     refusal: str = Field(default="", max_length=500)
     update: DigestText | None = None
     examples: int = Field(default=0, ge=0, le=1 << 40)

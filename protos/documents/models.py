@@ -23,7 +23,8 @@ class DataUsed(Document):
 
 
 class Contribution(Document):
-    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none."""
+    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none;
+    `update` is the digest of what its site sent, where it was fit to count."""
 
     member: Identifier
     examples: int = Field(ge=0)
@@ -33,6 +34,7 @@ class Contribution(Document):
     update_norm: float = Field(ge=0)
     excluded: str = Field(default="", max_length=500)
     why: str = Field(default="", max_length=200)
+    update: DigestText | None = None
 
 
 class Skip(Document):

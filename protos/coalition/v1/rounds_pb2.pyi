@@ -70,10 +70,11 @@ class Campaign(_message.Message):
     OPENED_BY_FIELD_NUMBER: _builtins.int
     MINIMUM_MEMBERS_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    TURNS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     state: _builtins.str
-    """"waiting", "running", "finished", "failed", "stopped" """
+    """"waiting", "running", "paused", "finished", "failed", "stopped" """
     reason: _builtins.str
     base_model: _builtins.str
     rounds_planned: _builtins.int
@@ -83,6 +84,8 @@ class Campaign(_message.Message):
     minimum_members: _builtins.int
     spec: _builtins.str
     """The campaign's spec, RFC 8785 JSON."""
+    turns: _builtins.int
+    """How often it was paused or resumed."""
     @_builtins.property
     def rounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Round]: ...
     @_builtins.property
@@ -103,10 +106,11 @@ class Campaign(_message.Message):
         opened_by: _builtins.str = ...,
         minimum_members: _builtins.int = ...,
         spec: _builtins.str = ...,
+        turns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "ended_at", b"ended_at", "id", b"id", "members", b"members", "minimum_members", b"minimum_members", "name", b"name", "opened_at", b"opened_at", "opened_by", b"opened_by", "reason", b"reason", "rounds", b"rounds", "rounds_planned", b"rounds_planned", "spec", b"spec", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "ended_at", b"ended_at", "id", b"id", "members", b"members", "minimum_members", b"minimum_members", "name", b"name", "opened_at", b"opened_at", "opened_by", b"opened_by", "reason", b"reason", "rounds", b"rounds", "rounds_planned", b"rounds_planned", "spec", b"spec", "state", b"state", "turns", b"turns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -153,6 +157,7 @@ class Participation(_message.Message):
     UPDATE_NORM_FIELD_NUMBER: _builtins.int
     EXCLUDED_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     examples: _builtins.int
     weight: _builtins.float
@@ -163,6 +168,8 @@ class Participation(_message.Message):
     """Why an update was left out; empty when it counted."""
     why: _builtins.str
     """What gave an update its weight; empty when it was left out."""
+    update: _builtins.str
+    """The digest of what its site sent; empty when it was not fit to count."""
     def __init__(
         self,
         *,
@@ -174,10 +181,11 @@ class Participation(_message.Message):
         update_norm: _builtins.float = ...,
         excluded: _builtins.str = ...,
         why: _builtins.str = ...,
+        update: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "update_norm", b"update_norm", "weight", b"weight", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "update", b"update", "update_norm", b"update_norm", "weight", b"weight", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

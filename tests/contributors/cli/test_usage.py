@@ -20,6 +20,7 @@ CONTRACT = {
     *("suite submit", "suite list", "suite show", "suite withdraw"),
     *("run plan", "run launch", "run list", "run show", "run watch", "run cancel"),
     *("campaign open", "campaign list", "campaign show", "campaign watch", "campaign join", "campaign stop"),
+    *("campaign pause", "campaign resume"),
     *("model list", "model show", "model lineage", "model download", "eval list", "eval show", "eval verify"),
     *("release cut", "release list", "release verify", "release download"),
     *("ledger head", "ledger entries", "ledger verify", "ledger receipt"),

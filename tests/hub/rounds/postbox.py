@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from torch import Tensor
@@ -55,10 +55,15 @@ class Postbox:
 
 
 def answer(tensors: dict[str, Tensor] | bytes, arrays: dict[str, Array] | None = None, **more: Any) -> Answerer:
-    """A site that answers with this update; `more` goes into its reply document."""
+    """A site that answers with this update to the task that it was given; `more` goes into its reply document."""
     data = tensors if isinstance(tensors, bytes) else save_tensors(tensors)
     said = {"campaign": "campaign-a", "round": 2, "update": digest_bytes(data), "examples": 5, "tokens": 7}
     learned = {"data": [{"dataset": DATASET, "tokens": 7}], "loss_first": 2.0, "loss_last": 1.0, "refusal": ""}
-    document = emit({**said, **learned, **more})
     content = {UPDATE: bytes_array(data)} if arrays is None else arrays
-    return lambda message: RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(content)})
+
+    def at(message: Message) -> RecordDict:
+        task = digest_bytes(cast(bytes, message.content.config_records["task"]["document"]))
+        document = emit({**said, **learned, "task": task, **more})
+        return RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(content)})
+
+    return at
