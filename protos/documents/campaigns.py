@@ -163,8 +163,8 @@ class Learned(Document):
 
 
 class RoundReply(Document):
-    """A site's answer to the task of this digest. Losses are nats per token; `update` is the digest of the adapter that travels beside it, `data` is what
-    it learned from.
+    """A site's answer to the task of this digest. Losses are nats per token; `update` is the digest of the adapter that travels
+    beside it, `data` is what it learned from.
 
     A `refusal` says why there is no update.
     """
