@@ -30,6 +30,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from contributors.site.children import die_with_parent
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
 from contributors.site.policy import check_task, load_policy, read_agreements
+from contributors.site.presence import check_presence
 from contributors.site.private import PrivateText, Unfit
 from contributors.site.training import train, update_of
 from protos.documents.campaigns import RoundReply, RoundTask
@@ -148,7 +149,9 @@ def honest_work(home: Path) -> Work:
     text = PrivateText(usable)
 
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
-        check_task(task, load_policy(home), read_agreements(home))
+        policy = load_policy(home)
+        check_task(task, policy, read_agreements(home))
+        check_presence(home, policy)
         _say(f"round {task.round} of {task.campaign} begins")
         trained = train(task, files, text)
         update = update_of(trained, task.spec.transfer)

@@ -44,6 +44,7 @@ def participation_rows(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
             "loss before": part.loss_first,
             "loss after": part.loss_last,
             "update norm": part.update_norm,
+            "quality": part.quality or None,
             "left out because": part.excluded,
         }
         for number in sorted(campaign.rounds, key=lambda number: -number.number)

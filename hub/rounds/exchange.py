@@ -11,7 +11,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Rec
 from torch import Tensor
 
 from hub.rounds import patience
-from hub.rounds.gathering import Gathering
+from hub.rounds.gathering import Gathering, Measure
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
 from learning.aggregation.guards import Asked, Offered, admitted
@@ -77,6 +77,7 @@ class Round:
         site_of: SiteOf,
         say: Say,
         taken: Collection[str] = (),
+        measure: Measure | None = None,
     ) -> None:
         self._grid, self._task, self._site_of, self._say = grid, task, site_of, say
         self._content = RecordDict(
@@ -89,7 +90,7 @@ class Round:
         self._asked = Asked(task.round, {task.round: task.digest})
         self._averaged_before = set(taken)
         self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)
-        self._gathering = Gathering(task.spec, reference)
+        self._gathering = Gathering(task.spec, reference, measure)
         self._parts: dict[str, _Part] = {}
         self._done: dict[str, Contribution] = {}
         self._took: list[float] = []
@@ -186,7 +187,7 @@ class Round:
             answer, update = self._read(member, content)
             offered = Offered(answer.round, answer.task or "", answer.update or "")
             norm = admitted(update, self._reference, offered, self._asked, self._averaged_before)
-            self._gathering.add(member, update, answer.examples)
+            standing = self._gathering.add(member, update, answer.examples)
         except Problem as problem:
             self._exclude(member, problem.what)
             return
@@ -201,6 +202,7 @@ class Round:
             loss_last=answer.loss_last,
             update_norm=norm,
             update=answer.update,
+            quality=standing.quality or 0,
         )
         self._say(f"{member}: loss {answer.loss_first:.3f} to {answer.loss_last:.3f}, in {took:.1f} s")
 

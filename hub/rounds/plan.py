@@ -3,6 +3,7 @@
 plan.json        from the hub: the campaign, who consented, what may be learned from, where to begin; rewritten when that changes
 parent/          the model that the first round starts from
 updates/N        the updates of the rounds before, as recorded, where the strategy looks back at them
+held-out/        the text that updates are measured by, where the campaign names one
 rounds/N/        from the server app, by one rename: result.json, adapter.safetensors, model/
 """
 

@@ -9,6 +9,7 @@ from sqlmodel import Session, select
 from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.models import registry
+from hub.rounds.heldout import held_out
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold
 from protos.documents.models import Model
@@ -37,7 +38,10 @@ def existing(session: Session, campaign: str) -> CampaignRow:
 
 
 def _check_campaign(session: Session, claimed: Claimed) -> None:
-    registry.get(session, cast(Campaign, claimed.claim).spec.base_model)
+    spec = cast(Campaign, claimed.claim).spec
+    registry.get(session, spec.base_model)
+    if spec.quality is not None:
+        held_out(session, spec.quality)
 
 
 def _campaign(session: Session, entry: Entry) -> None:

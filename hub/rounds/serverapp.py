@@ -128,6 +128,7 @@ def _token(plan: Plan, authority: bytes, secret: str) -> str:
 def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice, merger: Merger) -> None:
     """One round over Flower's grid, from the model before it to `rounds/NUMBER`."""
     from hub.rounds.exchange import Round
+    from hub.rounds.measuring import measure_of
     from hub.rounds.merging import starting_adapter
     from learning.export import load_model, model_files
 
@@ -147,7 +148,8 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
         return site_of(read_plan(directory), member)
 
     taken = taken_before(directory, plan, number)
-    averaged = Round(grid, task, contents, reference, as_it_stands, say, taken).run(sites)
+    measure = measure_of(directory, plan.spec, model, tokenizer)
+    averaged = Round(grid, task, contents, reference, as_it_stands, say, taken, measure).run(sites)
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     merger.write_model(model, tokenizer, averaged.adapter, partial)

@@ -67,6 +67,16 @@ class Server(Document):
     adaptivity: float = Field(default=1e-3, gt=0, le=1)
 
 
+class Quality(Document):
+    """How the hub measures every update before it counts: the perplexity of a held-out text without it over that with it, so 1
+    where nothing changes. The text is the first `blocks` blocks of a `dataset` that every member may read. An update below
+    `floor` does not count."""
+
+    dataset: Identifier
+    floor: float = Field(default=0, ge=0, le=100)
+    blocks: int = Field(default=16, ge=1, le=1024)
+
+
 class CampaignSpec(Document):
     """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined.
 
@@ -85,7 +95,8 @@ class CampaignSpec(Document):
     bad_updates: int = Field(default=1, ge=0, le=1000)
     clip_norm: float | None = Field(default=None, gt=0)
     maximum_share: float = Field(default=1, gt=0, le=1)
-    weighting: Literal["equal", "examples"] = "equal"
+    weighting: Literal["equal", "examples", "quality"] = "equal"
+    quality: Quality | None = None
     rounds: int = Field(ge=1, le=10_000)
     minimum_members: int = Field(ge=1, le=10_000)
     adapter: Adapter = Adapter()
@@ -98,6 +109,12 @@ class CampaignSpec(Document):
             raise ValueError("fedavg takes the mean as it is: leave [server] out")
         if self.strategy != "fedavg" and self.server is None:
             raise ValueError(f"{self.strategy} needs [server] with a rate")
+        return self
+
+    @model_validator(mode="after")
+    def _measured_where_it_weighs(self) -> CampaignSpec:
+        if self.weighting == "quality" and self.quality is None:
+            raise ValueError("weighting by quality needs [quality] with the dataset that it is measured on")
         return self
 
     @model_validator(mode="after")
@@ -195,10 +212,14 @@ class CampaignEnd(Claim):
 
 
 class SitePolicy(Document):
-    """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked."""
+    """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked.
+
+    `hours` are those at which it trains, in UTC, as "22:00-06:00"; empty for all.
+    """
 
     data: Text
     country: Country = ""
     join: Literal["all", "ask"] = "ask"
     maximum_rounds: int = Field(default=100, ge=1)
     objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo")
+    hours: str = Field(default="", pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")

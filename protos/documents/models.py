@@ -23,8 +23,8 @@ class DataUsed(Document):
 
 
 class Contribution(Document):
-    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none;
-    `update` is the digest of what its site sent, where it was fit to count."""
+    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none; `quality` is what was
+    measured on held-out text, 0 where nothing was; `update` is the digest of what its site sent, where it was fit to count."""
 
     member: Identifier
     examples: int = Field(ge=0)
@@ -35,6 +35,7 @@ class Contribution(Document):
     excluded: str = Field(default="", max_length=500)
     why: str = Field(default="", max_length=200)
     update: DigestText | None = None
+    quality: float = Field(default=0, ge=0)
 
 
 class Skip(Document):

@@ -158,6 +158,7 @@ class Participation(_message.Message):
     EXCLUDED_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
     UPDATE_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     examples: _builtins.int
     weight: _builtins.float
@@ -170,6 +171,8 @@ class Participation(_message.Message):
     """What gave an update its weight; empty when it was left out."""
     update: _builtins.str
     """The digest of what its site sent; empty when it was not fit to count."""
+    quality: _builtins.float
+    """Held-out text's perplexity without the update over that with it; 0 where the campaign measures none."""
     def __init__(
         self,
         *,
@@ -182,10 +185,11 @@ class Participation(_message.Message):
         excluded: _builtins.str = ...,
         why: _builtins.str = ...,
         update: _builtins.str = ...,
+        quality: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "update", b"update", "update_norm", b"update_norm", "weight", b"weight", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "quality", b"quality", "update", b"update", "update_norm", b"update_norm", "weight", b"weight", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

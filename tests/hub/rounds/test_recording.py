@@ -31,6 +31,7 @@ PART = Contribution(
     update_norm=0.1,
     update=digest_bytes(b"sent"),
     why="3 examples",
+    quality=1.5,
 )
 
 
