@@ -55,5 +55,5 @@ class Yardstick:
     @torch.no_grad()
     def _loss(self) -> float:
         """Nats per token."""
-        parts = self._blocks.split(_AT_ONCE)
+        parts = torch.split(self._blocks, _AT_ONCE)
         return sum(float(block_loss(self._adapted, part)) * len(part) for part in parts) / len(self._blocks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -48,10 +49,11 @@ class _Part:
     sent_at: float = 0.0
     last_seen: float = field(default_factory=time.monotonic)
 
-    def seen(self) -> Waiting:
+    def seen(self, deadline: float) -> Waiting:
         now = time.monotonic()
         silent = now - self.sent_at if self.sent_at else 0.0
-        return Waiting(self.activation, self.sent_to, self.sendings, now - self.last_seen, silent, failed=self.failed)
+        away, late = now - self.last_seen, now >= deadline
+        return Waiting(self.activation, self.sent_to, self.sendings, away, silent, failed=self.failed, late=late)
 
 
 @dataclass(frozen=True)
@@ -94,10 +96,12 @@ class Round:
         self._parts: dict[str, _Part] = {}
         self._done: dict[str, Contribution] = {}
         self._took: list[float] = []
+        self._deadline = math.inf
         self._taken: dict[str, RoundReply] = {}
 
     def run(self, sites: Iterable[Site]) -> Averaged:
-        """Raises `Unavailable` when no site gave a valid update."""
+        """Raises `Unavailable` when fewer sites gave a valid update than the campaign needs."""
+        self._deadline = time.monotonic() + self._task.spec.patience.seconds
         self._parts = {site.member: _Part(site) for site in sites}
         self._look(self._waiting())
         if absent := [member for member, part in self._parts.items() if not part.activation]:
@@ -115,9 +119,11 @@ class Round:
         return [part for member, part in self._parts.items() if member not in self._done]
 
     def _averaged(self) -> Averaged:
-        if not len(self._gathering):
-            reasons = "; ".join(f"{member}: {part.excluded}" for member, part in self._done.items())
-            raise Unavailable(f"No site gave a valid update ({reasons}).")
+        needed, came = self._task.spec.patience.minimum_updates, len(self._gathering)
+        if came < needed:
+            reasons = "; ".join(f"{member}: {part.excluded}" for member, part in self._done.items() if part.excluded)
+            who = f"{came} of at least {needed} sites" if came else "No site"
+            raise Unavailable(f"{who} gave a valid update ({reasons}).")
         gathered = self._gathering.result()
         for member, share in sorted(gathered.shares.items()):
             self._say(f"{member} weighs {share.weight:.1%}: {share.reason}")
@@ -144,8 +150,8 @@ class Round:
         if self._site_of(part.site.member) is None:
             self._exclude(part.site.member, DISOWNED)
             return
-        seen = part.seen()
-        move = patience.move(seen, self._took)
+        seen = part.seen(self._deadline)
+        move = patience.move(seen, self._took, self._task.spec.patience.minimum_updates)
         if move == "send":
             self._send(part)
         elif move == "leave out":
@@ -156,7 +162,7 @@ class Round:
             self._content,
             dst_node_id=part.node,
             message_type=MessageType.TRAIN,
-            ttl=TIME_TO_LIVE,
+            ttl=max(TIME_TO_LIVE, self._task.spec.patience.seconds),
             group_id=str(self._task.round),
         )
         (identifier,) = self._grid.push_messages([message])

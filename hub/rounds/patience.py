@@ -1,7 +1,8 @@
 """How long a round waits for its sites, as pure functions over what is known of each: nobody can hold up the others.
 
 A site that was killed comes back by itself; then it is given the round's task again. A site that stays away, or says
-nothing much longer than the slowest of the others took, is left out, as long as one valid update is there.
+nothing much longer than the slowest of the others took, is left out, once as many valid updates are there as the campaign asks
+for. At the round's deadline nobody is waited for any more.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ Move = Literal["wait", "send", "leave out"]
 class Waiting:
     """A site whose update is missing, as seen now. Times in seconds.
 
-    `activation` is when its SuperNode last came online ("" while it is away); `sent_to` the activation that has the task.
+    `activation` is when its SuperNode last came online ("" while it is away); `sent_to` the activation that has the task;
+    `late` that the round's deadline has passed.
     """
 
     activation: str
@@ -31,17 +33,20 @@ class Waiting:
     away: float
     silent: float
     failed: bool = False
+    late: bool = False
 
 
-def move(site: Waiting, answers: Iterable[float]) -> Move:
-    """What to do about a site, given how long those took that have answered with a valid update."""
+def move(site: Waiting, answers: Iterable[float], needed: int = 1) -> Move:
+    """What to do about a site, given how long those took that have answered with a valid update, of which so many are needed."""
+    if site.late:
+        return "leave out"
     took = list(answers)
     again = site.activation and (site.failed or site.activation != site.sent_to)
     if again and site.sendings < MAX_SENDINGS:
         return "send"
     if site.failed and site.sendings >= MAX_SENDINGS:
         return "leave out"
-    if not took:
+    if not took or len(took) < needed:
         return "wait"
     if not site.activation:
         return "leave out" if site.away > AWAY else "wait"
@@ -50,6 +55,8 @@ def move(site: Waiting, answers: Iterable[float]) -> Move:
 
 def reason(site: Waiting) -> str:
     """Why a site is left out, for the record."""
+    if site.late:
+        return f"the round's deadline passed while its site {'had the task' if site.activation else 'was away'}"
     if site.sendings >= MAX_SENDINGS and site.failed:
         return f"its site failed {site.sendings} times"
     if not site.activation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import timedelta
 
 from sqlmodel import Session, col, func, select
 
@@ -11,6 +12,7 @@ from hub.members.belief import Belief
 from hub.rounds.states import Standing
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow
 from hub.submissions import catalogue
+from protos.documents.base import moment, rfc3339
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.models import Contribution
 from protos.documents.placing import Place, may_learn
@@ -35,6 +37,7 @@ def standing(session: Session, blobs: BlobStore, row: CampaignRow) -> Standing:
         consents=len(consents(session, blobs, row)),
         stop=row.stop,
         held=row.held,
+        join_by=rfc3339(moment(row.opened_at) + timedelta(days=spec.patience.days_to_join)),
         outcome=row.outcome,
         reason=row.reason,
     )

@@ -21,7 +21,8 @@ Outcome = Literal["finished", "failed", "stopped"]
 
 @dataclass(frozen=True)
 class Standing:
-    """What the ledger says of a campaign. `stop`, `held` and `outcome` are empty while there is none."""
+    """What the ledger says of a campaign. `stop`, `held` and `outcome` are empty while there is none; it fails that
+    lacks members at the moment `join_by`."""
 
     id: str
     index: int
@@ -31,6 +32,7 @@ class Standing:
     consents: int
     stop: str = ""
     held: str = ""
+    join_by: str = ""
     outcome: str = ""
     reason: str = ""
 
@@ -62,14 +64,16 @@ def next_work(campaigns: Iterable[Standing]) -> Standing | None:
     return min(filter(may_go_on, campaigns), key=lambda each: each.index, default=None)
 
 
-def ending(campaign: Standing, failures: Failures) -> tuple[Outcome, str] | None:
-    """(outcome, reason) of a campaign that is over and whose end is not recorded yet."""
+def ending(campaign: Standing, failures: Failures, now: str = "") -> tuple[Outcome, str] | None:
+    """(outcome, reason) of a campaign that is over, at the moment `now`, and whose end is not recorded yet."""
     if campaign.outcome:
         return None
     if campaign.done >= campaign.rounds:
         return "finished", ""
     if campaign.stop:
         return "stopped", campaign.stop
+    if not has_enough(campaign) and campaign.join_by and now > campaign.join_by:
+        return "failed", f"{campaign.consents} of at least {campaign.minimum} members took part by {campaign.join_by}"
     if failures.round == next_round(campaign) and failures.count >= MAX_FAILURES:
         return "failed", f"round {failures.round} failed {failures.count} times, last: {failures.reason}"
     return None

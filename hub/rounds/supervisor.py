@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import shutil
 import sys
 from contextlib import suppress
@@ -25,6 +26,7 @@ from hub.rounds.recording import Recorder
 from hub.rounds.states import Failures, Standing
 from hub.rounds.superlink import STARTING, SuperLink
 from hub.settings import Settings
+from protos.documents.base import now
 from protos.documents.campaigns import CampaignEnd, site_challenge
 from protos.documents.placing import Place
 from protos.documents.statements import HUB
@@ -34,6 +36,7 @@ from trust.errors import Invalid, Problem
 KINDS = frozenset(
     {"campaign", "consent", "stop", "hold", "model", "campaign-end", "dataset", "withdrawal", "revocation"}
 )
+LOOK = 60.0  # seconds after which a campaign that waits for members may have waited long enough
 _log = logging.getLogger(__name__)
 
 
@@ -120,7 +123,7 @@ class Supervisor:
             work = states.next_work(found)
             self.leading = work.id if work else ""
             if work is None:
-                await self._changed.wait()
+                await self._wait_or_change(LOOK if found else math.inf)
             else:
                 await self._try(work)
 
@@ -130,7 +133,7 @@ class Supervisor:
 
     async def _end(self, campaign: Standing) -> bool:
         """Record that a campaign is over, if it is."""
-        end = states.ending(campaign, self._failures.get(campaign.id, Failures()))
+        end = states.ending(campaign, self._failures.get(campaign.id, Failures()), now())
         if end is None:
             return False
         outcome, reason = end
@@ -166,7 +169,7 @@ class Supervisor:
     async def _wait_or_change(self, seconds: float) -> None:
         if seconds:
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(None if seconds == math.inf else seconds):
                     await self._changed.wait()
 
     async def _next_round(self, campaign: str) -> int:

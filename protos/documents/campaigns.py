@@ -77,6 +77,16 @@ class Quality(Document):
     blocks: int = Field(default=16, ge=1, le=1024)
 
 
+class Patience(Document):
+    """How long a campaign waits. It fails when fewer than its minimum of members take part `days_to_join` after it was opened. A
+    round ends when every site has answered; sites that are slow or away are left out once `minimum_updates` came; after `seconds`
+    it goes on with these, or is begun anew where they are fewer."""
+
+    days_to_join: int = Field(default=30, ge=1, le=3650)
+    seconds: float = Field(default=86_400, ge=1, le=2_592_000)
+    minimum_updates: int = Field(default=1, ge=1, le=10_000)
+
+
 class CampaignSpec(Document):
     """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined.
 
@@ -99,6 +109,7 @@ class CampaignSpec(Document):
     quality: Quality | None = None
     rounds: int = Field(ge=1, le=10_000)
     minimum_members: int = Field(ge=1, le=10_000)
+    patience: Patience = Patience()
     adapter: Adapter = Adapter()
     transfer: Transfer = Transfer()
     training: LocalTraining
@@ -109,6 +120,12 @@ class CampaignSpec(Document):
             raise ValueError("fedavg takes the mean as it is: leave [server] out")
         if self.strategy != "fedavg" and self.server is None:
             raise ValueError(f"{self.strategy} needs [server] with a rate")
+        return self
+
+    @model_validator(mode="after")
+    def _no_more_updates_than_members(self) -> CampaignSpec:
+        if self.patience.minimum_updates > self.minimum_members:
+            raise ValueError("a round cannot need more updates than minimum_members")
         return self
 
     @model_validator(mode="after")

@@ -16,7 +16,8 @@ from trust.canonical import emit
 from trust.digests import digest_bytes
 
 DATASET = "data-0123456789ab"
-Answerer = Callable[[Message], RecordDict]
+Answerer = Callable[[Message], RecordDict | None]
+"""None while it has nothing to say yet."""
 
 
 @dataclass
@@ -42,15 +43,18 @@ class Postbox:
 
     def pull_messages(self, identifiers: list[str]) -> list[Any]:
         names = list(self.answerers)
-        return [
-            SimpleNamespace(
-                metadata=SimpleNamespace(reply_to_message_id=identifier),
-                has_error=lambda: False,
-                content=self.answerers[names[self.waiting[identifier].metadata.dst_node_id - 1]](
-                    self.waiting[identifier]
-                ),
+        contents = {
+            identifier: self.answerers[names[self.waiting[identifier].metadata.dst_node_id - 1]](
+                self.waiting[identifier]
             )
             for identifier in identifiers
+        }
+        return [
+            SimpleNamespace(
+                metadata=SimpleNamespace(reply_to_message_id=identifier), has_error=lambda: False, content=content
+            )
+            for identifier, content in contents.items()
+            if content is not None
         ]
 
 

@@ -15,7 +15,7 @@ from hub.rounds.plan import Site
 from learning.compression import How, compress
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask, Transfer
+from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, Patience, RoundReply, RoundTask, Transfer
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
@@ -209,6 +209,19 @@ def away(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
 def test_a_round_without_any_update_says_why() -> None:
     with pytest.raises(Unavailable, match="poison: The site refused: busy"):
         lead({"poison": answer(moved(0.1), refusal="busy")})
+
+
+@pytest.mark.parametrize(("needed", "counts"), [(1, True), (2, False)])
+def test_at_its_deadline_a_round_goes_on_without_the_slow_where_enough_came(needed: int, counts: bool) -> None:
+    answerers: dict[str, Answerer] = {"law": answer(moved(0.1)), "slow": lambda message: None}
+    patience = Patience(seconds=1, minimum_updates=needed)
+    if counts:
+        law, slow = lead(answerers, patience=patience).contributions
+        assert (law.weight, slow.weight) == (1, 0)
+        assert slow.excluded == "the round's deadline passed while its site had the task"
+    else:
+        with pytest.raises(Unavailable, match=r"1 of at least 2 sites gave a valid update .slow: the round's deadline"):
+            lead(answerers, patience=patience)
 
 
 def test_a_reply_is_a_closed_document() -> None:

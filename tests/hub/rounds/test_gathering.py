@@ -153,6 +153,7 @@ def test_an_update_that_cannot_be_counted_changes_nothing() -> None:
         ({"averaging": "median", "members": 2}, "minimum_members of 3"),
         ({"averaging": "median", "weighting": "examples"}, "the same"),
         ({"maximum_share": 0}, "maximum_share"),
+        ({"patience": {"minimum_updates": 6}}, "more updates than minimum_members"),
         ({"weighting": "quality"}, "needs \\[quality\\]"),
     ],
 )

@@ -53,6 +53,14 @@ def test_a_campaign_ends_once_and_with_its_own_outcome(campaign: Standing, count
         assert end is None
 
 
+def test_a_campaign_that_members_do_not_join_in_time_fails() -> None:
+    waiting = replace(READY, consents=1, join_by="2026-02-01T00:00:00.000Z")
+    assert states.ending(waiting, Failures(), "2026-01-31T23:59:59.999Z") is None
+    reason = "1 of at least 2 members took part by 2026-02-01T00:00:00.000Z"
+    assert states.ending(waiting, Failures(), "2026-02-01T00:00:00.001Z") == ("failed", reason)
+    assert states.ending(replace(waiting, consents=2), Failures(), "2026-03-01T00:00:00.000Z") is None
+
+
 def test_failures_count_only_within_one_round() -> None:
     failures = Failures()
     for _ in range(states.MAX_FAILURES - 1):
