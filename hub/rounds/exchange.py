@@ -15,6 +15,7 @@ from hub.rounds import patience
 from hub.rounds.gathering import Gathering, Measure
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
+from hub.rounds.withholding import contribution, loss_of, most_change
 from learning.aggregation.guards import Asked, Offered, admitted
 from learning.compression import expand
 from learning.updates import load_tensors
@@ -22,7 +23,8 @@ from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution
 from trust.canonical import emit, parse
 from trust.digests import Digest, digest_bytes
-from trust.errors import Invalid, Problem, Unavailable
+from trust.errors import Denied, Invalid, Problem, Unavailable
+from trust.sentences import counted
 
 POLL = 0.5
 TIME_TO_LIVE = 24 * 3600.0
@@ -100,7 +102,7 @@ class Round:
         self._taken: dict[str, RoundReply] = {}
 
     def run(self, sites: Iterable[Site]) -> Averaged:
-        """Raises `Unavailable` when fewer sites gave a valid update than the campaign needs."""
+        """Raises `Unavailable` when too few sites gave a valid update."""
         self._deadline = time.monotonic() + self._task.spec.patience.seconds
         self._parts = {site.member: _Part(site) for site in sites}
         self._look(self._waiting())
@@ -119,22 +121,22 @@ class Round:
         return [part for member, part in self._parts.items() if member not in self._done]
 
     def _averaged(self) -> Averaged:
-        needed, came = self._task.spec.patience.minimum_updates, len(self._gathering)
-        if came < needed:
-            reasons = "; ".join(f"{member}: {part.excluded}" for member, part in self._done.items() if part.excluded)
-            who = f"{came} of at least {needed} sites" if came else "No site"
-            raise Unavailable(f"{who} gave a valid update ({reasons}).")
+        if len(self._gathering) < self._gathering.needed:
+            reasons = "; ".join(f"{member}: {_fate(part)}" for member, part in self._done.items())
+            raise Unavailable(
+                f"{counted(len(self._gathering), 'valid update')} came and the round needs {self._gathering.needed} ({reasons})."
+            )
         gathered = self._gathering.result()
         for member, share in sorted(gathered.shares.items()):
             self._say(f"{member} weighs {share.weight:.1%}: {share.reason}")
             said = {"why": share.reason} if share.weight else {"excluded": share.reason}
             self._done[member] = self._done[member].model_copy(update={"weight": share.weight, **said})
-        counted = [self._taken[member] for member, share in sorted(gathered.shares.items()) if share.weight]
+        replies = [self._taken[member] for member, share in sorted(gathered.shares.items()) if share.weight]
         return Averaged(
             gathered.update,
             tuple(part for _, part in sorted(self._done.items())),
-            sum(reply.tokens for reply in counted),
-            tuple(learned for reply in counted for learned in reply.data),
+            sum(reply.tokens for reply in replies),
+            tuple(learned for reply in replies for learned in reply.data),
         )
 
     def _look(self, parts: Iterable[_Part]) -> None:
@@ -151,7 +153,7 @@ class Round:
             self._exclude(part.site.member, DISOWNED)
             return
         seen = part.seen(self._deadline)
-        move = patience.move(seen, self._took, self._task.spec.patience.minimum_updates)
+        move = patience.move(seen, self._took, self._gathering.needed)
         if move == "send":
             self._send(part)
         elif move == "leave out":
@@ -192,33 +194,29 @@ class Round:
         try:
             answer, update = self._read(member, content)
             offered = Offered(answer.round, answer.task or "", answer.update or "")
-            norm = admitted(update, self._reference, offered, self._asked, self._averaged_before)
+            bounds = most_change(self._task.spec, self._reference)
+            norm = admitted(update, self._reference, offered, self._asked, self._averaged_before, *bounds)
             standing = self._gathering.add(member, update, answer.examples)
+        except (Denied, Unavailable) as problem:  # no update came, so none was bad
+            self._exclude(member, problem.what)
+            return
         except Problem as problem:
+            self._gathering.turn_away()
             self._exclude(member, problem.what)
             return
         self._averaged_before.add(offered.digest)
         self._took.append(took)
         self._taken[member] = answer
-        self._done[member] = Contribution(
-            member=member,
-            examples=answer.examples,
-            weight=0,
-            loss_first=answer.loss_first,
-            loss_last=answer.loss_last,
-            update_norm=norm,
-            update=answer.update,
-            quality=standing.quality or 0,
-        )
-        self._say(f"{member}: loss {answer.loss_first:.3f} to {answer.loss_last:.3f}, in {took:.1f} s")
+        self._done[member] = contribution(self._task.spec, member, answer, norm, standing.quality)
+        self._say(f"{member}: {loss_of(self._done[member])}, in {took:.1f} s")
 
     def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
-        """A reply's document and tensors. Raises `Invalid` for anything but what was asked for."""
+        """A reply's document and tensors. Raises `Unavailable` where the site refused, `Invalid` for anything unasked for."""
         reply = read_reply(content)
         if reply.campaign != self._task.campaign:
             raise Invalid("The reply is about another campaign.")
         if reply.refusal:
-            raise Invalid(f"The site refused: {reply.refusal}")
+            raise Unavailable(f"The site refused: {reply.refusal}")
         check_data(reply, self._site_of(member))
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
         if reply.update != digest_bytes(data):
@@ -240,10 +238,18 @@ class Round:
         self._say(f"{member} is left out: {why}")
 
 
+def _fate(part: Contribution) -> str:
+    """What became of an update in a round that came to nothing."""
+    return part.excluded or (f"valid, quality {part.quality:.4g}" if part.quality else "valid")
+
+
 def check_data(reply: RoundReply, site: Site | None) -> None:
-    """That the update learned from datasets of its member, of which this hub may learn now. Raises `Invalid`."""
+    """That the update learned from datasets of its member, of which this hub may learn now.
+
+    Raises `Invalid`; `Denied` where its consent counts no more.
+    """
     if site is None:
-        raise Invalid(DISOWNED)
+        raise Denied(DISOWNED)
     named = [learned.dataset for learned in reply.data]
     if not named or len(set(named)) != len(named):
         raise Invalid("The update does not say which datasets it learned from, each once.")

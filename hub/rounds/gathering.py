@@ -6,6 +6,7 @@ of a round's adapters at its end.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -13,8 +14,9 @@ from torch import Tensor
 
 from learning.aggregation.low_rank import LowRankMean
 from learning.aggregation.means import RunningMean
-from learning.aggregation.robust import clipped, krum, trimmed_mean
+from learning.aggregation.robust import clipped, coordinate_median, krum, trimmed_mean
 from learning.aggregation.weighting import Share, Standing, raw_weight, shares
+from learning.privacy.means import PrivateMean
 from learning.updates import check_names_and_shapes
 from protos.documents.campaigns import CampaignSpec
 from trust.errors import Invalid, Unavailable
@@ -41,12 +43,24 @@ class Gathering:
         self._spec, self._reference, self._measure = spec, reference, measure
         self._floor = spec.quality.floor if spec.quality else 0.0
         at_once = spec.averaging == "factors" and (spec.weighting == "equal" or spec.maximum_share == 1)
-        self._mean = RunningMean(reference) if at_once else None
+        self._mean: RunningMean | PrivateMean | None = RunningMean(reference) if at_once else None
+        if spec.privacy and spec.privacy.guarantee == "central":
+            self._mean = PrivateMean(reference, spec.privacy.clip, spec.privacy.noise, os.urandom)
         self._held: dict[str, _Tensors] = {}
         self._standings: dict[str, Standing] = {}
+        self._bad = self._counting = 0
+
+    @property
+    def needed(self) -> int:
+        """Updates without which there is no result."""
+        return max(self._spec.updates_needed(self._bad), self._spec.patience.minimum_updates)
+
+    def turn_away(self) -> None:
+        """One more update was bad, and known for it: the rule need not stand up to that one."""
+        self._bad += 1
 
     def __len__(self) -> int:
-        return len(self._standings)
+        return self._counting
 
     def add(self, member: str, update: _Tensors, examples: int) -> Standing:
         """Take in a member's update; what it is weighed by. Raises `Invalid`, unchanged, for one that cannot be counted."""
@@ -57,36 +71,40 @@ class Gathering:
             update, _ = clipped(update, self._reference, self._spec.clip_norm)
         standing = Standing(examples, self._measure(update) if self._measure else None)
         weight = raw_weight(standing, self._spec.weighting, self._floor)
-        if weight and self._mean is None:
+        if not weight:
+            self.turn_away()
+        elif self._mean is None:
             self._held[member] = update
-        elif weight and self._mean is not None:
+        else:
             self._mean.add(update, weight)
+        self._counting += weight > 0
         self._standings[member] = standing
         return standing
 
     def result(self) -> Gathered:
         """Raises `Unavailable` where the updates are too few for the spec's rule."""
+        if len(self) < self.needed:
+            raise Unavailable(f"The round needs {self.needed} valid updates; {len(self)} came.")
         even = shares(self._standings, self._spec.weighting, self._spec.maximum_share, self._floor)
         if self._mean is not None:
             return Gathered(self._mean.result(), even)
-        members, updates = list(self._held), list(self._held.values())
+        members = sorted(self._held)  # the result does not depend on who came first
+        updates = [self._held[member] for member in members]
         match self._spec.averaging:
             case "median":
-                return Gathered(trimmed_mean(updates, (len(updates) - 1) // 2), even)
+                return Gathered(coordinate_median(updates), even)
             case "trimmed-mean":
                 return Gathered(trimmed_mean(updates, min(self._spec.bad_updates, (len(updates) - 1) // 2)), even)
             case "krum" | "multi-krum":
                 return self._chosen(members, updates, even)
         mean: LowRankMean | RunningMean = LowRankMean() if self._spec.averaging == "products" else RunningMean()
-        for member, update in self._held.items():
-            mean.add(update, even[member].weight)
+        for member in members:
+            mean.add(self._held[member], even[member].weight)
         return Gathered(mean.result(), even)
 
     def _chosen(self, members: list[str], updates: list[_Tensors], even: Mapping[str, Share]) -> Gathered:
-        """The mean of those that Krum chooses. What was left out of the round before counts among its bad ones."""
+        """The mean of those that Krum chooses."""
         count = len(updates)
-        if count < 3:
-            raise Unavailable(f"{self._spec.averaging} needs three updates to compare; {count} came.")
         bad = min(self._spec.bad_updates, (count - 3) // 2)
         keep = 1 if self._spec.averaging == "krum" else count - bad
         chosen = {members[place] for place in krum(updates, bad, keep)}

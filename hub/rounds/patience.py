@@ -1,8 +1,9 @@
 """How long a round waits for its sites, as pure functions over what is known of each: nobody can hold up the others.
 
 A site that was killed comes back by itself; then it is given the round's task again. A site that stays away, or says
-nothing much longer than the slowest of the others took, is left out, once as many valid updates are there as the campaign asks
-for. At the round's deadline nobody is waited for any more.
+nothing much longer than the slowest of the others took, is left out, as long as the others' valid updates are enough without it:
+as many as the campaign asks for, one for a plain mean. A rule that is to stand up to bad updates is given as many as that takes,
+or who answers first would be the round. At the round's deadline nobody is waited for any more.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Waiting:
 
 
 def move(site: Waiting, answers: Iterable[float], needed: int = 1) -> Move:
-    """What to do about a site, given how long those took that have answered with a valid update, of which so many are needed."""
+    """What to do about a site, given how long those took that have answered with a valid update, and how many it takes."""
     if site.late:
         return "leave out"
     took = list(answers)
@@ -46,7 +47,7 @@ def move(site: Waiting, answers: Iterable[float], needed: int = 1) -> Move:
         return "send"
     if site.failed and site.sendings >= MAX_SENDINGS:
         return "leave out"
-    if not took or len(took) < needed:
+    if len(took) < needed:
         return "wait"
     if not site.activation:
         return "leave out" if site.away > AWAY else "wait"

@@ -10,6 +10,7 @@ from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.rounds.heldout import held_out
+from hub.rounds.promises import check_promise
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold
 from protos.documents.models import Model
@@ -40,6 +41,7 @@ def existing(session: Session, campaign: str) -> CampaignRow:
 def _check_campaign(session: Session, claimed: Claimed) -> None:
     spec = cast(Campaign, claimed.claim).spec
     registry.get(session, spec.base_model)
+    check_promise(spec)
     if spec.quality is not None:
         held_out(session, spec.quality)
 

@@ -9,6 +9,8 @@ from sqlmodel import Session, col, func, select
 
 from hub.blobs import BlobStore
 from hub.members.belief import Belief
+from hub.rounds import promises
+from hub.rounds.promises import Spent, Told
 from hub.rounds.states import Standing
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow
 from hub.submissions import catalogue
@@ -81,6 +83,19 @@ def taken(session: Session, campaign: str) -> tuple[str, ...]:
     newest = rounds(session, campaign)[-LOOK_BACK:]
     parts = (Contribution.read(part) for row in newest for part in row.contributions)
     return tuple(sorted({part.update for part in parts if part.update}))
+
+
+def spending(session: Session, campaign: CampaignRow) -> tuple[Spent, ...]:
+    """What the rounds so far cost each member; nothing where the campaign guarantees nothing."""
+    privacy = spec_of(campaign).privacy
+    if privacy is None:
+        return ()
+    known: list[Told] = []
+    for row in campaigns(session):
+        spec = spec_of(row)
+        for done in rounds(session, row.id):
+            known += promises.told(row.id, spec, (Contribution.read(part) for part in done.contributions))
+    return promises.spent(campaign.id, privacy, known)
 
 
 def rounds(session: Session, campaign: str) -> list[RoundRow]:

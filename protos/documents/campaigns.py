@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 from protos.documents.jurisdictions import Country
+from protos.documents.privacy import Privacy, PrivacyBudget
 from trust.canonical import emit
 from trust.digests import Digest, digest_bytes
 
@@ -37,8 +38,8 @@ its preferences between two answers."""
 
 
 Averaging = Literal["factors", "products", "median", "trimmed-mean", "krum", "multi-krum"]
-_NEEDED = {"median": (3, 0), "trimmed-mean": (1, 2), "krum": (3, 2), "multi-krum": (3, 2)}
-"""Members that a rule needs: so many, and so many more for each bad update that it stands up to."""
+_NEEDED = {"median": (1, 2), "trimmed-mean": (1, 2), "krum": (3, 2), "multi-krum": (3, 2)}
+"""Updates that a rule needs: so many, and so many more for each bad one that it stands up to."""
 
 
 class Preferences(Document):
@@ -112,6 +113,7 @@ class CampaignSpec(Document):
     patience: Patience = Patience()
     adapter: Adapter = Adapter()
     transfer: Transfer = Transfer()
+    privacy: Privacy | None = None
     training: LocalTraining
 
     @model_validator(mode="after")
@@ -121,6 +123,11 @@ class CampaignSpec(Document):
         if self.strategy != "fedavg" and self.server is None:
             raise ValueError(f"{self.strategy} needs [server] with a rate")
         return self
+
+    def updates_needed(self, bad_seen: int = 0) -> int:
+        """Valid updates without which a round comes to nothing, when `bad_seen` bad ones were turned away already."""
+        least, each = _NEEDED.get(self.averaging, (1, 0))
+        return least + each * max(0, self.bad_updates - bad_seen)
 
     @model_validator(mode="after")
     def _no_more_updates_than_members(self) -> CampaignSpec:
@@ -132,18 +139,25 @@ class CampaignSpec(Document):
     def _measured_where_it_weighs(self) -> CampaignSpec:
         if self.weighting == "quality" and self.quality is None:
             raise ValueError("weighting by quality needs [quality] with the dataset that it is measured on")
+        if self.quality and self.privacy and self.privacy.guarantee == "central":
+            raise ValueError("quality tells of every update before noise is added: leave [quality] or [privacy] out")
         return self
 
     @model_validator(mode="after")
     def _enough_for_the_rule(self) -> CampaignSpec:
-        least, each = _NEEDED.get(self.averaging, (1, 0))
-        needed = least + each * self.bad_updates
+        needed = self.updates_needed()
         if self.minimum_members < needed:
             raise ValueError(
                 f"{self.averaging} needs minimum_members of {needed} for bad_updates of {self.bad_updates}"
             )
-        if self.averaging in _NEEDED and self.weighting != "equal":
-            raise ValueError(f"{self.averaging} weighs all updates the same")
+        if self.averaging in _NEEDED and (self.weighting != "equal" or self.maximum_share < 1):
+            raise ValueError(f"{self.averaging} weighs all updates the same: leave weighting and maximum_share out")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_against_the_guarantee(self) -> CampaignSpec:
+        if self.privacy and (why := self.privacy.contradiction(self.averaging, self.weighting, self.clip_norm)):
+            raise ValueError(why)
         return self
 
 
@@ -161,7 +175,7 @@ class Consent(Claim):
 
 
 class Hold(Claim):
-    """Signed by a core member: no round goes on until the campaign is resumed, or it is. `turn` counts these statements of the
+    """Signed by a core member: nothing is done for the campaign while it is paused. `turn` counts these statements of the
     campaign from 1, so that none can be said again later."""
 
     campaign: Identifier
@@ -200,7 +214,7 @@ class RoundReply(Document):
     """A site's answer to the task of this digest. Losses are nats per token; `update` is the digest of the adapter that travels
     beside it, `data` is what it learned from.
 
-    A `refusal` says why there is no update.
+    A `refusal` says why there is no update. In a campaign with privacy there are no losses: noise does not hide them.
     """
 
     campaign: Identifier
@@ -240,3 +254,4 @@ class SitePolicy(Document):
     maximum_rounds: int = Field(default=100, ge=1)
     objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo")
     hours: str = Field(default="", pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")
+    privacy: PrivacyBudget | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Licence
+from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Licence, Name, Text
 
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")]
 """Of a release; also its identifier in the ledger."""
@@ -24,7 +24,10 @@ class DataUsed(Document):
 
 class Contribution(Document):
     """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none; `quality` is what was
-    measured on held-out text, 0 where nothing was; `update` is the digest of what its site sent, where it was fit to count."""
+    measured on held-out text, 0 where nothing was; `update` is the digest of what its site sent, where it was fit to count.
+
+    Losses and norm are `withheld` (0) where the campaign guarantees privacy, which they are not part of.
+    """
 
     member: Identifier
     examples: int = Field(ge=0)
@@ -36,6 +39,7 @@ class Contribution(Document):
     why: str = Field(default="", max_length=200)
     update: DigestText | None = None
     quality: float = Field(default=0, ge=0)
+    withheld: bool = False
 
 
 class Skip(Document):
@@ -45,13 +49,23 @@ class Skip(Document):
     until: int = Field(ge=1)
 
 
+class Import(Claim):
+    """Signed by the hub: weights that others trained were taken in, as they are. `provenance` says whose they are, and where they
+    were found."""
+
+    name: Name
+    licence: Licence
+    provenance: Text
+    files: tuple[FileEntry, ...] = Field(min_length=1)
+
+
 class Model(Claim):
-    """Signed by the hub: a model version, and all that went into it. `payload` is its source's statement (run or campaign);
-    `skipped` are the batches that a run did not learn from."""
+    """Signed by the hub: a model version, and all that went into it. `payload` is the statement of its source, a run, campaign or
+    import; `skipped` are the batches that a run did not learn from."""
 
     model: Identifier
     parent: Identifier | None = None
-    origin: Literal["run", "round"]
+    origin: Literal["run", "round", "import"]
     source: Identifier
     payload: DigestText
     round: int = Field(default=0, ge=0)

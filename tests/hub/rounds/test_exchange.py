@@ -16,6 +16,7 @@ from learning.compression import How, compress
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, Patience, RoundReply, RoundTask, Transfer
+from protos.documents.privacy import Privacy
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
@@ -35,6 +36,8 @@ def lead(
     gone: str = "",
     reference: dict[str, Tensor] = REFERENCE,
     transfer: str = "fp32",
+    privacy: dict[str, Any] | None = None,
+    heard: list[str] | None = None,
     **more: Any,
 ) -> Averaged:
     """A round; the consent of `gone` stops counting while it goes on."""
@@ -47,6 +50,7 @@ def lead(
         training=training,
         weighting=weighting,
         transfer=Transfer(how=transfer),
+        privacy=Privacy.read(privacy) if privacy else None,
         **more,
     )
     files = tuple(FileEntry(path=name, digest=digest_bytes(data), size=len(data)) for name, data in FILES.items())
@@ -57,8 +61,8 @@ def lead(
     }
     standing = {name: site for name, site in sites.items() if name != gone}
     taken = {digest_bytes(save_tensors(moved(0.5)))}  # by a round before
-    grid = Postbox(answerers)
-    return Round(grid, task, FILES, reference, standing.get, lambda message: None, taken).run(sites.values())
+    say = (heard if heard is not None else []).append
+    return Round(Postbox(answerers), task, FILES, reference, standing.get, say, taken).run(sites.values())
 
 
 def moved(by: float) -> dict[str, Tensor]:
@@ -112,6 +116,34 @@ def test_products_are_averaged_exactly_where_the_spec_says_so() -> None:
     assert torch.allclose(exact.adapter[names[1]] @ exact.adapter[names[0]], torch.full((4, 3), 2.0))
     assert [part.weight for part in exact.contributions] == [0.5, 0.5, 0]
     assert bool((lead(answerers, reference=sent).adapter[names[0]] == 0).all())
+
+
+CENTRAL = {"guarantee": "central", "clip": 0.1, "noise": 0.01, "delta": 1e-6, "maximum_epsilon": 1e5}
+
+
+def test_noise_of_the_hub_comes_on_clipped_updates_and_neither_losses_nor_norms_are_told() -> None:
+    """Without noise the two would come to 1.05 and 0.95 in one coordinate: clipped to 0.1, one up and one down."""
+    up, down = ({**REFERENCE, "b": torch.tensor([by, 0.0, 0.0, 0.0])} for by in (70.0, -0.1))
+    heard: list[str] = []
+    averaged = lead({"law": answer(up), "medicine": answer(down)}, privacy=CENTRAL, heard=heard)
+    moved_by = torch.cat([(averaged.adapter[name] - start).flatten() for name, start in REFERENCE.items()])
+    assert 0 < float(moved_by.abs().max()) < 10 * 0.01 * 0.1 / 2
+    assert len(moved_by.unique()) == len(moved_by)
+    for part in averaged.contributions:
+        assert (part.excluded, part.weight, part.withheld) == ("", 0.5, True)
+        assert (part.loss_first, part.loss_last, part.update_norm) == (0, 0, 0)
+    assert any("law: its losses are withheld" in line for line in heard)
+    assert not any("loss 3" in line for line in heard)
+
+
+def test_noise_of_a_site_moves_its_update_far_and_that_far_alone() -> None:
+    local = {"guarantee": "local", "clip": 1, "noise": 100, "delta": 1e-6, "maximum_epsilon": 1e5}
+    size = sum(tensor.numel() for tensor in REFERENCE.values())
+    noised, beyond = moved(100.0), moved(1000.0)
+    assert 100 * size**0.5 > 10 * sum(float(tensor.square().sum()) for tensor in REFERENCE.values()) ** 0.5
+    averaged = lead({"law": answer(noised), "poison": answer(beyond)}, privacy=local)
+    assert [bool(part.excluded) for part in averaged.contributions] == [False, True]
+    assert torch.allclose(averaged.adapter["b"], noised["b"])
 
 
 @pytest.mark.parametrize(
@@ -191,7 +223,7 @@ def test_one_bad_site_of_five_does_not_move_the_round_beyond_the_honest_spread(a
     """What a guard finds is left out with its reason; what none can see, the rule bears."""
     bad, reason = ATTACKS[attack]
     honest = {f"member-{number}": answer(update) for number, update in enumerate(HONEST[1:])}
-    alone, found = lead(honest, **RULES[rule]), lead({**honest, "bad": bad}, **RULES[rule])
+    alone, found = (lead({**honest, "bad": each}, **RULES[rule]) for each in (ATTACKS["NaN"][0], bad))
     (left_out,) = (part for part in found.contributions if part.member == "bad")
     assert reason in left_out.excluded
     assert bool(reason) <= (left_out.weight == 0)
@@ -220,8 +252,16 @@ def test_at_its_deadline_a_round_goes_on_without_the_slow_where_enough_came(need
         assert (law.weight, slow.weight) == (1, 0)
         assert slow.excluded == "the round's deadline passed while its site had the task"
     else:
-        with pytest.raises(Unavailable, match=r"1 of at least 2 sites gave a valid update .slow: the round's deadline"):
+        with pytest.raises(Unavailable, match=r"needs 2 .law: valid; slow: the round's deadline"):
             lead(answerers, patience=patience)
+
+
+def test_a_bad_update_that_was_turned_away_is_one_less_to_stand_up_to_and_a_refusal_is_not() -> None:
+    two = {"law": answer(moved(0.1)), "medicine": answer(moved(0.2))}
+    averaged = lead({**two, "poison": answer(moved(1e6))}, averaging="trimmed-mean")
+    assert [part.weight for part in averaged.contributions] == [0.5, 0.5, 0]
+    with pytest.raises(Unavailable, match="2 valid updates came and the round needs 3"):
+        lead({**two, "other": answer(moved(0.1), refusal="busy")}, averaging="trimmed-mean")
 
 
 def test_a_reply_is_a_closed_document() -> None:
