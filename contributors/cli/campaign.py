@@ -1,4 +1,4 @@
-"""`coalition campaign`: open, join, follow and stop campaigns of federated rounds."""
+"""`coalition campaign`: open, join, follow, pause and stop campaigns of federated rounds."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from contributors.cli.session import connected
-from contributors.cli.specs import read_spec, stop_of
+from contributors.cli.specs import hold_of, read_spec, stop_of
 from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
 from contributors.cli.watching import follow
 
 if TYPE_CHECKING:
     from protos.coalition.v1 import rounds_pb2
 
-app = typer.Typer(no_args_is_help=True, help="Campaigns of post-training rounds: open, list, show, watch, join, stop.")
+app = typer.Typer(
+    no_args_is_help=True, help="Campaigns of post-training rounds: open, list, show, watch, join, pause, resume, stop."
+)
 
 Identifier = Annotated[str, typer.Argument(help="For example campaign-1a2b3c4d5e6f.")]
 
@@ -186,3 +188,33 @@ def stop(
         print_json({"id": recorded.id, "index": recorded.receipt.index})
     else:
         say(f"{identifier} is being stopped.")
+
+
+@app.command("pause", epilog="Example: coalition campaign pause campaign-1a2b3c4d5e6f --why 'a look at round 3'")
+def pause(
+    identifier: Identifier,
+    why: Annotated[str, typer.Option(help="The reason, for the record.")] = "asked to pause",
+    as_json: Json = False,
+) -> None:
+    """Sign a pause (core team). Finished rounds stay; the one under way is given up and begins anew after the resume."""
+    with connected() as hub:
+        recorded = hub.pause_campaign(hub.sign(hold_of(hub, identifier, "paused", why)))
+    if as_json:
+        print_json({"id": recorded.id, "index": recorded.receipt.index})
+    else:
+        say(f"{identifier} is paused. It goes on with: coalition campaign resume {identifier}")
+
+
+@app.command("resume", epilog="Example: coalition campaign resume campaign-1a2b3c4d5e6f")
+def resume(
+    identifier: Identifier,
+    why: Annotated[str, typer.Option(help="The reason, for the record.")] = "asked to go on",
+    as_json: Json = False,
+) -> None:
+    """Sign that a paused campaign goes on (core team), after its last finished round."""
+    with connected() as hub:
+        recorded = hub.resume_campaign(hub.sign(hold_of(hub, identifier, "resumed", why)))
+    if as_json:
+        print_json({"id": recorded.id, "index": recorded.receipt.index})
+    else:
+        say(f"{identifier} goes on.")

@@ -31,6 +31,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from contributors.site.children import die_with_parent
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
 from contributors.site.policy import check_task, load_policy, read_agreements
+from contributors.site.presence import check_presence
 from contributors.site.private import PrivateText, Unfit
 from contributors.site.shielding import shielded
 from contributors.site.spending import charge, check_budget
@@ -153,6 +154,7 @@ def honest_work(home: Path) -> Work:
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
         policy = load_policy(home)
         agreed = check_task(task, policy, read_agreements(home))
+        check_presence(home, policy)
         check_budget(home, task, policy)
         _say(f"round {task.round} of {task.campaign} begins")
         trained = shielded(train(task, files, text, agreed.rewards), task.spec.privacy, os.urandom)
@@ -160,6 +162,7 @@ def honest_work(home: Path) -> Work:
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,
+            task=task.digest,
             update=digest_bytes(update),
             examples=trained.examples,
             tokens=result.tokens,

@@ -21,6 +21,7 @@ from contributors.site.children import Child
 from contributors.site.consent import change_agreements, consent, signed_spec, with_agreement
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
+from contributors.site.hearing import Hearing
 from contributors.site.keys import SiteKey, register, site_key
 from contributors.site.policy import Agreements, acceptable, read_agreements, update_policy
 from contributors.site.rewards import signed_policies
@@ -61,7 +62,7 @@ class Site:
     def __init__(self, hub: Coalition, policy: SitePolicy) -> None:
         self._hub, self._policy = hub, policy
         self._home = hub.home.directory
-        self._following = Following(hub)
+        self._following, self._hearing = Following(hub), Hearing(hub.identity.id)
         self._digests = remembered_digests(self._home)
         self._unfit = ""
         self._key = ""
@@ -154,6 +155,8 @@ class Site:
     def _consider(self, campaign: rounds_pb2.Campaign, fit: bool) -> None:
         ended = campaign.state in ENDED
         if self._hub.identity.id in campaign.members:
+            for news in self._hearing.news(campaign):
+                _say(escape(news))
             self._agree(campaign.id, ended)
             if fit and not ended and self._consented_with_another_key(campaign.id):
                 self._join(campaign)

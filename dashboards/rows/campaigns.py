@@ -44,6 +44,7 @@ def participation_rows(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
             "loss before": None if part.withheld else part.loss_first,
             "loss after": None if part.withheld else part.loss_last,
             "update norm": None if part.withheld else part.update_norm,
+            "quality": part.quality or None,
             "left out because": part.excluded,
         }
         for number in sorted(campaign.rounds, key=lambda number: -number.number)
@@ -108,6 +109,8 @@ def standing(campaign: rounds_pb2.Campaign) -> str:
     joined, needed = len(campaign.members), campaign.minimum_members
     if campaign.state == "waiting":
         return f"Waits for members: {joined} of at least {needed} joined."
+    if campaign.state == "paused":
+        return f"Paused after {len(campaign.rounds)} of {campaign.rounds_planned} rounds: {campaign.reason}"
     if campaign.state == "running":
         return f"Round {len(campaign.rounds) + 1} of {campaign.rounds_planned} is under way."
     if campaign.state == "finished":

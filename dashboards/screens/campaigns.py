@@ -99,6 +99,9 @@ def _participants(campaign: rounds_pb2.Campaign) -> None:
             "loss before": number("Loss before", format="%.3f"),
             "loss after": number("Loss after", format="%.3f"),
             "update norm": number("Update norm", format="%.3f"),
+            "quality": number(
+                "Quality", format="%.3f", help="Held-out text's perplexity without the update over that with it."
+            ),
         },
     )
     if rewarded := rows.rewarded_rows(campaign):

@@ -10,6 +10,8 @@ from protos.documents.base import Claim, DigestText, Document, FileEntry, Identi
 from protos.documents.jurisdictions import Country
 from protos.documents.privacy import Privacy, PrivacyBudget
 from protos.documents.rewards import Rewarded
+from trust.canonical import emit
+from trust.digests import Digest, digest_bytes
 
 
 class Adapter(Document):
@@ -85,6 +87,26 @@ class Server(Document):
     adaptivity: float = Field(default=1e-3, gt=0, le=1)
 
 
+class Quality(Document):
+    """How the hub measures every update before it counts: the perplexity of a held-out text without it over that with it, so 1
+    where nothing changes. The text is the first `blocks` blocks of a `dataset` that every member may read. An update below
+    `floor` does not count."""
+
+    dataset: Identifier
+    floor: float = Field(default=0, ge=0, le=100)
+    blocks: int = Field(default=16, ge=1, le=1024)
+
+
+class Patience(Document):
+    """How long a campaign waits. It fails when fewer than its minimum of members take part `days_to_join` after it was opened. A
+    round ends when every site has answered; sites that are slow or away are left out once `minimum_updates` came; after `seconds`
+    it goes on with these, or is begun anew where they are fewer."""
+
+    days_to_join: int = Field(default=30, ge=1, le=3650)
+    seconds: float = Field(default=86_400, ge=1, le=2_592_000)
+    minimum_updates: int = Field(default=1, ge=1, le=10_000)
+
+
 class CampaignSpec(Document):
     """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined.
 
@@ -104,9 +126,11 @@ class CampaignSpec(Document):
     bad_updates: int = Field(default=1, ge=0, le=1000)
     clip_norm: float | None = Field(default=None, gt=0)
     maximum_share: float = Field(default=1, gt=0, le=1)
-    weighting: Literal["equal", "examples"] = "equal"
+    weighting: Literal["equal", "examples", "quality"] = "equal"
+    quality: Quality | None = None
     rounds: int = Field(ge=1, le=10_000)
     minimum_members: int = Field(ge=1, le=10_000)
+    patience: Patience = Patience()
     adapter: Adapter = Adapter()
     transfer: Transfer = Transfer()
     privacy: Privacy | None = None
@@ -124,6 +148,20 @@ class CampaignSpec(Document):
         """Valid updates without which a round comes to nothing, when `bad_seen` bad ones were turned away already."""
         least, each = _NEEDED.get(self.averaging, (1, 0))
         return least + each * max(0, self.bad_updates - bad_seen)
+
+    @model_validator(mode="after")
+    def _no_more_updates_than_members(self) -> CampaignSpec:
+        if self.patience.minimum_updates > self.minimum_members:
+            raise ValueError("a round cannot need more updates than minimum_members")
+        return self
+
+    @model_validator(mode="after")
+    def _measured_where_it_weighs(self) -> CampaignSpec:
+        if self.weighting == "quality" and self.quality is None:
+            raise ValueError("weighting by quality needs [quality] with the dataset that it is measured on")
+        if self.quality and self.privacy and self.privacy.guarantee == "central":
+            raise ValueError("quality tells of every update before noise is added: leave [quality] or [privacy] out")
+        return self
 
     @model_validator(mode="after")
     def _enough_for_the_rule(self) -> CampaignSpec:
@@ -184,6 +222,16 @@ class Consent(Claim):
     site_key: DigestText
 
 
+class Hold(Claim):
+    """Signed by a core member: nothing is done for the campaign while it is paused. `turn` counts these statements of the
+    campaign from 1, so that none can be said again later."""
+
+    campaign: Identifier
+    turn: int = Field(ge=1, le=1_000_000)
+    state: Literal["paused", "resumed"]
+    why: Text
+
+
 class RoundTask(Document):
     """What the hub asks of a site in one round. The files travel beside it; the site holds the spec it consented to."""
 
@@ -191,6 +239,11 @@ class RoundTask(Document):
     round: int = Field(ge=1, le=10_000)
     spec: CampaignSpec
     files: tuple[FileEntry, ...] = Field(min_length=1, max_length=100)
+
+    @property
+    def digest(self) -> Digest:
+        """What a reply names, so that it answers this task and no other: not one of a round that was begun anew."""
+        return digest_bytes(emit(self.model_dump(mode="json")))
 
     @property
     def seed(self) -> int:
@@ -206,14 +259,15 @@ class Learned(Document):
 
 
 class RoundReply(Document):
-    """A site's answer. Losses are nats per token; GRPO's may be below 0, and `rewarded` says more. `update` is the digest of the
-    adapter that travels beside it, `data` is what it learned from.
+    """A site's answer to the task of this digest. Losses are nats per token; GRPO's may be below 0, and `rewarded` says more.
+    `update` is the digest of the adapter that travels beside it, `data` is what it learned from.
 
     A `refusal` says why there is no update. In a campaign with privacy there are no losses: noise does not hide them.
     """
 
     campaign: Identifier
     round: int = Field(ge=1, le=10_000)
+    task: DigestText | None = None
     refusal: str = Field(default="", max_length=500)
     update: DigestText | None = None
     examples: int = Field(default=0, ge=0, le=1 << 40)
@@ -238,8 +292,11 @@ class CampaignEnd(Claim):
 
 
 class SitePolicy(Document):
-    """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked. `maximum_generated`
-    tokens may a campaign have its model write in a round."""
+    """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked.
+
+    A campaign may have its model write `maximum_generated` tokens in a round. `hours` are those at which it trains, in UTC, as
+    "22:00-06:00"; empty for all.
+    """
 
     data: Text
     country: Country = ""
@@ -247,4 +304,5 @@ class SitePolicy(Document):
     maximum_rounds: int = Field(default=100, ge=1)
     maximum_generated: int = Field(default=10_000_000, ge=0)
     objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo", "grpo")
+    hours: str = Field(default="", pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")
     privacy: PrivacyBudget | None = None

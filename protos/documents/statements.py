@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protos.documents.base import Claim
-from protos.documents.campaigns import Campaign, CampaignEnd, Consent
+from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold
 from protos.documents.evaluations import Evaluation
 from protos.documents.members import Delegation, Keys, Member, Node, NodeRevocation, Revocation
 from protos.documents.models import Import, Model, Release
@@ -41,6 +41,7 @@ KINDS: dict[str, type[Claim]] = {
     "evaluation": Evaluation,
     "campaign": Campaign,
     "consent": Consent,
+    "hold": Hold,
     "campaign-end": CampaignEnd,
     "release": Release,
     "witness": Witness,

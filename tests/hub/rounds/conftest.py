@@ -81,11 +81,15 @@ def pids(*words: str) -> list[int]:
     return found
 
 
-def until(what: Callable[[], object], seconds: float, why: str) -> None:
+PATIENCE = 1200.0
+"""Seconds after which nothing comes any more, however many others use the machine: a death is seen at once."""
+
+
+def until(what: Callable[[], object], why: str) -> None:
     """Look until `what` holds."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE
     while not what():
-        assert time.monotonic() < end, f"waited {seconds} s for {why}"
+        assert time.monotonic() < end, f"waited {PATIENCE} s for {why}"
         time.sleep(0.2)
 
 
@@ -102,7 +106,7 @@ class World:
     def serve(self) -> None:
         """Start the hub, and wait until it answers."""
         self._start("hub", [sys.executable, "-c", "from hub.cli import main; main()", "serve", str(self.hub)])
-        until(self._answers, 60, "the hub")
+        until(self._answers, "the hub")
 
     @property
     def hub(self) -> Path:
@@ -165,7 +169,7 @@ class World:
         with Coalition(self.homes["core"]) as core:
             return core.campaign(identifier)
 
-    def wait(self, identifier: str, what: Callable[[rounds_pb2.Campaign], bool], seconds: float = 120) -> None:
+    def wait(self, identifier: str, what: Callable[[rounds_pb2.Campaign], bool]) -> None:
         """Look at the campaign until `what` holds, as long as every process lives."""
 
         def holds() -> bool:
@@ -176,7 +180,7 @@ class World:
             except Unavailable:
                 return False
 
-        until(holds, seconds, f"the campaign in {self.directory}")
+        until(holds, f"the campaign in {self.directory}")
 
     def kill(self, *words: str) -> None:
         """kill -9 of the one process of this world whose command line holds these words."""

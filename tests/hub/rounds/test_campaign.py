@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,21 +11,14 @@ from contributors import keychain
 from contributors.client import Coalition
 from contributors.site.spending import read_spending
 from protos.coalition.v1 import rounds_pb2
-from protos.documents.campaigns import CampaignSpec, LocalTraining, Rewards, Server
+from protos.documents.campaigns import CampaignSpec, Hold, LocalTraining, Rewards, Server
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
 from protos.documents.submissions import Reward
+from tests.hub.rounds.conftest import PATIENCE, until
 
 if TYPE_CHECKING:
     from tests.hub.rounds.conftest import World
-
-
-def until(what: Callable[[], object], seconds: float, why: str) -> None:
-    """Look until `what` holds."""
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"waited {seconds} s for {why}"
-        time.sleep(0.2)
 
 
 pytestmark = pytest.mark.system
@@ -74,7 +65,7 @@ def test_a_killed_hub_and_a_killed_supernode_cost_no_finished_round(world: World
     world.processes["hub"].wait()
     world.serve()
     log = world.directory / "medicine.log"
-    until(lambda: "round 3 of" in log.read_text(), 120, "round 3 after the restart")
+    until(lambda: "round 3 of" in log.read_text(), "round 3 after the restart")
     world.kill("contributors.site.supernode", "medicine")
     world.wait(campaign, lambda found: found.state == "finished")
     with Coalition(world.homes["core"]) as core:
@@ -104,28 +95,28 @@ def test_a_campaign_learns_from_declared_data_alone_and_not_from_disowned_member
     world.declared["law"] = ""  # its site starts all the same
     world.site("law")
     log = world.directory / "law.log"
-    until(lambda: "notes.txt belongs to no dataset that law has submitted" in log.read_text(), 60, "the refusal")
+    until(lambda: "notes.txt belongs to no dataset that law has submitted" in log.read_text(), "the refusal")
     assert not world.campaign(campaign).members
     notes = world.declare("law", world.private_text("law"))
     world.site("medicine")
-    world.wait(campaign, lambda found: learned_in_last(found) == {"law", "medicine"}, 300)
+    world.wait(campaign, lambda found: learned_in_last(found) == {"law", "medicine"})
     with Coalition(world.homes["core"]) as core:
         newest = world.campaign(campaign).rounds[-1].model
         used = {(data.member, data.dataset): data.category for data in core.lineage(newest).data}
     assert used == {("law", notes): "private", ("medicine", world.declared["medicine"]): "private"}
 
     world.withdraw("law", notes)
-    world.wait(campaign, lambda found: learned_in_last(found) == {"medicine"}, 300)
+    world.wait(campaign, lambda found: learned_in_last(found) == {"medicine"})
     (why,) = (part.excluded for part in world.campaign(campaign).rounds[-1].participants if part.member == "law")
     assert "notes.txt" not in why
-    until(lambda: f"notes.txt may not be trained on: {notes} was withdrawn" in log.read_text(), 60, "the sentence")
+    until(lambda: f"notes.txt may not be trained on: {notes} was withdrawn" in log.read_text(), "the sentence")
 
     with Coalition(world.homes["core"]) as core:
         keychain.revoke_member(core, "law", "", None, "the member left")
     site = world.processes.pop("law")
-    world.wait(campaign, lambda found: [part.member for part in found.rounds[-1].participants] == ["medicine"], 300)
+    world.wait(campaign, lambda found: [part.member for part in found.rounds[-1].participants] == ["medicine"])
     assert world.campaign(campaign).members == ["medicine"]
-    assert site.wait(60) != 0, "a revoked member's site has nothing to do here"
+    assert site.wait(PATIENCE) != 0, "a revoked member's site has nothing to do here"
 
 
 def learned_in_last(found: rounds_pb2.Campaign) -> set[str]:
@@ -134,15 +125,31 @@ def learned_in_last(found: rounds_pb2.Campaign) -> set[str]:
 
 
 @pytest.mark.parametrize("loudness", [20.0])
-def test_a_stopped_campaign_ends_and_keeps_its_rounds_and_another_learns_from_rewards(
+def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped_and_another_learns_from_rewards(
     world: World, spec: CampaignSpec
 ) -> None:
+    """While it is paused no process leads it and a younger one takes its turn; afterwards it goes on behind its last round."""
     world.member("law")
     tasks = [json.dumps({"prompt": f"How many pages has contract {number}?"}) + "\n" for number in range(8)]
     (world.private_text("law") / "tasks.jsonl").write_text("".join(tasks))
     campaign = world.open_campaign(spec.model_copy(update={"rounds": 100, "minimum_members": 1}))
     world.site("law")
     world.wait(campaign, lambda found: len(found.rounds) >= 1)
+    with Coalition(world.homes["core"]) as core:
+        ours = {"hub": core.identity.hub, "signer": core.identity.id, "campaign": campaign}
+        core.pause_campaign(core.sign(Hold.read({**ours, "turn": 1, "state": "paused", "why": "a look"})))
+    world.processes["hub"].kill()
+    world.processes["hub"].wait()
+    world.serve()
+    world.wait(campaign, lambda found: (found.state, found.reason) == ("paused", "a look"))
+    younger = world.open_campaign(spec.model_copy(update={"name": "younger", "rounds": 1, "minimum_members": 1}))
+    world.wait(younger, lambda found: found.state == "finished")
+    held = world.campaign(campaign)
+    assert held.state == "paused"
+    with Coalition(world.homes["core"]) as core:
+        core.resume_campaign(core.sign(Hold.read({**ours, "turn": 2, "state": "resumed", "why": "seen"})))
+    world.wait(campaign, lambda found: len(found.rounds) > len(held.rounds))
+    assert world.campaign(campaign).rounds[: len(held.rounds)] == held.rounds
     with Coalition(world.homes["core"]) as core:
         stop = Stop(hub=core.identity.hub, signer=core.identity.id, target=campaign, why="enough")
         core.stop_campaign(core.sign(stop))
@@ -165,7 +172,7 @@ def learn_to_answer_with_a_vowel(world: World, spec: CampaignSpec) -> None:
     rewards = Rewards(policies=(digest,), group=8, max_new_tokens=6, beta=0.01)
     shape = {"objective": "grpo", "rewards": rewards, "training": learning, "rounds": 2, "minimum_members": 1}
     campaign = world.open_campaign(spec.model_copy(update={"name": "with-vowels", **shape}))
-    world.wait(campaign, lambda found: found.state in ("finished", "failed"), 300)
+    world.wait(campaign, lambda found: found.state in ("finished", "failed"))
     with Coalition(world.homes["core"]) as core:
         metrics = [metric for event in core.watch_campaign(campaign) for metric in event.metrics]
         rounds = core.campaign(campaign).rounds

@@ -12,7 +12,7 @@ from hub.rounds import projection, standings
 from hub.rounds.projection import existing
 from hub.rounds.tables import SiteRow
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent, LocalTraining, Rewards
+from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent, Hold, LocalTraining, Rewards
 from protos.documents.models import Contribution, Model
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
@@ -158,11 +158,45 @@ def test_a_stop_is_known_and_an_end_is_final(base: Any, campaign: str) -> None:
         base.journal.sign_and_record(CampaignEnd.read({**end, "outcome": "finished"}))
 
 
+def hold(campaign: str, turn: int, state: str, signer: str = "core") -> Hold:
+    return Hold.read(
+        {"hub": ORIGIN, "signer": signer, "campaign": campaign, "turn": turn, "state": state, "why": f"turn {turn}"}
+    )
+
+
+def test_a_campaign_is_paused_and_resumed_in_turn_and_ends_all_the_same(base: Any, campaign: str) -> None:
+    def held() -> list[str]:
+        with base.database.session() as session:
+            return [each.held for each in standings.open_standings(session, base.blobs)]
+
+    with pytest.raises(Conflict, match="not paused"):
+        base.record(hold(campaign, 1, "resumed"))
+    base.record(hold(campaign, 1, "paused"))
+    assert held() == ["turn 1"]
+    for late in (hold(campaign, 2, "paused"), hold(campaign, 1, "resumed")):
+        with pytest.raises(Conflict):
+            base.record(late)
+    base.record(hold(campaign, 2, "resumed"))
+    assert held() == [""]
+    base.record(hold(campaign, 3, "paused"))
+    end = {"hub": ORIGIN, "signer": HUB, "campaign": campaign, "outcome": "stopped", "reason": "enough"}
+    base.journal.sign_and_record(CampaignEnd.read(end))
+    assert held() == []
+    with pytest.raises(Conflict, match="stopped already"):
+        base.record(hold(campaign, 4, "resumed"))
+
+
+def test_the_core_team_alone_pauses(base: Any, campaign: str) -> None:
+    with pytest.raises(Denied):
+        base.record(hold(campaign, 1, "paused", signer="law"))
+
+
 def test_a_database_that_was_lost_says_the_same_again(
     base: Any, campaign: str, reopen: Callable[[Database], Any], tmp_path: Any
 ) -> None:
     register_key(base.database, "law")
     base.record(consent(campaign))
+    base.record(hold(campaign, 1, "paused"))
     base.journal.stop()
     fresh = Database(f"sqlite:///{tmp_path / 'fresh.sqlite'}")
     fresh.migrate()
