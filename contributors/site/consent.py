@@ -21,6 +21,7 @@ from contributors.site.policy import (
     write_agreements,
 )
 from contributors.site.rewards import signed_policies
+from contributors.site.spending import read_spending
 from protos.coalition.v1 import common_pb2
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
 from protos.documents.rewards import RewardPolicy
@@ -53,7 +54,7 @@ def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
 def _check_site(hub: Coalition, campaign: str, spec: CampaignSpec) -> None:
     home = hub.home.directory
     policy = load_policy(home)
-    if why := acceptable(policy, spec):
+    if why := acceptable(policy, spec, read_spending(home).besides(campaign)):
         raise Denied(f"Your site's policy refuses {campaign}: {why}.", "Change site.toml if you do want this.")
     known = Following(hub).look()
     write_declarations(home, known)

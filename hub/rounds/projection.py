@@ -9,6 +9,7 @@ from sqlmodel import Session, select
 from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.models import registry
+from hub.rounds.promises import check_promise
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
 from hub.submissions import catalogue
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Rewards
@@ -39,6 +40,7 @@ def existing(session: Session, campaign: str) -> CampaignRow:
 def _check_campaign(session: Session, claimed: Claimed) -> None:
     spec = cast(Campaign, claimed.claim).spec
     registry.get(session, spec.base_model)
+    check_promise(spec)
     if spec.rewards is not None:
         _check_policies(session, spec.rewards)
 

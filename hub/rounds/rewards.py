@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hub.rounds.withholding import loss_of
 from protos.documents.campaigns import CampaignSpec, RoundReply
 from protos.documents.models import Contribution
 from trust.errors import Invalid
@@ -12,25 +13,25 @@ Metrics = tuple[tuple[int, str, float], ...]
 
 
 def check_told(reply: RoundReply, spec: CampaignSpec) -> None:
-    """That a reply tells of rewards where its campaign learns from them, and nowhere else. Raises `Invalid`."""
-    if (reply.rewarded is None) != (spec.rewards is None):
+    """That a reply tells of rewards where its campaign learns from them and guarantees no privacy, which they are not part of;
+    and nowhere else. Raises `Invalid`."""
+    if (reply.rewarded is None) != (spec.rewards is None or spec.privacy is not None):
         raise Invalid("It tells of rewards where none teach, or of none where they do.", field="rewarded")
 
 
-def course(reply: RoundReply) -> str:
+def course(part: Contribution) -> str:
     """What a member's round came to, for those who watch."""
-    said = f"loss {reply.loss_first:.3f} to {reply.loss_last:.3f}"
-    if (given := reply.rewarded) is None:
-        return said
+    if (given := part.rewarded) is None:
+        return loss_of(part)
     return (
         f"reward {given.first:.3f} to {given.last:.3f}, {given.divergence:.3g} nats per token from where it began, "
-        f"{given.length:.1f} tokens long, {said}"
+        f"{given.length:.1f} tokens long, {loss_of(part)}"
     )
 
 
 def metrics(number: int, parts: Sequence[Contribution]) -> Metrics:
-    """Of a round's updates that counted: (round, name, value)."""
-    told = [(number, f"loss/{part.member}", part.loss_last) for part in parts]
+    """Of a round's updates that counted: (round, name, value); of those that are withheld, nothing."""
+    told = [(number, f"loss/{part.member}", part.loss_last) for part in parts if not part.withheld]
     for part in parts:
         if (given := part.rewarded) is not None:
             values = {"reward": given.last, "kl": given.divergence, "length": given.length}

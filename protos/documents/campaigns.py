@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 from protos.documents.jurisdictions import Country
+from protos.documents.privacy import Privacy, PrivacyBudget
 from protos.documents.rewards import Rewarded
 
 
@@ -108,6 +109,7 @@ class CampaignSpec(Document):
     minimum_members: int = Field(ge=1, le=10_000)
     adapter: Adapter = Adapter()
     transfer: Transfer = Transfer()
+    privacy: Privacy | None = None
     training: LocalTraining
 
     @model_validator(mode="after")
@@ -152,6 +154,12 @@ class CampaignSpec(Document):
                 f"max_new_tokens of {given.max_new_tokens} leaves a prompt no room in sequence_length of "
                 f"{training.sequence_length}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_against_the_guarantee(self) -> CampaignSpec:
+        if self.privacy and (why := self.privacy.contradiction(self.averaging, self.weighting, self.clip_norm)):
+            raise ValueError(why)
         return self
 
     @property
@@ -201,7 +209,7 @@ class RoundReply(Document):
     """A site's answer. Losses are nats per token; GRPO's may be below 0, and `rewarded` says more. `update` is the digest of the
     adapter that travels beside it, `data` is what it learned from.
 
-    A `refusal` says why there is no update.
+    A `refusal` says why there is no update. In a campaign with privacy there are no losses: noise does not hide them.
     """
 
     campaign: Identifier
@@ -239,3 +247,4 @@ class SitePolicy(Document):
     maximum_rounds: int = Field(default=100, ge=1)
     maximum_generated: int = Field(default=10_000_000, ge=0)
     objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo", "grpo")
+    privacy: PrivacyBudget | None = None

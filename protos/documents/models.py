@@ -25,7 +25,10 @@ class DataUsed(Document):
 
 class Contribution(Document):
     """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none; `rewarded` what it came to
-    where the campaign learns from rewards."""
+    where the campaign learns from rewards.
+
+    Losses, norm and rewards are `withheld` (0, and none) where the campaign guarantees privacy, which they are not part of.
+    """
 
     member: Identifier
     examples: int = Field(ge=0)
@@ -36,6 +39,7 @@ class Contribution(Document):
     excluded: str = Field(default="", max_length=500)
     why: str = Field(default="", max_length=200)
     rewarded: Rewarded | None = None
+    withheld: bool = False
 
 
 class Skip(Document):

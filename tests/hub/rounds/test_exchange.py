@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +16,7 @@ from hub.rounds.rewards import metrics
 from learning.compression import How, compress
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, Rewards, RoundReply, RoundTask, Transfer
+from protos.documents.privacy import Privacy
 from protos.documents.rewards import Rewarded
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.digests import digest_bytes
@@ -39,7 +40,8 @@ def lead(
     averaging: str = "factors",
     transfer: str = "fp32",
     rewards: Rewards | None = None,
-    say: Callable[[str], None] = lambda message: None,
+    privacy: dict[str, Any] | None = None,
+    heard: list[str] | None = None,
 ) -> Averaged:
     """A round; the consent of `gone` stops counting while it goes on."""
     training = LocalTraining(steps=1, batch_size=2, sequence_length=16, learning_rate=0.1)
@@ -54,6 +56,7 @@ def lead(
         weighting=weighting,
         averaging=averaging,
         transfer=Transfer(how=transfer),
+        privacy=Privacy.read(privacy) if privacy else None,
     )
     files = tuple(FileEntry(path=name, digest=digest_bytes(data), size=len(data)) for name, data in FILES.items())
     task = RoundTask(campaign="campaign-a", round=2, spec=spec, files=files)
@@ -62,6 +65,7 @@ def lead(
         for name in answerers
     }
     standing = {name: site for name, site in sites.items() if name != gone}
+    say = (heard if heard is not None else []).append
     return Round(Postbox(answerers), task, FILES, reference, standing.get, say).run(sites.values())
 
 
@@ -118,6 +122,34 @@ def test_products_are_averaged_exactly_where_the_spec_says_so() -> None:
     assert bool((lead(answerers, reference=sent).adapter[names[0]] == 0).all())
 
 
+CENTRAL = {"guarantee": "central", "clip": 0.1, "noise": 0.01, "delta": 1e-6, "maximum_epsilon": 1e5}
+
+
+def test_noise_of_the_hub_comes_on_clipped_updates_and_neither_losses_nor_norms_are_told() -> None:
+    """Without noise the two would come to 1.05 and 0.95 in one coordinate: clipped to 0.1, one up and one down."""
+    up, down = ({**REFERENCE, "b": torch.tensor([by, 0.0, 0.0, 0.0])} for by in (70.0, -0.1))
+    heard: list[str] = []
+    averaged = lead({"law": answer(up), "medicine": answer(down)}, privacy=CENTRAL, heard=heard)
+    moved_by = torch.cat([(averaged.adapter[name] - start).flatten() for name, start in REFERENCE.items()])
+    assert 0 < float(moved_by.abs().max()) < 10 * 0.01 * 0.1 / 2
+    assert len(moved_by.unique()) == len(moved_by)
+    for part in averaged.contributions:
+        assert (part.excluded, part.weight, part.withheld) == ("", 0.5, True)
+        assert (part.loss_first, part.loss_last, part.update_norm) == (0, 0, 0)
+    assert any("law: its losses are withheld" in line for line in heard)
+    assert not any("loss 3" in line for line in heard)
+
+
+def test_noise_of_a_site_moves_its_update_far_and_that_far_alone() -> None:
+    local = {"guarantee": "local", "clip": 1, "noise": 100, "delta": 1e-6, "maximum_epsilon": 1e5}
+    size = sum(tensor.numel() for tensor in REFERENCE.values())
+    noised, beyond = moved(100.0), moved(1000.0)
+    assert 100 * size**0.5 > 10 * sum(float(tensor.square().sum()) for tensor in REFERENCE.values()) ** 0.5
+    averaged = lead({"law": answer(noised), "poison": answer(beyond)}, privacy=local)
+    assert [bool(part.excluded) for part in averaged.contributions] == [False, True]
+    assert torch.allclose(averaged.adapter["b"], noised["b"])
+
+
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
@@ -159,7 +191,7 @@ def test_a_round_that_learns_from_rewards_tells_what_it_came_to() -> None:
     """To the watchers, and in each member's part; a site that tells nothing of it is left out."""
     rewards, said = Rewards(policies=(digest_bytes(b"policy"),), group=2, max_new_tokens=8), list[str]()
     silent, told = answer(moved(0.1)), answer(moved(0.1), rewarded=REWARDED, loss_last=-0.5)
-    averaged = lead({"law": told, "medicine": silent}, rewards=rewards, say=said.append)
+    averaged = lead({"law": told, "medicine": silent}, rewards=rewards, heard=said)
     law, medicine = averaged.contributions
     assert law.rewarded == Rewarded.read(REWARDED)
     assert "tells of rewards" in medicine.excluded
@@ -168,6 +200,17 @@ def test_a_round_that_learns_from_rewards_tells_what_it_came_to() -> None:
     )
     values = {name: value for _, name, value in metrics(2, [law])}
     assert values == {"loss/law": -0.5, "reward/law": 0.75, "kl/law": 0.5, "length/law": 9.0}
+
+
+def test_rewards_are_no_part_of_a_guarantee_of_privacy() -> None:
+    """A site that tells them all the same is left out, and nothing of rewards is told."""
+    rewards, said = Rewards(policies=(digest_bytes(b"policy"),), group=2, max_new_tokens=8), list[str]()
+    local = {"guarantee": "local", "clip": 1.0, "noise": 1.0, "delta": 1e-5, "maximum_epsilon": 1e3}
+    answerers = {"law": answer(moved(0.1)), "medicine": answer(moved(0.1), rewarded=REWARDED)}
+    law, medicine = lead(answerers, rewards=rewards, privacy=local, heard=said).contributions
+    assert (law.excluded, law.rewarded, metrics(2, [law])) == ("", None, ())
+    assert "tells of rewards" in medicine.excluded
+    assert not any("reward 0" in each for each in said)
 
 
 def test_a_round_without_any_update_says_why() -> None:
