@@ -170,8 +170,8 @@ def honest_work(home: Path) -> Work:
         )
         charge(home, task, load_policy(home))
         told = f"loss {result.loss_first:.3f} to {result.loss_last:.3f}"
-        if trained.rewarded is not None:
-            told = f"reward {trained.rewarded.first:.3f} to {trained.rewarded.last:.3f}"
+        if (given := trained.rewarded) is not None:
+            told = f"reward {given.first:.3f} to {given.last:.3f}"
         _say(f"round {task.round}: {told} on {reply.examples} texts")
         return reply, update
 

@@ -161,8 +161,10 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     write_document(partial / "result.json", result)
     _publish(partial, round_directory(directory, number))
     counted = [part for part in averaged.contributions if not part.excluded]
-    told = rewards.metrics(number, counted)
-    say(f"{len(counted)} of {len(sites)} updates averaged", told or ((number, "updates", float(len(counted))),))
+    say(
+        f"{len(counted)} of {len(sites)} updates averaged",
+        rewards.metrics(number, counted),
+    )
 
 
 def _publish(partial: Path, target: Path) -> None:

@@ -43,9 +43,5 @@ def contribution(spec: CampaignSpec, member: str, answer: RoundReply, norm: floa
     )
     if spec.privacy is None:
         return part
-    return part.model_copy(update={"loss_first": 0.0, "loss_last": 0.0, "update_norm": 0.0, "withheld": True})
-
-
-def loss_of(part: Contribution) -> str:
-    """In words."""
-    return "its losses are withheld" if part.withheld else f"loss {part.loss_first:.3f} to {part.loss_last:.3f}"
+    nothing = {"loss_first": 0.0, "loss_last": 0.0, "update_norm": 0.0, "rewarded": None}
+    return part.model_copy(update={**nothing, "withheld": True})

@@ -137,6 +137,12 @@ class CampaignSpec(Document):
         return self
 
     @model_validator(mode="after")
+    def _nothing_against_the_guarantee(self) -> CampaignSpec:
+        if self.privacy and (why := self.privacy.contradiction(self.averaging, self.weighting, self.clip_norm)):
+            raise ValueError(why)
+        return self
+
+    @model_validator(mode="after")
     def _rewards_where_they_teach(self) -> CampaignSpec:
         given, training = self.rewards, self.training
         if (given is not None) != (self.objective == "grpo"):
@@ -154,12 +160,6 @@ class CampaignSpec(Document):
                 f"max_new_tokens of {given.max_new_tokens} leaves a prompt no room in sequence_length of "
                 f"{training.sequence_length}"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _nothing_against_the_guarantee(self) -> CampaignSpec:
-        if self.privacy and (why := self.privacy.contradiction(self.averaging, self.weighting, self.clip_norm)):
-            raise ValueError(why)
         return self
 
     @property

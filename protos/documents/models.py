@@ -27,7 +27,7 @@ class Contribution(Document):
     """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none; `rewarded` what it came to
     where the campaign learns from rewards.
 
-    Losses, norm and rewards are `withheld` (0, and none) where the campaign guarantees privacy, which they are not part of.
+    Losses, rewards and norm are `withheld` (0, or none) where the campaign guarantees privacy, which they are not part of.
     """
 
     member: Identifier
@@ -38,8 +38,8 @@ class Contribution(Document):
     update_norm: float = Field(ge=0)
     excluded: str = Field(default="", max_length=500)
     why: str = Field(default="", max_length=200)
-    rewarded: Rewarded | None = None
     withheld: bool = False
+    rewarded: Rewarded | None = None
 
 
 class Skip(Document):

@@ -200,8 +200,8 @@ class Participation(_message.Message):
     UPDATE_NORM_FIELD_NUMBER: _builtins.int
     EXCLUDED_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
-    REWARDED_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    REWARDED_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     examples: _builtins.int
     weight: _builtins.float
@@ -213,7 +213,7 @@ class Participation(_message.Message):
     why: _builtins.str
     """What gave an update its weight; empty when it was left out."""
     withheld: _builtins.bool
-    """Losses, norm and rewards are not told: the campaign guarantees privacy."""
+    """Losses and norm are not told: the campaign guarantees privacy."""
     @_builtins.property
     def rewarded(self) -> Global___Rewarded:
         """Of campaigns that learn from rewards."""
@@ -229,8 +229,8 @@ class Participation(_message.Message):
         update_norm: _builtins.float = ...,
         excluded: _builtins.str = ...,
         why: _builtins.str = ...,
-        rewarded: Global___Rewarded | None = ...,
         withheld: _builtins.bool = ...,
+        rewarded: Global___Rewarded | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rewarded", b"rewarded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

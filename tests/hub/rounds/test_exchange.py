@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -39,9 +40,9 @@ def lead(
     reference: dict[str, Tensor] = REFERENCE,
     averaging: str = "factors",
     transfer: str = "fp32",
-    rewards: Rewards | None = None,
     privacy: dict[str, Any] | None = None,
-    heard: list[str] | None = None,
+    rewards: Rewards | None = None,
+    say: Callable[[str], None] = lambda message: None,
 ) -> Averaged:
     """A round; the consent of `gone` stops counting while it goes on."""
     training = LocalTraining(steps=1, batch_size=2, sequence_length=16, learning_rate=0.1)
@@ -65,7 +66,6 @@ def lead(
         for name in answerers
     }
     standing = {name: site for name, site in sites.items() if name != gone}
-    say = (heard if heard is not None else []).append
     return Round(Postbox(answerers), task, FILES, reference, standing.get, say).run(sites.values())
 
 
@@ -129,7 +129,7 @@ def test_noise_of_the_hub_comes_on_clipped_updates_and_neither_losses_nor_norms_
     """Without noise the two would come to 1.05 and 0.95 in one coordinate: clipped to 0.1, one up and one down."""
     up, down = ({**REFERENCE, "b": torch.tensor([by, 0.0, 0.0, 0.0])} for by in (70.0, -0.1))
     heard: list[str] = []
-    averaged = lead({"law": answer(up), "medicine": answer(down)}, privacy=CENTRAL, heard=heard)
+    averaged = lead({"law": answer(up), "medicine": answer(down)}, privacy=CENTRAL, say=heard.append)
     moved_by = torch.cat([(averaged.adapter[name] - start).flatten() for name, start in REFERENCE.items()])
     assert 0 < float(moved_by.abs().max()) < 10 * 0.01 * 0.1 / 2
     assert len(moved_by.unique()) == len(moved_by)
@@ -191,7 +191,7 @@ def test_a_round_that_learns_from_rewards_tells_what_it_came_to() -> None:
     """To the watchers, and in each member's part; a site that tells nothing of it is left out."""
     rewards, said = Rewards(policies=(digest_bytes(b"policy"),), group=2, max_new_tokens=8), list[str]()
     silent, told = answer(moved(0.1)), answer(moved(0.1), rewarded=REWARDED, loss_last=-0.5)
-    averaged = lead({"law": told, "medicine": silent}, rewards=rewards, heard=said)
+    averaged = lead({"law": told, "medicine": silent}, rewards=rewards, say=said.append)
     law, medicine = averaged.contributions
     assert law.rewarded == Rewarded.read(REWARDED)
     assert "tells of rewards" in medicine.excluded
@@ -207,8 +207,8 @@ def test_rewards_are_no_part_of_a_guarantee_of_privacy() -> None:
     rewards, said = Rewards(policies=(digest_bytes(b"policy"),), group=2, max_new_tokens=8), list[str]()
     local = {"guarantee": "local", "clip": 1.0, "noise": 1.0, "delta": 1e-5, "maximum_epsilon": 1e3}
     answerers = {"law": answer(moved(0.1)), "medicine": answer(moved(0.1), rewarded=REWARDED)}
-    law, medicine = lead(answerers, rewards=rewards, privacy=local, heard=said).contributions
-    assert (law.excluded, law.rewarded, metrics(2, [law])) == ("", None, ())
+    law, medicine = lead(answerers, rewards=rewards, privacy=local, say=said.append).contributions
+    assert (law.excluded, law.rewarded, metrics(2, [law])) == ("", None, ((2, "updates", 1.0),))
     assert "tells of rewards" in medicine.excluded
     assert not any("reward 0" in each for each in said)
 

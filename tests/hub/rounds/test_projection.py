@@ -78,23 +78,6 @@ def test_a_campaign_needs_a_model_to_start_from(base: Any, campaign: str, spec: 
         base.record(Campaign(hub=ORIGIN, signer="core", spec=spec.model_copy(update={"base_model": "other-1"})))
 
 
-def test_a_campaign_learns_by_policies_that_stand_alone(base: Any, campaign: str, spec: CampaignSpec) -> None:
-    rules = ({"name": "short", "check": {"how": "length", "most": 20}},)
-    written = {"format": "coalition-reward/v1", "name": "short", "description": "Be short.", "rules": rules}
-    policy = Reward.read({"hub": ORIGIN, "signer": "law", "policy": written})
-    payload = payload_digest(sign(policy, base.keys["law"]))
-    rewards = Rewards(policies=(payload,), max_new_tokens=8, group=2)
-    training = spec.training.model_copy(update={"batch_size": 2})
-    learning = spec.model_copy(update={"objective": "grpo", "rewards": rewards, "training": training})
-    with pytest.raises(NotFound, match=f"the digest {payload}"):
-        base.record(Campaign(hub=ORIGIN, signer="core", spec=learning))
-    entry = base.record(policy)
-    base.record(Campaign(hub=ORIGIN, signer="core", spec=learning))
-    base.record(Withdrawal(hub=ORIGIN, signer="law", submission=entry.id))
-    with pytest.raises(NotFound, match=f"the digest {payload}"):
-        base.record(Campaign(hub=ORIGIN, signer="core", spec=learning.model_copy(update={"name": "another"})))
-
-
 def test_a_campaign_promises_what_its_rounds_keep_and_spending_follows_from_them(
     base: Any, campaign: str, spec: CampaignSpec
 ) -> None:
@@ -115,6 +98,23 @@ def test_a_campaign_promises_what_its_rounds_keep_and_spending_follows_from_them
         assert standings.spending(session, existing(session, campaign)) == ()
     assert (spent.member, spent.rounds, spent.rounds_without) == ("law", 1, 1)
     assert spent.epsilon == spent.epsilon_everywhere == pytest.approx(4.377178, rel=1e-6)
+
+
+def test_a_campaign_learns_by_policies_that_stand_alone(base: Any, campaign: str, spec: CampaignSpec) -> None:
+    rules = ({"name": "short", "check": {"how": "length", "most": 20}},)
+    written = {"format": "coalition-reward/v1", "name": "short", "description": "Be short.", "rules": rules}
+    policy = Reward.read({"hub": ORIGIN, "signer": "law", "policy": written})
+    payload = payload_digest(sign(policy, base.keys["law"]))
+    rewards = Rewards(policies=(payload,), max_new_tokens=8, group=2)
+    training = spec.training.model_copy(update={"batch_size": 2})
+    learning = spec.model_copy(update={"objective": "grpo", "rewards": rewards, "training": training})
+    with pytest.raises(NotFound, match=f"the digest {payload}"):
+        base.record(Campaign(hub=ORIGIN, signer="core", spec=learning))
+    entry = base.record(policy)
+    base.record(Campaign(hub=ORIGIN, signer="core", spec=learning))
+    base.record(Withdrawal(hub=ORIGIN, signer="law", submission=entry.id))
+    with pytest.raises(NotFound, match=f"the digest {payload}"):
+        base.record(Campaign(hub=ORIGIN, signer="core", spec=learning.model_copy(update={"name": "another"})))
 
 
 def test_a_consent_needs_a_key_that_its_signer_registered(base: Any, campaign: str) -> None:
