@@ -269,6 +269,17 @@ def away(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return float(torch.cat([(one[name] - other[name]).flatten() for name in one]).norm())
 
 
+def test_rewards_are_no_part_of_a_guarantee_of_privacy() -> None:
+    """A site that tells them all the same is left out, and nothing of rewards is told."""
+    rewards, said = Rewards(policies=(digest_bytes(b"policy"),), group=2, max_new_tokens=8), list[str]()
+    local = {"guarantee": "local", "clip": 1.0, "noise": 1.0, "delta": 1e-5, "maximum_epsilon": 1e3}
+    answerers = {"law": answer(moved(0.1)), "medicine": answer(moved(0.1), rewarded=REWARDED)}
+    law, medicine = lead(answerers, rewards=rewards, privacy=local, say=said.append).contributions
+    assert (law.excluded, law.rewarded, metrics(2, [law])) == ("", None, ((2, "updates", 1.0),))
+    assert "tells of rewards" in medicine.excluded
+    assert not any("reward 0" in each for each in said)
+
+
 def test_a_round_without_any_update_says_why() -> None:
     with pytest.raises(Unavailable, match="poison: The site refused: busy"):
         lead({"poison": answer(moved(0.1), refusal="busy")})
