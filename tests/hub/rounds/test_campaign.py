@@ -13,7 +13,7 @@ from protos.coalition.v1 import rounds_pb2
 from protos.documents.campaigns import CampaignSpec, Hold, Server
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
-from tests.hub.rounds.conftest import PATIENCE, until
+from tests.hub.rounds.conftest import PATIENCE, pids, until
 
 if TYPE_CHECKING:
     from tests.hub.rounds.conftest import World
@@ -139,6 +139,7 @@ def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped(worl
     world.wait(younger, lambda found: found.state == "finished")
     held = world.campaign(campaign)
     assert held.state == "paused"
+    until(lambda: not pids(str(world.hub), "hub.rounds.serverapp"), "nobody to lead anything")
     with Coalition(world.homes["core"]) as core:
         core.resume_campaign(core.sign(Hold.read({**ours, "turn": 2, "state": "resumed", "why": "seen"})))
     world.wait(campaign, lambda found: len(found.rounds) > len(held.rounds))
@@ -151,3 +152,4 @@ def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped(worl
     found = world.campaign(campaign)
     assert (found.state, found.reason) == ("stopped", "enough")
     assert found.rounds
+    until(lambda: not list((world.hub / "campaigns").iterdir()), "nothing held")
