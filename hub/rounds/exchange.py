@@ -213,10 +213,10 @@ class Round:
     def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
         """A reply's document and tensors. Raises `Unavailable` where the site refused, `Invalid` for anything unasked for."""
         reply = read_reply(content)
+        if reply.refusal:  # first: who cannot read the task, as of another version, does not know the campaign
+            raise Unavailable(f"The site refused: {reply.refusal}")
         if reply.campaign != self._task.campaign:
             raise Invalid("The reply is about another campaign.")
-        if reply.refusal:
-            raise Unavailable(f"The site refused: {reply.refusal}")
         check_data(reply, self._site_of(member))
         rewards.check_told(reply, self._task.spec)
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]

@@ -15,7 +15,7 @@ from protos.documents.campaigns import CampaignSpec, Hold, LocalTraining, Reward
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
 from protos.documents.submissions import Reward
-from tests.hub.rounds.conftest import PATIENCE, until
+from tests.hub.rounds.conftest import PATIENCE, pids, until
 
 if TYPE_CHECKING:
     from tests.hub.rounds.conftest import World
@@ -146,6 +146,7 @@ def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped_and_
     world.wait(younger, lambda found: found.state == "finished")
     held = world.campaign(campaign)
     assert held.state == "paused"
+    until(lambda: not pids(str(world.hub), "hub.rounds.serverapp"), "nobody to lead anything")
     with Coalition(world.homes["core"]) as core:
         core.resume_campaign(core.sign(Hold.read({**ours, "turn": 2, "state": "resumed", "why": "seen"})))
     world.wait(campaign, lambda found: len(found.rounds) > len(held.rounds))
@@ -159,6 +160,7 @@ def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped_and_
     assert (found.state, found.reason) == ("stopped", "enough")
     assert found.rounds
     learn_to_answer_with_a_vowel(world, spec)
+    until(lambda: not list((world.hub / "campaigns").iterdir()), "nothing held")
 
 
 def learn_to_answer_with_a_vowel(world: World, spec: CampaignSpec) -> None:

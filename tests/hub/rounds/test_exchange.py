@@ -180,6 +180,10 @@ def test_noise_of_a_site_moves_its_update_far_and_that_far_alone() -> None:
         (answer(moved(0.1), {}), "lacks"),
         (answer(moved(0.1), {UPDATE: bytes_array(b"0" * (4 << 20))}), "bytes"),
         (answer(moved(0.1), refusal="the site's policy"), "refused: the site's policy"),
+        (
+            answer(moved(0.1), campaign="unknown", round=1, refusal="spec.new: is not known"),
+            "refused: spec.new: is not",
+        ),
         (answer(moved(0.1), data=[]), "does not say which datasets"),
         (answer(moved(0.1), data=[{"dataset": DATASET, "tokens": 1}] * 2), "each once"),
         (answer(moved(0.1), data=[{"dataset": "data-of-others", "tokens": 7}]), "learned from data-of-others"),
