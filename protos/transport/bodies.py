@@ -1,6 +1,6 @@
 """HTTP requests in one piece, for ASGI apps behind many layers.
 
-Flower's servers hand every 64 KiB of a request through each of their layers, by a task and a queue of its own: for updates that is
+Flower's servers hand every 64 KiB of a request through each of their layers, each by a task and a queue: for updates that is
 most of what a SuperLink does (flwr 1.41). They read all of it before they look at it in any case.
 """
 
@@ -15,7 +15,7 @@ LARGEST = 64 << 20
 
 
 class Whole:
-    """ASGI middleware: the app gets each request in one piece; one that is too large is refused with 413 before it is all read."""
+    """ASGI middleware: the app gets each request in one piece; one that is too large is refused with 413, unread."""
 
     def __init__(self, app: ASGIApp, largest: int = LARGEST) -> None:
         self._app, self._largest = app, largest
