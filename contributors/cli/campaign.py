@@ -86,8 +86,25 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
             ("members", f"{', '.join(found.members) or 'none yet'} (needs {found.minimum_members})"),
             ("opened", f"{found.opened_at} by {found.opened_by}"),
             ("ended", found.ended_at),
+            ("privacy", found.guarantee or "none is guaranteed"),
         ]
     )
+    if found.spent:
+        print_table(
+            ["member", ">rounds", ">epsilon", ">in all campaigns", ">at delta", ">rounds without privacy"],
+            [
+                (
+                    s.member,
+                    s.rounds,
+                    f"{s.epsilon:.3g}",
+                    f"{s.epsilon_everywhere:.3g}",
+                    f"{s.delta:g}",
+                    s.rounds_without,
+                )
+                for s in found.spent
+            ],
+            "",
+        )
     print_table(
         [">round", "model", "member", ">examples", ">weight", ">loss before", ">after", "why"],
         [
@@ -97,8 +114,8 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
                 p.member,
                 p.examples,
                 f"{p.weight:.3f}",
-                f"{p.loss_first:.3f}",
-                f"{p.loss_last:.3f}",
+                "withheld" if p.withheld else f"{p.loss_first:.3f}",
+                "withheld" if p.withheld else f"{p.loss_last:.3f}",
                 p.excluded or p.why,
             )
             for r in found.rounds

@@ -1,4 +1,4 @@
-"""`coalition site start`: a member's place for post-training."""
+"""`coalition site`: a member's place for post-training, and what its answers told."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from contributors.cli.session import our_home
+from contributors.cli.terminal import Json, print_fields, print_json, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Your site: where post-training meets your private data.")
 
@@ -27,6 +28,36 @@ def start(
     from contributors.site.run import start as run
 
     run(our_home(), data=data, join=join, country=country)
+
+
+@app.command("privacy", epilog="Example: coalition site privacy")
+def privacy(as_json: Json = False) -> None:
+    """What this site's answers cost so far, and its budget: [privacy] in site.toml, with epsilon and delta."""
+    from contributors.site.policy import load_policy
+    from contributors.site.spending import read_spending
+    from learning.privacy.accounting import epsilon_of
+    from protos.documents.privacy import USUAL_DELTA
+
+    home = our_home().directory
+    budget, spending = load_policy(home).privacy, read_spending(home)
+    delta = budget.delta if budget else USUAL_DELTA
+    spent = epsilon_of(spending.mu(), delta)
+    campaigns = [
+        (each.campaign, each.answers, f"{each.noise:g}", f"{epsilon_of(spending.mu(each.campaign), delta):.3g}")
+        for each in spending.campaigns
+    ]
+    if as_json:
+        print_json({"spent": spent, "delta": delta, "budget": budget.epsilon if budget else None})
+        return
+    print_fields(
+        [
+            ("spent", f"epsilon {spent:.4g} at delta {delta:g}"),
+            ("budget", f"epsilon {budget.epsilon:g}" if budget else "none: rounds without privacy are answered too"),
+        ]
+    )
+    print_table(
+        ["campaign", ">answers", ">noise", ">epsilon"], campaigns, "No answer to a campaign with privacy was given yet."
+    )
 
 
 @app.callback()

@@ -7,6 +7,7 @@ message, five seconds of CPU) and runs what this member installed: the bundle th
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -33,6 +34,8 @@ from contributors.site.datasets import Source, read_declarations, remembered_dig
 from contributors.site.pace import Pace, pull_quickly
 from contributors.site.policy import check_task, load_policy, read_agreements
 from contributors.site.private import PrivateText, Unfit
+from contributors.site.shielding import shielded
+from contributors.site.spending import charge, check_budget
 from contributors.site.training import train, update_of
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
@@ -132,8 +135,8 @@ def read_task(content: RecordDict) -> RoundTask:
 
 
 def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
-    """The files beside a task, as bytes, one after the other in one array that is never decoded as such. Their digests are checked
-    before they are used."""
+    """The files beside a task, which travel one after the other as the bytes of one array: never decoded as such. Their digests
+    are checked before they are used."""
     arrays = content.array_records.get(FILES)
     if arrays is None or set(arrays) != {FILES}:
         raise Invalid("The message holds no files.")
@@ -145,7 +148,7 @@ def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
 
 
 def honest_work(home: Path) -> Work:
-    """Check against consent, policy and our datasets as they stand now, then train on the private text."""
+    """Check against consent, policy, budget and datasets as they stand now, train on the private text, note what that costs."""
     digests = remembered_digests(home)
 
     def usable() -> tuple[Source, ...]:
@@ -155,21 +158,24 @@ def honest_work(home: Path) -> Work:
     text = PrivateText(usable)
 
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
-        check_task(task, load_policy(home), read_agreements(home))
+        policy = load_policy(home)
+        check_task(task, policy, read_agreements(home))
+        check_budget(home, task, policy)
         _say(f"round {task.round} of {task.campaign} begins")
-        trained = train(task, files, text)
-        update = update_of(trained, task.spec.transfer)
+        trained = shielded(train(task, files, text), task.spec.privacy, os.urandom)
+        update, result = update_of(trained, task.spec.transfer), trained.result
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,
             update=digest_bytes(update),
             examples=trained.examples,
-            tokens=trained.result.tokens,
-            loss_first=trained.result.loss_first,
-            loss_last=trained.result.loss_last,
+            tokens=result.tokens,
+            loss_first=0 if task.spec.privacy else result.loss_first,
+            loss_last=0 if task.spec.privacy else result.loss_last,
             data=trained.data,
         )
-        _say(f"round {task.round}: loss {reply.loss_first:.3f} to {reply.loss_last:.3f} on {reply.examples} texts")
+        charge(home, task, load_policy(home))
+        _say(f"round {task.round}: loss {result.loss_first:.3f} to {result.loss_last:.3f} on {reply.examples} texts")
         return reply, update
 
     return work

@@ -20,6 +20,7 @@ from contributors.site.policy import (
     read_agreements,
     write_agreements,
 )
+from contributors.site.spending import read_spending
 from protos.coalition.v1 import common_pb2
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
 from trust.digests import Digest
@@ -50,7 +51,7 @@ def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
 def _check_site(hub: Coalition, campaign: str, spec: CampaignSpec) -> None:
     home = hub.home.directory
     policy = load_policy(home)
-    if why := acceptable(policy, spec):
+    if why := acceptable(policy, spec, read_spending(home).besides(campaign)):
         raise Denied(f"Your site's policy refuses {campaign}: {why}.", "Change site.toml if you do want this.")
     known = Following(hub).look()
     write_declarations(home, known)

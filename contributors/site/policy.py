@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from contributors.site.budget import NOTHING, Spending, unaffordable
 from protos.documents.base import DigestText, Document, Identifier
 from protos.documents.campaigns import CampaignSpec, RoundTask, SitePolicy
 from trust.errors import Denied, Invalid, NotFound
@@ -52,20 +55,26 @@ def update_policy(home: Path, data: Path | None, join: str, country: str = "") -
     if not Path(policy.data).exists():
         raise NotFound(f"There is no {policy.data}.", "Name the folder or file of your private text with --data.")
     if given:
-        lines = [f"{key} = {json.dumps(value)}\n" for key, value in policy.model_dump().items()]
-        write_atomic(home / FILE, "".join(lines).encode())
+        write_atomic(home / FILE, _toml(policy.model_dump(exclude_none=True)).encode())
     return policy
 
 
-def acceptable(policy: SitePolicy, spec: CampaignSpec) -> str:
-    """Why the policy refuses a campaign; empty when it does not."""
+def _toml(values: Mapping[str, Any]) -> str:
+    """Values first, then tables."""
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items() if key not in tables]
+    return "".join([*lines, *(f"\n[{key}]\n{_toml(value)}" for key, value in tables.items())])
+
+
+def acceptable(policy: SitePolicy, spec: CampaignSpec, spent: Spending = NOTHING) -> str:
+    """Why the policy refuses a campaign, where so much was `spent` on others; empty when it does not."""
     if spec.rounds > policy.maximum_rounds:
         return f"it has {spec.rounds} rounds, and the site's policy allows {policy.maximum_rounds}"
     if spec.objective not in policy.objectives:
         return (
             f"its objective is {spec.objective}, and the site's policy allows {', '.join(policy.objectives) or 'none'}"
         )
-    return ""
+    return unaffordable(policy.privacy, spec, spent)
 
 
 def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> None:

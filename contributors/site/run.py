@@ -23,6 +23,7 @@ from contributors.site.datasets import remembered_digests, sources, write_declar
 from contributors.site.following import Following
 from contributors.site.keys import SiteKey, register, site_key
 from contributors.site.policy import Agreements, acceptable, read_agreements, update_policy
+from contributors.site.spending import note_recorded, read_spending
 from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Event
 from protos.coalition.v1 import rounds_pb2
@@ -136,6 +137,7 @@ class Site:
         """Whether we may train on every file; the first that we may not is named, once. Raises `Unavailable`."""
         known = self._following.look()
         write_declarations(self._home, known)
+        note_recorded(self._home, self._following.recorded())
         why = ""
         try:
             sources(Path(self._policy.data), self._policy.country, known, self._digests)
@@ -183,7 +185,8 @@ class Site:
 
     def _join(self, campaign: rounds_pb2.Campaign) -> None:
         try:
-            if why := acceptable(self._policy, self._spec(campaign.id)):
+            spent = read_spending(self._home).besides(campaign.id)
+            if why := acceptable(self._policy, self._spec(campaign.id), spent):
                 self._refused.add(campaign.id)
                 _say(f"not joining {campaign.id}: {why}")
                 return

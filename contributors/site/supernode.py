@@ -1,9 +1,10 @@
 """Flower's SuperNode for this site: `python -m contributors.site.supernode HOME SUPERLINK PORT`.
 
-Three departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
+Four departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
 minute and may not come back before: with our key we first say that it is gone. It sleeps as its `pace` says, not three seconds
-for messages and half a second for the answer, and takes the update in one piece. And when a message got lost on its way in (its run was stopped, say), it ends, to be started afresh: Flower
-would keep the message's task, for whose parts the training process would wait two hours.
+for messages and half a second for the answer. It takes the update in one piece. And when a message got lost on its way in (its
+run was stopped, say), it ends, to be started afresh: Flower would keep the message's task, for whose parts the training process
+would wait two hours.
 """
 
 from __future__ import annotations

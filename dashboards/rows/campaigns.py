@@ -41,9 +41,9 @@ def participation_rows(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
             "member": part.member,
             "examples": part.examples,
             "weight": part.weight,
-            "loss before": part.loss_first,
-            "loss after": part.loss_last,
-            "update norm": part.update_norm,
+            "loss before": None if part.withheld else part.loss_first,
+            "loss after": None if part.withheld else part.loss_last,
+            "update norm": None if part.withheld else part.update_norm,
             "left out because": part.excluded,
         }
         for number in sorted(campaign.rounds, key=lambda number: -number.number)
@@ -57,7 +57,23 @@ def losses(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
         {"round": number.number + shift, "member": part.member, "loss": loss}
         for number in campaign.rounds
         for part in number.participants
+        if not part.withheld
         for shift, loss in ((-0.5, part.loss_first), (0.0, part.loss_last))
+    ]
+
+
+def spent_rows(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
+    """What the rounds so far cost each member, by name; none where the campaign guarantees nothing."""
+    return [
+        {
+            "member": spent.member,
+            "rounds": spent.rounds,
+            "epsilon": spent.epsilon,
+            "in all campaigns": spent.epsilon_everywhere,
+            "delta": spent.delta,
+            "rounds without privacy": spent.rounds_without,
+        }
+        for spent in sorted(campaign.spent, key=lambda spent: spent.member)
     ]
 
 

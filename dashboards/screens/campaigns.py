@@ -57,11 +57,17 @@ def _course(identifier: str, had_ended: bool) -> None:
     if campaign.rounds_planned and campaign.state not in rows.ENDED:
         st.progress(min(1.0, len(campaign.rounds) / campaign.rounds_planned))
     st.markdown("**Members:** " + (", ".join(sorted(campaign.members)) or "none has joined yet"))
+    if campaign.guarantee:
+        st.markdown("**Privacy:** " + display.words(campaign.guarantee))
     if not campaign.rounds:
         display.command(f"coalition campaign join {campaign.id}\ncoalition site start")
         return
-    st.subheader("Local loss, before and after each round")
-    st.altair_chart(loss_chart(rows.losses(campaign)), height=300)
+    if losses := rows.losses(campaign):
+        st.subheader("Local loss, before and after each round")
+        st.altair_chart(loss_chart(losses), height=300)
+    if campaign.spent:
+        st.subheader("Privacy spent")
+        display.table(rows.spent_rows(campaign), "Privacy spent by member")
     _participants(campaign)
 
 

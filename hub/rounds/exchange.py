@@ -14,6 +14,7 @@ from hub.rounds import patience
 from hub.rounds.gathering import Gathering
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
+from hub.rounds.withholding import contribution, loss_of, most_change
 from learning.compression import expand
 from learning.updates import check_update, load_tensors
 from protos.documents.campaigns import Learned, RoundReply, RoundTask
@@ -191,7 +192,7 @@ class Round:
         member, took = part.site.member, time.monotonic() - part.sent_at
         try:
             answer, update = self._read(member, content)
-            norm = check_update(update, self._reference)
+            norm = check_update(update, self._reference, *most_change(self._task.spec, self._reference))
             self._gathering.add(member, update, answer.examples)
         except (Denied, Unavailable) as problem:  # no update came, so none was bad
             self._exclude(member, problem.what)
@@ -202,15 +203,8 @@ class Round:
             return
         self._took.append(took)
         self._taken[member] = answer
-        self._done[member] = Contribution(
-            member=member,
-            examples=answer.examples,
-            weight=0,
-            loss_first=answer.loss_first,
-            loss_last=answer.loss_last,
-            update_norm=norm,
-        )
-        self._say(f"{member}: loss {answer.loss_first:.3f} to {answer.loss_last:.3f}, in {took:.1f} s")
+        self._done[member] = contribution(self._task.spec, member, answer, norm)
+        self._say(f"{member}: {loss_of(self._done[member])}, in {took:.1f} s")
 
     def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
         """A reply's document and tensors. Raises `Unavailable` where the site refused, `Invalid` for anything unasked for."""

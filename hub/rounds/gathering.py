@@ -6,6 +6,7 @@ of a round's adapters at its end.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from learning.aggregation.low_rank import LowRankMean
 from learning.aggregation.means import RunningMean
 from learning.aggregation.robust import clipped, coordinate_median, krum, trimmed_mean
 from learning.aggregation.weighting import Share, Standing, shares
+from learning.privacy.means import PrivateMean
 from learning.updates import check_names_and_shapes
 from protos.documents.campaigns import CampaignSpec
 from trust.errors import Invalid, Unavailable
@@ -37,7 +39,9 @@ class Gathering:
     def __init__(self, spec: CampaignSpec, reference: _Tensors) -> None:
         self._spec, self._reference = spec, reference
         at_once = spec.averaging == "factors" and (spec.weighting == "equal" or spec.maximum_share == 1)
-        self._mean = RunningMean(reference) if at_once else None
+        self._mean: RunningMean | PrivateMean | None = RunningMean(reference) if at_once else None
+        if spec.privacy and spec.privacy.guarantee == "central":
+            self._mean = PrivateMean(reference, spec.privacy.clip, spec.privacy.noise, os.urandom)
         self._held: dict[str, _Tensors] = {}
         self._standings: dict[str, Standing] = {}
         self._bad = 0

@@ -9,6 +9,7 @@ from sqlmodel import Session, select
 from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.models import registry
+from hub.rounds.promises import check_promise
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent
 from protos.documents.models import Model
@@ -36,7 +37,9 @@ def existing(session: Session, campaign: str) -> CampaignRow:
 
 
 def _check_campaign(session: Session, claimed: Claimed) -> None:
-    registry.get(session, cast(Campaign, claimed.claim).spec.base_model)
+    spec = cast(Campaign, claimed.claim).spec
+    registry.get(session, spec.base_model)
+    check_promise(spec)
 
 
 def _campaign(session: Session, entry: Entry) -> None:

@@ -172,10 +172,8 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     write_document(partial / "result.json", result)
     _publish(partial, round_directory(directory, number))
     counted = [part for part in averaged.contributions if not part.excluded]
-    say(
-        f"{len(counted)} of {len(sites)} updates averaged",
-        tuple((number, f"loss/{part.member}", part.loss_last) for part in counted),
-    )
+    losses = tuple((number, f"loss/{part.member}", part.loss_last) for part in counted if not part.withheld)
+    say(f"{len(counted)} of {len(sites)} updates averaged", losses or ((number, "updates", float(len(counted))),))
 
 
 def _publish(partial: Path, target: Path) -> None:

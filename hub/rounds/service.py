@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from typing import Any, cast
 
 from sqlmodel import Session
@@ -16,6 +17,7 @@ from hub.ledger.journal import Journal
 from hub.progress.log import Progress
 from hub.rounds import standings, states
 from hub.rounds.projection import PREFIX, existing
+from hub.rounds.promises import promise
 from hub.rounds.supervisor import Supervisor
 from hub.rounds.tables import CampaignRow, RoundRow
 from protos.coalition.v1 import common_pb2, rounds_pb2, rounds_pb2_grpc
@@ -115,7 +117,11 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
     def _show(self, campaign: str) -> rounds_pb2.Campaign:
         """Raises `NotFound`."""
         with self._database.session() as session:
-            return self._message(session, existing(session, campaign))
+            row = existing(session, campaign)
+            message = self._message(session, row)
+            message.guarantee = promise(standings.spec_of(row))
+            message.spent.extend(rounds_pb2.PrivacySpent(**asdict(each)) for each in standings.spending(session, row))
+            return message
 
     def _message(self, session: Session, row: CampaignRow) -> rounds_pb2.Campaign:
         standing = standings.standing(session, self._blobs, row)

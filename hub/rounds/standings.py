@@ -8,10 +8,13 @@ from sqlmodel import Session, col, func, select
 
 from hub.blobs import BlobStore
 from hub.members.belief import Belief
+from hub.rounds import promises
+from hub.rounds.promises import Spent, Told
 from hub.rounds.states import Standing
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow
 from hub.submissions import catalogue
 from protos.documents.campaigns import CampaignSpec
+from protos.documents.models import Contribution
 from protos.documents.placing import Place, may_learn
 
 
@@ -66,6 +69,19 @@ def learnable(session: Session, hub: Place) -> dict[str, list[str]]:
         if dataset.stands and may_learn(dataset.terms, hub) is None:
             found[dataset.member].append(dataset.id)
     return found
+
+
+def spending(session: Session, campaign: CampaignRow) -> tuple[Spent, ...]:
+    """What the rounds so far cost each member; nothing where the campaign guarantees nothing."""
+    privacy = spec_of(campaign).privacy
+    if privacy is None:
+        return ()
+    known: list[Told] = []
+    for row in campaigns(session):
+        spec = spec_of(row)
+        for done in rounds(session, row.id):
+            known += promises.told(row.id, spec, (Contribution.read(part) for part in done.contributions))
+    return promises.spent(campaign.id, privacy, known)
 
 
 def rounds(session: Session, campaign: str) -> list[RoundRow]:

@@ -31,7 +31,8 @@ HOLD: Final[Mapping[str, float]] = {SITE_PULL: 15.0, SERVER_PULL: 1.0}
 
 
 class WaitingRoom:
-    """ASGI middleware around Flower's app, behind `Whole`: requests come in one piece. Only what Flower itself answers well is held: whoever it refuses hears at once.
+    """ASGI middleware around Flower's app, behind `Whole`: requests come in one piece. Only what Flower itself answers well is
+    held: whoever it refuses hears at once.
 
     One answer a party waits: a second question of the same sends the first away. Nothing is asked anew for a caller that hung up,
     for Flower would count the message as delivered.

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 from protos.documents.jurisdictions import Country
+from protos.documents.privacy import Privacy, PrivacyBudget
 
 
 class Adapter(Document):
@@ -88,6 +89,7 @@ class CampaignSpec(Document):
     minimum_members: int = Field(ge=1, le=10_000)
     adapter: Adapter = Adapter()
     transfer: Transfer = Transfer()
+    privacy: Privacy | None = None
     training: LocalTraining
 
     @model_validator(mode="after")
@@ -112,6 +114,12 @@ class CampaignSpec(Document):
             )
         if self.averaging in _NEEDED and (self.weighting != "equal" or self.maximum_share < 1):
             raise ValueError(f"{self.averaging} weighs all updates the same: leave weighting and maximum_share out")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_against_the_guarantee(self) -> CampaignSpec:
+        if self.privacy and (why := self.privacy.contradiction(self.averaging, self.weighting, self.clip_norm)):
+            raise ValueError(why)
         return self
 
 
@@ -153,7 +161,7 @@ class RoundReply(Document):
     """A site's answer. Losses are nats per token; `update` is the digest of the adapter that travels beside it, `data` is what
     it learned from.
 
-    A `refusal` says why there is no update.
+    A `refusal` says why there is no update. In a campaign with privacy there are no losses: noise does not hide them.
     """
 
     campaign: Identifier
@@ -188,3 +196,4 @@ class SitePolicy(Document):
     join: Literal["all", "ask"] = "ask"
     maximum_rounds: int = Field(default=100, ge=1)
     objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo")
+    privacy: PrivacyBudget | None = None

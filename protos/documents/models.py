@@ -23,7 +23,10 @@ class DataUsed(Document):
 
 
 class Contribution(Document):
-    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none."""
+    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none.
+
+    Losses and norm are `withheld` (0) where the campaign guarantees privacy, which they are not part of.
+    """
 
     member: Identifier
     examples: int = Field(ge=0)
@@ -33,6 +36,7 @@ class Contribution(Document):
     update_norm: float = Field(ge=0)
     excluded: str = Field(default="", max_length=500)
     why: str = Field(default="", max_length=200)
+    withheld: bool = False
 
 
 class Skip(Document):

@@ -28,7 +28,7 @@ def submitted_rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
     """As `text_rows`, of a file that was submitted: no row lacks its text, and none has more than `FIELDS`."""
     kind = recognise(path, name)
     rows = parquet.rows(path, name, closed=True) if kind == "parquet" else rows_of(path, name, kind)
-    return _fields_only(_texts_only(rows))
+    return _texts_only(_fields_only(rows))
 
 
 def rows_of(path: Path, name: str, kind: Format) -> Iterator[tuple[str, Row]]:

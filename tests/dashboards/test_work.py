@@ -132,6 +132,17 @@ def test_participants_of_the_newest_round_first(campaign: Campaign) -> None:
     assert rows[1]["left out because"] == "too large"
 
 
+def test_what_privacy_withholds_is_shown_as_missing_and_what_it_cost_by_member(campaign: Campaign) -> None:
+    campaign.rounds.add(number=2, participants=[Participation(member="a", withheld=True)])
+    newest = campaigns.participation_rows(campaign)[0]
+    assert (newest["loss before"], newest["loss after"], newest["update norm"]) == (None, None, None)
+    assert all(point["round"] < 2 for point in campaigns.losses(campaign))
+    assert campaigns.spent_rows(campaign) == []
+    for member in ("b", "a"):
+        campaign.spent.add(member=member, rounds=1, epsilon=1, epsilon_everywhere=2, delta=1e-6)
+    assert [(row["member"], row["in all campaigns"]) for row in campaigns.spent_rows(campaign)] == [("a", 2), ("b", 2)]
+
+
 def test_losses_before_and_after_a_round(campaign: Campaign) -> None:
     points = [(point["round"], point["loss"]) for point in campaigns.losses(campaign) if point["member"] == "b"]
     assert points == [(0.5, 3.0), (1.0, 2.0)]

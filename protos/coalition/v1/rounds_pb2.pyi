@@ -70,6 +70,8 @@ class Campaign(_message.Message):
     OPENED_BY_FIELD_NUMBER: _builtins.int
     MINIMUM_MEMBERS_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    GUARANTEE_FIELD_NUMBER: _builtins.int
+    SPENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     state: _builtins.str
@@ -83,10 +85,16 @@ class Campaign(_message.Message):
     minimum_members: _builtins.int
     spec: _builtins.str
     """The campaign's spec, RFC 8785 JSON."""
+    guarantee: _builtins.str
+    """What is guaranteed about members' texts, in words; empty where nothing is."""
     @_builtins.property
     def rounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Round]: ...
     @_builtins.property
     def members(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def spent(self) -> _containers.RepeatedCompositeFieldContainer[Global___PrivacySpent]:
+        """What the rounds so far cost each member; empty where nothing is guaranteed."""
+
     def __init__(
         self,
         *,
@@ -103,14 +111,53 @@ class Campaign(_message.Message):
         opened_by: _builtins.str = ...,
         minimum_members: _builtins.int = ...,
         spec: _builtins.str = ...,
+        guarantee: _builtins.str = ...,
+        spent: _abc.Iterable[Global___PrivacySpent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "ended_at", b"ended_at", "id", b"id", "members", b"members", "minimum_members", b"minimum_members", "name", b"name", "opened_at", b"opened_at", "opened_by", b"opened_by", "reason", b"reason", "rounds", b"rounds", "rounds_planned", b"rounds_planned", "spec", b"spec", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "ended_at", b"ended_at", "guarantee", b"guarantee", "id", b"id", "members", b"members", "minimum_members", b"minimum_members", "name", b"name", "opened_at", b"opened_at", "opened_by", b"opened_by", "reason", b"reason", "rounds", b"rounds", "rounds_planned", b"rounds_planned", "spec", b"spec", "spent", b"spent", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Campaign: _TypeAlias = Campaign  # noqa: Y015
+
+@_typing.final
+class PrivacySpent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEMBER_FIELD_NUMBER: _builtins.int
+    ROUNDS_FIELD_NUMBER: _builtins.int
+    EPSILON_FIELD_NUMBER: _builtins.int
+    EPSILON_EVERYWHERE_FIELD_NUMBER: _builtins.int
+    DELTA_FIELD_NUMBER: _builtins.int
+    ROUNDS_WITHOUT_FIELD_NUMBER: _builtins.int
+    member: _builtins.str
+    rounds: _builtins.int
+    """Of this campaign, with an update of the member's."""
+    epsilon: _builtins.float
+    """At the campaign's delta: of this campaign, and of all campaigns of this hub together."""
+    epsilon_everywhere: _builtins.float
+    delta: _builtins.float
+    rounds_without: _builtins.int
+    """Rounds of all campaigns that guaranteed nothing."""
+    def __init__(
+        self,
+        *,
+        member: _builtins.str = ...,
+        rounds: _builtins.int = ...,
+        epsilon: _builtins.float = ...,
+        epsilon_everywhere: _builtins.float = ...,
+        delta: _builtins.float = ...,
+        rounds_without: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "epsilon", b"epsilon", "epsilon_everywhere", b"epsilon_everywhere", "member", b"member", "rounds", b"rounds", "rounds_without", b"rounds_without"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PrivacySpent: _TypeAlias = PrivacySpent  # noqa: Y015
 
 @_typing.final
 class Round(_message.Message):
@@ -153,6 +200,7 @@ class Participation(_message.Message):
     UPDATE_NORM_FIELD_NUMBER: _builtins.int
     EXCLUDED_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    WITHHELD_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     examples: _builtins.int
     weight: _builtins.float
@@ -163,6 +211,8 @@ class Participation(_message.Message):
     """Why an update was left out; empty when it counted."""
     why: _builtins.str
     """What gave an update its weight; empty when it was left out."""
+    withheld: _builtins.bool
+    """Losses and norm are not told: the campaign guarantees privacy."""
     def __init__(
         self,
         *,
@@ -174,10 +224,11 @@ class Participation(_message.Message):
         update_norm: _builtins.float = ...,
         excluded: _builtins.str = ...,
         why: _builtins.str = ...,
+        withheld: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "update_norm", b"update_norm", "weight", b"weight", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "update_norm", b"update_norm", "weight", b"weight", "why", b"why", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

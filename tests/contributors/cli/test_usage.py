@@ -15,7 +15,7 @@ from contributors.cli.main import app
 from tests.contributors.cli.conftest import Coalition
 
 CONTRACT = {
-    *("enrol", "whoami", "leaderboard", "dashboard", "site start"),
+    *("enrol", "whoami", "leaderboard", "dashboard", "site start", "site privacy"),
     *("data submit", "data list", "data show", "data policy", "data withdraw"),
     *("suite submit", "suite list", "suite show", "suite withdraw"),
     *("run plan", "run launch", "run list", "run show", "run watch", "run cancel"),

@@ -10,8 +10,10 @@ import pytest
 
 from contributors import keychain
 from contributors.client import Coalition
+from contributors.site.spending import read_spending
 from protos.coalition.v1 import rounds_pb2
 from protos.documents.campaigns import CampaignSpec, Server
+from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
 
 if TYPE_CHECKING:
@@ -57,11 +59,13 @@ def test_a_campaign_survives_its_superlink_and_leaves_out_a_poisoned_update(worl
 
 
 def test_a_killed_hub_and_a_killed_supernode_cost_no_finished_round(world: World, spec: CampaignSpec) -> None:
+    """With noise of the sites: what the rounds cost is on the ledger, and no site has noted less."""
     for name in ("medicine", "law"):
         world.member(name)
         world.site(name)
     slow = spec.training.model_copy(update={"steps": 300})
-    campaign = world.open_campaign(spec.model_copy(update={"training": slow}))
+    privacy = Privacy(guarantee="local", clip=0.1, noise=0.02, delta=1e-6, maximum_epsilon=1e5)
+    campaign = world.open_campaign(spec.model_copy(update={"training": slow, "privacy": privacy}))
     world.wait(campaign, lambda found: len(found.rounds) >= 1)
     first = world.campaign(campaign).rounds[0]
     world.processes["hub"].kill()
@@ -78,6 +82,14 @@ def test_a_killed_hub_and_a_killed_supernode_cost_no_finished_round(world: World
     assert found.rounds[0] == first
     assert [each.number for each in found.rounds] == [1, 2, 3]
     assert not any(part.excluded for each in found.rounds for part in each.participants)
+    assert all(part.withheld and not part.loss_last for each in found.rounds for part in each.participants)
+    assert not any("loss" in message and "withheld" not in message for message in said)
+    assert [(spent.member, spent.rounds) for spent in found.spent] == [("law", 3), ("medicine", 3)]
+    noted = {
+        name: read_spending(world.homes[name].directory).of(campaign, 0.02).answers for name in ("medicine", "law")
+    }
+    assert noted["medicine"] >= 3
+    assert noted["law"] >= 3
     assert not list((world.hub / "campaigns").iterdir())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from flwr.app import ConfigRecord, RecordDict
@@ -13,6 +15,7 @@ from hub.rounds.plan import Site
 from learning.compression import How, compress
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask, Transfer
+from protos.documents.privacy import Privacy
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
@@ -33,6 +36,8 @@ def lead(
     reference: dict[str, Tensor] = REFERENCE,
     averaging: str = "factors",
     transfer: str = "fp32",
+    privacy: dict[str, Any] | None = None,
+    heard: list[str] | None = None,
 ) -> Averaged:
     """A round; the consent of `gone` stops counting while it goes on."""
     training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
@@ -45,6 +50,7 @@ def lead(
         weighting=weighting,
         averaging=averaging,
         transfer=Transfer(how=transfer),
+        privacy=Privacy.read(privacy) if privacy else None,
     )
     files = tuple(FileEntry(path=name, digest=digest_bytes(data), size=len(data)) for name, data in FILES.items())
     task = RoundTask(campaign="campaign-a", round=2, spec=spec, files=files)
@@ -53,7 +59,8 @@ def lead(
         for name in answerers
     }
     standing = {name: site for name, site in sites.items() if name != gone}
-    return Round(Postbox(answerers), task, FILES, reference, standing.get, lambda message: None).run(sites.values())
+    say = (heard if heard is not None else []).append
+    return Round(Postbox(answerers), task, FILES, reference, standing.get, say).run(sites.values())
 
 
 def moved(by: float) -> dict[str, Tensor]:
@@ -107,6 +114,34 @@ def test_products_are_averaged_exactly_where_the_spec_says_so() -> None:
     assert torch.allclose(exact.adapter[names[1]] @ exact.adapter[names[0]], torch.full((4, 3), 2.0))
     assert [part.weight for part in exact.contributions] == [0.5, 0.5, 0]
     assert bool((lead(answerers, reference=sent).adapter[names[0]] == 0).all())
+
+
+CENTRAL = {"guarantee": "central", "clip": 0.1, "noise": 0.01, "delta": 1e-6, "maximum_epsilon": 1e5}
+
+
+def test_noise_of_the_hub_comes_on_clipped_updates_and_neither_losses_nor_norms_are_told() -> None:
+    """Without noise the two would come to 1.05 and 0.95 in one coordinate: clipped to 0.1, one up and one down."""
+    up, down = ({**REFERENCE, "b": torch.tensor([by, 0.0, 0.0, 0.0])} for by in (70.0, -0.1))
+    heard: list[str] = []
+    averaged = lead({"law": answer(up), "medicine": answer(down)}, privacy=CENTRAL, heard=heard)
+    moved_by = torch.cat([(averaged.adapter[name] - start).flatten() for name, start in REFERENCE.items()])
+    assert 0 < float(moved_by.abs().max()) < 10 * 0.01 * 0.1 / 2
+    assert len(moved_by.unique()) == len(moved_by)
+    for part in averaged.contributions:
+        assert (part.excluded, part.weight, part.withheld) == ("", 0.5, True)
+        assert (part.loss_first, part.loss_last, part.update_norm) == (0, 0, 0)
+    assert any("law: its losses are withheld" in line for line in heard)
+    assert not any("loss 3" in line for line in heard)
+
+
+def test_noise_of_a_site_moves_its_update_far_and_that_far_alone() -> None:
+    local = {"guarantee": "local", "clip": 1, "noise": 100, "delta": 1e-6, "maximum_epsilon": 1e5}
+    size = sum(tensor.numel() for tensor in REFERENCE.values())
+    noised, beyond = moved(100.0), moved(1000.0)
+    assert 100 * size**0.5 > 10 * sum(float(tensor.square().sum()) for tensor in REFERENCE.values()) ** 0.5
+    averaged = lead({"law": answer(noised), "poison": answer(beyond)}, privacy=local)
+    assert [bool(part.excluded) for part in averaged.contributions] == [False, True]
+    assert torch.allclose(averaged.adapter["b"], noised["b"])
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,11 @@ from hub.rounds.tables import SiteRow
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent, LocalTraining
 from protos.documents.models import Contribution, Model
+from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
 from protos.documents.statements import HUB
 from trust.digests import digest_bytes
-from trust.errors import Conflict, Denied, NotFound
+from trust.errors import Conflict, Denied, Invalid, NotFound
 
 if TYPE_CHECKING:
     from hub.ledger.entries import Entry
@@ -73,6 +74,28 @@ def register_key(database: Database, member: str) -> None:
 def test_a_campaign_needs_a_model_to_start_from(base: Any, campaign: str, spec: CampaignSpec) -> None:
     with pytest.raises(NotFound):
         base.record(Campaign(hub=ORIGIN, signer="core", spec=spec.model_copy(update={"base_model": "other-1"})))
+
+
+def test_a_campaign_promises_what_its_rounds_keep_and_spending_follows_from_them(
+    base: Any, campaign: str, spec: CampaignSpec
+) -> None:
+    def promising(maximum: float) -> Campaign:
+        privacy = Privacy(guarantee="central", clip=1, noise=1, delta=1e-5, maximum_epsilon=maximum)
+        return Campaign(hub=ORIGIN, signer="core", spec=spec.model_copy(update={"privacy": privacy}))
+
+    with pytest.raises(Invalid, match=r"cost epsilon 6\.573"):
+        base.record(promising(6))
+    private_campaign = base.record(promising(7)).id
+    part = Contribution(member="law", examples=3, weight=1, loss_first=0, loss_last=0, update_norm=0, withheld=True)
+    for where, name in ((campaign, "tiny-1.1"), (private_campaign, "tiny-1.2")):
+        base.journal.sign_and_record(
+            model(name, "tiny-1", round=1, origin="round", source=where, contributions=(part,))
+        )
+    with base.database.session() as session:
+        (spent,) = standings.spending(session, existing(session, private_campaign))
+        assert standings.spending(session, existing(session, campaign)) == ()
+    assert (spent.member, spent.rounds, spent.rounds_without) == ("law", 1, 1)
+    assert spent.epsilon == spent.epsilon_everywhere == pytest.approx(4.377178, rel=1e-6)
 
 
 def test_a_consent_needs_a_key_that_its_signer_registered(base: Any, campaign: str) -> None:
