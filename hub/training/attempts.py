@@ -63,9 +63,9 @@ class Attempts:
 
     async def place(self, work: Work, nodes: tuple[str, ...], machines: int) -> None:
         """The next attempt begins, on these nodes in the order of their ranks; `machines` are behind them."""
-        placed, had = f"attempt {work.attempt + 1} on {', '.join(nodes)}", work.registered
-        placement = (await self.spec(work)).placement
+        had, placement = work.registered, (await self.spec(work)).placement
         work = states.place(work, nodes, machines * placement.ranks_per_node)
+        placed = f"attempt {work.attempt} on {', '.join(work.nodes)}"
         if work.registered:
             placed += f" from step {work.registered}{' as it was copied' if states.begins_with(work) else ''}"
         elif had:
@@ -91,13 +91,14 @@ class Attempts:
         for node in work.nodes:
             self._attachments.send(node, train_message(work, spec, node, host, port))
 
-    async def interrupt(self, work: Work, reason: str) -> None:
-        """The attempt is lost; the next may begin after a while, the longer the more were lost."""
+    async def interrupt(self, work: Work, reason: str, *, blamed: bool = True) -> None:
+        """The attempt is lost; the next may begin after a while, the longer the more were lost. One that ends with a word that
+        is still to be confirmed is not `blamed` on the run: it counts as no failure."""
         for node in work.nodes:
             self._attachments.send(node, stop_message(work.run, work.attempt, reason))
             self._away.pop(node, None)
         self.allocation.ended(work.run)
-        await self.keep(states.interrupted(work))
+        await self.keep(states.interrupted(work) if blamed else states.yielded(work))
         self._not_before[work.run] = time.monotonic() + min(2**work.failures, LONGEST_PAUSE)
         await self.tell(work.run, "queued", f"attempt {work.attempt} was interrupted: {reason}")
 
@@ -143,6 +144,8 @@ class Attempts:
         del self.works[work.run], self.orders[work.run]
         self._not_before.pop(work.run, None)
         self.allocation.forget(work.run)
+        for node in work.nodes:
+            self._away.pop(node, None)
 
     async def spec(self, work: Work) -> RunSpec:
         """What was launched."""

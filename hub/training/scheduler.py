@@ -21,6 +21,7 @@ from hub.ledger.journal import Journal
 from hub.progress.log import Progress
 from hub.training import states
 from hub.training.attempts import Attempts
+from hub.training.failures import failed
 from hub.training.gangs import agents
 from hub.training.messages import (
     copied_of,
@@ -39,7 +40,6 @@ from protos.coalition.v1 import training_pb2
 from trust.errors import Problem
 
 TICK = 1.0
-REASON = 1000  # characters of what a node may say of a run's end
 REST = 4  # times as long as a decision took passes before the next: with thousands of nodes it is not made at every message
 _log = logging.getLogger(__name__)
 
@@ -190,18 +190,8 @@ class Scheduler:
             case "trained":
                 skipped = skipped_of(message.trained.skipped, (await self.attempts.spec(work)).training)
                 self.attempts.works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
-            case "failed" if message.failed.refused and work.phase == "preparing" and rank == 0:
-                await self.attempts.end(work, "failed", message.failed.reason[:REASON] or f"{node} gave no reason")
             case "failed":
-                if message.failed.shards_lost:
-                    lost, held = work.registered, message.failed.held
-                    work = states.shards_lost(work, await asyncio.to_thread(self._records.earlier, work, held))
-                    await self.attempts.tell(work.run, "queued", f"{node} has lost its shard{_further(lost, work)}")
-                elif message.failed.copy_lost and (useless := states.begins_with(work)):
-                    work = states.copy_lost(work)
-                    told = f"{node} cannot use the copy of step {useless.step}{_instead(work)}"
-                    await self.attempts.tell(work.run, "queued", told)
-                await self.attempts.interrupt(work, f"{node}: {message.failed.reason}")
+                await failed(self.attempts, self._records, work, node, message.failed)
 
     async def _copied(self, work: Work, rank: int, message: training_pb2.Copied) -> None:
         """A node's pieces of a copy: with the last the run no longer depends on its nodes. Raises `Invalid`."""
@@ -287,12 +277,3 @@ class Scheduler:
 
     def _present(self) -> list[Attached]:
         return [node for node in self.attachments.all() if node.greeted and not node.silent()]
-
-
-def _further(lost: int, work: Work) -> str:
-    found = max(work.registered, *(copy.step for copy in work.copies), 0)
-    return f" of step {lost}: training goes back to step {found}" if found else "s: training starts over"
-
-
-def _instead(work: Work) -> str:
-    return f": training goes back to step {work.copies[0].step}" if work.copies else ": training starts over"

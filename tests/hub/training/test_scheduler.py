@@ -428,7 +428,7 @@ async def test_a_run_that_always_fails_ends_with_the_reason(ledger: Base) -> Non
         assert hub.kinds()[-2:] == ["run", "run-end"]
 
 
-async def test_a_spec_that_its_data_does_not_suit_ends_at_the_first_attempt_with_the_sentence(ledger: Base) -> None:
+async def test_a_spec_that_its_data_does_not_suit_ends_with_the_sentence_once_another_node_says_so(ledger: Base) -> None:
     async with living(ledger) as hub:
         run = hub.launch()
         first, second = Node(hub, "node-1"), Node(hub, "node-2")
@@ -439,9 +439,42 @@ async def test_a_spec_that_its_data_does_not_suit_ends_at_the_first_attempt_with
         assert (await first.told("prepare")).prepare.attempt == 2
         too_little.attempt = 2
         first.say(failed=too_little)
+        await first.told("stop")
+        for _ in range(2):
+            await second.told("stop")
+        assert (await second.told("prepare")).prepare.attempt == 3
+        too_little.attempt = 3
+        second.say(failed=too_little)
         row = await hub.ended(run)
         assert (row.outcome, row.reason) == ("failed", "Too little text.")
         assert hub.kinds()[-2:] == ["run", "run-end"]
+
+
+async def test_one_node_cannot_end_a_run_that_others_find_nothing_wrong_with(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=1)
+        first = Node(hub, "node-1")
+        await first.told("prepare")
+        second = Node(hub, "node-2")
+        await hub.heard(second)
+        first.say(failed=training_pb2.TaskFailed(run=run, attempt=1, reason="Too little text.", refused=True))
+        assert (await second.told("prepare")).prepare.attempt == 2
+        second.prepared(run, attempt=2)
+        assert (await second.told("train")).train.attempt == 2
+        work = hub.scheduler.work_on(run)
+        assert work is not None
+        assert (work.failures, work.doubt) == (0, None)
+
+
+async def test_a_node_that_is_alone_is_asked_twice(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=1)
+        node = Node(hub, "node-1")
+        for attempt in (1, 2):
+            assert (await node.told("prepare")).prepare.attempt == attempt
+            node.say(failed=training_pb2.TaskFailed(run=run, attempt=attempt, reason="Too little text.", refused=True))
+            await node.told("stop")
+        assert (await hub.ended(run)).reason == "Too little text."
 
 
 async def test_a_cancelled_run_ends_and_its_nodes_stop(ledger: Base) -> None:
@@ -562,7 +595,7 @@ async def test_a_copy_that_a_node_cannot_use_falls_back_to_the_one_before(ledger
         for step in (10, 20):
             node.copied(run, step, 0, world=1)
         node.failed(run, 1, shards_lost=True)
-        for attempt, step in ((2, 20), (3, 10), (4, 0)):
+        for attempt, step in ((2, 20), (3, 20), (4, 10), (5, 10), (6, 0)):
             await node.told("stop")
             order = (await node.told("train")).train
             assert (order.attempt, order.resume_step, len(order.copy)) == (attempt, step, bool(step))
