@@ -48,7 +48,7 @@ class Attempts:
         return [run for run in queued if time.monotonic() >= self._not_before.get(run, 0.0)]
 
     def is_back(self, node: str) -> None:
-        """A node attached: it is missed no more."""
+        """A node attached, or has no work any more: it is not missed."""
         self._away.pop(node, None)
 
     def lost(self, work: Work) -> str:
@@ -94,13 +94,17 @@ class Attempts:
     async def interrupt(self, work: Work, reason: str, *, blamed: bool = True) -> None:
         """The attempt is lost; the next may begin after a while, the longer the more were lost. One that ends with a word that
         is still to be confirmed is not `blamed` on the run: it counts as no failure."""
-        for node in work.nodes:
-            self._attachments.send(node, stop_message(work.run, work.attempt, reason))
-            self._away.pop(node, None)
-        self.allocation.ended(work.run)
+        self._dismiss(work, reason)
         await self.keep(states.interrupted(work) if blamed else states.yielded(work))
         self._not_before[work.run] = time.monotonic() + min(2**work.failures, LONGEST_PAUSE)
         await self.tell(work.run, "queued", f"attempt {work.attempt} was interrupted: {reason}")
+
+    def _dismiss(self, work: Work, reason: str) -> None:
+        """An attempt's nodes stop."""
+        for node in work.nodes:
+            self._attachments.send(node, stop_message(work.run, work.attempt, reason))
+            self.is_back(node)
+        self.allocation.ended(work.run)
 
     async def register_checkpoint(self, work: Work, step: int) -> None:
         """Of a step that all nodes have reported. There the run makes room where it was asked to. Raises `Invalid`."""
@@ -122,9 +126,7 @@ class Attempts:
 
     async def stop_for(self, work: Work, reason: str, rest: str = "") -> None:
         """The attempt ends at a checkpoint, so that a better one can begin; `rest` is told to those who watch alone."""
-        for node in work.nodes:
-            self._attachments.send(node, stop_message(work.run, work.attempt, reason))
-        self.allocation.ended(work.run)
+        self._dismiss(work, reason)
         await self.keep(states.yielded(work))
         await self.tell(work.run, "queued", reason + rest)
 
@@ -144,8 +146,8 @@ class Attempts:
         del self.works[work.run], self.orders[work.run]
         self._not_before.pop(work.run, None)
         self.allocation.forget(work.run)
-        for node in work.nodes:
-            self._away.pop(node, None)
+        for name in work.nodes:
+            self.is_back(name)
 
     async def spec(self, work: Work) -> RunSpec:
         """What was launched."""

@@ -13,9 +13,7 @@ from protos.coalition.v1 import training_pb2
 REASON = 1000  # characters of what a node may say of a run's end
 
 
-async def failed(
-    attempts: Attempts, records: Records, work: Work, node: str, message: training_pb2.TaskFailed
-) -> None:
+async def failed(attempts: Attempts, records: Records, work: Work, node: str, message: training_pb2.TaskFailed) -> None:
     """The next attempt begins with what this one found lost. What others depend on is not taken from one node's word: another is
     asked first, where there is one."""
     reason = message.reason[:REASON] or "it gave no reason"

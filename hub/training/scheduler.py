@@ -252,6 +252,7 @@ class Scheduler:
         """Give nodes to the runs that wait: who gets which, who is to make room, and why a run still waits."""
         self.attempts.allocation.account(self.attempts.works, self.attempts.orders, time.time())
         waiting = self.attempts.waiting()
+        self._left_out = {run: why for run, why in self._left_out.items() if run in self.attempts.works}
         if not waiting or time.monotonic() < self._next_decision:
             return
         nodes = self._present()

@@ -52,8 +52,9 @@ class Copy(Document):
 
 @dataclass(frozen=True)
 class Doubt:
-    """The word of one node that others depend on: that the copy of the step `about` is of no use, or that the data is (`DATA`). It
-    counts once the next attempt says the same, on other nodes where there are any (`hub.training.allocation`)."""
+    """The word of one node that others depend on: that the copy of the step `about` is of no use, or that the data is (`DATA`).
+
+    It counts once the next attempt says the same, on other nodes where there are any (`hub.training.allocation`)."""
 
     node: str
     about: int

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -24,13 +24,14 @@ from hub.training.nodes import Attached
 from hub.training.scheduler import Scheduler
 from hub.training.shards import piece
 from hub.training.states import MAX_FAILURES
-from hub.training.tables import RunRow
+from hub.training.tables import HoldingRow, RunRow
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import Run, RunSpec, Stop
 from protos.documents.submissions import Dataset, DatasetFile, Withdrawal
 from tests.hub.conftest import ORIGIN, Base
 from trust.digests import Digest, digest_bytes
 
+T = TypeVar("T")
 SPEC = RunSpec.read(
     {
         "name": "tiny",
@@ -428,7 +429,9 @@ async def test_a_run_that_always_fails_ends_with_the_reason(ledger: Base) -> Non
         assert hub.kinds()[-2:] == ["run", "run-end"]
 
 
-async def test_a_spec_that_its_data_does_not_suit_ends_with_the_sentence_once_another_node_says_so(ledger: Base) -> None:
+async def test_a_spec_that_its_data_does_not_suit_ends_with_the_sentence_once_another_node_says_so(
+    ledger: Base,
+) -> None:
     async with living(ledger) as hub:
         run = hub.launch()
         first, second = Node(hub, "node-1"), Node(hub, "node-2")
@@ -486,6 +489,34 @@ async def test_a_cancelled_run_ends_and_its_nodes_stop(ledger: Base) -> None:
         assert (row.outcome, row.reason) == ("cancelled", "enough")
         for node in (first, second):
             assert (await node.told("stop")).stop.over
+
+
+async def test_of_a_run_that_has_ended_nothing_is_kept_beside_the_ledger(ledger: Base) -> None:
+    """One that waited for nodes which there are not, and one whose node was away."""
+    async with living(ledger) as hub:
+        first = Node(hub, "node-1")
+        run, other = hub.launch(nodes=1), hub.launch(nodes=2, accelerator="h200")
+        await first.told("prepare")
+        await hub.said(other, "waits for other nodes")
+        first.leave()
+        missed = await _until(lambda: dict(hub.scheduler.attempts._away))
+        assert list(missed) == ["node-1"]
+        for target in (run, other):
+            ledger.record(Stop(hub=ORIGIN, signer="core", target=target, why="enough"))
+            await hub.ended(target)
+        await _until(lambda: not hub.scheduler.attempts.works)
+        assert not hub.scheduler.attempts._away
+        await _until(lambda: not hub.scheduler._left_out)
+        with ledger.database.session() as session:
+            assert session.exec(select(HoldingRow)).all() == []
+
+
+async def _until(ready: Callable[[], T]) -> T:
+    """What it answers once that is something."""
+    async with asyncio.timeout(10):
+        while not (found := ready()):
+            await asyncio.sleep(0.02)
+    return found
 
 
 async def test_a_run_that_was_cancelled_just_before_the_hub_died_ends_and_its_nodes_stop_when_they_are_back(
