@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field as Bounded
 
 from hub.training.shards import piece
+from hub.training.shards import pieces as pieces_of
 from protos.documents.base import Document, FileEntry
 from protos.documents.models import Skip
 
@@ -159,7 +160,7 @@ def copied(work: Work, rank: int, step: int, pieces: tuple[FileEntry, ...]) -> W
     """Note one node's pieces of a copy. With the last of all ranks' it is whole, and of older ones all but the newest go."""
     newest = work.copies[0].step if work.copies else 0
     each = work.world // max(1, len(work.nodes))
-    own = {piece(number, work.world) for number in range(rank * each, (rank + 1) * each)}
+    own = set(pieces_of(rank, len(work.nodes), each))
     if step <= newest or not 0 <= rank < len(work.nodes) or not own.issuperset(file.path for file in pieces):
         return work
     steps = {**work.copying, step: {**work.copying.get(step, {}), rank: pieces}}

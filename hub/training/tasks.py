@@ -124,7 +124,8 @@ async def _train(
         ),
         place,
     )
-    copying = Copying(order.run, order.attempt, folder / "copies", place, send)
+    names = shards.pieces(order.rank, order.world, max(1, order.ranks_per_node))
+    copying = Copying(order.run, order.attempt, folder / "copies", names, place, send)
     skipped: list[training_pb2.Skip] = []
     try:
         async with aclosing(_events(folder / "events.jsonl", child)) as events:
@@ -134,8 +135,10 @@ async def _train(
                 if machines and event["kind"] == "checkpoint":
                     event["shard"] = await _sealed(parts, event["step"], child)
                 await _relay(event, order, place, send)
-                if event["kind"] == "checkpoint" and event["shard"] and event["copied"]:
+                if event["kind"] == "checkpoint" and event["copied"] and event["shard"]:
                     copying.begin(event["step"])
+                elif event["kind"] == "checkpoint":
+                    copying.leave_out(event["step"])  # of a checkpoint that is no longer there
                 skipped = _skipped(event) or skipped
         await _finish(child)
     finally:
