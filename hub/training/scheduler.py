@@ -23,6 +23,7 @@ from hub.training import states
 from hub.training.attempts import Attempts
 from hub.training.failures import failed
 from hub.training.gangs import agents
+from hub.training.inbox import Inbox
 from hub.training.messages import (
     copied_of,
     metrics_of,
@@ -70,21 +71,29 @@ class Scheduler:
         self._journal = journal
         self.attachments = Attachments()
         self.attempts = Attempts(self._records, self.attachments)
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: Inbox[Event] = Inbox()
         self._next_decision = self._look_again = 0.0
         self._left_out: dict[str, str] = {}  # run -> why it waits for other nodes, as far as that was told
 
+    async def room(self, node: str) -> None:
+        """Until a node may go on to speak: before it attaches, and before all that it says."""
+        await self._events.room(node)
+
     def say(self, node: str, message: training_pb2.NodeMessage) -> None:
         if message.WhichOneof("kind") not in (None, "hello", "heartbeat"):
-            self._events.put_nowait(Said(node, message))
+            self._events.put(node, Said(node, message))
 
     def attach(self, node: Attached) -> None:
         self.attachments.add(node)
-        self._events.put_nowait(Came(node))
+        self._events.put(node.name, Came(node))
 
     def detach(self, node: Attached) -> None:
         self.attachments.remove(node)
-        self._events.put_nowait(None)
+        self._look()
+
+    def _look(self) -> None:
+        """Look again, when it is the hub's own turn."""
+        self._events.put_once("", None)
 
     def work_on(self, run: str) -> Work | None:
         """The present work on a run, for those who look."""
@@ -109,7 +118,7 @@ class Scheduler:
 
     def _heard_ledger(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
         if entry.kind in ("run", "stop", "withdrawal") and not loop.is_closed():
-            loop.call_soon_threadsafe(self._events.put_nowait, None)
+            loop.call_soon_threadsafe(self._look)
         if entry.kind == "withdrawal" and not loop.is_closed():
             loop.call_soon_threadsafe(self._ask_for_reports)
 

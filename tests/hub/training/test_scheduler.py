@@ -19,9 +19,10 @@ from hub.ledger.tables import LedgerEntry
 from hub.models import registry
 from hub.progress.log import Progress
 from hub.submissions import catalogue
-from hub.training import allocation, attempts, projection, scheduler, store
-from hub.training.nodes import Attached
+from hub.training import allocation, attempts, inbox, projection, scheduler, store
+from hub.training.nodes import SILENCE, Attached
 from hub.training.scheduler import Scheduler
+from hub.training.service import NodesService
 from hub.training.shards import piece
 from hub.training.states import MAX_FAILURES
 from hub.training.tables import HoldingRow, RunRow
@@ -807,6 +808,31 @@ async def test_a_small_run_does_not_slip_past_a_gang_that_waits_unless_it_says_h
         assert [work.phase for work in states if work] == ["queued", "queued"]
         short = hub.launch(nodes=1, hours=0.1)
         assert (await second.told("prepare")).prepare.run == short
+
+
+async def test_the_hub_reads_no_more_of_a_node_than_it_can_deal_with(ledger: Base) -> None:
+    driver = Scheduler(
+        database=ledger.database, blobs=ledger.blobs, journal=ledger.journal, progress=Progress(ledger.database)
+    )
+    node, read = Attached("node-1", training_pb2.Hello()), 0
+
+    async def flood() -> AsyncIterator[training_pb2.NodeMessage]:
+        nonlocal read
+        while True:
+            read += 1
+            yield training_pb2.NodeMessage(progress=training_pb2.TrainingProgress(run="run-nobody", attempt=1))
+
+    driver.attach(node)
+    listening = asyncio.create_task(NodesService(database=ledger.database, scheduler=driver)._listen(node, flood()))
+    await _until(lambda: node.unheard)
+    node.heard -= 10 * SILENCE
+    assert read <= inbox.MOST + 1
+    assert not node.silent(), "it waits for the hub, not the hub for it"
+    running = asyncio.create_task(driver.run())
+    await _until(lambda: read > 2 * inbox.MOST)
+    for task in (listening, running):
+        task.cancel()
+    await asyncio.gather(listening, running, return_exceptions=True)
 
 
 async def test_two_nodes_that_come_at_once_are_both_greeted_before_they_are_given_work(ledger: Base) -> None:
