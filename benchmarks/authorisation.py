@@ -25,9 +25,9 @@ from contributors.demo.parties import free_ports
 from hub.access import Access
 from hub.authorities import Authorities
 from hub.database import Database
+from hub.listeners import OPTIONS
 from hub.members.roles import Roles
 from hub.rates import Limit, Rates
-from hub.server import OPTIONS
 from hub.settings import Settings
 from protos.coalition.v1 import members_pb2
 from protos.transport.channel import connect

@@ -11,7 +11,7 @@ from math import isclose
 from contributors.ledger import Recorded
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent
 from protos.documents.evaluations import Evaluation
-from protos.documents.models import Contribution, DataUsed, Model, Release
+from protos.documents.models import Contribution, DataUsed, Import, Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd
 from protos.documents.statements import NAMED
 from protos.documents.submissions import Dataset, Suite, Withdrawal
@@ -28,6 +28,9 @@ def check_lineage(recorded: Iterable[Recorded]) -> list[Finding]:
         findings += [(each.index, what) for what in history.objections(each)]
         history.add(each)
     return findings
+
+
+_MADE_BY: dict[str, type] = {"run": Run, "round": Campaign, "import": Import}
 
 
 class _History:
@@ -103,7 +106,7 @@ class _History:
             yield f"there is a model {claim.model} already."
         if claim.parent:
             yield from self._earlier(claim.parent, Model)
-        if objections := self._open(claim.source, Run if claim.origin == "run" else Campaign, claim.payload):
+        if objections := self._open(claim.source, _MADE_BY[claim.origin], claim.payload):
             yield from objections
             return
         source = self._known[claim.source]
@@ -111,6 +114,8 @@ class _History:
             yield from self._of_run(claim, source.claim, source.index)
         elif isinstance(source.claim, Campaign):
             yield from self._of_round(claim, source.claim)
+        elif isinstance(source.claim, Import):
+            yield from self._of_import(claim, source.claim)
 
     def _of_run(self, claim: Model, run: Run, index: int) -> Iterator[str]:
         """One model from exactly the datasets that the run trains on; all its tokens are theirs."""
@@ -155,6 +160,15 @@ class _History:
             and (not named or identifier in named)
             and (not domains or each.claim.domain in domains)
         ]
+
+    def _of_import(self, claim: Model, source: Import) -> Iterator[str]:
+        """One model, of the imported files and of nothing that members gave."""
+        if claim.parent or claim.contributions or claim.round or claim.data or claim.tokens:
+            yield "an imported model has no parent, no contributions, no round and no data."
+        if self._made[claim.source]:
+            yield f"{claim.source} has made {self._made[claim.source][0]} already."
+        if claim.files != source.files:
+            yield f"its files are others than {claim.source} names."
 
     def _of_round(self, claim: Model, campaign: Campaign) -> Iterator[str]:
         """The next round, from the model of the last one, by members that consented."""

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do: identity from the verified certificate, one table of calls and roles, deny by default."""
+"""Authenticates and authorises calls: identity from the verified certificate, rights from the table of `hub.calls`."""
 
 from __future__ import annotations
 
@@ -7,122 +7,23 @@ import datetime as dt
 import logging
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Self, TypeAlias
+from dataclasses import replace
+from typing import Any, Self, TypeAlias
 
 import grpc
 from grpc_status import rpc_status
 
 from hub.acts import act
+from hub.callers import Caller, Presented, RoleOf, caller, calling
+from hub.calls import PREFIX, may_call
 from hub.rates import Rates
 from protos.transport.errors import to_status
 from trust.errors import Denied, Exhausted, Invalid, Problem, Unavailable
 from trust.presented import read_client_certificate
 
-Role = Literal["core", "contributor", "viewer", "node"]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 _log = logging.getLogger(__name__)
 
-ALL: frozenset[Role] = frozenset({"core", "contributor", "viewer", "node"})
-PEOPLE: frozenset[Role] = frozenset({"core", "contributor", "viewer"})
-BUILDERS: frozenset[Role] = frozenset({"core", "contributor"})
-CORE: frozenset[Role] = frozenset({"core"})
-NODE: frozenset[Role] = frozenset({"node"})
-
-ALLOWED: dict[str, dict[str, frozenset[Role]]] = {
-    "Members": {
-        "WhoAmI": ALL,
-        "ListMembers": PEOPLE,
-        "GetKeys": PEOPLE,
-        "ChangeKeys": PEOPLE,
-        "Delegate": BUILDERS,
-        "RevokeNode": CORE,
-        "Renew": ALL,
-    },
-    "Ledger": {"GetHead": ALL, "ReadTile": ALL, "ListEntries": ALL, "GetReceipt": ALL},
-    "Blobs": {"Read": ALL, "Check": PEOPLE, "Write": NODE},
-    "Submissions": {
-        "Open": BUILDERS,
-        "Upload": BUILDERS,
-        "Commit": BUILDERS,
-        "ListSubmissions": PEOPLE,
-        "GetSubmission": PEOPLE,
-        "GetPolicy": PEOPLE,
-        "Withdraw": BUILDERS,
-    },
-    "Training": {
-        "LaunchRun": CORE,
-        "ListRuns": PEOPLE,
-        "GetRun": PEOPLE,
-        "WatchRun": PEOPLE,
-        "CancelRun": CORE,
-        "ListNodes": PEOPLE,
-    },
-    "Nodes": {"Attach": NODE},
-    "Campaigns": {
-        "OpenCampaign": CORE,
-        "ListCampaigns": PEOPLE,
-        "GetCampaign": PEOPLE,
-        "WatchCampaign": PEOPLE,
-        "JoinCampaign": BUILDERS,
-        "StopCampaign": CORE,
-        "BeginSite": BUILDERS,
-        "RegisterSite": BUILDERS,
-    },
-    "Evaluations": {"ListEvaluations": PEOPLE, "GetEvaluation": PEOPLE, "GetLeaderboard": PEOPLE},
-    "Models": {"ListModels": PEOPLE, "GetModel": PEOPLE, "GetLineage": PEOPLE},
-    "Witnesses": {"EnrolWitness": BUILDERS, "SetPolicy": CORE, "Attach": BUILDERS, "GetStanding": ALL},
-    "Releases": {"PrepareRelease": CORE, "PublishRelease": CORE, "ListReleases": PEOPLE, "GetRelease": PEOPLE},
-}
-"""Every call of `coalition.v1` on the main listener and the roles that may make it."""
-
-ANY: frozenset[str] = frozenset()
-_SUBMITTING = frozenset({"dataset", "suite"})
-
-DELEGATED: dict[str, dict[str, frozenset[str]]] = {
-    "Members": {"WhoAmI": ANY, "ListMembers": ANY, "GetKeys": ANY, "Renew": ANY},
-    "Ledger": {"GetHead": ANY, "ReadTile": ANY, "ListEntries": ANY, "GetReceipt": ANY},
-    "Blobs": {"Read": ANY, "Check": ANY},
-    "Submissions": {
-        "Open": _SUBMITTING,
-        "Upload": _SUBMITTING,
-        "Commit": _SUBMITTING,
-        "ListSubmissions": ANY,
-        "GetSubmission": ANY,
-        "GetPolicy": ANY,
-    },
-    "Training": {
-        "LaunchRun": frozenset({"run"}),
-        "ListRuns": ANY,
-        "GetRun": ANY,
-        "WatchRun": ANY,
-        "CancelRun": frozenset({"stop"}),
-        "ListNodes": ANY,
-    },
-    "Campaigns": {
-        "OpenCampaign": frozenset({"campaign"}),
-        "ListCampaigns": ANY,
-        "GetCampaign": ANY,
-        "WatchCampaign": ANY,
-        "JoinCampaign": frozenset({"consent"}),
-        "StopCampaign": frozenset({"stop"}),
-        "BeginSite": frozenset({"consent"}),
-        "RegisterSite": frozenset({"consent"}),
-    },
-    "Evaluations": {"ListEvaluations": ANY, "GetEvaluation": ANY, "GetLeaderboard": ANY},
-    "Models": {"ListModels": ANY, "GetModel": ANY, "GetLineage": ANY},
-    "Releases": {"ListReleases": ANY, "GetRelease": ANY},
-    "Witnesses": {"GetStanding": ANY},
-}
-"""Of the calls that a member may make, those that its delegates may: with any of these kinds delegated, or with whichever."""
-
-_OPEN_TO_ENROLLED = (
-    "/grpc.health.v1.Health/",
-    "/grpc.reflection.v1alpha.ServerReflection/",
-    "/grpc.reflection.v1.ServerReflection/",
-)
-_PREFIX = "/coalition.v1."
 MAX_DEADLINE = 900.0
 """Seconds that a call with one question and one answer may take."""
 LATE = 0.5, 1.0
@@ -130,77 +31,8 @@ LATE = 0.5, 1.0
 less, and its many do not ask again at the same moment."""
 CALLER = "coalition-caller-bin"
 """The metadata in which one process of the hub passes the caller's certificate on to another (`hub.forwarding`)."""
-
-
-@dataclass(frozen=True)
-class Presented:
-    """What the verified certificate shows: a party (`delegate` names a delegation), the key's keyid, when it was issued."""
-
-    kind: Literal["member", "node", "delegate"]
-    name: str
-    keyid: str
-    issued: dt.datetime
-
-
-@dataclass(frozen=True)
-class Caller:
-    """The party at the other end of the call; `kinds` are a delegate's, who calls in the member's name."""
-
-    kind: Literal["member", "node"]
-    id: str
-    role: Role
-    kinds: frozenset[str] | None = None
-    certificate: Presented | None = None
-
-    @property
-    def delegation(self) -> str:
-        """That a delegate calls under; empty for others."""
-        return self.certificate.name if self.certificate and self.certificate.kind == "delegate" else ""
-
-    @property
-    def reads_sealed(self) -> bool:
-        """Whether the party itself calls, or a delegate that may read what the member keeps sealed."""
-        return self.kinds is None or "sealed" in self.kinds
-
-
-RoleOf = Callable[[Presented], Caller]
-"""From the members room. Raises `Denied` for a party that is not, or no longer, enrolled."""
-
-
 Issuers = Callable[[], frozenset[str]]
 """Key identifiers of the authorities that are believed now: TLS asked when the connection was made, perhaps long ago."""
-
-_caller: ContextVar[Caller] = ContextVar("caller")
-
-
-def caller() -> Caller:
-    """The party that makes the present call."""
-    return _caller.get()
-
-
-def party() -> str | None:
-    """Whom the present work is for; `None` outside of calls."""
-    who = _caller.get(None)
-    return f"{who.kind} {who.id}" if who else None
-
-
-def roles_for(method: str) -> frozenset[Role]:
-    """The roles that may call a full method name (`/coalition.v1.Ledger/GetHead`); none for what is not in the table."""
-    if method.startswith(_OPEN_TO_ENROLLED):
-        return ALL
-    service, _, name = method.removeprefix(_PREFIX).partition("/")
-    return ALLOWED.get(service, {}).get(name, frozenset())
-
-
-def may_call(who: Caller, method: str) -> bool:
-    """Whether the table opens this full method name to the caller; to a delegate only what its kinds need."""
-    if who.role not in roles_for(method):
-        return False
-    if who.kinds is None or method.startswith(_OPEN_TO_ENROLLED):
-        return True
-    service, _, name = method.removeprefix(_PREFIX).partition("/")
-    needed = DELEGATED.get(service, {}).get(name)
-    return needed is not None and (not needed or bool(needed & who.kinds))
 
 
 class Access(grpc.aio.ServerInterceptor):
@@ -229,11 +61,11 @@ class Access(grpc.aio.ServerInterceptor):
         try:
             self._authorise(method, context)
         except Denied:
-            self._spend(_caller.get(None), context)
+            self._spend(calling.get(None), context)
             raise
         self._spend(caller(), context)
         remaining = context.time_remaining()
-        if single and method.startswith(_PREFIX) and (remaining is None or remaining > MAX_DEADLINE):
+        if single and method.startswith(PREFIX) and (remaining is None or remaining > MAX_DEADLINE):
             raise Invalid(f"A call needs a deadline of at most {MAX_DEADLINE:g} seconds.", "Set one.")
 
     def _spend(self, who: Caller | None, context: Any) -> None:
@@ -249,7 +81,7 @@ class Access(grpc.aio.ServerInterceptor):
     def _authorise(self, method: str, context: Any) -> None:
         """Raises `Denied`; sets `caller()`."""
         who = self._identify(context)
-        _caller.set(who)
+        calling.set(who)
         if not may_call(who, method):
             what = f"A {who.role}" if who.kinds is None else f"A delegate for {', '.join(sorted(who.kinds))}"
             whom = "the core team" if who.kinds is None else f"{who.id}, in whose name it speaks"
@@ -358,7 +190,7 @@ async def _refuse(context: Any, error: Exception) -> None:
         raise error
     problem = error if isinstance(error, Problem) else None
     if isinstance(problem, Denied):
-        who = _caller.get(None)
+        who = calling.get(None)
         _log.warning("refused %s: %s", f"{who.kind} {who.id}" if who else "a caller", problem.what)
     if isinstance(problem, Exhausted):
         await asyncio.sleep(random.uniform(*LATE))  # noqa: S311  (no secret)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 
+from hub.foundation import Foundation
 from hub.holding import held
-from hub.server import Foundation, register_projections, removers_of
+from hub.server import register_projections, removers_of
 from hub.settings import Settings
 from hub.submissions.examination import Examination
 from hub.submissions.purges import Purged

@@ -16,9 +16,10 @@ from sqlmodel import SQLModel
 
 from hub.database import Database
 from hub.evaluation import store
+from hub.foundation import Foundation
 from hub.holding import held
 from hub.ledger.heads import Heads
-from hub.server import Foundation, register_projections
+from hub.server import register_projections
 from hub.settings import Settings
 from trust.audit import verify_log
 from trust.errors import Corrupt, NotFound, Problem, Unavailable

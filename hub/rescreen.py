@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, as_completed
 
+from hub.foundation import Foundation
 from hub.holding import held
-from hub.server import Foundation, register_projections
+from hub.server import register_projections
 from hub.settings import Settings
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Intake

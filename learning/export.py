@@ -8,10 +8,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from learning.tokenizer import load_tokenizer, save_tokenizer
 from trust.errors import Invalid, NotFound
 
+disable_progress_bar()  # of weights that load in seconds, in the middle of whatever the caller prints
 _ALLOWED = re.compile(
     r"(config|generation_config|tokenizer|tokenizer_config|special_tokens_map|model\.safetensors\.index)\.json"
     r"|chat_template\.jinja"

@@ -57,6 +57,8 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
             ("id", model.id),
             ("parent", model.parent),
             ("from", f"{model.source} round {model.round}" if model.round else model.source),
+            ("licence", model.licence),
+            ("provenance", model.provenance),
             ("architecture", model.architecture),
             ("parameters", f"{model.parameters:,}"),
             ("tokens", f"{model.tokens:,}" if model.tokens else ""),
@@ -76,7 +78,8 @@ def lineage(identifier: Identifier, as_json: Json = False) -> None:
         print_json(as_dict(found))
         return
     for model in found.models:
-        origin = f"round {model.round} of {model.source}" if model.round else f"base run {model.source}"
+        made = "trained by others" if model.origin == "import" else "base run"
+        origin = f"round {model.round} of {model.source}" if model.round else f"{made} {model.source}"
         say((model.id, "bold"), f"  {origin}", (_reached_by(model), "yellow"))
         parts = [(p.member, p.examples, f"{p.weight:.3f}") for p in found.members if p.model == model.id]
         if parts:

@@ -1,4 +1,4 @@
-"""Two models on the same texts: the change in bits per byte with its paired error, from the public per-item logs."""
+"""Two models on the same texts and questions: what changed, with its paired error, from the public per-item logs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contributors.client import Coalition
-from learning.scoring import bits_per_byte
+from learning.scoring import accuracy, bits_per_byte, mean
+from protos.coalition.v1 import evaluation_pb2
 from protos.documents.evaluations import Sample
 
 MAX_LOG = 64 << 20
@@ -15,7 +16,8 @@ MAX_LOG = 64 << 20
 
 @dataclass(frozen=True)
 class Change:
-    """From `before` to `after`; `error` is the standard error of their difference, all in bits per byte."""
+    """From `before` to `after`; `error` is the standard error of their difference: bits per byte of a domain's texts, or the
+    share of a task's questions that are answered rightly."""
 
     domain: str
     before: float
@@ -30,6 +32,35 @@ def changes(hub: Coalition, first: str, last: str) -> list[Change]:
     old, new = _logs(hub, first), _logs(hub, last)
     for suite in sorted(old.keys() & new.keys(), key=lambda identifier: domains[identifier]):
         found.append(Change(domains[suite], *compare(old[suite], new[suite])))
+    return found
+
+
+def answers(hub: Coalition, first: str, last: str, domain: str) -> list[Change]:
+    """One per task with choices, of the suites of a domain that both models were scored on."""
+    suites = {suite.id for suite in hub.submissions("suite") if suite.domain == domain}
+    found = []
+    old, new = (
+        {each.suite: each for each in hub.evaluations(model).evaluations if each.suite in suites}
+        for model in (first, last)
+    )
+    for suite in sorted(old.keys() & new.keys()):
+        before, after = _right(hub, old[suite]), _right(hub, new[suite])
+        for task in before:
+            change, error = mean([b - a for a, b in zip(before[task], after[task], strict=True)])
+            share, _ = mean(before[task])
+            found.append(Change(task, share, share + change, error))
+    return found
+
+
+def _right(hub: Coalition, evaluation: evaluation_pb2.Evaluation) -> dict[str, list[float]]:
+    """By task with choices: 1 for every item whose answer is the likeliest choice by the task's own metric, else 0."""
+    metrics = {score.task: score.metric for score in evaluation.scores}
+    found: dict[str, list[float]] = {}
+    for sample in sorted(_samples(hub, evaluation), key=lambda sample: sample.item):
+        if sample.answer is not None:
+            one = ([sample.log_likelihoods], [sample.lengths], [sample.answer])
+            right, _ = accuracy(*one, normalised=metrics[sample.task] == "acc_norm")
+            found.setdefault(sample.task, []).append(right)
     return found
 
 
@@ -50,7 +81,10 @@ def _logs(hub: Coalition, model: str) -> dict[str, list[Sample]]:
     logs = {}
     for evaluation in hub.evaluations(model).evaluations:
         if evaluation.samples:
-            lines = hub.blob(evaluation.samples, MAX_LOG).decode().strip().split("\n")
-            samples = [Sample.read(json.loads(line)) for line in lines]
-            logs[evaluation.suite] = [sample for sample in samples if sample.answer is None]
+            logs[evaluation.suite] = [sample for sample in _samples(hub, evaluation) if sample.answer is None]
     return logs
+
+
+def _samples(hub: Coalition, evaluation: evaluation_pb2.Evaluation) -> list[Sample]:
+    lines = hub.blob(evaluation.samples, MAX_LOG).decode().strip().split("\n")
+    return [Sample.read(json.loads(line)) for line in lines]

@@ -96,9 +96,13 @@ def domain(name: str) -> Domain:
 
 
 def prepare_member(
-    member: Domain, directory: Path, submitted: int = SUBMITTED_BYTES, private: int = PRIVATE_BYTES
+    member: Domain,
+    directory: Path,
+    submitted: int = SUBMITTED_BYTES,
+    private: int = PRIVATE_BYTES,
+    examined: float = 1,
 ) -> Prepared:
-    """Write the three parts. Deterministic: the same packages give the same bytes."""
+    """Write the three parts, the suite with a share `examined` of its items. Deterministic: the same packages, the same bytes."""
     parts = split(document for _, read, _, _ in member.sources for document in read())
     held_out = parts["held-out"]
     chosen = {"submitted": within(parts["submitted"], submitted), "private": within(parts["private"], private)}
@@ -114,6 +118,7 @@ def prepare_member(
         [(task, prompt, make) for task, _, prompt, make in member.sources],
         sources,
         held_out,
+        examined,
     )
     sizes: dict[Part, int] = {
         "submitted": _size(chosen["submitted"]),

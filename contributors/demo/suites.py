@@ -54,19 +54,23 @@ def write_suite(
     tasks: Iterable[tuple[str, str, Make]],
     sources: dict[str, Sequence[Passage]],
     reading: Sequence[Passage],
+    share: float = 1,
 ) -> None:
-    """`tasks` are (task name, prompt, maker); `sources` gives each task its documents. Deterministic."""
+    """`tasks` are (task name, prompt, maker); `sources` gives each task its documents. Deterministic.
+
+    A `share` of the items, and of the text to read, is for models that take long to read.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     listed: list[dict[str, Any]] = []
     for task, prompt, make in tasks:
         chance = random.Random(f"{name}/{task}")  # noqa: S311  (the same items every time)
         rows = list(make(sources[task], chance))
         chance.shuffle(rows)
-        _write(folder / f"{task}.jsonl", rows[:ITEMS])
+        _write(folder / f"{task}.jsonl", rows[: int(share * ITEMS)])
         listed.append(
             {"name": task, "kind": "multiple_choice", "data": f"{task}.jsonl", "prompt": prompt, "metric": "acc_norm"}
         )
-    _write(folder / "reading.jsonl", [{"text": text} for text in _reading(reading)])
+    _write(folder / "reading.jsonl", [{"text": text} for text in _reading(reading, int(share * READING_BYTES))])
     listed.append({"name": "reading", "kind": "perplexity", "data": "reading.jsonl"})
     suite = {
         "format": "coalition-suite/v1",
@@ -80,8 +84,7 @@ def write_suite(
     (folder / "suite.json").write_text(json.dumps(suite, indent=2) + "\n")
 
 
-def _reading(documents: Sequence[Passage]) -> Iterator[str]:
-    left = READING_BYTES
+def _reading(documents: Sequence[Passage], left: int) -> Iterator[str]:
     for document in documents:
         text = document.text[:READING_TEXT]
         if len(text.encode()) <= left and len(text) >= 100:

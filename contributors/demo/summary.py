@@ -29,6 +29,7 @@ def print_summary(
     out: Console,
     lineage: dict[str, Any],
     moved: Sequence[Change],
+    elsewhere: Sequence[Change],
     models: Sequence[str],
     sample: str,
     directory: Path,
@@ -48,6 +49,12 @@ def print_summary(
         moves = f"  {change.domain:<10} {change.before:.4f} -> {change.after:.4f}"
         out.print(f"{moves}  [{colour}]{percent:+.2f} %[/] ±{error:.2f}", highlight=False)
     out.print("  ± is the standard error of the difference, both models reading the same texts")
+    if elsewhere:
+        out.print("\n[bold]What is forgotten elsewhere[/], in right answers of 100")
+    for change in elsewhere:
+        points, error = 100 * (change.after - change.before), 100 * change.error
+        moves = f"  {change.domain:<10} {100 * change.before:.1f} -> {100 * change.after:.1f}"
+        out.print(f"{moves}  {points:+.1f} ±{error:.1f}", highlight=False)
     out.print(f"\n[bold]{models[-1]} writes[/]")
     for line in sample.strip().splitlines():
         out.print(f"  {line}", highlight=False, markup=False)

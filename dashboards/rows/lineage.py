@@ -21,12 +21,17 @@ def newest_first(models: Sequence[models_pb2.Model]) -> list[str]:
     return [model.id for model in sorted(models, key=lambda model: natural(model.id), reverse=True)]
 
 
+def made_by(model: models_pb2.Model) -> str:
+    """What a version came of."""
+    return {"run": "base run", "import": "others"}.get(model.origin, f"round {model.round}")
+
+
 def model_rows(models: Sequence[models_pb2.Model]) -> list[dict[str, Any]]:
     """The list of models, newest first."""
     return [
         {
             "model": f"models?model={model.id}",
-            "made by": "base run" if model.origin == "run" else f"round {model.round}",
+            "made by": made_by(model),
             "from": model.parent or model.source,
             "parameters": amount(model.parameters),
             "size": size(sum(file.size for file in model.files)),
@@ -107,7 +112,7 @@ def _chain_lines(lineage: models_pb2.Lineage, chain: Sequence[models_pb2.Model],
     lines = []
     for before, model in zip([None, *drawn], drawn, strict=False):
         members = sum(1 for part in lineage.members if part.model == model.id and part.weight > 0)
-        detail = "base run" if model.origin == "run" else f"round {model.round}, {members} members"
+        detail = made_by(model) + (f", {members} members" if model.origin == "round" else "")
         last = f' color="{accent}" penwidth=2' if model is drawn[-1] else ""
         lines.append(f"{_quoted(model.id)} [label={_quoted(f'{model.id}{chr(10)}{detail}')}{last}];")
         if before is not None:

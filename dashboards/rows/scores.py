@@ -148,7 +148,7 @@ def matrix(
     return [
         {
             "model": f"models?model={row.model}",
-            "origin": "base run" if row.origin == "run" else row.origin,
+            "origin": {"run": "base run", "import": "others"}.get(row.origin, row.origin),
             **{column.key: _cell(row, column.key, best[column.key]) for column in columns},
         }
         for row in rows

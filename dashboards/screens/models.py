@@ -32,13 +32,15 @@ def show() -> None:
 def _one(model: models_pb2.Model) -> None:
     display.facts(
         {
-            "Made by": "base run" if model.origin == "run" else f"round {model.round}",
+            "Made by": lineage.made_by(model),
             "Parameters": formats.amount(model.parameters),
             "Tokens trained on": formats.amount(model.tokens),
             "Size": formats.size(sum(file.size for file in model.files)),
             "Recorded": formats.moment(model.recorded_at),
         }
     )
+    if model.provenance:
+        st.text(f"Trained by others, under {model.licence}: {model.provenance}")
     tree = source.lineage(model.id)
     st.subheader("Lineage")
     ink, box, accent = _COLOURS["dark" if st.context.theme.type == "dark" else "light"]

@@ -1,4 +1,4 @@
-"""`coalition-hub rebuild`, `scrub`, `screen`, `purge` and `dump`: a hub's stores are looked after."""
+"""`coalition-hub rebuild`, `scrub`, `screen`, `purge`, `import` and `dump`: a hub's stores are looked after."""
 
 from __future__ import annotations
 
@@ -43,6 +43,36 @@ def rebuild(directory: Directory, as_json: Json = False) -> None:
         out.print_json(json.dumps({"entries": entries}))
         return
     say(f"The database is made anew from {counted(entries, 'entry', 'entries')} of the ledger.")
+
+
+@care.command(
+    "import",
+    epilog="Example: coalition-hub import /srv/coalition smollm2/ --licence Apache-2.0 --provenance 'SmolLM2, Hugging Face'",
+)
+def import_model(
+    directory: Directory,
+    model: Annotated[Path, typer.Argument(help="A folder with a model in the form of Hugging Face.")],
+    licence: Annotated[str, typer.Option(help="Of the weights, as SPDX: Apache-2.0.")],
+    provenance: Annotated[str, typer.Option(help="Whose the weights are, and where they were found.")],
+    name: Annotated[str, typer.Option(help="Of its versions; the folder's name otherwise.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Take a model that others trained in as a base for campaigns. Stop the hub first.
+
+    It is recorded in the ledger with its licence and provenance, and evaluated with every suite as the coalition's own are.
+    """
+    from hub.importing import import_model as run
+    from hub.models.imports import Described
+
+    described = Described.read(
+        {"name": name or model.absolute().name.lower(), "licence": licence, "provenance": provenance}
+    )
+    with err.status("Checking that the weights load, then storing them"):
+        made = run(Settings.load(directory), model, described)
+    if as_json:
+        out.print_json(json.dumps({"id": made.model, "source": made.source, "parameters": made.parameters}))
+        return
+    say(f"{made.model} is recorded: {made.architecture}, {made.parameters:,} parameters, under {licence}.")
 
 
 @care.command(epilog="Example: coalition-hub scrub /srv/coalition --restore-from /backup/mirror")

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from hub.access import Caller, caller
 from hub.blobs import BlobStore
+from hub.callers import Caller, caller
 from hub.database import Database
 from hub.ledger.grants import NOBODY, is_known, lend, may_read, withdrawn_with
 from hub.ledger.journal import Journal

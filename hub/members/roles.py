@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TypeAlias
 
-from hub.access import Caller, Presented
+from hub.callers import Caller, Presented
 from hub.database import Database
 from hub.ledger.entries import Entry
 from hub.members.directory import member_of_delegation, node, standing_of

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,8 @@ class Facts:
     data: Sequence[DataLine]
     rounds: Sequence[RoundLine]
     scores: Sequence[ScoreLine]
+    taken_in: tuple[str, str] | None = None
+    """Of a base that others trained: its licence and its provenance."""
 
 
 def model_card(facts: Facts) -> str:
@@ -101,9 +104,21 @@ def _introduction(facts: Facts) -> list[str]:
         f"A {facts.architecture} model of {facts.parameters:,} parameters,",
         f"built together by the members of the coalition `{facts.hub}`.",
         f"Lineage, newest first: {', '.join(facts.lineage)}.",
-        f"Base training saw {facts.tokens:,} tokens; code `{facts.code_version}`.",
+        f"{_base(facts)}; code `{facts.code_version}`.",
         "",
     ]
+
+
+def _base(facts: Facts) -> str:
+    if facts.taken_in is None:
+        return f"Base training saw {facts.tokens:,} tokens"
+    licence, provenance = facts.taken_in
+    return f"The base {facts.lineage[-1]} was trained by others, under {licence}: {_plain(provenance)}"
+
+
+def _plain(text: str) -> str:
+    """What somebody typed, as Markdown that says just that."""
+    return re.sub(r"([^\w\s.,:;/()'-])", r"\\\1", " ".join(text.split()))
 
 
 def _data(facts: Facts) -> list[str]:

@@ -15,6 +15,7 @@ from hub.ledger.journal import Journal
 from hub.members.directory import key_of
 from hub.models import registry
 from hub.models.card import DataLine, Facts, RoundLine, ScoreLine, model_card
+from hub.models.origins import import_of
 from hub.models.tables import ModelRow
 from hub.submissions import catalogue
 from protos.documents.base import FileEntry
@@ -106,6 +107,7 @@ class Releases:
             code_version=rows[0].code_version,
             data=data,
             rounds=rounds,
+            taken_in=(taken.licence, taken.provenance) if (taken := import_of(self._journal, rows[-1])) else None,
             scores=sorted(self._scores_of(session, rows[0].id), key=lambda line: (line.suite, line.score.task)),
         )
 

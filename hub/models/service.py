@@ -8,10 +8,11 @@ from typing import Any
 
 from sqlmodel import Session
 
-from hub.access import caller
+from hub.callers import caller
 from hub.database import Database
 from hub.ledger.journal import Journal
 from hub.models import registry
+from hub.models.origins import import_of
 from hub.models.releases import Releases
 from hub.models.tables import ModelRow, ReleaseRow
 from hub.submissions import catalogue
@@ -38,6 +39,8 @@ class ModelsService(models_pb2_grpc.ModelsServicer):
             with self._database.session() as session:
                 row = registry.get(session, request.id)
                 message = _model(row, _withdrawn(session)[row.id])
+            if taken := import_of(self._journal, row):
+                message.licence, message.provenance = taken.licence, taken.provenance
             message.receipt.CopyFrom(self._journal.receipt(row.index))
             return message
 

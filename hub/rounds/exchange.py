@@ -20,7 +20,8 @@ from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution
 from trust.canonical import emit, parse
 from trust.digests import Digest, digest_bytes
-from trust.errors import Invalid, Problem, Unavailable
+from trust.errors import Denied, Invalid, Problem, Unavailable
+from trust.sentences import counted
 
 POLL = 0.5
 TIME_TO_LIVE = 24 * 3600.0
@@ -91,7 +92,7 @@ class Round:
         self._taken: dict[str, RoundReply] = {}
 
     def run(self, sites: Iterable[Site]) -> Averaged:
-        """Raises `Unavailable` when no site gave a valid update."""
+        """Raises `Unavailable` when too few sites gave a valid update."""
         self._parts = {site.member: _Part(site) for site in sites}
         self._look(self._waiting())
         if absent := [member for member, part in self._parts.items() if not part.activation]:
@@ -109,20 +110,22 @@ class Round:
         return [part for member, part in self._parts.items() if member not in self._done]
 
     def _averaged(self) -> Averaged:
-        if not len(self._gathering):
+        if len(self._gathering) < self._gathering.needed:
             reasons = "; ".join(f"{member}: {part.excluded}" for member, part in self._done.items())
-            raise Unavailable(f"No site gave a valid update ({reasons}).")
+            raise Unavailable(
+                f"{counted(len(self._gathering), 'valid update')} came and the round needs {self._gathering.needed} ({reasons})."
+            )
         gathered = self._gathering.result()
         for member, share in sorted(gathered.shares.items()):
             self._say(f"{member} weighs {share.weight:.1%}: {share.reason}")
             said = {"why": share.reason} if share.weight else {"excluded": share.reason}
             self._done[member] = self._done[member].model_copy(update={"weight": share.weight, **said})
-        counted = [self._taken[member] for member, share in sorted(gathered.shares.items()) if share.weight]
+        replies = [self._taken[member] for member, share in sorted(gathered.shares.items()) if share.weight]
         return Averaged(
             gathered.update,
             tuple(part for _, part in sorted(self._done.items())),
-            sum(reply.tokens for reply in counted),
-            tuple(learned for reply in counted for learned in reply.data),
+            sum(reply.tokens for reply in replies),
+            tuple(learned for reply in replies for learned in reply.data),
         )
 
     def _look(self, parts: Iterable[_Part]) -> None:
@@ -139,7 +142,7 @@ class Round:
             self._exclude(part.site.member, DISOWNED)
             return
         seen = part.seen()
-        move = patience.move(seen, self._took)
+        move = patience.move(seen, self._took, self._gathering.needed)
         if move == "send":
             self._send(part)
         elif move == "leave out":
@@ -181,7 +184,11 @@ class Round:
             answer, update = self._read(member, content)
             norm = check_update(update, self._reference)
             self._gathering.add(member, update, answer.examples)
+        except (Denied, Unavailable) as problem:  # no update came, so none was bad
+            self._exclude(member, problem.what)
+            return
         except Problem as problem:
+            self._gathering.turn_away()
             self._exclude(member, problem.what)
             return
         self._took.append(took)
@@ -197,12 +204,12 @@ class Round:
         self._say(f"{member}: loss {answer.loss_first:.3f} to {answer.loss_last:.3f}, in {took:.1f} s")
 
     def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
-        """A reply's document and tensors. Raises `Invalid` for anything but what was asked for."""
+        """A reply's document and tensors. Raises `Unavailable` where the site refused, `Invalid` for anything unasked for."""
         reply = read_reply(content)
         if (reply.campaign, reply.round) != (self._task.campaign, self._task.round):
             raise Invalid("The reply is about another round.")
         if reply.refusal:
-            raise Invalid(f"The site refused: {reply.refusal}")
+            raise Unavailable(f"The site refused: {reply.refusal}")
         check_data(reply, self._site_of(member))
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
         if reply.update != digest_bytes(data):
@@ -225,9 +232,12 @@ class Round:
 
 
 def check_data(reply: RoundReply, site: Site | None) -> None:
-    """That the update learned from datasets of its member, of which this hub may learn now. Raises `Invalid`."""
+    """That the update learned from datasets of its member, of which this hub may learn now.
+
+    Raises `Invalid`; `Denied` where its consent counts no more.
+    """
     if site is None:
-        raise Invalid(DISOWNED)
+        raise Denied(DISOWNED)
     named = [learned.dataset for learned in reply.data]
     if not named or len(set(named)) != len(named):
         raise Invalid("The update does not say which datasets it learned from, each once.")

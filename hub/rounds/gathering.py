@@ -13,7 +13,7 @@ from torch import Tensor
 
 from learning.aggregation.low_rank import LowRankMean
 from learning.aggregation.means import RunningMean
-from learning.aggregation.robust import clipped, krum, trimmed_mean
+from learning.aggregation.robust import clipped, coordinate_median, krum, trimmed_mean
 from learning.aggregation.weighting import Share, Standing, shares
 from learning.updates import check_names_and_shapes
 from protos.documents.campaigns import CampaignSpec
@@ -40,6 +40,16 @@ class Gathering:
         self._mean = RunningMean(reference) if at_once else None
         self._held: dict[str, _Tensors] = {}
         self._standings: dict[str, Standing] = {}
+        self._bad = 0
+
+    @property
+    def needed(self) -> int:
+        """Updates without which there is no result."""
+        return self._spec.updates_needed(self._bad)
+
+    def turn_away(self) -> None:
+        """One more update was bad, and known for it: the rule need not stand up to that one."""
+        self._bad += 1
 
     def __len__(self) -> int:
         return len(self._standings)
@@ -60,27 +70,28 @@ class Gathering:
 
     def result(self) -> Gathered:
         """Raises `Unavailable` where the updates are too few for the spec's rule."""
+        if len(self) < self.needed:
+            raise Unavailable(f"The round needs {self.needed} valid updates; {len(self)} came.")
         even = shares(self._standings, self._spec.weighting, self._spec.maximum_share)
         if self._mean is not None:
             return Gathered(self._mean.result(), even)
-        members, updates = list(self._held), list(self._held.values())
+        members = sorted(self._held)  # the result does not depend on who came first
+        updates = [self._held[member] for member in members]
         match self._spec.averaging:
             case "median":
-                return Gathered(trimmed_mean(updates, (len(updates) - 1) // 2), even)
+                return Gathered(coordinate_median(updates), even)
             case "trimmed-mean":
                 return Gathered(trimmed_mean(updates, min(self._spec.bad_updates, (len(updates) - 1) // 2)), even)
             case "krum" | "multi-krum":
                 return self._chosen(members, updates)
         mean: LowRankMean | RunningMean = LowRankMean() if self._spec.averaging == "products" else RunningMean()
-        for member, update in self._held.items():
-            mean.add(update, even[member].weight)
+        for member in members:
+            mean.add(self._held[member], even[member].weight)
         return Gathered(mean.result(), even)
 
     def _chosen(self, members: list[str], updates: list[_Tensors]) -> Gathered:
-        """The mean of those that Krum chooses. What was left out of the round before counts among its bad ones."""
+        """The mean of those that Krum chooses."""
         count = len(updates)
-        if count < 3:
-            raise Unavailable(f"{self._spec.averaging} needs three updates to compare; {count} came.")
         bad = min(self._spec.bad_updates, (count - 3) // 2)
         keep = 1 if self._spec.averaging == "krum" else count - bad
         chosen = {members[place] for place in krum(updates, bad, keep)}

@@ -20,6 +20,7 @@ from learning.adapters import AdapterShape, adapter_state, attach, merge
 from learning.aggregation.low_rank import products
 from learning.aggregation.stepping import Rule, ServerOptimizer
 from learning.export import save_model
+from learning.objectives.chats import template_of
 from learning.updates import load_tensors, save_tensors
 from protos.documents.campaigns import Adapter, CampaignSpec
 
@@ -45,6 +46,7 @@ class Merger:
 
     def __init__(self, spec: CampaignSpec) -> None:
         self._adapter = spec.adapter
+        self._chats = spec.objective != "continued-training"
         self._optimizer: ServerOptimizer | None = None
         if spec.server is not None:
             given = spec.server
@@ -61,7 +63,12 @@ class Merger:
     def write_model(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, averaged: dict[str, Tensor], folder: Path
     ) -> list[Path]:
-        """Write `adapter.safetensors` and `model/` into `folder`; the model's files. `model` stays as it is."""
+        """Write `adapter.safetensors` and `model/` into `folder`; the model's files. `model` stays as it is.
+
+        One that learned from conversations gets the chat template that it learned, unless it has one.
+        """
+        if self._chats and not tokenizer.chat_template:
+            tokenizer.chat_template = template_of(tokenizer)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "adapter.safetensors").write_bytes(save_tensors(averaged))
         return save_model(self._merged(model, averaged), tokenizer, folder / "model")

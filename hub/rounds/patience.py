@@ -1,7 +1,9 @@
 """How long a round waits for its sites, as pure functions over what is known of each: nobody can hold up the others.
 
 A site that was killed comes back by itself; then it is given the round's task again. A site that stays away, or says
-nothing much longer than the slowest of the others took, is left out, as long as one valid update is there.
+nothing much longer than the slowest of the others took, is left out, as long as the others' valid updates are enough without it:
+one for a plain mean. A rule that is to stand up to bad updates is given as many as that takes, or who answers first would be the
+round.
 """
 
 from __future__ import annotations
@@ -33,15 +35,15 @@ class Waiting:
     failed: bool = False
 
 
-def move(site: Waiting, answers: Iterable[float]) -> Move:
-    """What to do about a site, given how long those took that have answered with a valid update."""
+def move(site: Waiting, answers: Iterable[float], needed: int = 1) -> Move:
+    """What to do about a site, given how long those took that have answered with a valid update, and how many it takes."""
     took = list(answers)
     again = site.activation and (site.failed or site.activation != site.sent_to)
     if again and site.sendings < MAX_SENDINGS:
         return "send"
     if site.failed and site.sendings >= MAX_SENDINGS:
         return "leave out"
-    if not took:
+    if len(took) < needed:
         return "wait"
     if not site.activation:
         return "leave out" if site.away > AWAY else "wait"

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 from sqlmodel import Session
 
-from hub.access import caller
 from hub.blobs import BlobStore
+from hub.callers import caller
 from hub.database import Database
 from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal

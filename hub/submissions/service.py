@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from hub.access import Caller, caller
+from hub.callers import Caller, caller
 from hub.database import Database
 from hub.ledger import grants
 from hub.ledger.entries import Entry

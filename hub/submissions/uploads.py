@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 
-from hub.access import Caller
+from hub.callers import Caller
 from hub.receiving import Receiving
 from hub.submissions.drafts import Draft
 from hub.submissions.intake import Intake

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from hub.access import caller
+from hub.callers import caller
 from hub.database import Database
 from hub.ledger.journal import Journal
 from hub.members import directory

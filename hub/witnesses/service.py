@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
-from hub.access import caller
+from hub.callers import caller
 from hub.database import Database
 from hub.ledger import rows
 from hub.ledger.journal import Journal

@@ -20,6 +20,12 @@ ROLES = ("system", "user", "assistant")
 START, END = "<|im_start|>", "<|im_end|>"
 
 
+_CHATML = """{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}\
+{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"""
+_PLAIN = """{% for message in messages %}{{ message['role'] + '\\n' + message['content'] + eos_token }}{% endfor %}\
+{% if add_generation_prompt %}{{ 'assistant\\n' }}{% endif %}"""
+
+
 @dataclass(frozen=True)
 class Turn:
     """`role` is one of `ROLES`."""
@@ -42,6 +48,11 @@ def marks_of(tokenizer: PreTrainedTokenizerFast) -> Marks:
     if START in special and END in special:
         return Marks((special[START],), special[END], tuple(_encoded(tokenizer, ["\n"])[0]))
     return Marks((), END_OF_TEXT_ID, ())
+
+
+def template_of(tokenizer: PreTrainedTokenizerFast) -> str:
+    """The chat template, for those who use the model, that writes conversations as they are written here."""
+    return _CHATML if marks_of(tokenizer).start else _PLAIN
 
 
 def conversation(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> Sample:

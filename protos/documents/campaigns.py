@@ -35,8 +35,8 @@ its preferences between two answers."""
 
 
 Averaging = Literal["factors", "products", "median", "trimmed-mean", "krum", "multi-krum"]
-_NEEDED = {"median": (3, 0), "trimmed-mean": (1, 2), "krum": (3, 2), "multi-krum": (3, 2)}
-"""Members that a rule needs: so many, and so many more for each bad update that it stands up to."""
+_NEEDED = {"median": (1, 2), "trimmed-mean": (1, 2), "krum": (3, 2), "multi-krum": (3, 2)}
+"""Updates that a rule needs: so many, and so many more for each bad one that it stands up to."""
 
 
 class Preferences(Document):
@@ -98,16 +98,20 @@ class CampaignSpec(Document):
             raise ValueError(f"{self.strategy} needs [server] with a rate")
         return self
 
+    def updates_needed(self, bad_seen: int = 0) -> int:
+        """Valid updates without which a round comes to nothing, when `bad_seen` bad ones were turned away already."""
+        least, each = _NEEDED.get(self.averaging, (1, 0))
+        return least + each * max(0, self.bad_updates - bad_seen)
+
     @model_validator(mode="after")
     def _enough_for_the_rule(self) -> CampaignSpec:
-        least, each = _NEEDED.get(self.averaging, (1, 0))
-        needed = least + each * self.bad_updates
+        needed = self.updates_needed()
         if self.minimum_members < needed:
             raise ValueError(
                 f"{self.averaging} needs minimum_members of {needed} for bad_updates of {self.bad_updates}"
             )
-        if self.averaging in _NEEDED and self.weighting != "equal":
-            raise ValueError(f"{self.averaging} weighs all updates the same")
+        if self.averaging in _NEEDED and (self.weighting != "equal" or self.maximum_share < 1):
+            raise ValueError(f"{self.averaging} weighs all updates the same: leave weighting and maximum_share out")
         return self
 
 

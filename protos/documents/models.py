@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Licence
+from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Licence, Name, Text
 
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")]
 """Of a release; also its identifier in the ledger."""
@@ -42,13 +42,23 @@ class Skip(Document):
     until: int = Field(ge=1)
 
 
+class Import(Claim):
+    """Signed by the hub: weights that others trained were taken in, as they are. `provenance` says whose they are, and where they
+    were found."""
+
+    name: Name
+    licence: Licence
+    provenance: Text
+    files: tuple[FileEntry, ...] = Field(min_length=1)
+
+
 class Model(Claim):
-    """Signed by the hub: a model version, and all that went into it. `payload` is its source's statement (run or campaign);
-    `skipped` are the batches that a run did not learn from."""
+    """Signed by the hub: a model version, and all that went into it. `payload` is the statement of its source, a run, campaign or
+    import; `skipped` are the batches that a run did not learn from."""
 
     model: Identifier
     parent: Identifier | None = None
-    origin: Literal["run", "round"]
+    origin: Literal["run", "round", "import"]
     source: Identifier
     payload: DigestText
     round: int = Field(default=0, ge=0)

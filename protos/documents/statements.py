@@ -9,7 +9,7 @@ from protos.documents.base import Claim
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent
 from protos.documents.evaluations import Evaluation
 from protos.documents.members import Delegation, Keys, Member, Node, NodeRevocation, Revocation
-from protos.documents.models import Model, Release
+from protos.documents.models import Import, Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
 from protos.documents.submissions import Dataset, Purge, Suite, Withdrawal
 from protos.documents.witnesses import Witness, WitnessPolicy
@@ -35,6 +35,7 @@ KINDS: dict[str, type[Claim]] = {
     "checkpoint": Checkpoint,
     "run-end": RunEnd,
     "stop": Stop,
+    "import": Import,
     "model": Model,
     "evaluation": Evaluation,
     "campaign": Campaign,
@@ -52,7 +53,9 @@ _PREFIX = {"dataset": "data", "evaluation": "eval"}
 HUB = "hub"
 """The signer name of statements that the hub itself makes."""
 
-BY_HUB = frozenset({"member", "node", "purge", "checkpoint", "run-end", "model", "evaluation", "campaign-end"})
+BY_HUB = frozenset(
+    {"member", "node", "purge", "checkpoint", "run-end", "import", "model", "evaluation", "campaign-end"}
+)
 """Kinds that only the hub may sign. All others are members' own."""
 
 

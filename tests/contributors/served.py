@@ -15,6 +15,7 @@ from hub.access import Access, Answers
 from hub.evaluation.evaluator import Evaluator
 from hub.evaluation.service import EvaluationsService
 from hub.ledger.service import BlobsService, LedgerService
+from hub.listeners import OPTIONS
 from hub.members import invitations
 from hub.members.enrolment import EnrolmentService
 from hub.members.roles import Roles
@@ -22,7 +23,6 @@ from hub.members.service import MembersService
 from hub.models.releases import Releases
 from hub.models.service import ModelsService, ReleasesService
 from hub.rates import Rates
-from hub.server import OPTIONS
 from hub.settings import Settings
 from hub.submissions import catalogue
 from hub.submissions.examination import Examination

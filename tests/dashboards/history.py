@@ -9,8 +9,9 @@ import math
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from hub.foundation import Foundation
 from hub.rounds import sites
-from hub.server import Foundation, register_projections
+from hub.server import register_projections
 from hub.settings import Settings
 from learning.scoring import score
 from protos.documents.architectures import Llama

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hub import setup
+from hub.foundation import Foundation
 from hub.ledger import rows
 from hub.ledger.entries import Entry
 from hub.models.releases import Releases
 from hub.rebuild import rebuild
-from hub.server import Foundation, register_projections, removers_of
+from hub.server import register_projections, removers_of
 from hub.settings import Settings
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Draft, Intake

@@ -12,8 +12,9 @@ import grpc
 import pytest
 from google.protobuf.descriptor import FileDescriptor
 
-from hub.access import ALLOWED, CALLER, Access, Answers, roles_for
+from hub.access import CALLER, Access, Answers
 from hub.acts import ACTS
+from hub.calls import ALLOWED, roles_for
 from hub.ledger.service import BlobsService, LedgerService
 from hub.members import invitations
 from hub.members.enrolment import EnrolmentService

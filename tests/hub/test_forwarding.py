@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hub.access import ALLOWED
+from hub.calls import ALLOWED
 from hub.forwarding import LOCAL, is_local
 
 

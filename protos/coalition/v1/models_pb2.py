@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.coalition.v1 import common_pb2 as protos_dot_coalition_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/coalition/v1/models.proto\x12\x0c\x63oalition.v1\x1a protos/coalition/v1/common.proto\"\x13\n\x11ListModelsRequest\"9\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.coalition.v1.Model\"\xff\x01\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\r\n\x05round\x18\x05 \x01(\x05\x12\x12\n\nparameters\x18\x06 \x01(\x03\x12!\n\x05\x66iles\x18\x07 \x03(\x0b\x32\x12.coalition.v1.File\x12\x13\n\x0brecorded_at\x18\x08 \x01(\t\x12&\n\x07receipt\x18\t \x01(\x0b\x32\x15.coalition.v1.Receipt\x12\x14\n\x0c\x61rchitecture\x18\n \x01(\t\x12\x0e\n\x06tokens\x18\x0b \x01(\x03\x12\x11\n\twithdrawn\x18\x0c \x03(\t\"\x85\x01\n\x07Lineage\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.coalition.v1.Model\x12\'\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x19.coalition.v1.LineageData\x12,\n\x07members\x18\x03 \x03(\x0b\x32\x1b.coalition.v1.LineageMember\"\xa6\x01\n\x0bLineageData\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x0e\n\x06\x64omain\x18\x04 \x01(\t\x12\x0f\n\x07licence\x18\x05 \x01(\t\x12\x0e\n\x06tokens\x18\x06 \x01(\x03\x12\x0f\n\x07payload\x18\x07 \x01(\t\x12\x14\n\x0cwithdrawn_at\x18\x08 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\t \x01(\t\"P\n\rLineageMember\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x03\x12\x0e\n\x06weight\x18\x04 \x01(\x01\"7\n\x15PrepareReleaseRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"4\n\x0fPreparedRelease\x12!\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x12.coalition.v1.File\"9\n\x15PublishReleaseRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x02 \x01(\x0c\"\x15\n\x13ListReleasesRequest\"?\n\x14ListReleasesResponse\x12\'\n\x08releases\x18\x01 \x03(\x0b\x32\x15.coalition.v1.Release\"\xbb\x01\n\x07Release\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x13\n\x0brecorded_at\x18\x04 \x01(\t\x12!\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x12.coalition.v1.File\x12\x0e\n\x06\x62undle\x18\x06 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x07 \x01(\t\x12&\n\x07receipt\x18\x08 \x01(\x0b\x32\x15.coalition.v1.Receipt2\xc7\x01\n\x06Models\x12O\n\nListModels\x12\x1f.coalition.v1.ListModelsRequest\x1a .coalition.v1.ListModelsResponse\x12\x33\n\x08GetModel\x12\x12.coalition.v1.ById\x1a\x13.coalition.v1.Model\x12\x37\n\nGetLineage\x12\x12.coalition.v1.ById\x1a\x15.coalition.v1.Lineage2\xbf\x02\n\x08Releases\x12T\n\x0ePrepareRelease\x12#.coalition.v1.PrepareReleaseRequest\x1a\x1d.coalition.v1.PreparedRelease\x12M\n\x0ePublishRelease\x12#.coalition.v1.PublishReleaseRequest\x1a\x16.coalition.v1.Recorded\x12U\n\x0cListReleases\x12!.coalition.v1.ListReleasesRequest\x1a\".coalition.v1.ListReleasesResponse\x12\x37\n\nGetRelease\x12\x12.coalition.v1.ById\x1a\x15.coalition.v1.Releaseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/coalition/v1/models.proto\x12\x0c\x63oalition.v1\x1a protos/coalition/v1/common.proto\"\x13\n\x11ListModelsRequest\"9\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.coalition.v1.Model\"\xa4\x02\n\x05Model\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x01(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\x12\r\n\x05round\x18\x05 \x01(\x05\x12\x12\n\nparameters\x18\x06 \x01(\x03\x12!\n\x05\x66iles\x18\x07 \x03(\x0b\x32\x12.coalition.v1.File\x12\x13\n\x0brecorded_at\x18\x08 \x01(\t\x12&\n\x07receipt\x18\t \x01(\x0b\x32\x15.coalition.v1.Receipt\x12\x14\n\x0c\x61rchitecture\x18\n \x01(\t\x12\x0e\n\x06tokens\x18\x0b \x01(\x03\x12\x11\n\twithdrawn\x18\x0c \x03(\t\x12\x0f\n\x07licence\x18\r \x01(\t\x12\x12\n\nprovenance\x18\x0e \x01(\t\"\x85\x01\n\x07Lineage\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.coalition.v1.Model\x12\'\n\x04\x64\x61ta\x18\x02 \x03(\x0b\x32\x19.coalition.v1.LineageData\x12,\n\x07members\x18\x03 \x03(\x0b\x32\x1b.coalition.v1.LineageMember\"\xa6\x01\n\x0bLineageData\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x0e\n\x06\x64omain\x18\x04 \x01(\t\x12\x0f\n\x07licence\x18\x05 \x01(\t\x12\x0e\n\x06tokens\x18\x06 \x01(\x03\x12\x0f\n\x07payload\x18\x07 \x01(\t\x12\x14\n\x0cwithdrawn_at\x18\x08 \x01(\t\x12\x10\n\x08\x63\x61tegory\x18\t \x01(\t\"P\n\rLineageMember\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06member\x18\x02 \x01(\t\x12\x10\n\x08\x65xamples\x18\x03 \x01(\x03\x12\x0e\n\x06weight\x18\x04 \x01(\x01\"7\n\x15PrepareReleaseRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"4\n\x0fPreparedRelease\x12!\n\x05\x66iles\x18\x01 \x03(\x0b\x32\x12.coalition.v1.File\"9\n\x15PublishReleaseRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x0e\n\x06\x62undle\x18\x02 \x01(\x0c\"\x15\n\x13ListReleasesRequest\"?\n\x14ListReleasesResponse\x12\'\n\x08releases\x18\x01 \x03(\x0b\x32\x15.coalition.v1.Release\"\xbb\x01\n\x07Release\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0e\n\x06member\x18\x03 \x01(\t\x12\x13\n\x0brecorded_at\x18\x04 \x01(\t\x12!\n\x05\x66iles\x18\x05 \x03(\x0b\x32\x12.coalition.v1.File\x12\x0e\n\x06\x62undle\x18\x06 \x01(\t\x12\x10\n\x08\x65nvelope\x18\x07 \x01(\t\x12&\n\x07receipt\x18\x08 \x01(\x0b\x32\x15.coalition.v1.Receipt2\xc7\x01\n\x06Models\x12O\n\nListModels\x12\x1f.coalition.v1.ListModelsRequest\x1a .coalition.v1.ListModelsResponse\x12\x33\n\x08GetModel\x12\x12.coalition.v1.ById\x1a\x13.coalition.v1.Model\x12\x37\n\nGetLineage\x12\x12.coalition.v1.ById\x1a\x15.coalition.v1.Lineage2\xbf\x02\n\x08Releases\x12T\n\x0ePrepareRelease\x12#.coalition.v1.PrepareReleaseRequest\x1a\x1d.coalition.v1.PreparedRelease\x12M\n\x0ePublishRelease\x12#.coalition.v1.PublishReleaseRequest\x1a\x16.coalition.v1.Recorded\x12U\n\x0cListReleases\x12!.coalition.v1.ListReleasesRequest\x1a\".coalition.v1.ListReleasesResponse\x12\x37\n\nGetRelease\x12\x12.coalition.v1.ById\x1a\x15.coalition.v1.Releaseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,27 +37,27 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMODELSRESPONSE']._serialized_start=105
   _globals['_LISTMODELSRESPONSE']._serialized_end=162
   _globals['_MODEL']._serialized_start=165
-  _globals['_MODEL']._serialized_end=420
-  _globals['_LINEAGE']._serialized_start=423
-  _globals['_LINEAGE']._serialized_end=556
-  _globals['_LINEAGEDATA']._serialized_start=559
-  _globals['_LINEAGEDATA']._serialized_end=725
-  _globals['_LINEAGEMEMBER']._serialized_start=727
-  _globals['_LINEAGEMEMBER']._serialized_end=807
-  _globals['_PREPARERELEASEREQUEST']._serialized_start=809
-  _globals['_PREPARERELEASEREQUEST']._serialized_end=864
-  _globals['_PREPAREDRELEASE']._serialized_start=866
-  _globals['_PREPAREDRELEASE']._serialized_end=918
-  _globals['_PUBLISHRELEASEREQUEST']._serialized_start=920
-  _globals['_PUBLISHRELEASEREQUEST']._serialized_end=977
-  _globals['_LISTRELEASESREQUEST']._serialized_start=979
-  _globals['_LISTRELEASESREQUEST']._serialized_end=1000
-  _globals['_LISTRELEASESRESPONSE']._serialized_start=1002
-  _globals['_LISTRELEASESRESPONSE']._serialized_end=1065
-  _globals['_RELEASE']._serialized_start=1068
-  _globals['_RELEASE']._serialized_end=1255
-  _globals['_MODELS']._serialized_start=1258
-  _globals['_MODELS']._serialized_end=1457
-  _globals['_RELEASES']._serialized_start=1460
-  _globals['_RELEASES']._serialized_end=1779
+  _globals['_MODEL']._serialized_end=457
+  _globals['_LINEAGE']._serialized_start=460
+  _globals['_LINEAGE']._serialized_end=593
+  _globals['_LINEAGEDATA']._serialized_start=596
+  _globals['_LINEAGEDATA']._serialized_end=762
+  _globals['_LINEAGEMEMBER']._serialized_start=764
+  _globals['_LINEAGEMEMBER']._serialized_end=844
+  _globals['_PREPARERELEASEREQUEST']._serialized_start=846
+  _globals['_PREPARERELEASEREQUEST']._serialized_end=901
+  _globals['_PREPAREDRELEASE']._serialized_start=903
+  _globals['_PREPAREDRELEASE']._serialized_end=955
+  _globals['_PUBLISHRELEASEREQUEST']._serialized_start=957
+  _globals['_PUBLISHRELEASEREQUEST']._serialized_end=1014
+  _globals['_LISTRELEASESREQUEST']._serialized_start=1016
+  _globals['_LISTRELEASESREQUEST']._serialized_end=1037
+  _globals['_LISTRELEASESRESPONSE']._serialized_start=1039
+  _globals['_LISTRELEASESRESPONSE']._serialized_end=1102
+  _globals['_RELEASE']._serialized_start=1105
+  _globals['_RELEASE']._serialized_end=1292
+  _globals['_MODELS']._serialized_start=1295
+  _globals['_MODELS']._serialized_end=1494
+  _globals['_RELEASES']._serialized_start=1497
+  _globals['_RELEASES']._serialized_end=1816
 # @@protoc_insertion_point(module_scope)

@@ -70,18 +70,23 @@ class Model(_message.Message):
     ARCHITECTURE_FIELD_NUMBER: _builtins.int
     TOKENS_FIELD_NUMBER: _builtins.int
     WITHDRAWN_FIELD_NUMBER: _builtins.int
+    LICENCE_FIELD_NUMBER: _builtins.int
+    PROVENANCE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """For example "tiny-1" (a run's) or "tiny-1.2" (after its second round)."""
     parent: _builtins.str
     origin: _builtins.str
-    """"run" or "round" """
+    """"run", "round" or "import" """
     source: _builtins.str
-    """Identifier of the run or campaign."""
+    """Identifier of the run, campaign or import."""
     round: _builtins.int
     parameters: _builtins.int
     recorded_at: _builtins.str
     architecture: _builtins.str
     tokens: _builtins.int
+    licence: _builtins.str
+    """Of an import: the licence, and whose the weights are and where they were found."""
+    provenance: _builtins.str
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
@@ -105,10 +110,12 @@ class Model(_message.Message):
         architecture: _builtins.str = ...,
         tokens: _builtins.int = ...,
         withdrawn: _abc.Iterable[_builtins.str] | None = ...,
+        licence: _builtins.str = ...,
+        provenance: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "files", b"files", "id", b"id", "origin", b"origin", "parameters", b"parameters", "parent", b"parent", "receipt", b"receipt", "recorded_at", b"recorded_at", "round", b"round", "source", b"source", "tokens", b"tokens", "withdrawn", b"withdrawn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "files", b"files", "id", b"id", "licence", b"licence", "origin", b"origin", "parameters", b"parameters", "parent", b"parent", "provenance", b"provenance", "receipt", b"receipt", "recorded_at", b"recorded_at", "round", b"round", "source", b"source", "tokens", b"tokens", "withdrawn", b"withdrawn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

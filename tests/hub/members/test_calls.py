@@ -17,8 +17,9 @@ from contributors import keychain
 from contributors.client import Coalition
 from contributors.home import Home
 from hub import setup
-from hub.access import ALLOWED, DELEGATED, Caller, Role, may_call
 from hub.acts import act
+from hub.callers import Caller, Role
+from hub.calls import ALLOWED, DELEGATED, may_call
 from hub.database import Database
 from hub.members import invitations
 from hub.settings import Settings

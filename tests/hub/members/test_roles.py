@@ -6,7 +6,7 @@ import datetime as dt
 
 import pytest
 
-from hub.access import Presented
+from hub.callers import Presented
 from hub.members.roles import Roles
 from protos.documents.base import rfc3339
 from protos.documents.members import Delegation, Revocation

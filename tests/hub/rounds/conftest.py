@@ -17,8 +17,9 @@ import pytest
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.packing import list_dataset
+from hub.foundation import Foundation
 from hub.members import invitations
-from hub.server import Foundation, register_projections
+from hub.server import register_projections
 from hub.settings import Settings
 from hub.setup import create
 from learning.architectures import build_model

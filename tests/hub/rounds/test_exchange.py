@@ -40,7 +40,7 @@ def lead(
         name="rounds",
         base_model="tiny-1",
         rounds=2,
-        minimum_members=1,
+        minimum_members=5,
         training=training,
         weighting=weighting,
         averaging=averaging,
@@ -148,6 +148,14 @@ def test_a_bad_answer_is_left_out_and_the_round_goes_on(bad: Answerer, reason: s
 def test_a_round_without_any_update_says_why() -> None:
     with pytest.raises(Unavailable, match="poison: The site refused: busy"):
         lead({"poison": answer(moved(0.1), refusal="busy")})
+
+
+def test_a_bad_update_that_was_turned_away_is_one_less_to_stand_up_to_and_a_refusal_is_not() -> None:
+    two = {"law": answer(moved(0.1)), "medicine": answer(moved(0.1))}
+    averaged = lead({**two, "poison": answer(moved(1e6))}, averaging="trimmed-mean")
+    assert [part.weight for part in averaged.contributions] == [0.5, 0.5, 0]
+    with pytest.raises(Unavailable, match="2 valid updates came and the round needs 3"):
+        lead({**two, "other": answer(moved(0.1), refusal="busy")}, averaging="trimmed-mean")
 
 
 def test_a_reply_is_a_closed_document() -> None:

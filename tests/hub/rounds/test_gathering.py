@@ -57,13 +57,33 @@ def test_one_flipped_update_of_five_moves_the_plain_mean_alone(averaging: str) -
         assert found.shares["member-0"].reason == LEFT_OUT
 
 
-def test_after_an_exclusion_a_rule_goes_on_with_those_that_are_left() -> None:
-    """The guard left one of five out before: Krum compares four, and three; two it refuses."""
-    for count in (4, 3):
-        chosen = [share for share in _gathered(_spec(averaging="krum"), HONEST[:count]).shares.values() if share.weight]
-        assert [share.reason for share in chosen] == [f"one of 1 of {count} updates that are nearest to each other"]
-    with pytest.raises(Unavailable, match="three updates"):
-        _gathered(_spec(averaging="krum"), HONEST[:2])
+@pytest.mark.parametrize(("averaging", "needed"), [("median", 3), ("trimmed-mean", 3), ("krum", 5), ("multi-krum", 5)])
+def test_a_rule_takes_as_many_updates_as_it_needs_to_stand_up_to_what_it_promises(averaging: str, needed: int) -> None:
+    """Absence leaves it without result, or who answers first would be the round. A bad one that was turned away is one less to
+    stand up to."""
+    updates = [*HONEST, FLIPPED]
+    with pytest.raises(Unavailable, match=f"needs {needed} valid updates; {needed - 1} came"):
+        _gathered(_spec(averaging=averaging), updates[: needed - 1])
+    gathering = Gathering(_spec(averaging=averaging), START)
+    gathering.turn_away()
+    for number in range(gathering.needed):
+        gathering.add(f"member-{number}", HONEST[number], 1)
+    assert gathering.needed == needed - 2
+    assert sum(share.weight for share in gathering.result().shares.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("averaging", ["products", "median", "trimmed-mean", "krum", "multi-krum"])
+def test_a_round_comes_to_the_same_bytes_whoever_answers_first(averaging: str) -> None:
+    """Three near each other in pairs tie for Krum: then the name decides, not the time."""
+    updates = {f"member-{number}": update for number, update in enumerate([*HONEST, FLIPPED])}
+    found = []
+    for order in (sorted(updates), sorted(updates, reverse=True)):
+        gathering = Gathering(_spec(averaging=averaging), START)
+        for member in order:
+            gathering.add(member, updates[member], 1)
+        found.append(gathering.result())
+    assert found[0].shares == found[1].shares
+    assert all(torch.equal(found[0].update[name], found[1].update[name]) for name in found[0].update)
 
 
 @pytest.mark.parametrize("averaging", ["factors", "products"])
@@ -112,6 +132,7 @@ def test_an_update_that_cannot_be_counted_changes_nothing() -> None:
         ({"averaging": "trimmed-mean", "bad_updates": 2, "members": 4}, "minimum_members of 5"),
         ({"averaging": "median", "members": 2}, "minimum_members of 3"),
         ({"averaging": "median", "weighting": "examples"}, "the same"),
+        ({"averaging": "krum", "maximum_share": 0.3}, "the same"),
         ({"maximum_share": 0}, "maximum_share"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from learning.adapters import merge
 from learning.aggregation.low_rank import LowRankMean, products
 from learning.architectures import build_model
 from learning.export import load_model
+from learning.objectives.chats import template_of
 from learning.tokenizer import train_tokenizer
 from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, Server
 from tests.shapes import llama
@@ -82,6 +84,22 @@ def test_diloco_is_nesterov_descent_on_the_weights(
             weight.grad = -_changes(update)[f"base_model.model.{layer}"]
             peer.step()
         torch.testing.assert_close(found.get_parameter(f"{layer}.weight"), weight)
+
+
+def test_a_model_that_learned_conversations_says_how_they_are_written(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, updates: list[dict[str, Tensor]], tmp_path: Path
+) -> None:
+    """As `transformers` reads it; a model that has a template keeps it, and one that learned from texts gets none."""
+    for objective, own, found in (
+        ("sft", None, template_of(tokenizer)),
+        ("dpo", "{{ 1 }}", "{{ 1 }}"),
+        ("continued-training", None, None),
+    ):
+        spoken = copy.deepcopy(tokenizer)
+        spoken.chat_template = own
+        merger = Merger(_spec("fedavg", None, objective=objective))
+        (folder,) = _led(merger, model, spoken, updates[:1], tmp_path / objective)
+        assert load_model(folder / "model")[1].chat_template == found
 
 
 @pytest.mark.parametrize("strategy", ["diloco", "fedadam", "fedyogi"])

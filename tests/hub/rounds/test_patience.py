@@ -41,6 +41,15 @@ def test_nobody_holds_up_a_round_for_ever(site: Waiting, answer: float) -> None:
     assert reason(waiting).startswith("its site ")
 
 
+@given(waitings, st.integers(2, 9), st.data())
+def test_who_answers_first_is_not_the_round_where_a_rule_needs_more(
+    site: Waiting, needed: int, data: st.DataObject
+) -> None:
+    answers = data.draw(st.lists(st.floats(0.1, 1e4), max_size=needed - 1))
+    if not site.failed:
+        assert move(site, answers, needed) != "leave out"
+
+
 def test_a_site_that_came_back_gets_its_task_again() -> None:
     assert move(Waiting("tuesday", "monday", 1, 0, 20), [3.0]) == "send"
     assert move(Waiting("monday", "monday", 1, 0, 20), [3.0]) == "wait"

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from hub.foundation import Foundation
 from hub.scrub import scrubber as module
 from hub.scrub.scrubber import SHARE, Course, Scrubber, pause
 from hub.scrub.stages import Scrub
-from hub.server import Foundation, projecting, register_projections
+from hub.server import projecting, register_projections
 from protos.documents.base import now
 from protos.documents.members import Member
 from protos.documents.statements import HUB

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hub.access import Caller
+from hub.callers import Caller
 from hub.ledger.grants import grant, may_read, member_audience
 from hub.ledger.service import BlobsService
 from hub.submissions.intake import Intake

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from learning.objectives.chats import END, START, Turn, completed, conversation, marks_of, prompt
+from learning.objectives.chats import END, START, Turn, completed, conversation, marks_of, prompt, template_of
 from trust.errors import Invalid
 
 CHATML = (
@@ -45,6 +45,19 @@ def test_chatml_is_that_of_transformers(marked: PreTrainedTokenizerFast) -> None
         MESSAGES[:-1], chat_template=CHATML, add_generation_prompt=True, return_dict=True
     )
     assert list(prompt(marked, TURNS[:-1])) == asked["input_ids"]
+
+
+def test_the_template_writes_conversations_as_they_were_learned(
+    tokenizer: PreTrainedTokenizerFast, marked: PreTrainedTokenizerFast
+) -> None:
+    for each in (tokenizer, marked):
+        template = template_of(each)
+        said = each.apply_chat_template(MESSAGES, chat_template=template, return_dict=True)
+        asked = each.apply_chat_template(
+            MESSAGES[:-1], chat_template=template, add_generation_prompt=True, return_dict=True
+        )
+        assert list(conversation(each, TURNS).ids) == said["input_ids"]
+        assert list(prompt(each, TURNS[:-1])) == asked["input_ids"]
 
 
 def test_a_prompt_is_how_the_conversation_begins(
