@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +11,8 @@ from hub.training.inventory import threads
 from hub.training.launch import Child, torchrun, worker_environment
 from hub.training.standby import Standby
 from hub.training.workplace import Workplace
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,12 @@ class OnThisMachine:
         return await Child.start(place.concealed(command), environment, part.folder / "log")
 
     async def stand_by(self, part: Part, place: Workplace) -> None:
-        if self._warm:
+        if not self._warm:
+            return
+        try:
             await self._standby.start(part.processes, _environment(part, place), place)
+        except OSError as error:  # which is no reason to stop training
+            _log.warning("nothing stands by for the next attempt: %s", error)
 
 
 def _environment(part: Part, place: Workplace) -> dict[str, str]:
