@@ -7,6 +7,7 @@ message, five seconds of CPU) and runs what this member installed: the bundle th
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -30,7 +31,10 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from contributors.site.children import die_with_parent
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
 from contributors.site.policy import check_task, load_policy, read_agreements
+from contributors.site.presence import check_presence
 from contributors.site.private import PrivateText, Unfit
+from contributors.site.shielding import shielded
+from contributors.site.spending import charge, check_budget
 from contributors.site.training import train, update_of
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
@@ -138,7 +142,7 @@ def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
 
 
 def honest_work(home: Path) -> Work:
-    """Check against consent, policy and our datasets as they stand now, then train on the private text."""
+    """Check against consent, policy, budget and datasets as they stand now, train on the private text, note what that costs."""
     digests = remembered_digests(home)
 
     def usable() -> tuple[Source, ...]:
@@ -148,21 +152,30 @@ def honest_work(home: Path) -> Work:
     text = PrivateText(usable)
 
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
-        check_task(task, load_policy(home), read_agreements(home))
+        policy = load_policy(home)
+        agreed = check_task(task, policy, read_agreements(home))
+        check_presence(home, policy)
+        check_budget(home, task, policy)
         _say(f"round {task.round} of {task.campaign} begins")
-        trained = train(task, files, text)
-        update = update_of(trained, task.spec.transfer)
+        trained = shielded(train(task, files, text, agreed.rewards), task.spec.privacy, os.urandom)
+        update, result = update_of(trained, task.spec.transfer), trained.result
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,
+            task=task.digest,
             update=digest_bytes(update),
             examples=trained.examples,
-            tokens=trained.result.tokens,
-            loss_first=trained.result.loss_first,
-            loss_last=trained.result.loss_last,
+            tokens=result.tokens,
+            loss_first=0 if task.spec.privacy else result.loss_first,
+            loss_last=0 if task.spec.privacy else result.loss_last,
+            rewarded=None if task.spec.privacy else trained.rewarded,
             data=trained.data,
         )
-        _say(f"round {task.round}: loss {reply.loss_first:.3f} to {reply.loss_last:.3f} on {reply.examples} texts")
+        charge(home, task, load_policy(home))
+        told = f"loss {result.loss_first:.3f} to {result.loss_last:.3f}"
+        if (given := trained.rewarded) is not None:
+            told = f"reward {given.first:.3f} to {given.last:.3f}"
+        _say(f"round {task.round}: {told} on {reply.examples} texts")
         return reply, update
 
     return work

@@ -1,16 +1,22 @@
-"""Our own datasets as the ledger has them: what we submitted, what was withdrawn, what a stolen key signed."""
+"""What the ledger has of us: datasets that we submitted, what was withdrawn, what a stolen key signed, rounds that we were in."""
 
 from __future__ import annotations
 
+from collections import Counter
+
 from contributors.client import Coalition
+from contributors.site.budget import Recorded
 from contributors.site.datasets import Declarations, Declared
 from protos.coalition.v1 import ledger_pb2
 from protos.documents import statements
+from protos.documents.campaigns import Campaign, CampaignSpec
+from protos.documents.models import Model
 from protos.documents.roll import Roll
 from protos.documents.submissions import Dataset, Withdrawal
 from trust.dsse import MAX_ENVELOPE
 from trust.errors import Problem, Unavailable
 
+_ABOUT_ROUNDS = frozenset({"campaign", "model"})
 _ABOUT_KEYS = frozenset({"member", "keys", "delegation", "revocation"})
 
 
@@ -23,6 +29,8 @@ class Following:
         self._next = 0
         self._datasets: dict[str, Dataset] = {}
         self._withdrawn: set[str] = set()
+        self._specs: dict[str, CampaignSpec] = {}
+        self._rounds: Counter[str] = Counter()
 
     def look(self) -> Declarations:
         """Raises `Unavailable`; the next look goes on from there."""
@@ -48,6 +56,15 @@ class Following:
             ),
         )
 
+    def recorded(self) -> tuple[Recorded, ...]:
+        """What the ledger has, as of the last look, of our rounds in campaigns with privacy."""
+        private = {name: spec.privacy for name, spec in self._specs.items() if spec.privacy is not None}
+        return tuple(
+            Recorded(campaign, private[campaign].noise, rounds)
+            for campaign, rounds in self._rounds.items()
+            if campaign in private
+        )
+
     def _gone(self, identifier: str, stolen: set[str]) -> str:
         if identifier in self._withdrawn:
             return f"{identifier} was withdrawn"
@@ -55,7 +72,7 @@ class Following:
 
     def _concerns_us(self, entry: ledger_pb2.LedgerEntry) -> bool:
         ours = entry.kind == "dataset" and entry.signer == self._hub.identity.id
-        return ours or entry.kind in _ABOUT_KEYS or entry.kind == "withdrawal"
+        return ours or entry.kind in _ABOUT_KEYS or entry.kind in _ABOUT_ROUNDS or entry.kind == "withdrawal"
 
     def _hear(self, entry: ledger_pb2.LedgerEntry) -> None:
         try:
@@ -71,6 +88,11 @@ class Following:
             self._datasets[claimed.id] = claim
         elif isinstance(claim, Withdrawal) and self._may_withdraw(claim):
             self._withdrawn.add(claim.submission)
+        elif isinstance(claim, Campaign):
+            self._specs[claimed.id] = claim.spec
+        elif isinstance(claim, Model) and claim.origin == "round":
+            ours = (part for part in claim.contributions if part.member == self._hub.identity.id)
+            self._rounds[claim.source] += any(not part.excluded or part.examples for part in ours)
 
     def _may_withdraw(self, claim: Withdrawal) -> bool:
         return claim.signer == self._hub.identity.id or self._roll.members[claim.signer].role == "core"

@@ -18,6 +18,7 @@ from contributors.site.policy import (
 )
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import CampaignSpec, LocalTraining, RoundTask, SitePolicy
+from protos.documents.privacy import PrivacyBudget
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, NotFound
 
@@ -71,6 +72,16 @@ def test_the_policy_is_kept_for_the_next_time(tmp_path: Path) -> None:
     (tmp_path / "site.toml").write_text(f'data = "{data}"\njoin = "ask"\nmaximum_rounds = 7\n')
     assert update_policy(tmp_path, None, "all") == SitePolicy(data=str(data), join="all", maximum_rounds=7)
     assert load_policy(tmp_path).maximum_rounds == 7
+
+
+def test_a_budget_is_kept_with_the_policy_and_refuses_campaigns_without_privacy(tmp_path: Path) -> None:
+    (tmp_path / "site.toml").write_text(f'data = "{tmp_path}"\n[privacy]\nepsilon = 8\nguarantee = "local"\n')
+    policy = update_policy(tmp_path, None, "all")
+    assert policy.privacy == PrivacyBudget(epsilon=8, guarantee="local")
+    assert load_policy(tmp_path) == policy
+    assert acceptable(policy, SPEC) == "it guarantees no privacy, and the site's budget is epsilon 8"
+    with pytest.raises(Denied, match="guarantees no privacy"):
+        check_task(task(), policy, JOINED)
 
 
 def test_a_site_needs_to_know_where_its_text_lies(tmp_path: Path) -> None:
