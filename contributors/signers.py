@@ -17,7 +17,7 @@ from contributors.receipts import check_receipt
 from protos.documents import statements
 from protos.documents.base import Claim
 from protos.documents.leaf import Leaf
-from protos.documents.members import Revocation
+from protos.documents.members import Member, Revocation
 from protos.documents.roll import Roll
 from protos.documents.standing import Standing
 from protos.documents.statements import HUB, Claimed
@@ -82,6 +82,7 @@ class Signers:
         self._leaves = Leaves(hub)
         self._waiting: deque[tuple[int, Leaf]] = deque()
         self._told: list[tuple[int, Leaf, str]] = []  # index, entry, the member whose keys it is about
+        self._core: dict[str, bool] = {}  # whether those who revoked anything may revoke others' keys
 
     def chain(self, said: Proven) -> list[Proven]:
         """Every statement about the keys of who said it, and of those that revoked any of them; in the ledger's order.
@@ -109,13 +110,28 @@ class Signers:
             self._waiting.popleft()
 
     def _about(self, entry: Leaf) -> str:
-        """Whose keys an entry is about; a revocation alone may be of another's than its signer's."""
+        """Whose keys an entry is about; a revocation by the core team alone may be of another's than its signer's.
+
+        What others revoke is not even read, however much of it there is.
+        """
         if entry.kind == "member":
+            self._core.pop(entry.id, None)
             return entry.id
-        if entry.kind != "revocation":
+        if entry.kind != "revocation" or not self._may_revoke_others(entry.signer):
             return entry.signer
-        claim = statements.read(self.hub.blob(entry.envelope, MAX_ENVELOPE)).claim
+        claim = self._claim(entry)
         return claim.member if isinstance(claim, Revocation) else entry.signer
+
+    def _may_revoke_others(self, member: str) -> bool:
+        """As it was introduced last."""
+        if member not in self._core:
+            told = [entry for _, entry, _ in self._told if entry.kind == "member" and entry.id == member]
+            claim = self._claim(told[-1]) if told else None
+            self._core[member] = isinstance(claim, Member) and claim.role == "core"
+        return self._core[member]
+
+    def _claim(self, entry: Leaf) -> Claim:
+        return statements.read(self.hub.blob(entry.envelope, MAX_ENVELOPE)).claim
 
     def _proven(self, index: int, entry: Leaf) -> Proven:
         found = proven(self.hub, str(index))
