@@ -181,10 +181,13 @@ class CampaignEnd(Claim):
 
 
 class SitePolicy(Document):
-    """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked."""
+    """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked.
+
+    A file that names no `objectives` is of the time when there was but one, and agrees to no other.
+    """
 
     data: Text
     country: Country = ""
     join: Literal["all", "ask"] = "ask"
     maximum_rounds: int = Field(default=100, ge=1)
-    objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo")
+    objectives: tuple[Objective, ...] = ("continued-training",)
