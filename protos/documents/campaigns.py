@@ -162,8 +162,8 @@ class RoundReply(Document):
     update: DigestText | None = None
     examples: int = Field(default=0, ge=0, le=1 << 40)
     tokens: int = Field(default=0, ge=0, le=1 << 50)
-    loss_first: float = Field(default=0, ge=0, le=1000)
-    loss_last: float = Field(default=0, ge=0, le=1000)
+    loss_first: float = Field(default=0, ge=0)
+    loss_last: float = Field(default=0, ge=0)
     data: tuple[Learned, ...] = Field(default=(), max_length=1000)
 
 
