@@ -197,6 +197,19 @@ def test_supervised_rounds_learn_what_the_assistant_says(
     assert train(task, files, text_of(tmp_path)).examples == 3  # as texts, all three train
 
 
+def test_a_conversation_of_which_nothing_is_left_counts_for_no_dataset(
+    task: RoundTask, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Its question alone fills the row: it teaches nothing, so the ledger is not told that it was learned from."""
+    conversations(tmp_path, "Nobody.")
+    (tmp_path / "long").mkdir()
+    rows = [{"role": "user", "content": SECRET * 9}, {"role": "assistant", "content": "Nobody."}]
+    (tmp_path / "long" / "a.jsonl").write_text(json.dumps({"messages": rows}))
+    trained = train(asking_for_answers(task), files, text_of(tmp_path))
+    assert trained.examples == 1
+    assert [learned.dataset for learned in trained.data] == [f"data-{tmp_path.name.replace('_', '-')}"]
+
+
 def test_an_update_may_travel_in_fewer_bytes_and_be_held_to_its_start(
     task: RoundTask, files: dict[str, bytes], data: Path
 ) -> None:
