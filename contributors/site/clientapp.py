@@ -29,9 +29,10 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from contributors.site.children import die_with_parent
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
+from contributors.site.feedback import Feedback
 from contributors.site.policy import check_task, load_policy, read_agreements
 from contributors.site.private import PrivateText, Unfit
-from contributors.site.training import train, update_of
+from contributors.site.training import train
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -139,7 +140,7 @@ def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
 
 def honest_work(home: Path) -> Work:
     """Check against consent, policy and our datasets as they stand now, then train on the private text."""
-    digests = remembered_digests(home)
+    digests, feedback = remembered_digests(home), Feedback(home)
 
     def usable() -> tuple[Source, ...]:
         policy = load_policy(home)
@@ -148,10 +149,12 @@ def honest_work(home: Path) -> Work:
     text = PrivateText(usable)
 
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
-        check_task(task, load_policy(home), read_agreements(home))
+        agreements = read_agreements(home)
+        check_task(task, load_policy(home), agreements)
+        feedback.keep_only(each.campaign for each in agreements.campaigns if not each.ended)
         _say(f"round {task.round} of {task.campaign} begins")
         trained = train(task, files, text)
-        update = update_of(trained, task.spec.transfer)
+        update = feedback.update(task, trained)
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,

@@ -47,10 +47,22 @@ class Preferences(Document):
 
 
 class Transfer(Document):
-    """How updates travel: whole adapters in fp32, or what changed in fewer bytes; `keep` is the share of values of top-k."""
+    """How updates travel: whole adapters in fp32, or what changed in fewer bytes; `keep` is the share of values of top-k.
+
+    With `feedback` a site adds what was lost to its next update. Each round's training begins at the merged model and sees for
+    itself what is missing there, so this helps where rounds are short, and counts twice where they are long: see
+    `benchmarks/feedback.py`.
+    """
 
     how: Literal["fp32", "bf16", "int8", "top-k"] = "fp32"
     keep: float = Field(default=0.1, gt=0, le=1)
+    feedback: bool = False
+
+    @model_validator(mode="after")
+    def _something_is_lost(self) -> Transfer:
+        if self.feedback and self.how == "fp32":
+            raise ValueError("nothing is lost in fp32: leave feedback out")
+        return self
 
 
 class Server(Document):
