@@ -31,13 +31,14 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from contributors.site.children import die_with_parent
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
+from contributors.site.feedback import Feedback
 from contributors.site.pace import Pace, pull_quickly
 from contributors.site.policy import check_task, load_policy, read_agreements
 from contributors.site.presence import check_presence
 from contributors.site.private import PrivateText, Unfit
 from contributors.site.shielding import shielded
 from contributors.site.spending import charge, check_budget
-from contributors.site.training import train, update_of
+from contributors.site.training import train
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -150,7 +151,7 @@ def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
 
 def honest_work(home: Path) -> Work:
     """Check against consent, policy, budget and datasets as they stand now, train on the private text, note what that costs."""
-    digests = remembered_digests(home)
+    digests, feedback = remembered_digests(home), Feedback(home)
 
     def usable() -> tuple[Source, ...]:
         policy = load_policy(home)
@@ -159,13 +160,14 @@ def honest_work(home: Path) -> Work:
     text = PrivateText(usable)
 
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
-        policy = load_policy(home)
-        agreed = check_task(task, policy, read_agreements(home))
+        policy, agreements = load_policy(home), read_agreements(home)
+        agreed = check_task(task, policy, agreements)
         check_presence(home, policy)
         check_budget(home, task, policy)
+        feedback.keep_only(each.campaign for each in agreements.campaigns if not each.ended)
         _say(f"round {task.round} of {task.campaign} begins")
         trained = shielded(train(task, files, text, agreed.rewards), task.spec.privacy, os.urandom)
-        update, result = update_of(trained, task.spec.transfer), trained.result
+        update, result = feedback.update(task, trained), trained.result
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,

@@ -91,6 +91,13 @@ def test_updates_are_averaged_and_credited() -> None:
     assert averaged.tokens == 14
 
 
+def test_a_loss_may_be_as_large_as_it_is() -> None:
+    """A preference that a model holds the other way round costs beta times the whole answer's nats: no reason to lose a round."""
+    averaged = lead({"law": answer(moved(0.1), loss_first=250_000.0, loss_last=1200.0)})
+    (part,) = averaged.contributions
+    assert (part.excluded, part.loss_first, part.loss_last) == ("", 250_000.0, 1200.0)
+
+
 def test_what_was_learned_from_is_credited_too() -> None:
     two = [{"dataset": DATASET, "tokens": 4}, {"dataset": f"{DATASET}-2", "tokens": 3}]
     averaged = lead({"law": answer(moved(0.1), data=two), "poison": answer(moved(0.1), update=digest_bytes(b"other"))})
