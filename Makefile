@@ -25,8 +25,8 @@ find_links = $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(bin)/python -m pi
 torch_from = $(if $(wildcard $(addsuffix /torch-*.whl,$(find_links))),$(addprefix --find-links ,$(find_links)),--torch-backend cpu)
 endif
 
-# Half of a test is waiting for other processes: two at a time fill two processors.
-pytest = $(bin)/python -m pytest -n 2 --dist loadfile
+# Half of a test is waiting for other processes: two at a time fill two processors. Files start in the order of tests/conftest.py.
+pytest = $(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo test test-fast faults lint format types contracts protos check-protos bench lock clean
 .DEFAULT_GOAL := help

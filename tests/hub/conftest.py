@@ -127,7 +127,7 @@ def base(tmp_path: Path, database: Database) -> Iterator[Base]:
     base.journal.start()
     yield base
     base.journal.stop()
-    base.blobs.vault.close()
+    base.blobs.close()
 
 
 @pytest.fixture
@@ -143,3 +143,4 @@ def reopen(base: Base) -> Iterator[Callable[[Database], Base]]:
     yield again
     for other in opened:
         other.journal.stop()
+        other.blobs.close()
