@@ -72,8 +72,8 @@ demo: install $(if $(MODEL),.venv/$(MODEL)) ## A real coalition on this machine;
 test: install ## All tests, a file a process at a time
 	$(pytest)
 
-test-fast: install ## The tests that start no processes and train nothing
-	$(pytest) -m "not system"
+test-fast: install ## The tests that start no processes, train nothing and trace no large model
+	$(pytest) -m "not system and not slow"
 
 faults: install ## Every file system call of a submission, an append and a release: killed, failing, disk full (needs strace)
 	$(bin)/python -m tests.faults

@@ -26,6 +26,6 @@ if not _namespaces():
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that start processes come before those that don't: while the last file runs, the other processors have nothing."""
-    long = {item.path for item in items if item.get_closest_marker("system")}
+    """Files with tests that take long come before the others: while the last file runs, the other processors have nothing."""
+    long = {item.path for item in items if item.get_closest_marker("system") or item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
