@@ -39,6 +39,7 @@ from contributors.site.private import PrivateText, Unfit
 from contributors.site.shielding import shielded
 from contributors.site.spending import charge, check_budget
 from contributors.site.training import train
+from contributors.site.watchdog import watched
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -112,7 +113,9 @@ def _reply(message: Message, work: Work) -> Message:
     try:
         task = read_task(message.content)
         campaign, number = task.campaign, task.round
-        reply, update = work(task, files_of(message.content, task))
+        files = files_of(message.content, task)
+        with watched():
+            reply, update = work(task, files)
     except Problem as problem:
         _say(f"round {number} of {campaign} refused: {problem.diagnostics()}")
         why = UNFIT if isinstance(problem, Unfit) else problem.what

@@ -151,21 +151,22 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     parent = model_directory(directory, number - 1)
     files = model_files(parent)
     task = RoundTask(campaign=plan.campaign, round=number, spec=plan.spec, files=entries(parent, files))
-    model, tokenizer = load_model(parent)
-    reference = starting_adapter(model, plan.spec.adapter, task.seed)
+    reference = starting_adapter(load_model(parent)[0], plan.spec.adapter, task.seed)
     sites = read_plan(directory).sites
     say(f"asks {', '.join(site.member for site in sites)}")
-    contents = {path.name: path.read_bytes() for path in files}
 
     def as_it_stands(member: str) -> Site | None:
         return site_of(read_plan(directory), member)
 
-    taken = taken_before(directory, plan, number)
-    measure = measure_of(directory, plan.spec, model, tokenizer)
-    averaged = Round(grid, task, contents, reference, as_it_stands, say, taken, measure).run(sites)
+    taken, measure = taken_before(directory, plan, number), measure_of(directory, plan.spec, parent)
+    contents = {path.name: path.read_bytes() for path in files}
+    asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure)
+    del contents  # while the sites work, one copy of the model is held: what they are sent
+    averaged = asked.run(sites)
+    del asked, measure
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    merger.write_model(model, tokenizer, averaged.adapter, partial)
+    merger.write_model(*load_model(parent), averaged.adapter, partial)
     result = RoundResult(
         campaign=plan.campaign,
         round=number,
