@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from contributors.cli.session import connected
 from contributors.cli.specs import hold_of, read_spec, stop_of
 from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
 from contributors.cli.watching import follow
+
+if TYPE_CHECKING:
+    from protos.coalition.v1 import rounds_pb2
 
 app = typer.Typer(
     no_args_is_help=True, help="Campaigns of post-training rounds: open, list, show, watch, join, pause, resume, stop."
@@ -124,6 +127,30 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
             for p in r.participants
         ],
         "No round yet.",
+    )
+    _print_rewards(found)
+
+
+def _print_rewards(found: rounds_pb2.Campaign) -> None:
+    """Of a campaign that learns from rewards."""
+    rewarded = [(r.number, p) for r in found.rounds for p in r.participants if p.HasField("rewarded")]
+    if not rewarded:
+        return
+    say("")
+    print_table(
+        [">round", "member", ">reward before", ">after", ">nats from the start", ">tokens an answer"],
+        [
+            (
+                number,
+                part.member,
+                f"{part.rewarded.first:.3f}",
+                f"{part.rewarded.last:.3f}",
+                f"{part.rewarded.divergence:.3g}",
+                f"{part.rewarded.length:.1f}",
+            )
+            for number, part in rewarded
+        ],
+        "",
     )
 
 

@@ -153,11 +153,11 @@ def honest_work(home: Path) -> Work:
 
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
         policy = load_policy(home)
-        check_task(task, policy, read_agreements(home))
+        agreed = check_task(task, policy, read_agreements(home))
         check_presence(home, policy)
         check_budget(home, task, policy)
         _say(f"round {task.round} of {task.campaign} begins")
-        trained = shielded(train(task, files, text), task.spec.privacy, os.urandom)
+        trained = shielded(train(task, files, text, agreed.rewards), task.spec.privacy, os.urandom)
         update, result = update_of(trained, task.spec.transfer), trained.result
         reply = RoundReply(
             campaign=task.campaign,
@@ -168,10 +168,14 @@ def honest_work(home: Path) -> Work:
             tokens=result.tokens,
             loss_first=0 if task.spec.privacy else result.loss_first,
             loss_last=0 if task.spec.privacy else result.loss_last,
+            rewarded=None if task.spec.privacy else trained.rewarded,
             data=trained.data,
         )
         charge(home, task, load_policy(home))
-        _say(f"round {task.round}: loss {result.loss_first:.3f} to {result.loss_last:.3f} on {reply.examples} texts")
+        told = f"loss {result.loss_first:.3f} to {result.loss_last:.3f}"
+        if (given := trained.rewarded) is not None:
+            told = f"reward {given.first:.3f} to {given.last:.3f}"
+        _say(f"round {task.round}: {told} on {reply.examples} texts")
         return reply, update
 
     return work

@@ -20,9 +20,11 @@ from contributors.site.policy import (
     read_agreements,
     write_agreements,
 )
+from contributors.site.rewards import signed_policies
 from contributors.site.spending import read_spending
 from protos.coalition.v1 import common_pb2
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
+from protos.documents.rewards import RewardPolicy
 from trust.digests import Digest
 from trust.errors import Denied
 
@@ -40,7 +42,8 @@ def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
     key = site_key(home)
     register(hub, key)
     claim = Consent(hub=hub.identity.hub, signer=hub.identity.id, campaign=campaign, site_key=key.digest)
-    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest))
+    policies = signed_policies(hub, spec)
+    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest, policies))
     try:
         return hub.join_campaign(hub.sign(claim))
     except Exception:
@@ -71,10 +74,17 @@ def signed_spec(hub: Coalition, campaign: str) -> CampaignSpec:
     return claim.spec
 
 
-def with_agreement(known: Agreements, campaign: str, spec: CampaignSpec, site_key: Digest | None = None) -> Agreements:
+def with_agreement(
+    known: Agreements,
+    campaign: str,
+    spec: CampaignSpec,
+    site_key: Digest | None = None,
+    rewards: tuple[RewardPolicy, ...] = (),
+) -> Agreements:
     """The agreements with this campaign among them, once."""
     others = tuple(each for each in known.campaigns if each.campaign != campaign)
-    return Agreements(campaigns=(*others, Agreed(campaign=campaign, spec=spec, site_key=site_key)))
+    agreed = Agreed(campaign=campaign, spec=spec, rewards=rewards, site_key=site_key)
+    return Agreements(campaigns=(*others, agreed))
 
 
 def change_agreements(home: Path, change: Callable[[Agreements], Agreements]) -> Agreements:

@@ -11,6 +11,7 @@ from typing import Any
 from contributors.site.budget import NOTHING, Spending, unaffordable
 from protos.documents.base import DigestText, Document, Identifier
 from protos.documents.campaigns import CampaignSpec, RoundTask, SitePolicy
+from protos.documents.rewards import RewardPolicy
 from trust.errors import Denied, Invalid, NotFound
 from trust.files import write_atomic
 
@@ -18,11 +19,12 @@ FILE = "site.toml"
 
 
 class Agreed(Document):
-    """A campaign that we consented to: the spec as its signed statement has it, the site's key that our consent names, and
-    whether it is still on."""
+    """A campaign that we consented to: the spec as its signed statement has it, the reward policies that it names as theirs
+    have them, the site's key that our consent names, and whether it is still on."""
 
     campaign: Identifier
     spec: CampaignSpec
+    rewards: tuple[RewardPolicy, ...] = ()
     site_key: DigestText | None = None
     ended: bool = False
 
@@ -74,11 +76,16 @@ def acceptable(policy: SitePolicy, spec: CampaignSpec, spent: Spending = NOTHING
         return (
             f"its objective is {spec.objective}, and the site's policy allows {', '.join(policy.objectives) or 'none'}"
         )
+    if spec.generated > policy.maximum_generated:
+        return (
+            f"its model writes up to {spec.generated} tokens a round, and the site's policy allows "
+            f"{policy.maximum_generated} (maximum_generated)"
+        )
     return unaffordable(policy.privacy, spec, spent)
 
 
-def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> None:
-    """That we consented to exactly this and it is still on. Raises `Denied`."""
+def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> Agreed:
+    """That we consented to exactly this and it is still on: what we consented to. Raises `Denied`."""
     agreed = next((each for each in agreements.campaigns if each.campaign == task.campaign), None)
     if agreed is None:
         raise Denied(f"This site has not joined {task.campaign}.")
@@ -90,6 +97,7 @@ def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> N
         raise Denied(f"{task.campaign} has no round {task.round}.")
     if why := acceptable(policy, task.spec):
         raise Denied(f"{task.campaign} goes beyond the site's policy: {why}.")
+    return agreed
 
 
 def read_agreements(home: Path) -> Agreements:

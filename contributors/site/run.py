@@ -24,6 +24,7 @@ from contributors.site.following import Following
 from contributors.site.hearing import Hearing
 from contributors.site.keys import SiteKey, register, site_key
 from contributors.site.policy import Agreements, acceptable, read_agreements, update_policy
+from contributors.site.rewards import signed_policies
 from contributors.site.spending import note_recorded, read_spending
 from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Event
@@ -173,7 +174,8 @@ class Site:
         def change(known: Agreements) -> Agreements:
             agreed = {each.campaign: each for each in known.campaigns}
             if campaign not in agreed:
-                return with_agreement(known, campaign, self._spec(campaign))
+                spec = self._spec(campaign)
+                return with_agreement(known, campaign, spec, rewards=signed_policies(self._hub, spec))
             if agreed[campaign].ended == ended:
                 return known
             agreed[campaign] = agreed[campaign].model_copy(update={"ended": ended})

@@ -52,6 +52,32 @@ def participation_rows(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
     ]
 
 
+def rewarded_rows(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
+    """One row per round and member of a campaign that learns from rewards, newest round first; none for others."""
+    return [
+        {
+            "round": number.number,
+            "member": part.member,
+            "reward before": part.rewarded.first,
+            "reward after": part.rewarded.last,
+            "divergence": part.rewarded.divergence,
+            "length": part.rewarded.length,
+        }
+        for number in sorted(campaign.rounds, key=lambda number: -number.number)
+        for part in sorted(number.participants, key=lambda part: part.member)
+        if part.HasField("rewarded")
+    ]
+
+
+def rewards(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
+    """Per member and round, the mean reward at the beginning of the round and its end, half a round apart."""
+    return [
+        {"round": row["round"] + shift, "member": row["member"], "reward": row[which]}
+        for row in rewarded_rows(campaign)
+        for shift, which in ((-0.5, "reward before"), (0.0, "reward after"))
+    ]
+
+
 def losses(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
     """Per member and round, the local loss before and after training: half a round apart, so that a line shows both."""
     return [

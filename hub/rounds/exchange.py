@@ -11,11 +11,11 @@ from typing import Any
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from torch import Tensor
 
-from hub.rounds import patience
+from hub.rounds import patience, rewards
 from hub.rounds.gathering import Gathering, Measure
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
-from hub.rounds.withholding import contribution, loss_of, most_change
+from hub.rounds.withholding import contribution, most_change
 from learning.aggregation.guards import Asked, Offered, admitted
 from learning.compression import expand
 from learning.updates import load_tensors
@@ -208,7 +208,7 @@ class Round:
         self._took.append(took)
         self._taken[member] = answer
         self._done[member] = contribution(self._task.spec, member, answer, norm, standing.quality)
-        self._say(f"{member}: {loss_of(self._done[member])}, in {took:.1f} s")
+        self._say(f"{member}: {rewards.course(self._done[member])}, in {took:.1f} s")
 
     def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
         """A reply's document and tensors. Raises `Unavailable` where the site refused, `Invalid` for anything unasked for."""
@@ -218,6 +218,7 @@ class Round:
         if reply.campaign != self._task.campaign:
             raise Invalid("The reply is about another campaign.")
         check_data(reply, self._site_of(member))
+        rewards.check_told(reply, self._task.spec)
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
         if reply.update != digest_bytes(data):
             raise Invalid("The update is not the one that the reply names.")

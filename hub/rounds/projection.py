@@ -12,7 +12,8 @@ from hub.models import registry
 from hub.rounds.heldout import held_out
 from hub.rounds.promises import check_promise
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
-from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold
+from hub.submissions import catalogue
+from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold, Rewards
 from protos.documents.models import Model
 from protos.documents.runs import Stop
 from protos.documents.statements import Claimed
@@ -42,8 +43,18 @@ def _check_campaign(session: Session, claimed: Claimed) -> None:
     spec = cast(Campaign, claimed.claim).spec
     registry.get(session, spec.base_model)
     check_promise(spec)
+    if spec.rewards is not None:
+        _check_policies(session, spec.rewards)
     if spec.quality is not None:
         held_out(session, spec.quality)
+
+
+def _check_policies(session: Session, rewards: Rewards) -> None:
+    """That every policy that a campaign names stands in the ledger."""
+    standing = {found.payload for found in catalogue.rewards(session) if found.stands}
+    for digest in rewards.policies:
+        if digest not in standing:
+            raise NotFound(f"No reward policy that stands has the digest {digest}.", "See `coalition reward list`.")
 
 
 def _campaign(session: Session, entry: Entry) -> None:

@@ -127,6 +127,7 @@ def _token(plan: Plan, authority: bytes, secret: str) -> str:
 
 def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice, merger: Merger) -> None:
     """One round over Flower's grid, from the model before it to `rounds/NUMBER`."""
+    from hub.rounds import rewards
     from hub.rounds.exchange import Round
     from hub.rounds.measuring import measure_of
     from hub.rounds.merging import starting_adapter
@@ -164,8 +165,10 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     write_document(partial / "result.json", result)
     _publish(partial, round_directory(directory, number))
     counted = [part for part in averaged.contributions if not part.excluded]
-    losses = tuple((number, f"loss/{part.member}", part.loss_last) for part in counted if not part.withheld)
-    say(f"{len(counted)} of {len(sites)} updates averaged", losses or ((number, "updates", float(len(counted))),))
+    say(
+        f"{len(counted)} of {len(sites)} updates averaged",
+        rewards.metrics(number, counted),
+    )
 
 
 def _publish(partial: Path, target: Path) -> None:

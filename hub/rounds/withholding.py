@@ -43,14 +43,10 @@ def contribution(
         update_norm=norm,
         update=answer.update,
         quality=quality or 0,
+        rewarded=answer.rewarded,
     )
     if spec.privacy is None:
         return part
-    withheld = {"loss_first": 0.0, "loss_last": 0.0, "update_norm": 0.0, "withheld": True}
+    withheld = {"loss_first": 0.0, "loss_last": 0.0, "update_norm": 0.0, "rewarded": None, "withheld": True}
     bare = {"update": None} if spec.privacy.guarantee == "central" else {}
     return part.model_copy(update={**withheld, **bare})
-
-
-def loss_of(part: Contribution) -> str:
-    """In words."""
-    return "its losses are withheld" if part.withheld else f"loss {part.loss_first:.3f} to {part.loss_last:.3f}"

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 from protos.documents.jurisdictions import Country
 from protos.documents.privacy import Privacy, PrivacyBudget
+from protos.documents.rewards import Rewarded
 from trust.canonical import emit
 from trust.digests import Digest, digest_bytes
 
@@ -32,9 +33,9 @@ class LocalTraining(Document):
     proximal: float = Field(default=0, ge=0, le=1000)
 
 
-Objective = Literal["continued-training", "sft", "dpo"]
-"""What a site minimises: the loss of its texts; of what the assistant says in its conversations (supervised fine-tuning); or of
-its preferences between two answers."""
+Objective = Literal["continued-training", "sft", "dpo", "grpo"]
+"""What a site minimises: the loss of its texts; of what the assistant says in its conversations (supervised fine-tuning); of its
+preferences between two answers; or of what the model itself answers to its tasks, by the rewards of members' policies."""
 
 
 Averaging = Literal["factors", "products", "median", "trimmed-mean", "krum", "multi-krum"]
@@ -47,6 +48,24 @@ class Preferences(Document):
 
     beta: float = Field(default=0.1, gt=0, le=100)
     offset: float = Field(default=0, ge=0, le=100)
+
+
+class Rewards(Document):
+    """GRPO: what judges the model's own completions, and how it learns from that. `policies` names the statements of reward
+    policies by their payloads' digests; a completion's reward is the mean of theirs.
+
+    A step takes `batch_size` completions, `group` of each prompt, sampled at `temperature`; each is learned from in `passes`
+    steps, in which its likelihood's ratio is clipped at 1 +- `clip`. `beta` is the weight of the KL divergence from the model
+    that the round began with.
+    """
+
+    policies: tuple[DigestText, ...] = Field(min_length=1, max_length=20)
+    group: int = Field(default=8, ge=2, le=128)
+    temperature: float = Field(default=1, ge=0.1, le=2)
+    max_new_tokens: int = Field(default=128, ge=1, le=4096)
+    passes: int = Field(default=1, ge=1, le=16)
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    beta: float = Field(default=0.04, ge=0, le=100)
 
 
 class Transfer(Document):
@@ -100,6 +119,7 @@ class CampaignSpec(Document):
     base_model: Identifier
     objective: Objective = "continued-training"
     preferences: Preferences = Preferences()
+    rewards: Rewards | None = None
     strategy: Literal["fedavg", "diloco", "fedadam", "fedyogi"] = "fedavg"
     server: Server | None = None
     averaging: Averaging = "factors"
@@ -160,6 +180,34 @@ class CampaignSpec(Document):
             raise ValueError(why)
         return self
 
+    @model_validator(mode="after")
+    def _rewards_where_they_teach(self) -> CampaignSpec:
+        given, training = self.rewards, self.training
+        if (given is not None) != (self.objective == "grpo"):
+            raise ValueError(
+                f"the objective {self.objective} {'needs' if given is None else 'has no use for'} [rewards]"
+            )
+        if given is None:
+            return self
+        if len(set(given.policies)) < len(given.policies):
+            raise ValueError("[rewards] names a policy twice")
+        if training.batch_size % given.group:
+            raise ValueError(f"batch_size of {training.batch_size} completions makes no whole groups of {given.group}")
+        if given.max_new_tokens >= training.sequence_length:
+            raise ValueError(
+                f"max_new_tokens of {given.max_new_tokens} leaves a prompt no room in sequence_length of "
+                f"{training.sequence_length}"
+            )
+        return self
+
+    @property
+    def generated(self) -> int:
+        """Tokens that a site's model writes in a round, at most."""
+        if self.rewards is None:
+            return 0
+        turns = -(-self.training.steps // self.rewards.passes)
+        return turns * self.training.batch_size * self.rewards.max_new_tokens
+
 
 class Campaign(Claim):
     """Signed by a core member: open this campaign."""
@@ -211,8 +259,8 @@ class Learned(Document):
 
 
 class RoundReply(Document):
-    """A site's answer to the task of this digest. Losses are nats per token; `update` is the digest of the adapter that travels
-    beside it, `data` is what it learned from.
+    """A site's answer to the task of this digest. Losses are nats per token; GRPO's may be below 0, and `rewarded` says more.
+    `update` is the digest of the adapter that travels beside it, `data` is what it learned from.
 
     A `refusal` says why there is no update. In a campaign with privacy there are no losses: noise does not hide them.
     """
@@ -224,8 +272,9 @@ class RoundReply(Document):
     update: DigestText | None = None
     examples: int = Field(default=0, ge=0, le=1 << 40)
     tokens: int = Field(default=0, ge=0, le=1 << 50)
-    loss_first: float = Field(default=0, ge=0, le=1000)
-    loss_last: float = Field(default=0, ge=0, le=1000)
+    loss_first: float = Field(default=0, ge=-1000, le=1000)
+    loss_last: float = Field(default=0, ge=-1000, le=1000)
+    rewarded: Rewarded | None = None
     data: tuple[Learned, ...] = Field(default=(), max_length=1000)
 
 
@@ -245,13 +294,15 @@ class CampaignEnd(Claim):
 class SitePolicy(Document):
     """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked.
 
-    `hours` are those at which it trains, in UTC, as "22:00-06:00"; empty for all.
+    A campaign may have its model write `maximum_generated` tokens in a round. `hours` are those at which it trains, in UTC, as
+    "22:00-06:00"; empty for all.
     """
 
     data: Text
     country: Country = ""
     join: Literal["all", "ask"] = "ask"
     maximum_rounds: int = Field(default=100, ge=1)
-    objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo")
+    maximum_generated: int = Field(default=10_000_000, ge=0)
+    objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo", "grpo")
     hours: str = Field(default="", pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")
     privacy: PrivacyBudget | None = None

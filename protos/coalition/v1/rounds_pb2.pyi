@@ -207,6 +207,7 @@ class Participation(_message.Message):
     UPDATE_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    REWARDED_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     examples: _builtins.int
     weight: _builtins.float
@@ -223,6 +224,10 @@ class Participation(_message.Message):
     """Held-out text's perplexity without the update over that with it; 0 where the campaign measures none."""
     withheld: _builtins.bool
     """Losses and norm are not told: the campaign guarantees privacy."""
+    @_builtins.property
+    def rewarded(self) -> Global___Rewarded:
+        """Of campaigns that learn from rewards."""
+
     def __init__(
         self,
         *,
@@ -237,14 +242,47 @@ class Participation(_message.Message):
         update: _builtins.str = ...,
         quality: _builtins.float = ...,
         withheld: _builtins.bool = ...,
+        rewarded: Global___Rewarded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rewarded", b"rewarded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "quality", b"quality", "update", b"update", "update_norm", b"update_norm", "weight", b"weight", "why", b"why", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "quality", b"quality", "rewarded", b"rewarded", "update", b"update", "update_norm", b"update_norm", "weight", b"weight", "why", b"why", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Participation: _TypeAlias = Participation  # noqa: Y015
+
+@_typing.final
+class Rewarded(_message.Message):
+    """Means over completions: rewards from 0 to 1 at the beginning of the round and its end; at the end, the KL divergence from where
+    the round began (nats per token) and the length (tokens).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    DIVERGENCE_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    first: _builtins.float
+    last: _builtins.float
+    divergence: _builtins.float
+    length: _builtins.float
+    def __init__(
+        self,
+        *,
+        first: _builtins.float = ...,
+        last: _builtins.float = ...,
+        divergence: _builtins.float = ...,
+        length: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["divergence", b"divergence", "first", b"first", "last", b"last", "length", b"length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rewarded: _TypeAlias = Rewarded  # noqa: Y015
 
 @_typing.final
 class BeginSiteRequest(_message.Message):

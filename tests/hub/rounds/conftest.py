@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import torch
 
 from contributors.client import Coalition
 from contributors.home import Home
@@ -212,10 +213,12 @@ class World:
             )
 
 
-def _lay_down_base_model(settings: Settings, folder: Path) -> None:
-    """A tiny random model in the ledger, as a base run leaves it."""
+def _lay_down_base_model(settings: Settings, folder: Path, loudness: float) -> None:
+    """A tiny random model in the ledger, as a base run leaves it; `loudness` times as sure of what it says."""
     tokenizer = train_tokenizer(iter([text * 5 for text in TEXTS.values()]), 320)
     model = build_model(llama(len(tokenizer), 32, 64, 2, 2, 2, 64), seed=1)
+    with torch.no_grad():
+        model.get_output_embeddings().weight.mul_(loudness)
     base = Foundation.open(settings)
     register_projections(base.journal)
     base.journal.start()
@@ -248,9 +251,14 @@ def first_free_port() -> int:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def loudness() -> float:
+    return 1.0
+
+
+@pytest.fixture
+def world(tmp_path: Path, loudness: float) -> Iterator[World]:
     settings = create(tmp_path / "hub", "test-hub", host="127.0.0.1", bind="127.0.0.1", port=free_ports(3))
-    _lay_down_base_model(settings, tmp_path / "model")
+    _lay_down_base_model(settings, tmp_path / "model", loudness)
     world = World(tmp_path, settings)
     world.serve()
     try:

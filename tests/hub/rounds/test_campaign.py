@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,9 +11,10 @@ from contributors import keychain
 from contributors.client import Coalition
 from contributors.site.spending import read_spending
 from protos.coalition.v1 import rounds_pb2
-from protos.documents.campaigns import CampaignSpec, Hold, Server
+from protos.documents.campaigns import CampaignSpec, Hold, LocalTraining, Rewards, Server
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
+from protos.documents.submissions import Reward
 from tests.hub.rounds.conftest import PATIENCE, pids, until
 
 if TYPE_CHECKING:
@@ -122,9 +124,14 @@ def learned_in_last(found: rounds_pb2.Campaign) -> set[str]:
     return {part.member for part in found.rounds[-1].participants if part.weight} if found.rounds else set()
 
 
-def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped(world: World, spec: CampaignSpec) -> None:
+@pytest.mark.parametrize("loudness", [20.0])
+def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped_and_another_learns_from_rewards(
+    world: World, spec: CampaignSpec
+) -> None:
     """While it is paused no process leads it and a younger one takes its turn; afterwards it goes on behind its last round."""
     world.member("law")
+    tasks = [json.dumps({"prompt": f"How many pages has contract {number}?"}) + "\n" for number in range(8)]
+    (world.private_text("law") / "tasks.jsonl").write_text("".join(tasks))
     campaign = world.open_campaign(spec.model_copy(update={"rounds": 100, "minimum_members": 1}))
     world.site("law")
     world.wait(campaign, lambda found: len(found.rounds) >= 1)
@@ -153,3 +160,29 @@ def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped(worl
     assert (found.state, found.reason) == ("stopped", "enough")
     assert found.rounds
     until(lambda: not list((world.hub / "campaigns").iterdir()), "nothing held")
+    learn_to_answer_with_a_vowel(world, spec)
+
+
+def learn_to_answer_with_a_vowel(world: World, spec: CampaignSpec) -> None:
+    """A campaign of GRPO by a policy of its only member, whose site runs: the mean reward rises, within a round and over two."""
+    written = {"format": "coalition-reward/v1", "name": "vowels", "description": "Answers hold a vowel."}
+    rules = [{"name": "vowel", "check": {"how": "regex", "pattern": "[aeiou]"}}]
+    with Coalition(world.homes["law"]) as law:
+        policy = Reward.read({"hub": law.identity.hub, "signer": "law", "policy": {**written, "rules": rules}})
+        digest = law.submit(law.sign(policy), {}, lambda count: None).payload
+    learning = LocalTraining(steps=10, batch_size=16, sequence_length=64, learning_rate=0.02)
+    rewards = Rewards(policies=(digest,), group=8, max_new_tokens=6, beta=0.01)
+    shape = {"objective": "grpo", "rewards": rewards, "training": learning, "rounds": 2, "minimum_members": 1}
+    campaign = world.open_campaign(spec.model_copy(update={"name": "with-vowels", **shape}))
+    world.wait(campaign, lambda found: found.state in ("finished", "failed"))
+    with Coalition(world.homes["core"]) as core:
+        metrics = [metric for event in core.watch_campaign(campaign) for metric in event.metrics]
+        rounds = core.campaign(campaign).rounds
+        used = {(data.member, data.dataset) for data in core.lineage(rounds[-1].model).data}
+    ((first,), (second,)) = ([part.rewarded for part in each.participants] for each in rounds)
+    assert first.last > first.first + 0.2
+    assert second.last > 0.8
+    assert first.divergence > 0
+    assert 1 <= second.length <= 6
+    assert [(m.step, m.value) for m in metrics if m.name == "reward/law"] == [(1, first.last), (2, second.last)]
+    assert used == {("law", world.declared["law"])}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,17 +13,29 @@ from torch import Tensor
 
 from hub.rounds.exchange import UPDATE, Averaged, Round, bytes_array
 from hub.rounds.plan import Site
+from hub.rounds.rewards import metrics
 from learning.compression import How, compress
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, Patience, RoundReply, RoundTask, Transfer
+from protos.documents.campaigns import (
+    CampaignSpec,
+    Learned,
+    LocalTraining,
+    Patience,
+    Rewards,
+    RoundReply,
+    RoundTask,
+    Transfer,
+)
 from protos.documents.privacy import Privacy
+from protos.documents.rewards import Rewarded
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
 
 FILES = {"model.safetensors": b"weights"}
 REFERENCE = {"a": torch.ones(2, 3), "b": torch.zeros(4)}
+REWARDED = {"first": 0.25, "last": 0.75, "divergence": 0.5, "length": 9.0}
 
 
 @pytest.fixture(autouse=True)
@@ -37,17 +50,20 @@ def lead(
     reference: dict[str, Tensor] = REFERENCE,
     transfer: str = "fp32",
     privacy: dict[str, Any] | None = None,
-    heard: list[str] | None = None,
+    rewards: Rewards | None = None,
+    say: Callable[[str], None] = lambda message: None,
     **more: Any,
 ) -> Averaged:
     """A round; the consent of `gone` stops counting while it goes on."""
-    training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
+    training = LocalTraining(steps=1, batch_size=2, sequence_length=16, learning_rate=0.1)
     spec = CampaignSpec(
         name="rounds",
         base_model="tiny-1",
         rounds=2,
         minimum_members=5,
         training=training,
+        objective="grpo" if rewards else "continued-training",
+        rewards=rewards,
         weighting=weighting,
         transfer=Transfer(how=transfer),
         privacy=Privacy.read(privacy) if privacy else None,
@@ -61,7 +77,6 @@ def lead(
     }
     standing = {name: site for name, site in sites.items() if name != gone}
     taken = {digest_bytes(save_tensors(moved(0.5)))}  # by a round before
-    say = (heard if heard is not None else []).append
     return Round(Postbox(answerers), task, FILES, reference, standing.get, say, taken).run(sites.values())
 
 
@@ -125,7 +140,7 @@ def test_noise_of_the_hub_comes_on_clipped_updates_and_neither_losses_nor_norms_
     """Without noise the two would come to 1.05 and 0.95 in one coordinate: clipped to 0.1, one up and one down."""
     up, down = ({**REFERENCE, "b": torch.tensor([by, 0.0, 0.0, 0.0])} for by in (70.0, -0.1))
     heard: list[str] = []
-    averaged = lead({"law": answer(up), "medicine": answer(down)}, privacy=CENTRAL, heard=heard)
+    averaged = lead({"law": answer(up), "medicine": answer(down)}, privacy=CENTRAL, say=heard.append)
     moved_by = torch.cat([(averaged.adapter[name] - start).flatten() for name, start in REFERENCE.items()])
     assert 0 < float(moved_by.abs().max()) < 10 * 0.01 * 0.1 / 2
     assert len(moved_by.unique()) == len(moved_by)
@@ -173,8 +188,9 @@ def test_noise_of_a_site_moves_its_update_far_and_that_far_alone() -> None:
         (answer(moved(0.1), data=[{"dataset": DATASET, "tokens": 1}] * 2), "each once"),
         (answer(moved(0.1), data=[{"dataset": "data-of-others", "tokens": 7}]), "learned from data-of-others"),
         (answer(moved(0.1), data=[{"dataset": DATASET, "tokens": 8}]), "than in all"),
-        (answer(moved(0.1), loss_last=-1), "loss_last"),
+        (answer(moved(0.1), loss_last=-1001), "loss_last"),
         (answer(moved(0.1), more=1), "more"),
+        (answer(moved(0.1), rewarded=REWARDED), "tells of rewards"),
         (answer(moved(0.1), examples=-5), "examples"),
         (lambda message: RecordDict(), "no document"),
         (lambda message: RecordDict({"reply": ConfigRecord({"document": b"{"})}), ""),
@@ -188,6 +204,21 @@ def test_a_bad_answer_is_left_out_and_the_round_goes_on(bad: Answerer, reason: s
     assert left_out.excluded
     assert left_out.weight == 0
     assert torch.allclose(averaged.adapter["a"], torch.full((2, 3), 1.1))
+
+
+def test_a_round_that_learns_from_rewards_tells_what_it_came_to() -> None:
+    """To the watchers, and in each member's part; a site that tells nothing of it is left out."""
+    rewards, said = Rewards(policies=(digest_bytes(b"policy"),), group=2, max_new_tokens=8), list[str]()
+    silent, told = answer(moved(0.1)), answer(moved(0.1), rewarded=REWARDED, loss_last=-0.5)
+    averaged = lead({"law": told, "medicine": silent}, rewards=rewards, say=said.append)
+    law, medicine = averaged.contributions
+    assert law.rewarded == Rewarded.read(REWARDED)
+    assert "tells of rewards" in medicine.excluded
+    assert any(
+        "law: reward 0.250 to 0.750, 0.5 nats per token from where it began, 9.0 tokens" in each for each in said
+    )
+    values = {name: value for _, name, value in metrics(2, [law])}
+    assert values == {"loss/law": -0.5, "reward/law": 0.75, "kl/law": 0.5, "length/law": 9.0}
 
 
 def _five_honest() -> list[dict[str, Tensor]]:
@@ -279,5 +310,6 @@ def test_a_reply_is_a_closed_document() -> None:
         "tokens",
         "loss_first",
         "loss_last",
+        "rewarded",
         "data",
     }

@@ -12,13 +12,15 @@ from hub.rounds import projection, standings
 from hub.rounds.projection import existing
 from hub.rounds.tables import SiteRow
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent, Hold, LocalTraining
+from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent, Hold, LocalTraining, Rewards
 from protos.documents.models import Contribution, Model
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
-from protos.documents.statements import HUB
+from protos.documents.statements import HUB, sign
+from protos.documents.submissions import Reward, Withdrawal
 from trust.digests import digest_bytes
 from trust.errors import Conflict, Denied, Invalid, NotFound
+from trust.statements import payload_digest
 
 if TYPE_CHECKING:
     from hub.ledger.entries import Entry
@@ -96,6 +98,23 @@ def test_a_campaign_promises_what_its_rounds_keep_and_spending_follows_from_them
         assert standings.spending(session, existing(session, campaign)) == ()
     assert (spent.member, spent.rounds, spent.rounds_without) == ("law", 1, 1)
     assert spent.epsilon == spent.epsilon_everywhere == pytest.approx(4.377178, rel=1e-6)
+
+
+def test_a_campaign_learns_by_policies_that_stand_alone(base: Any, campaign: str, spec: CampaignSpec) -> None:
+    rules = ({"name": "short", "check": {"how": "length", "most": 20}},)
+    written = {"format": "coalition-reward/v1", "name": "short", "description": "Be short.", "rules": rules}
+    policy = Reward.read({"hub": ORIGIN, "signer": "law", "policy": written})
+    payload = payload_digest(sign(policy, base.keys["law"]))
+    rewards = Rewards(policies=(payload,), max_new_tokens=8, group=2)
+    training = spec.training.model_copy(update={"batch_size": 2})
+    learning = spec.model_copy(update={"objective": "grpo", "rewards": rewards, "training": training})
+    with pytest.raises(NotFound, match=f"the digest {payload}"):
+        base.record(Campaign(hub=ORIGIN, signer="core", spec=learning))
+    entry = base.record(policy)
+    base.record(Campaign(hub=ORIGIN, signer="core", spec=learning))
+    base.record(Withdrawal(hub=ORIGIN, signer="law", submission=entry.id))
+    with pytest.raises(NotFound, match=f"the digest {payload}"):
+        base.record(Campaign(hub=ORIGIN, signer="core", spec=learning.model_copy(update={"name": "another"})))
 
 
 def test_a_consent_needs_a_key_that_its_signer_registered(base: Any, campaign: str) -> None:
