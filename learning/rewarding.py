@@ -134,7 +134,6 @@ def _answered(
         before = -answer_losses(model, rows, sampling.temperature)
         with model.disable_adapter():
             reference = -answer_losses(model, rows, sampling.temperature)
-    torch.clear_autocast_cache()  # of weights that were cast without a gradient: the step would find none through them
     model.train()
     further = (reference - before)[rows.counted]
     course = _Course(

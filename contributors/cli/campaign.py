@@ -165,10 +165,11 @@ def watch(identifier: Identifier, as_json: Json = False) -> None:
 @app.command("join", epilog="Example: coalition campaign join campaign-1a2b3c4d5e6f")
 def join(identifier: Identifier, as_json: Json = False) -> None:
     """Sign your consent: your site takes part. Training itself needs `coalition site start`."""
+    from contributors.signers import Signers
     from contributors.site.consent import consent
 
     with connected() as hub:
-        recorded = consent(hub, identifier)
+        recorded = consent(Signers(hub), identifier)
     if as_json:
         print_json({"id": recorded.id, "index": recorded.receipt.index})
         return

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contributors.client import Coalition
-from contributors.signers import about_keys, proven, standing_of
+from contributors.signers import Signers, proven, standing_of
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
 from contributors.site.keys import register, site_key
@@ -29,20 +29,21 @@ from trust.digests import Digest
 from trust.errors import Denied
 
 
-def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
+def consent(signers: Signers, campaign: str) -> common_pb2.Recorded:
     """Sign and send our consent.
 
     Raises `Denied` for a campaign beyond `site.toml` or one not signed by the core team, and for data that is not as our
     datasets say.
     """
+    hub = signers.hub
     home = hub.home.directory
-    spec = signed_spec(hub, campaign)
+    spec = signed_spec(signers, campaign)
     if (home / FILE).exists():
         _check_site(hub, campaign, spec)
     key = site_key(home)
     register(hub, key)
     claim = Consent(hub=hub.identity.hub, signer=hub.identity.id, campaign=campaign, site_key=key.digest)
-    policies = signed_policies(hub, spec)
+    policies = signed_policies(signers, spec)
     before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest, policies))
     try:
         return hub.join_campaign(hub.sign(claim))
@@ -61,16 +62,16 @@ def _check_site(hub: Coalition, campaign: str, spec: CampaignSpec) -> None:
     sources(Path(policy.data), policy.country, known, remembered_digests(home))
 
 
-def signed_spec(hub: Coalition, campaign: str) -> CampaignSpec:
+def signed_spec(signers: Signers, campaign: str) -> CampaignSpec:
     """The spec that a core member signed: its statement's digest is the identifier, its signature is verified here.
 
     Raises `Denied` also when the key that signed it was revoked from before the statement's entry on.
     """
-    said = proven(hub, campaign)
+    said = proven(signers.hub, campaign)
     claim = said.claimed.claim
     if said.claimed.id != campaign or not isinstance(claim, Campaign):
         raise Denied(f"The hub gave another statement for {campaign}.")
-    standing_of(said, about_keys(hub, claim.signer), hub.home.statement_key())
+    standing_of(said, signers.chain(said), signers.hub.home.statement_key())
     return claim.spec
 
 

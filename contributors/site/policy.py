@@ -6,11 +6,11 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from contributors.site.budget import NOTHING, Spending, unaffordable
 from protos.documents.base import DigestText, Document, Identifier
-from protos.documents.campaigns import CampaignSpec, RoundTask, SitePolicy
+from protos.documents.campaigns import CampaignSpec, Objective, RoundTask, SitePolicy
 from protos.documents.rewards import RewardPolicy
 from trust.errors import Denied, Invalid, NotFound
 from trust.files import write_atomic
@@ -49,10 +49,13 @@ def load_policy(home: Path) -> SitePolicy:
 
 
 def update_policy(home: Path, data: Path | None, join: str, country: str = "") -> SitePolicy:
-    """The policy with what was given on the command line, kept for the next time. Raises as `load_policy`."""
+    """The policy with what was given on the command line, kept for the next time; a new one agrees to every objective that there
+    is now. Raises as `load_policy`."""
     given = {"data": str(data.absolute())} if data is not None else {}
     given |= {name: value for name, value in (("join", join), ("country", country)) if value}
-    known = load_policy(home).model_dump() if (home / FILE).exists() or not data else {}
+    known: dict[str, object] = {"objectives": get_args(Objective)}
+    if (home / FILE).exists() or not data:
+        known = load_policy(home).model_dump()
     policy = SitePolicy.read({**known, **given})
     if not Path(policy.data).exists():
         raise NotFound(f"There is no {policy.data}.", "Name the folder or file of your private text with --data.")

@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from contributors.site.datasets import Source
 from learning.objectives.chats import Turn, answered, conversation, prompt
 from learning.objectives.pairs import Pair, cut
-from learning.objectives.rows import Rows, Sample, pack_apart
+from learning.objectives.rows import Rows, Sample, pack_apart, shortened
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
 from protos.documents.campaigns import Learned, Objective
@@ -124,17 +124,18 @@ def _texts(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length
 
 
 def _conversations(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length: int) -> Packed:
-    """Of the rows that hold one; the others are for other campaigns. Each stands apart, cut at the `length` of a row."""
+    """Of the rows that hold one; the others are for other campaigns. Each stands apart, cut at the `length` of a row; one of
+    which nothing is left to learn then is left out, and counts for no dataset."""
     samples: list[Sample] = []
     tokens: Counter[str] = Counter()
     for source in sources:
         for place, row in text_rows(source.path, source.path.name):
             if conversations.FIELD in row:
-                sample = conversation(
-                    tokenizer, [Turn(role, said) for role, said in conversations.messages_of(row, place)]
-                )
-                samples.append(sample)
-                tokens[source.dataset] += len(sample.ids)
+                turns = [Turn(role, said) for role, said in conversations.messages_of(row, place)]
+                sample = shortened(conversation(tokenizer, turns), length)
+                if sample is not None:
+                    samples.append(sample)
+                    tokens[source.dataset] += len(sample.ids)
     rows = pack_apart(samples, length, END_OF_TEXT_ID)
     if not len(rows):
         raise Invalid(

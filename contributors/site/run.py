@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from contributors.client import Coalition
 from contributors.home import Home
+from contributors.signers import Signers
 from contributors.site.children import Child
 from contributors.site.consent import change_agreements, consent, signed_spec, with_agreement
 from contributors.site.datasets import remembered_digests, sources, write_declarations
@@ -30,7 +31,7 @@ from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Event
 from protos.coalition.v1 import rounds_pb2
 from protos.documents.campaigns import CampaignSpec, SitePolicy
-from trust.errors import Conflict, Problem, Unavailable
+from trust.errors import Conflict, Corrupt, Problem, Unavailable
 from trust.files import write_private
 
 TICK = 0.5
@@ -63,6 +64,7 @@ class Site:
         self._hub, self._policy = hub, policy
         self._home = hub.home.directory
         self._following, self._hearing = Following(hub), Hearing(hub.identity.id)
+        self._signers = Signers(hub)
         self._digests = remembered_digests(self._home)
         self._unfit = ""
         self._key = ""
@@ -128,7 +130,7 @@ class Site:
             fit = self._data_is_fit()
             for campaign in self._hub.campaigns():
                 self._consider(campaign, fit)
-        except Unavailable as problem:
+        except (Unavailable, Corrupt) as problem:  # a ledger that does not hold is no news to act on, now or ever
             self._trouble(problem)
             return
         if self._troubled:
@@ -175,7 +177,7 @@ class Site:
             agreed = {each.campaign: each for each in known.campaigns}
             if campaign not in agreed:
                 spec = self._spec(campaign)
-                return with_agreement(known, campaign, spec, rewards=signed_policies(self._hub, spec))
+                return with_agreement(known, campaign, spec, rewards=signed_policies(self._signers, spec))
             if agreed[campaign].ended == ended:
                 return known
             agreed[campaign] = agreed[campaign].model_copy(update={"ended": ended})
@@ -185,7 +187,7 @@ class Site:
 
     def _spec(self, campaign: str) -> CampaignSpec:
         if campaign not in self._specs:
-            self._specs[campaign] = signed_spec(self._hub, campaign)
+            self._specs[campaign] = signed_spec(self._signers, campaign)
         return self._specs[campaign]
 
     def _join(self, campaign: rounds_pb2.Campaign) -> None:
@@ -195,7 +197,7 @@ class Site:
                 self._refused.add(campaign.id)
                 _say(f"not joining {campaign.id}: {why}")
                 return
-            consent(self._hub, campaign.id)
+            consent(self._signers, campaign.id)
             _say(f"joined {campaign.id} ({campaign.name}), as site.toml says")
         except Unavailable:
             raise

@@ -15,7 +15,7 @@ from contributors.site.judging import learn
 from contributors.site.private import PrivateText, Tasks, Texts
 from learning.adaptation import AdaptationResult, adapt, adapt_to_answers, adapt_to_preferences
 from learning.adapters import AdapterShape, adapter_state, attach
-from learning.compression import compress
+from learning.compression import Packed, compress
 from learning.export import load_model
 from learning.objectives.rows import Rows
 from learning.tokenizer import END_OF_TEXT_ID
@@ -79,13 +79,12 @@ def _adapt(model: PeftModel, content: Texts, spec: CampaignSpec, seed: int) -> A
     return adapt(model, content, *given, proximal=held)
 
 
-def update_of(trained: Trained, transfer: Transfer) -> bytes:
-    """What travels, as the campaign says. Every round begins with an adapter of its own, so what compression loses in one has no
-    place in the next."""
+def update_of(trained: Trained, transfer: Transfer, lost: Mapping[str, Tensor] | None = None) -> Packed:
+    """What travels, as the campaign says: the whole adapter in fp32, or what changed and was `lost` before, in fewer bytes."""
     if transfer.how == "fp32":
-        return save_tensors(trained.adapter)
+        return Packed(save_tensors(trained.adapter), "fp32", trained.adapter)
     change = {name: tensor - trained.start[name] for name, tensor in trained.adapter.items()}
-    return compress(change, transfer.how, keep=transfer.keep).data
+    return compress(change, transfer.how, lost, transfer.keep)
 
 
 def _check_files(task: RoundTask, files: Mapping[str, bytes]) -> None:

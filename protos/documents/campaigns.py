@@ -69,10 +69,22 @@ class Rewards(Document):
 
 
 class Transfer(Document):
-    """How updates travel: whole adapters in fp32, or what changed in fewer bytes; `keep` is the share of values of top-k."""
+    """How updates travel: whole adapters in fp32, or what changed in fewer bytes; `keep` is the share of values of top-k.
+
+    With `feedback` a site adds what was lost to its next update. Each round's training begins at the merged model and sees for
+    itself what is missing there, so this helps where rounds are short, and counts twice where they are long: see
+    `benchmarks/feedback.py`.
+    """
 
     how: Literal["fp32", "bf16", "int8", "top-k"] = "fp32"
     keep: float = Field(default=0.1, gt=0, le=1)
+    feedback: bool = False
+
+    @model_validator(mode="after")
+    def _something_is_lost(self) -> Transfer:
+        if self.feedback and self.how == "fp32":
+            raise ValueError("nothing is lost in fp32: leave feedback out")
+        return self
 
 
 class Server(Document):
@@ -178,6 +190,8 @@ class CampaignSpec(Document):
     def _nothing_against_the_guarantee(self) -> CampaignSpec:
         if self.privacy and (why := self.privacy.contradiction(self.averaging, self.weighting, self.clip_norm)):
             raise ValueError(why)
+        if self.privacy and self.transfer.feedback:
+            raise ValueError("feedback would send later what a guarantee of privacy clipped: leave it out")
         return self
 
     @model_validator(mode="after")
@@ -272,8 +286,8 @@ class RoundReply(Document):
     update: DigestText | None = None
     examples: int = Field(default=0, ge=0, le=1 << 40)
     tokens: int = Field(default=0, ge=0, le=1 << 50)
-    loss_first: float = Field(default=0, ge=-1000, le=1000)
-    loss_last: float = Field(default=0, ge=-1000, le=1000)
+    loss_first: float = Field(default=0, ge=-1000)
+    loss_last: float = Field(default=0, ge=-1000)
     rewarded: Rewarded | None = None
     data: tuple[Learned, ...] = Field(default=(), max_length=1000)
 
@@ -296,6 +310,7 @@ class SitePolicy(Document):
 
     A campaign may have its model write `maximum_generated` tokens in a round. `hours` are those at which it trains, in UTC, as
     "22:00-06:00"; empty for all.
+    A file that names no `objectives` is of the time when there was but one, and agrees to no other.
     """
 
     data: Text
@@ -303,6 +318,6 @@ class SitePolicy(Document):
     join: Literal["all", "ask"] = "ask"
     maximum_rounds: int = Field(default=100, ge=1)
     maximum_generated: int = Field(default=10_000_000, ge=0)
-    objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo", "grpo")
+    objectives: tuple[Objective, ...] = ("continued-training",)
     hours: str = Field(default="", pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")
     privacy: PrivacyBudget | None = None

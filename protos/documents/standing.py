@@ -144,6 +144,11 @@ class Standing(Document):
             found.setdefault(public.keyid, public)
         yield from found.values()
 
+    def disowns(self, claim: Revocation, index: int) -> bool:
+        """Whether a revocation of this member's would say of any key what is not said yet."""
+        after = self.with_revocation(claim, index, claim.issued_at)
+        return (after.keys, after.delegates, after.disowned) != (self.keys, self.delegates, self.disowned)
+
     # --- the rule ----------------------------------------------------------------------------------------------------
 
     def allow(self, kind: str, claim: Claim, proved: tuple[str, ...], index: int, time: str) -> None:

@@ -17,6 +17,7 @@ from contributors.site.private import Unfit
 from contributors.site.training import train
 from learning.export import load_model, save_model
 from protos.documents.campaigns import Adapter, CampaignSpec, RoundTask, SitePolicy
+from protos.documents.privacy import Privacy
 from protos.documents.rewards import RewardPolicy
 from tests.contributors.site.test_training import SECRET, declare, files, text_of  # noqa: F401  (a fixture)
 from trust.digests import digest_bytes
@@ -96,6 +97,19 @@ def test_a_rounds_reward_rises_and_nothing_of_the_text_is_told(
     assert "round 1: reward" in said
     for told in (said, reply.model_dump_json(), update.decode("latin-1")):
         assert "Quirke" not in told
+
+
+def test_a_site_tells_no_rewards_where_the_campaign_guarantees_privacy(
+    task: RoundTask, outspoken: dict[str, bytes], data: Path, tmp_path: Path
+) -> None:
+    privacy = Privacy(guarantee="local", clip=1.0, noise=1.0, delta=1e-5, maximum_epsilon=1e3)
+    training = SPEC.training.model_copy(update={"steps": 1})
+    asked = task.model_copy(update={"spec": SPEC.model_copy(update={"privacy": privacy, "training": training})})
+    update_policy(tmp_path, data, "all")
+    declare(tmp_path, data)
+    change_agreements(tmp_path, lambda known: with_agreement(known, task.campaign, asked.spec, rewards=(VOWELS,)))
+    reply, _ = honest_work(tmp_path)(asked, outspoken)
+    assert (reply.rewarded, reply.loss_last) == (None, 0)
 
 
 def test_only_tasks_that_every_policy_can_judge_are_answered(

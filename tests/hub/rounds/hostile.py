@@ -12,6 +12,7 @@ import torch
 
 from contributors.client import Coalition
 from contributors.home import Home
+from contributors.signers import Signers
 from contributors.site.children import Child
 from contributors.site.clientapp import Answer, serve
 from contributors.site.consent import consent
@@ -47,7 +48,7 @@ def main(home: Path, campaign: str, dataset: str) -> None:
         registered = register(hub, site_key(home))
         arguments = ["contributors.site.supernode", str(home), registered.superlink, str(port), str(registered.node)]
         Child("supernode", arguments, home).tend()
-        consent(hub, campaign)
+        consent(Signers(hub), campaign)
         serve(port, secret, lambda task, files: poison(task, files, dataset))
 
 

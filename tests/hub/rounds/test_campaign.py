@@ -159,8 +159,8 @@ def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped_and_
     found = world.campaign(campaign)
     assert (found.state, found.reason) == ("stopped", "enough")
     assert found.rounds
-    until(lambda: not list((world.hub / "campaigns").iterdir()), "nothing held")
     learn_to_answer_with_a_vowel(world, spec)
+    until(lambda: not list((world.hub / "campaigns").iterdir()), "nothing held")
 
 
 def learn_to_answer_with_a_vowel(world: World, spec: CampaignSpec) -> None:

@@ -91,6 +91,13 @@ def test_updates_are_averaged_and_credited() -> None:
     assert averaged.tokens == 14
 
 
+def test_a_loss_may_be_as_large_as_it_is() -> None:
+    """A preference that a model holds the other way round costs beta times the whole answer's nats: no reason to lose a round."""
+    averaged = lead({"law": answer(moved(0.1), loss_first=250_000.0, loss_last=1200.0)})
+    (part,) = averaged.contributions
+    assert (part.excluded, part.loss_first, part.loss_last) == ("", 250_000.0, 1200.0)
+
+
 def test_what_was_learned_from_is_credited_too() -> None:
     two = [{"dataset": DATASET, "tokens": 4}, {"dataset": f"{DATASET}-2", "tokens": 3}]
     averaged = lead({"law": answer(moved(0.1), data=two), "poison": answer(moved(0.1), update=digest_bytes(b"other"))})
@@ -271,6 +278,17 @@ def test_one_bad_site_of_five_does_not_move_the_round_beyond_the_honest_spread(a
 
 def away(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return float(torch.cat([(one[name] - other[name]).flatten() for name in one]).norm())
+
+
+def test_rewards_are_no_part_of_a_guarantee_of_privacy() -> None:
+    """A site that tells them all the same is left out, and nothing of rewards is told."""
+    rewards, said = Rewards(policies=(digest_bytes(b"policy"),), group=2, max_new_tokens=8), list[str]()
+    local = {"guarantee": "local", "clip": 1.0, "noise": 1.0, "delta": 1e-5, "maximum_epsilon": 1e3}
+    answerers = {"law": answer(moved(0.1)), "medicine": answer(moved(0.1), rewarded=REWARDED)}
+    law, medicine = lead(answerers, rewards=rewards, privacy=local, say=said.append).contributions
+    assert (law.excluded, law.rewarded, metrics(2, [law])) == ("", None, ((2, "updates", 1.0),))
+    assert "tells of rewards" in medicine.excluded
+    assert not any("reward 0" in each for each in said)
 
 
 def test_a_round_without_any_update_says_why() -> None:
