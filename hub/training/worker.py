@@ -41,6 +41,7 @@ from learning.pretraining import (
     row_losses,
 )
 from learning.routing import Routers
+from learning.segments import by_segments
 from learning.stretching import stretch
 from learning.tokenizer import load_tokenizer
 from protos.documents.course import Leg, Training
@@ -99,6 +100,7 @@ class Worker:
         model = build_model(self.spec.architecture.hugging_face(), shape.seed)
         if training.recompute:
             model.activation_checkpointing_enable()
+        by_segments(model)
         self._routers = Routers(model)
         config = deepspeed_config(shape, self.world, training.zero_stage, model.num_parameters())
         config["checkpoint"] = {"use_node_local_storage": True}
