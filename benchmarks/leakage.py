@@ -48,7 +48,7 @@ from protos.documents.campaigns import CampaignSpec
 from tests.shapes import llama
 
 LENGTH, BATCH, VOCABULARY = 64, 8, 1024
-CANDIDATES, REPEATS = 1023, (2, 4, 8, 16, 32, 64)
+CANDIDATES, REPEATS = 1023, (4, 8, 16, 32, 64, 128)
 TEXTS, TEXT_BYTES, HELD_OUT = 400, 800, 20
 CLIP, DELTA = 1.0, 1e-6
 PLACES = ("archive", "vault", "laboratory", "cellar", "registry", "treasury")
@@ -167,7 +167,7 @@ def merged(model: PreTrainedModel, spec: CampaignSpec, adapter: Mapping[str, Ten
 
 
 def campaigns(rounds: int, steps: int, members: int) -> Iterator[tuple[str, CampaignSpec]]:
-    training = {"steps": steps, "batch_size": BATCH, "sequence_length": LENGTH, "learning_rate": 3e-3}
+    training = {"steps": steps, "batch_size": BATCH, "sequence_length": LENGTH, "learning_rate": 1e-2}
     plain = {
         "name": "leakage",
         "base_model": "tiny-1",
