@@ -7,6 +7,7 @@ message, five seconds of CPU) and runs what this member installed: the bundle th
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -31,7 +32,10 @@ from contributors.site.children import die_with_parent
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
 from contributors.site.feedback import Feedback
 from contributors.site.policy import check_task, load_policy, read_agreements
+from contributors.site.presence import check_presence
 from contributors.site.private import PrivateText, Unfit
+from contributors.site.shielding import shielded
+from contributors.site.spending import charge, check_budget
 from contributors.site.training import train
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
@@ -139,7 +143,7 @@ def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
 
 
 def honest_work(home: Path) -> Work:
-    """Check against consent, policy and our datasets as they stand now, then train on the private text."""
+    """Check against consent, policy, budget and datasets as they stand now, train on the private text, note what that costs."""
     digests, feedback = remembered_digests(home), Feedback(home)
 
     def usable() -> tuple[Source, ...]:
@@ -149,23 +153,31 @@ def honest_work(home: Path) -> Work:
     text = PrivateText(usable)
 
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
-        agreements = read_agreements(home)
-        check_task(task, load_policy(home), agreements)
+        policy, agreements = load_policy(home), read_agreements(home)
+        agreed = check_task(task, policy, agreements)
         feedback.keep_only(each.campaign for each in agreements.campaigns if not each.ended)
+        check_presence(home, policy)
+        check_budget(home, task, policy)
         _say(f"round {task.round} of {task.campaign} begins")
-        trained = train(task, files, text)
-        update = feedback.update(task, trained)
+        trained = shielded(train(task, files, text, agreed.rewards), task.spec.privacy, os.urandom)
+        update, result = feedback.update(task, trained), trained.result
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,
+            task=task.digest,
             update=digest_bytes(update),
             examples=trained.examples,
-            tokens=trained.result.tokens,
-            loss_first=trained.result.loss_first,
-            loss_last=trained.result.loss_last,
+            tokens=result.tokens,
+            loss_first=0 if task.spec.privacy else result.loss_first,
+            loss_last=0 if task.spec.privacy else result.loss_last,
+            rewarded=None if task.spec.privacy else trained.rewarded,
             data=trained.data,
         )
-        _say(f"round {task.round}: loss {reply.loss_first:.3f} to {reply.loss_last:.3f} on {reply.examples} texts")
+        charge(home, task, load_policy(home))
+        told = f"loss {result.loss_first:.3f} to {result.loss_last:.3f}"
+        if (given := trained.rewarded) is not None:
+            told = f"reward {given.first:.3f} to {given.last:.3f}"
+        _say(f"round {task.round}: {told} on {reply.examples} texts")
         return reply, update
 
     return work

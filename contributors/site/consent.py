@@ -20,8 +20,11 @@ from contributors.site.policy import (
     read_agreements,
     write_agreements,
 )
+from contributors.site.rewards import signed_policies
+from contributors.site.spending import read_spending
 from protos.coalition.v1 import common_pb2
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
+from protos.documents.rewards import RewardPolicy
 from trust.digests import Digest
 from trust.errors import Denied
 
@@ -40,7 +43,8 @@ def consent(signers: Signers, campaign: str) -> common_pb2.Recorded:
     key = site_key(home)
     register(hub, key)
     claim = Consent(hub=hub.identity.hub, signer=hub.identity.id, campaign=campaign, site_key=key.digest)
-    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest))
+    policies = signed_policies(signers, spec)
+    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest, policies))
     try:
         return hub.join_campaign(hub.sign(claim))
     except Exception:
@@ -51,7 +55,7 @@ def consent(signers: Signers, campaign: str) -> common_pb2.Recorded:
 def _check_site(hub: Coalition, campaign: str, spec: CampaignSpec) -> None:
     home = hub.home.directory
     policy = load_policy(home)
-    if why := acceptable(policy, spec):
+    if why := acceptable(policy, spec, read_spending(home).besides(campaign)):
         raise Denied(f"Your site's policy refuses {campaign}: {why}.", "Change site.toml if you do want this.")
     known = Following(hub).look()
     write_declarations(home, known)
@@ -71,10 +75,17 @@ def signed_spec(signers: Signers, campaign: str) -> CampaignSpec:
     return claim.spec
 
 
-def with_agreement(known: Agreements, campaign: str, spec: CampaignSpec, site_key: Digest | None = None) -> Agreements:
+def with_agreement(
+    known: Agreements,
+    campaign: str,
+    spec: CampaignSpec,
+    site_key: Digest | None = None,
+    rewards: tuple[RewardPolicy, ...] = (),
+) -> Agreements:
     """The agreements with this campaign among them, once."""
     others = tuple(each for each in known.campaigns if each.campaign != campaign)
-    return Agreements(campaigns=(*others, Agreed(campaign=campaign, spec=spec, site_key=site_key)))
+    agreed = Agreed(campaign=campaign, spec=spec, rewards=rewards, site_key=site_key)
+    return Agreements(campaigns=(*others, agreed))
 
 
 def change_agreements(home: Path, change: Callable[[Agreements], Agreements]) -> Agreements:

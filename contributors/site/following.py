@@ -1,19 +1,24 @@
-"""Our own datasets as the ledger has them: what we submitted, what was withdrawn, what a stolen key signed."""
+"""What the ledger has of us: datasets that we submitted, what was withdrawn, what a stolen key signed, rounds that we were in."""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
 from contributors.client import Coalition
 from contributors.leaves import Leaves
 from contributors.signers import ABOUT_KEYS
+from contributors.site.budget import Recorded
 from contributors.site.datasets import Declarations, Declared
 from protos.documents import statements
+from protos.documents.campaigns import Campaign, CampaignSpec
 from protos.documents.leaf import Leaf
+from protos.documents.models import Model
 from protos.documents.roll import Roll
 from protos.documents.submissions import Dataset, Withdrawal
 from trust.dsse import MAX_ENVELOPE
 from trust.errors import Problem, Unavailable
+
+_ABOUT_ROUNDS = frozenset({"campaign", "model"})
 
 
 class Following:
@@ -29,6 +34,8 @@ class Following:
         self._waiting: deque[tuple[int, Leaf]] = deque()
         self._datasets: dict[str, Dataset] = {}
         self._withdrawn: set[str] = set()
+        self._specs: dict[str, CampaignSpec] = {}
+        self._rounds: Counter[str] = Counter()
 
     def look(self) -> Declarations:
         """Raises `Unavailable`, the next look goes on from there; and as `Leaves.new`."""
@@ -53,6 +60,15 @@ class Following:
             ),
         )
 
+    def recorded(self) -> tuple[Recorded, ...]:
+        """What the ledger has, as of the last look, of our rounds in campaigns with privacy."""
+        private = {name: spec.privacy for name, spec in self._specs.items() if spec.privacy is not None}
+        return tuple(
+            Recorded(campaign, private[campaign].noise, rounds)
+            for campaign, rounds in self._rounds.items()
+            if campaign in private
+        )
+
     def _gone(self, identifier: str, stolen: set[str]) -> str:
         if identifier in self._withdrawn:
             return f"{identifier} was withdrawn"
@@ -60,7 +76,7 @@ class Following:
 
     def _concerns_us(self, entry: Leaf) -> bool:
         ours = entry.kind == "dataset" and entry.signer == self._hub.identity.id
-        return ours or entry.kind in ABOUT_KEYS or entry.kind == "withdrawal"
+        return ours or entry.kind in ABOUT_KEYS or entry.kind in _ABOUT_ROUNDS or entry.kind == "withdrawal"
 
     def _hear(self, index: int, entry: Leaf) -> None:
         try:
@@ -76,6 +92,11 @@ class Following:
             self._datasets[claimed.id] = claim
         elif isinstance(claim, Withdrawal) and self._may_withdraw(claim):
             self._withdrawn.add(claim.submission)
+        elif isinstance(claim, Campaign):
+            self._specs[claimed.id] = claim.spec
+        elif isinstance(claim, Model) and claim.origin == "round":
+            ours = (part for part in claim.contributions if part.member == self._hub.identity.id)
+            self._rounds[claim.source] += any(not part.excluded or part.examples for part in ours)
 
     def _may_withdraw(self, claim: Withdrawal) -> bool:
         return claim.signer == self._hub.identity.id or self._roll.members[claim.signer].role == "core"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+from contributors.site.budget import NOTHING, Spending, unaffordable
 from protos.documents.base import DigestText, Document, Identifier
 from protos.documents.campaigns import CampaignSpec, Objective, RoundTask, SitePolicy
+from protos.documents.rewards import RewardPolicy
 from trust.errors import Denied, Invalid, NotFound
 from trust.files import write_atomic
 
@@ -16,11 +19,12 @@ FILE = "site.toml"
 
 
 class Agreed(Document):
-    """A campaign that we consented to: the spec as its signed statement has it, the site's key that our consent names, and
-    whether it is still on."""
+    """A campaign that we consented to: the spec as its signed statement has it, the reward policies that it names as theirs
+    have them, the site's key that our consent names, and whether it is still on."""
 
     campaign: Identifier
     spec: CampaignSpec
+    rewards: tuple[RewardPolicy, ...] = ()
     site_key: DigestText | None = None
     ended: bool = False
 
@@ -56,24 +60,35 @@ def update_policy(home: Path, data: Path | None, join: str, country: str = "") -
     if not Path(policy.data).exists():
         raise NotFound(f"There is no {policy.data}.", "Name the folder or file of your private text with --data.")
     if given:
-        lines = [f"{key} = {json.dumps(value)}\n" for key, value in policy.model_dump().items()]
-        write_atomic(home / FILE, "".join(lines).encode())
+        write_atomic(home / FILE, _toml(policy.model_dump(exclude_none=True)).encode())
     return policy
 
 
-def acceptable(policy: SitePolicy, spec: CampaignSpec) -> str:
-    """Why the policy refuses a campaign; empty when it does not."""
+def _toml(values: Mapping[str, Any]) -> str:
+    """Values first, then tables."""
+    tables = {key: value for key, value in values.items() if isinstance(value, dict)}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items() if key not in tables]
+    return "".join([*lines, *(f"\n[{key}]\n{_toml(value)}" for key, value in tables.items())])
+
+
+def acceptable(policy: SitePolicy, spec: CampaignSpec, spent: Spending = NOTHING) -> str:
+    """Why the policy refuses a campaign, where so much was `spent` on others; empty when it does not."""
     if spec.rounds > policy.maximum_rounds:
         return f"it has {spec.rounds} rounds, and the site's policy allows {policy.maximum_rounds}"
     if spec.objective not in policy.objectives:
         return (
             f"its objective is {spec.objective}, and the site's policy allows {', '.join(policy.objectives) or 'none'}"
         )
-    return ""
+    if spec.generated > policy.maximum_generated:
+        return (
+            f"its model writes up to {spec.generated} tokens a round, and the site's policy allows "
+            f"{policy.maximum_generated} (maximum_generated)"
+        )
+    return unaffordable(policy.privacy, spec, spent)
 
 
-def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> None:
-    """That we consented to exactly this and it is still on. Raises `Denied`."""
+def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> Agreed:
+    """That we consented to exactly this and it is still on: what we consented to. Raises `Denied`."""
     agreed = next((each for each in agreements.campaigns if each.campaign == task.campaign), None)
     if agreed is None:
         raise Denied(f"This site has not joined {task.campaign}.")
@@ -85,6 +100,7 @@ def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> N
         raise Denied(f"{task.campaign} has no round {task.round}.")
     if why := acceptable(policy, task.spec):
         raise Denied(f"{task.campaign} goes beyond the site's policy: {why}.")
+    return agreed
 
 
 def read_agreements(home: Path) -> Agreements:

@@ -22,8 +22,11 @@ from contributors.site.children import Child
 from contributors.site.consent import change_agreements, consent, signed_spec, with_agreement
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
+from contributors.site.hearing import Hearing
 from contributors.site.keys import SiteKey, register, site_key
 from contributors.site.policy import Agreements, acceptable, read_agreements, update_policy
+from contributors.site.rewards import signed_policies
+from contributors.site.spending import note_recorded, read_spending
 from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Event
 from protos.coalition.v1 import rounds_pb2
@@ -60,7 +63,7 @@ class Site:
     def __init__(self, hub: Coalition, policy: SitePolicy) -> None:
         self._hub, self._policy = hub, policy
         self._home = hub.home.directory
-        self._following = Following(hub)
+        self._following, self._hearing = Following(hub), Hearing(hub.identity.id)
         self._signers = Signers(hub)
         self._digests = remembered_digests(self._home)
         self._unfit = ""
@@ -138,6 +141,7 @@ class Site:
         """Whether we may train on every file; the first that we may not is named, once. Raises `Unavailable`."""
         known = self._following.look()
         write_declarations(self._home, known)
+        note_recorded(self._home, self._following.recorded())
         why = ""
         try:
             sources(Path(self._policy.data), self._policy.country, known, self._digests)
@@ -153,6 +157,8 @@ class Site:
     def _consider(self, campaign: rounds_pb2.Campaign, fit: bool) -> None:
         ended = campaign.state in ENDED
         if self._hub.identity.id in campaign.members:
+            for news in self._hearing.news(campaign):
+                _say(escape(news))
             self._agree(campaign.id, ended)
             if fit and not ended and self._consented_with_another_key(campaign.id):
                 self._join(campaign)
@@ -170,7 +176,8 @@ class Site:
         def change(known: Agreements) -> Agreements:
             agreed = {each.campaign: each for each in known.campaigns}
             if campaign not in agreed:
-                return with_agreement(known, campaign, self._spec(campaign))
+                spec = self._spec(campaign)
+                return with_agreement(known, campaign, spec, rewards=signed_policies(self._signers, spec))
             if agreed[campaign].ended == ended:
                 return known
             agreed[campaign] = agreed[campaign].model_copy(update={"ended": ended})
@@ -185,7 +192,8 @@ class Site:
 
     def _join(self, campaign: rounds_pb2.Campaign) -> None:
         try:
-            if why := acceptable(self._policy, self._spec(campaign.id)):
+            spent = read_spending(self._home).besides(campaign.id)
+            if why := acceptable(self._policy, self._spec(campaign.id), spent):
                 self._refused.add(campaign.id)
                 _say(f"not joining {campaign.id}: {why}")
                 return

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from torch import Tensor
 
-from hub.rounds import patience
-from hub.rounds.gathering import Gathering
+from hub.rounds import patience, rewards
+from hub.rounds.gathering import Gathering, Measure
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
+from hub.rounds.withholding import contribution, most_change
+from learning.aggregation.guards import Asked, Offered, admitted
 from learning.compression import expand
-from learning.updates import check_update, load_tensors
+from learning.updates import load_tensors
 from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution
 from trust.canonical import emit, parse
@@ -48,10 +51,11 @@ class _Part:
     sent_at: float = 0.0
     last_seen: float = field(default_factory=time.monotonic)
 
-    def seen(self) -> Waiting:
+    def seen(self, deadline: float) -> Waiting:
         now = time.monotonic()
         silent = now - self.sent_at if self.sent_at else 0.0
-        return Waiting(self.activation, self.sent_to, self.sendings, now - self.last_seen, silent, failed=self.failed)
+        away, late = now - self.last_seen, now >= deadline
+        return Waiting(self.activation, self.sent_to, self.sendings, away, silent, failed=self.failed, late=late)
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Averaged:
 
 
 class Round:
-    """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from."""
+    """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from; `taken`
+    are the digests of updates that the campaign has averaged."""
 
     def __init__(
         self,
@@ -75,6 +80,8 @@ class Round:
         reference: Mapping[str, Tensor],
         site_of: SiteOf,
         say: Say,
+        taken: Collection[str] = (),
+        measure: Measure | None = None,
     ) -> None:
         self._grid, self._task, self._site_of, self._say = grid, task, site_of, say
         self._content = RecordDict(
@@ -84,15 +91,19 @@ class Round:
             }
         )
         self._reference = reference
+        self._asked = Asked(task.round, {task.round: task.digest})
+        self._averaged_before = set(taken)
         self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)
-        self._gathering = Gathering(task.spec, reference)
+        self._gathering = Gathering(task.spec, reference, measure)
         self._parts: dict[str, _Part] = {}
         self._done: dict[str, Contribution] = {}
         self._took: list[float] = []
+        self._deadline = math.inf
         self._taken: dict[str, RoundReply] = {}
 
     def run(self, sites: Iterable[Site]) -> Averaged:
         """Raises `Unavailable` when too few sites gave a valid update."""
+        self._deadline = time.monotonic() + self._task.spec.patience.seconds
         self._parts = {site.member: _Part(site) for site in sites}
         self._look(self._waiting())
         if absent := [member for member, part in self._parts.items() if not part.activation]:
@@ -111,7 +122,7 @@ class Round:
 
     def _averaged(self) -> Averaged:
         if len(self._gathering) < self._gathering.needed:
-            reasons = "; ".join(f"{member}: {part.excluded}" for member, part in self._done.items())
+            reasons = "; ".join(f"{member}: {_fate(part)}" for member, part in self._done.items())
             raise Unavailable(
                 f"{counted(len(self._gathering), 'valid update')} came and the round needs {self._gathering.needed} ({reasons})."
             )
@@ -141,7 +152,7 @@ class Round:
         if self._site_of(part.site.member) is None:
             self._exclude(part.site.member, DISOWNED)
             return
-        seen = part.seen()
+        seen = part.seen(self._deadline)
         move = patience.move(seen, self._took, self._gathering.needed)
         if move == "send":
             self._send(part)
@@ -153,7 +164,7 @@ class Round:
             self._content,
             dst_node_id=part.node,
             message_type=MessageType.TRAIN,
-            ttl=TIME_TO_LIVE,
+            ttl=max(TIME_TO_LIVE, self._task.spec.patience.seconds),
             group_id=str(self._task.round),
         )
         (identifier,) = self._grid.push_messages([message])
@@ -182,8 +193,10 @@ class Round:
         member, took = part.site.member, time.monotonic() - part.sent_at
         try:
             answer, update = self._read(member, content)
-            norm = check_update(update, self._reference)
-            self._gathering.add(member, update, answer.examples)
+            offered = Offered(answer.round, answer.task or "", answer.update or "")
+            bounds = most_change(self._task.spec, self._reference)
+            norm = admitted(update, self._reference, offered, self._asked, self._averaged_before, *bounds)
+            standing = self._gathering.add(member, update, answer.examples)
         except (Denied, Unavailable) as problem:  # no update came, so none was bad
             self._exclude(member, problem.what)
             return
@@ -191,26 +204,21 @@ class Round:
             self._gathering.turn_away()
             self._exclude(member, problem.what)
             return
+        self._averaged_before.add(offered.digest)
         self._took.append(took)
         self._taken[member] = answer
-        self._done[member] = Contribution(
-            member=member,
-            examples=answer.examples,
-            weight=0,
-            loss_first=answer.loss_first,
-            loss_last=answer.loss_last,
-            update_norm=norm,
-        )
-        self._say(f"{member}: loss {answer.loss_first:.3f} to {answer.loss_last:.3f}, in {took:.1f} s")
+        self._done[member] = contribution(self._task.spec, member, answer, norm, standing.quality)
+        self._say(f"{member}: {rewards.course(self._done[member])}, in {took:.1f} s")
 
     def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
         """A reply's document and tensors. Raises `Unavailable` where the site refused, `Invalid` for anything unasked for."""
         reply = read_reply(content)
-        if (reply.campaign, reply.round) != (self._task.campaign, self._task.round):
-            raise Invalid("The reply is about another round.")
-        if reply.refusal:
+        if reply.refusal:  # first: who cannot read the task, as of another version, does not know the campaign
             raise Unavailable(f"The site refused: {reply.refusal}")
+        if reply.campaign != self._task.campaign:
+            raise Invalid("The reply is about another campaign.")
         check_data(reply, self._site_of(member))
+        rewards.check_told(reply, self._task.spec)
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
         if reply.update != digest_bytes(data):
             raise Invalid("The update is not the one that the reply names.")
@@ -229,6 +237,11 @@ class Round:
             member=member, examples=0, weight=0, loss_first=0, loss_last=0, update_norm=0, excluded=why[:500]
         )
         self._say(f"{member} is left out: {why}")
+
+
+def _fate(part: Contribution) -> str:
+    """What became of an update in a round that came to nothing."""
+    return part.excluded or (f"valid, quality {part.quality:.4g}" if part.quality else "valid")
 
 
 def check_data(reply: RoundReply, site: Site | None) -> None:

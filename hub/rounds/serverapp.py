@@ -29,6 +29,7 @@ from hub.rounds.plan import (
     read_plan,
     round_directory,
     site_of,
+    taken_before,
     write_document,
 )
 from protos.documents.campaigns import RoundTask
@@ -126,7 +127,9 @@ def _token(plan: Plan, authority: bytes, secret: str) -> str:
 
 def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice, merger: Merger) -> None:
     """One round over Flower's grid, from the model before it to `rounds/NUMBER`."""
+    from hub.rounds import rewards
     from hub.rounds.exchange import Round
+    from hub.rounds.measuring import measure_of
     from hub.rounds.merging import starting_adapter
     from learning.export import load_model, model_files
 
@@ -145,7 +148,9 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     def as_it_stands(member: str) -> Site | None:
         return site_of(read_plan(directory), member)
 
-    averaged = Round(grid, task, contents, reference, as_it_stands, say).run(sites)
+    taken = taken_before(directory, plan, number)
+    measure = measure_of(directory, plan.spec, model, tokenizer)
+    averaged = Round(grid, task, contents, reference, as_it_stands, say, taken, measure).run(sites)
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     merger.write_model(model, tokenizer, averaged.adapter, partial)
@@ -162,7 +167,7 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     counted = [part for part in averaged.contributions if not part.excluded]
     say(
         f"{len(counted)} of {len(sites)} updates averaged",
-        tuple((number, f"loss/{part.member}", part.loss_last) for part in counted),
+        rewards.metrics(number, counted),
     )
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import timedelta
 
 from sqlmodel import Session, col, func, select
 
 from hub.blobs import BlobStore
 from hub.members.belief import Belief
+from hub.rounds import promises
+from hub.rounds.promises import Spent, Told
 from hub.rounds.states import Standing
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow
 from hub.submissions import catalogue
+from protos.documents.base import moment, rfc3339
 from protos.documents.campaigns import CampaignSpec
+from protos.documents.models import Contribution
 from protos.documents.placing import Place, may_learn
+
+LOOK_BACK = 100
+"""Rounds among which a replayed update is looked for."""
 
 
 def spec_of(row: CampaignRow) -> CampaignSpec:
@@ -30,6 +38,8 @@ def standing(session: Session, blobs: BlobStore, row: CampaignRow) -> Standing:
         minimum=spec.minimum_members,
         consents=len(consents(session, blobs, row)),
         stop=row.stop,
+        held=row.held,
+        join_by=rfc3339(moment(row.opened_at) + timedelta(days=spec.patience.days_to_join)),
         outcome=row.outcome,
         reason=row.reason,
     )
@@ -66,6 +76,26 @@ def learnable(session: Session, hub: Place) -> dict[str, list[str]]:
         if dataset.stands and may_learn(dataset.terms, hub) is None:
             found[dataset.member].append(dataset.id)
     return found
+
+
+def taken(session: Session, campaign: str) -> tuple[str, ...]:
+    """The digests of the updates that its newest rounds averaged."""
+    newest = rounds(session, campaign)[-LOOK_BACK:]
+    parts = (Contribution.read(part) for row in newest for part in row.contributions)
+    return tuple(sorted({part.update for part in parts if part.update}))
+
+
+def spending(session: Session, campaign: CampaignRow) -> tuple[Spent, ...]:
+    """What the rounds so far cost each member; nothing where the campaign guarantees nothing."""
+    privacy = spec_of(campaign).privacy
+    if privacy is None:
+        return ()
+    known: list[Told] = []
+    for row in campaigns(session):
+        spec = spec_of(row)
+        for done in rounds(session, row.id):
+            known += promises.told(row.id, spec, (Contribution.read(part) for part in done.contributions))
+    return promises.spent(campaign.id, privacy, known)
 
 
 def rounds(session: Session, campaign: str) -> list[RoundRow]:

@@ -27,7 +27,7 @@ MAX_DELEGATIONS = 1000
 """Of a member, those that are over included: what they signed must stay provable."""
 MAX_DISOWNED = 1000
 """Keys of TLS that a member disowns one by one. So a standing, which is looked at on every call, has a size."""
-BY_CORE = frozenset({"run", "stop", "campaign", "release", "witness-policy", "node-revocation"})
+BY_CORE = frozenset({"run", "stop", "campaign", "hold", "release", "witness-policy", "node-revocation"})
 """Kinds that only members of the core team may sign."""
 
 OF_KEYS = frozenset({"keys", "revocation", "delegation"})

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from protos.formats.jsonl import MAX_LINE, Row
+from protos.formats.parquet_footer import Footer, read_footer, read_index
 from protos.formats.parquet_marks import check_marks
 from trust.errors import Invalid, Unavailable
 
@@ -111,11 +112,13 @@ def _die_with(parent: int) -> None:
 
 def _read(path: Path, parquet: Any, *, closed: bool) -> Iterator[Row]:
     options = {"thrift_string_size_limit": MAX_FOOTER, "thrift_container_size_limit": 1 << 20, "pre_buffer": False}
-    footer = _footer(path)
     budget = MAX_EXPANSION * path.stat().st_size + SLACK
     with parquet.ParquetFile(path, **options) as file:
         wanted = _check_schema(file, closed=closed)
+        bounds: set[bytes] = set()
         if closed:
+            footer = _closed_footer(path)
+            bounds.update(filter(None, footer.bounds))  # of a page without texts, none
             check_marks(footer, file.metadata.created_by, file.metadata.metadata or {}, file.schema_arrow)
         if not 0 <= ROW * file.metadata.num_rows <= budget:
             raise Invalid(f"it has {file.metadata.num_rows} rows, more than a file of its size may.")
@@ -130,8 +133,19 @@ def _read(path: Path, parquet: Any, *, closed: bool) -> Iterator[Row]:
                     raise Invalid(f"a row has more than {MAX_LINE} bytes.")
                 if budget < 0:
                     raise Invalid(f"its text is more than {MAX_EXPANSION} times the file's size.")
+                if bounds:
+                    bounds.difference_update(value.encode() for value in row.values())
                 if closed or row.get("text", "").strip():
                     yield row
+    if bounds:
+        raise Invalid(
+            f"its statistics name {_shown(min(bounds))}, which is the text of no row.",
+            "Write it anew with pyarrow, or with `write_statistics=False`.",
+        )
+
+
+def _shown(text: bytes) -> str:
+    return repr(text[:40].decode("utf-8", "replace"))
 
 
 def _size(row: Row) -> int:
@@ -150,6 +164,18 @@ def _footer(path: Path) -> bytes:
             raise Invalid(f"its footer would have {length} bytes.")
         file.seek(size - 8 - length)
         return file.read(length)
+
+
+def _closed_footer(path: Path) -> Footer:
+    """What the footer and the page indexes say. Raises `Invalid`."""
+    found = read_footer(_footer(path))
+    if min(found.lengths, default=0) < 0 or min(found.offsets, default=0) < 0 or sum(found.lengths) > MAX_FOOTER:
+        raise Invalid("its page indexes are damaged.", "Write it anew with pyarrow.")
+    with path.open("rb") as file:
+        for offset, length in zip(found.offsets, found.lengths, strict=True):
+            file.seek(offset)
+            read_index(file.read(length), found)
+    return found
 
 
 def _check_schema(file: Any, *, closed: bool) -> list[str]:

@@ -1,6 +1,7 @@
 """What may stand in a submitted Parquet file beside its rows: the marks that writers leave by themselves, and no text.
 
-Key-value metadata is handed out with the file, and nobody screens it. So it holds column descriptions, as pyarrow, pandas,
+Key-value metadata is handed out with the file, and nobody screens it. So the footer has a closed form
+(`protos/formats/parquet_footer.py`), and its metadata holds column descriptions, as pyarrow, pandas,
 `datasets` and their likes write them (pandas.pydata.org, "Storing pandas DataFrame objects in Apache Parquet format"): each
 key and each string of theirs is one of a closed list, or a version. Bytes that lie between the pages are beyond this.
 """
@@ -12,6 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from protos.formats.parquet_footer import Footer
 from trust.errors import Invalid
 
 ARROW, FIELD_ID = b"ARROW:schema", b"PARQUET:field_id"
@@ -34,17 +36,26 @@ _VERSION = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,3}((\.?(dev|post)|a|b|rc)[0-9
 _WRITER = re.compile(r"[A-Za-z0-9 .,_+()/-]*")
 
 
-def check_marks(footer: bytes, created_by: str | None, file: Mapping[bytes, bytes], schema: Any) -> None:
-    """Of a file's raw `footer`, its writer, its key-value metadata, and its Arrow schema. Raises `Invalid`."""
+def check_marks(footer: Footer, created_by: str | None, file: Mapping[bytes, bytes], schema: Any) -> None:
+    """Of a file's `footer`, its writer, its key-value metadata, and its Arrow schema. Raises `Invalid`.
+
+    What the columns' statistics say is to be compared with the rows.
+    """
     if len(created_by or "") > MAX_WRITER or not _WRITER.fullmatch(created_by or ""):
         raise Invalid("its writer's name is none.", "Write it anew.")
+    names = {name.encode() for name in schema.names}
+    if strays := [name for name in footer.names[1:] if name not in names]:  # the first is the schema's own
+        raise Invalid(f"its footer names a column {_shown(strays[0])} that it does not have.", "Write it anew.")
+    if len(footer.names[0]) > MAX_WRITER or not _WRITER.fullmatch(footer.names[0].decode("utf-8", "replace")):
+        raise Invalid("its schema's name is none.", "Write it anew.")
+    if len(footer.keys) > len(file):
+        twice = next((key for key in footer.keys if footer.keys.count(key) > 1), footer.keys[0])
+        raise Invalid(f"its metadata has {_shown(twice)} twice.", _WAYS_OUT)
     for key, value in file.items():
         if key == ARROW:
             _check_arrow(value, schema)
         else:
             _check_described(key, value, schema.names)
-        if footer.count(bytes([len(key)]) + key + b"\x18") > 1:  # a length, a text, the next text (Thrift compact)
-            raise Invalid(f"its metadata has {_shown(key)} twice.", _WAYS_OUT)
     for key, value in (schema.metadata or {}).items():
         _check_described(key, value, schema.names)
     for field in schema:

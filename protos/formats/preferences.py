@@ -11,6 +11,7 @@ from protos.formats.conversations import Message, messages_in
 from trust.errors import Invalid
 
 FIELD = "chosen"
+LARGEST_SCORE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,11 @@ def _better(row: Mapping[str, Any], place: str) -> float | None:
     scores = [row.get(name) for name in ("score_chosen", "score_rejected")]
     if scores == [None, None]:
         return None
-    numbers = [float(score) for score in scores if isinstance(score, int | float) and not isinstance(score, bool)]
+    numbers = [score for score in scores if isinstance(score, int | float) and not isinstance(score, bool)]
+    if any(abs(number) > LARGEST_SCORE for number in numbers):
+        raise Invalid(f"{place}: a score is beyond {LARGEST_SCORE:,}.")
     if len(numbers) != 2 or not 0 <= numbers[0] - numbers[1] < math.inf:
         raise Invalid(
             f"{place}: `score_chosen` and `score_rejected` are not two numbers, the first not below the second."
         )
-    return numbers[0] - numbers[1]
+    return float(numbers[0] - numbers[1])

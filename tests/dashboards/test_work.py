@@ -10,7 +10,7 @@ from dashboards.rows import campaigns, ledger, members, runs
 from protos.coalition.v1.common_pb2 import Metric, ProgressEvent
 from protos.coalition.v1.ledger_pb2 import LedgerEntry
 from protos.coalition.v1.members_pb2 import Member
-from protos.coalition.v1.rounds_pb2 import Campaign, Participation, Round
+from protos.coalition.v1.rounds_pb2 import Campaign, Participation, Rewarded, Round
 from protos.coalition.v1.submissions_pb2 import Finding, Submission
 from protos.coalition.v1.training_pb2 import Checkpoint, Inventory, Node, Run
 
@@ -132,9 +132,29 @@ def test_participants_of_the_newest_round_first(campaign: Campaign) -> None:
     assert rows[1]["left out because"] == "too large"
 
 
+def test_what_privacy_withholds_is_shown_as_missing_and_what_it_cost_by_member(campaign: Campaign) -> None:
+    campaign.rounds.add(number=2, participants=[Participation(member="a", withheld=True)])
+    newest = campaigns.participation_rows(campaign)[0]
+    assert (newest["loss before"], newest["loss after"], newest["update norm"]) == (None, None, None)
+    assert all(point["round"] < 2 for point in campaigns.losses(campaign))
+    assert campaigns.spent_rows(campaign) == []
+    for member in ("b", "a"):
+        campaign.spent.add(member=member, rounds=1, epsilon=1, epsilon_everywhere=2, delta=1e-6)
+    assert [(row["member"], row["in all campaigns"]) for row in campaigns.spent_rows(campaign)] == [("a", 2), ("b", 2)]
+
+
 def test_losses_before_and_after_a_round(campaign: Campaign) -> None:
     points = [(point["round"], point["loss"]) for point in campaigns.losses(campaign) if point["member"] == "b"]
     assert points == [(0.5, 3.0), (1.0, 2.0)]
+
+
+def test_rewards_are_shown_where_a_campaign_learns_from_them(campaign: Campaign) -> None:
+    assert (campaigns.rewarded_rows(campaign), campaigns.rewards(campaign)) == ([], [])
+    told = Rewarded(first=0.25, last=0.75, divergence=0.5, length=9)
+    campaign.rounds.add(number=2, participants=[Participation(member="a", rewarded=told)])
+    (row,) = campaigns.rewarded_rows(campaign)
+    assert (row["round"], row["member"], row["divergence"], row["length"]) == (2, "a", 0.5, 9.0)
+    assert [(point["round"], point["reward"]) for point in campaigns.rewards(campaign)] == [(1.5, 0.25), (2.0, 0.75)]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
@@ -41,11 +42,25 @@ def read_job(line: str | bytes) -> Job:
     return _JOBS[value["kind"]].read(value)
 
 
+def judged(job: Job, advance: Advance) -> list[Finding]:
+    """As `screen`. What makes our own code fail is refused as well: who is told nothing would commit it again and again.
+
+    Raises `Problem`, and `OSError` or `MemoryError` where it is this machine that failed.
+    """
+    try:
+        return screen(job, advance)
+    except (Problem, OSError, MemoryError):
+        raise
+    except Exception:
+        traceback.print_exc()
+        return [Finding(rule="schema", severity="reject", message="It holds something that screening cannot read.")]
+
+
 def _main() -> None:
     keep_secrets()
     for line in iter(sys.stdin.buffer.readline, b""):
         try:
-            findings = screen(read_job(line), _told(_say))
+            findings = judged(read_job(line), _told(_say))
             _say({"findings": [finding.model_dump(mode="json") for finding in findings]})
         except Problem as problem:
             _say({"problem": problem.diagnostics()})

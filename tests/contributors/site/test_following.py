@@ -11,9 +11,16 @@ from contributors import keychain
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.packing import list_dataset
+from contributors.site.budget import Recorded
 from contributors.site.following import Following
+from protos.documents.base import FileEntry
+from protos.documents.campaigns import Campaign, CampaignSpec, LocalTraining
+from protos.documents.models import Model
+from protos.documents.privacy import Privacy
+from protos.documents.statements import HUB
 from protos.documents.submissions import Withdrawal
 from tests.contributors.served import Hub, dataset
+from trust.digests import digest_bytes
 
 
 @pytest.fixture
@@ -75,3 +82,36 @@ def test_the_core_team_may_withdraw_and_another_member_may_not(
     claim = Withdrawal(hub=core.identity.hub, signer=core.identity.id, submission=ours)
     hub.base.journal.record(core.sign(claim).envelope, core.identity.id)
     assert gone(following) == {ours: f"{ours} was withdrawn"}
+
+
+def test_our_rounds_in_campaigns_with_privacy_are_counted_as_the_ledger_has_them(
+    hub: Hub, client: Coalition, core: Coalition
+) -> None:
+    """A round that we were left out of tells nothing of us, nor does one of a campaign that guarantees nothing."""
+    privacy = Privacy(guarantee="central", clip=1, noise=2, delta=1e-6, maximum_epsilon=9)
+    private, plain = (_opened(hub, core, given) for given in (privacy, None))
+    following, ours = Following(client), {"member": client.identity.id}
+    left_out = ours | {"examples": 0, "weight": 0, "excluded": "away"}
+    for number, (campaign, part) in enumerate(
+        [(private, ours), (plain, ours), (private, left_out), (private, ours)], 1
+    ):
+        hub.base.journal.sign_and_record(_model(client.identity.hub, campaign, number, part))
+        following.look()
+    assert following.recorded() == (Recorded(private, 2.0, 2),)
+
+
+def _opened(hub: Hub, core: Coalition, privacy: Privacy | None) -> str:
+    training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
+    spec = CampaignSpec(
+        name="rounds", base_model="tiny-1", rounds=2, minimum_members=1, training=training, privacy=privacy
+    )
+    claim = Campaign(hub=core.identity.hub, signer=core.identity.id, spec=spec)
+    return hub.base.journal.record(core.sign(claim).envelope, core.identity.id).id
+
+
+def _model(hub: str, campaign: str, number: int, part: dict[str, object]) -> Model:
+    told = {"examples": 1, "weight": 1, "loss_first": 0, "loss_last": 0, "update_norm": 0, "withheld": True} | part
+    file = FileEntry(path="model.safetensors", digest=digest_bytes(b"weights"), size=7)
+    given = {"hub": hub, "signer": HUB, "model": f"tiny-1.{number}", "origin": "round", "source": campaign}
+    more = {"payload": file.digest, "round": number, "parameters": 1, "architecture": "llama", "files": (file,)}
+    return Model.read(given | more | {"contributions": (told,), "code_version": "test"})

@@ -13,11 +13,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, Rec
 from flwr.supercore.task_identity import TaskIdentity
 from pyarrow import parquet
 
+from contributors.site.budget import Recorded
 from contributors.site.clientapp import UNFIT, Work, _reply, files_of, honest_work, read_task
 from contributors.site.consent import change_agreements, with_agreement
 from contributors.site.datasets import Declarations, Declared, Source, write_declarations
 from contributors.site.policy import update_policy
 from contributors.site.private import PrivateText, Unfit
+from contributors.site.spending import note_recorded, read_spending
 from contributors.site.training import Trained, train, update_of
 from contributors.texts import sort_files
 from learning.adapters import AdapterShape, adapter_state, attach
@@ -36,6 +38,7 @@ from protos.documents.campaigns import (
     RoundTask,
     Transfer,
 )
+from protos.documents.privacy import Privacy
 from tests.shapes import llama
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -357,6 +360,45 @@ def message(task: RoundTask, files: dict[str, bytes]) -> RecordDict:
     arrays = {n: Array(dtype="uint8", shape=(len(d),), stype="bytes", data=d) for n, d in files.items()}
     document = emit(task.model_dump(mode="json"))
     return RecordDict({"task": ConfigRecord({"document": document}), "files": ArrayRecord(arrays)})
+
+
+def private(task: RoundTask, guarantee: str) -> RoundTask:
+    given = {"guarantee": guarantee, "clip": 0.01, "noise": 2, "delta": 1e-6, "maximum_epsilon": 9}
+    return task.model_copy(update={"spec": task.spec.model_copy(update={"privacy": Privacy.read(given)})})
+
+
+@pytest.mark.parametrize("guarantee", ["central", "local"])
+def test_what_leaves_is_clipped_and_noised_and_noted_first_and_tells_no_loss(
+    task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path, guarantee: str
+) -> None:
+    asked = private(task, guarantee)
+    update_policy(tmp_path, data, "all")
+    declare(tmp_path, data)
+    change_agreements(tmp_path, lambda known: with_agreement(known, task.campaign, asked.spec))
+    reply, update = honest_work(tmp_path)(asked, files)
+    start = train(task, files, text_of(data)).start
+    change = torch.cat([(load_tensors(update)[name] - start[name]).flatten() for name in sorted(start)])
+    expected = 0.01 if guarantee == "central" else 0.02 * math.sqrt(len(change))
+    assert float(change.double().norm()) == pytest.approx(expected, rel=0.2 if guarantee == "local" else 1e-4)
+    assert (reply.loss_first, reply.loss_last) == (0, 0)
+    assert read_spending(tmp_path).of(task.campaign, 2).answers == 1
+    if guarantee == "local":
+        _, other = honest_work(tmp_path)(asked, files)
+        assert other != update
+
+
+def test_a_site_whose_budget_is_spent_says_so_before_it_trains(
+    task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path
+) -> None:
+    asked = private(task, "local")
+    update_policy(tmp_path, data, "all")
+    declare(tmp_path, data)
+    with (tmp_path / "site.toml").open("a") as policy:
+        policy.write("[privacy]\nepsilon = 4.5\n")
+    change_agreements(tmp_path, lambda known: with_agreement(known, task.campaign, asked.spec))
+    note_recorded(tmp_path, [Recorded("campaign-before", 2.0, 3)])
+    assert "over its budget of 4.5" in reply_of(asked, files, honest_work(tmp_path)).refusal
+    assert read_spending(tmp_path).of(task.campaign, 2).answers == 0
 
 
 def test_a_task_is_read_as_it_was_sent(task: RoundTask, files: dict[str, bytes]) -> None:

@@ -34,7 +34,7 @@ def poison(task: RoundTask, files: Mapping[str, bytes], dataset: str) -> Answer:
     adapter = task.spec.adapter
     state = adapter_state(attach(model, AdapterShape(adapter.rank, adapter.alpha, adapter.targets), task.seed))
     update = save_tensors({name: torch.full_like(tensor, torch.nan) for name, tensor in state.items()})
-    said = {"campaign": task.campaign, "round": task.round, "update": digest_bytes(update)}
+    said = {"campaign": task.campaign, "round": task.round, "task": task.digest, "update": digest_bytes(update)}
     learned = Learned(dataset=dataset, tokens=1)
     return RoundReply.read({**said, "examples": 10**6, "tokens": 1, "data": (learned,)}), update
 

@@ -40,9 +40,18 @@ def _hub_style(path: Path) -> None:
         lambda path: _frame().to_parquet(path),
         lambda path: _frame().astype("string").to_parquet(path),
         lambda path: _frame().astype(object)[lambda rows: rows.text != "d"].to_parquet(path, index=False),
+        lambda path: parquet.write_table(TABLE, path, write_page_index=True, row_group_size=1),
         _hub_style,
     ],
-    ids=["pyarrow", "without a schema of Arrow's", "pandas", "pandas strings", "pandas without an index", "datasets"],
+    ids=[
+        "pyarrow",
+        "without a schema of Arrow's",
+        "pandas",
+        "pandas strings",
+        "pandas without an index",
+        "indexed",
+        "datasets",
+    ],
 )
 def test_what_writers_leave_by_themselves_is_taken(tmp_path: Path, write: Callable[[Path], Any]) -> None:
     write(tmp_path / "a")
@@ -68,9 +77,29 @@ def _behind_the_schema(path: Path) -> None:
         writer.add_key_value_metadata({"ARROW:schema": b64encode(schema).decode()})
 
 
+def _told_of_a_column(path: Path) -> None:
+    """The smallest text of a column, which readers hand out, is another than any row's."""
+    parquet.write_table(pyarrow.table({"text": ["m" * len(SECRET)]}), path, use_dictionary=False, compression="none")
+    whole = path.read_bytes()
+    told = whole.rindex(b"m" * len(SECRET))
+    path.write_bytes(whole[:told] + SECRET.encode() + whole[told + len(SECRET) :])
+
+
+def _told_of_a_page(path: Path) -> None:
+    """The same in the index of the pages, which stands before the footer."""
+    table = pyarrow.table({"text": ["m" * len(SECRET)]})
+    parquet.write_table(table, path, use_dictionary=False, compression="none", write_page_index=True)
+    whole = path.read_bytes()
+    index = parquet.ParquetFile(path).metadata.row_group(0).column(0)
+    told = whole.index(b"m" * len(SECRET), index.data_page_offset + index.total_compressed_size)
+    path.write_bytes(whole[:told] + SECRET.encode() + whole[told + len(SECRET) :])
+
+
 @pytest.mark.parametrize(
     ("write", "why"),
     [
+        (_told_of_a_column, f"statistics name '{SECRET}'"),
+        (_told_of_a_page, f"statistics name '{SECRET}'"),
         (lambda path: parquet.write_table(TABLE.replace_schema_metadata({"note": SECRET}), path), "'note'"),
         (lambda path: parquet.write_table(TABLE.replace_schema_metadata({SECRET: "1"}), path), SECRET),
         (lambda path: parquet.write_table(_field(comment=SECRET), path), "column 'text' has metadata"),
@@ -82,6 +111,8 @@ def _behind_the_schema(path: Path) -> None:
         (_twice, "twice"),
     ],
     ids=[
+        "statistics",
+        "an index of pages",
         "a key",
         "a key that tells",
         "a column",

@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from hub.submissions.screening import worker
 from hub.submissions.screening.datasets import Advance, screen_dataset
 from hub.submissions.screening.findings import Finding
 from hub.submissions.screening.jobs import DatasetJob, Job, ShardFile
@@ -136,3 +137,23 @@ def test_a_job_that_kills_its_process_every_time_is_given_up(tmp_path: Path) -> 
     with pytest.raises(Unavailable):
         submit(screener, job(tmp_path, rows=1), "law-institute").result(30)
     screener.stop()
+
+
+def test_what_our_own_code_fails_at_is_refused_and_a_machine_that_fails_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for failure in (OverflowError("int too large"), KeyError("text"), RecursionError()):
+        monkeypatch.setattr(worker, "screen_dataset", _failing(failure))
+        (finding,) = worker.judged(job(tmp_path, rows=1), lambda rows: None)
+        assert finding.severity == "reject"
+    for failure in (MemoryError(), OSError(5, "Input/output error")):
+        monkeypatch.setattr(worker, "screen_dataset", _failing(failure))
+        with pytest.raises(type(failure)):
+            worker.judged(job(tmp_path, rows=1), lambda rows: None)
+
+
+def _failing(error: Exception) -> Callable[[Job, Advance], list[Finding]]:
+    def screen_dataset(job: Job, advance: Advance) -> list[Finding]:
+        raise error
+
+    return screen_dataset
