@@ -25,8 +25,8 @@ find_links = $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS),$(shell $(bin)/python -m pi
 torch_from = $(if $(wildcard $(addsuffix /torch-*.whl,$(find_links))),$(addprefix --find-links ,$(find_links)),--torch-backend cpu)
 endif
 
-# Half of a test is waiting for other processes: two at a time fill two processors.
-pytest = $(bin)/python -m pytest -n 2 --dist loadfile
+# Half of a test is waiting for other processes: two at a time fill two processors. Files start in the order of tests/conftest.py.
+pytest = $(bin)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo test test-fast faults lint format types contracts protos check-protos bench lock clean
 .DEFAULT_GOAL := help
@@ -72,8 +72,8 @@ demo: install $(if $(MODEL),.venv/$(MODEL)) ## A real coalition on this machine;
 test: install ## All tests, a file a process at a time
 	$(pytest)
 
-test-fast: install ## The tests that start no processes and train nothing
-	$(pytest) -m "not system"
+test-fast: install ## The tests that start no processes, train nothing and trace no large model
+	$(pytest) -m "not system and not slow"
 
 faults: install ## Every file system call of a submission, an append and a release: killed, failing, disk full (needs strace)
 	$(bin)/python -m tests.faults

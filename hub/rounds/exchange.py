@@ -28,6 +28,7 @@ from trust.sentences import counted
 
 POLL = 0.5
 TIME_TO_LIVE = 24 * 3600.0
+FILES = "files"  # one after the other, as the task names them: an array of each would be so many more requests
 UPDATE = "adapter.safetensors"
 DISOWNED = "Its member's consent does not count any more."
 HEADROOM = 2  # an update may have this many times the reference's bytes
@@ -87,7 +88,7 @@ class Round:
         self._content = RecordDict(
             {
                 "task": ConfigRecord({"document": emit(task.model_dump(mode="json"))}),
-                "files": ArrayRecord({name: bytes_array(data) for name, data in files.items()}),
+                "files": ArrayRecord({FILES: bytes_array(b"".join(files[entry.path] for entry in task.files))}),
             }
         )
         self._reference = reference
@@ -110,11 +111,10 @@ class Round:
             self._say(f"waits for {', '.join(absent)} to come online")
         while waiting := self._waiting():
             self._look(waiting)
-            for part in waiting:
-                self._decide(part)
-            self._collect()
-            if self._waiting():
-                time.sleep(POLL)
+            self._send([part for part in waiting if self._is_due(part)])
+            asked = time.monotonic()
+            if not self._collect():
+                time.sleep(max(0.0, asked + POLL - time.monotonic()))
         return self._averaged()
 
     def _waiting(self) -> list[_Part]:
@@ -148,38 +148,46 @@ class Round:
             if node:
                 part.node, part.last_seen = int(node.node_id), time.monotonic()
 
-    def _decide(self, part: _Part) -> None:
+    def _is_due(self, part: _Part) -> bool:
+        """Whether a site is to get the task now; one that is not waited for any more is left out."""
         if self._site_of(part.site.member) is None:
             self._exclude(part.site.member, DISOWNED)
-            return
+            return False
         seen = part.seen(self._deadline)
         move = patience.move(seen, self._took, self._gathering.needed)
-        if move == "send":
-            self._send(part)
-        elif move == "leave out":
+        if move == "leave out":
             self._exclude(part.site.member, patience.reason(seen))
+        return move == "send"
 
-    def _send(self, part: _Part) -> None:
-        message = Message(
-            self._content,
-            dst_node_id=part.node,
-            message_type=MessageType.TRAIN,
-            ttl=max(TIME_TO_LIVE, self._task.spec.patience.seconds),
-            group_id=str(self._task.round),
-        )
-        (identifier,) = self._grid.push_messages([message])
-        if not identifier:
-            raise Unavailable(f"The SuperLink took no task for {part.site.member}.")
-        if part.sendings:
-            self._say(f"{part.site.member}'s site is back and gets its task again")
-        part.message, part.sent_to, part.sendings = identifier, part.activation, part.sendings + 1
-        part.sent_at, part.failed = time.monotonic(), False
+    def _send(self, parts: list[_Part]) -> None:
+        """Push the task to all of these at once: what they have in common is hashed and travels to the SuperLink once."""
+        if not parts:
+            return
+        messages = [
+            Message(
+                self._content,
+                dst_node_id=part.node,
+                message_type=MessageType.TRAIN,
+                ttl=max(TIME_TO_LIVE, self._task.spec.patience.seconds),
+                group_id=str(self._task.round),
+            )
+            for part in parts
+        ]
+        for part, identifier in zip(parts, self._grid.push_messages(messages), strict=True):
+            if not identifier:
+                raise Unavailable(f"The SuperLink took no task for {part.site.member}.")
+            if part.sendings:
+                self._say(f"{part.site.member}'s site is back and gets its task again")
+            part.message, part.sent_to, part.sendings = identifier, part.activation, part.sendings + 1
+            part.sent_at, part.failed = time.monotonic(), False
 
-    def _collect(self) -> None:
+    def _collect(self) -> int:
+        """Take in the answers that are there; how many. The SuperLink waits a moment for the first of them (`waiting`)."""
         waiting = {part.message: part for part in self._waiting() if part.message}
         if not waiting:
-            return
-        for reply in self._grid.pull_messages(list(waiting)):
+            return 0
+        replies = list(self._grid.pull_messages(list(waiting)))
+        for reply in replies:
             part = waiting.get(reply.metadata.reply_to_message_id)
             if part is None:
                 continue
@@ -188,6 +196,7 @@ class Round:
                 part.failed = True
                 continue
             self._take(part, reply.content)
+        return len(replies)
 
     def _take(self, part: _Part, content: RecordDict) -> None:
         member, took = part.site.member, time.monotonic() - part.sent_at

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -89,6 +90,7 @@ def server_task(plan: Plan) -> Iterator[Any]:
     from flwr.supercore.task_identity import TaskIdentity
     from flwr.superlink.grid import HttpGrid
 
+    _pull_quickly()
     authority, secret = Path(plan.authority).read_bytes(), Path(plan.secret).read_text()
     grid = HttpGrid(plan.superlink, root_certificates=authority, token=_token(plan, authority, secret))
     client = grid._runtime_client
@@ -107,6 +109,16 @@ def server_task(plan: Plan) -> Iterator[Any]:
         client.PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=details))
         heartbeat.stop()
         grid.close()
+
+
+def _pull_quickly() -> None:
+    """Let Flower look soon for an update's parts that are still on their way: it has no setting for it (see the same function in
+    `contributors.site.pace`)."""
+    from flwr.supercore.inflatable import inflatable_utils
+
+    if version("flwr").startswith("1.41."):
+        quick: dict[str, Any] = {"initial_backoff": 0.05, "backoff_cap": 2.0, "max_tries_per_object": None}
+        inflatable_utils.pull_objects.__kwdefaults__.update(quick)
 
 
 def _token(plan: Plan, authority: bytes, secret: str) -> str:
@@ -139,21 +151,22 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     parent = model_directory(directory, number - 1)
     files = model_files(parent)
     task = RoundTask(campaign=plan.campaign, round=number, spec=plan.spec, files=entries(parent, files))
-    model, tokenizer = load_model(parent)
-    reference = starting_adapter(model, plan.spec.adapter, task.seed)
+    reference = starting_adapter(load_model(parent)[0], plan.spec.adapter, task.seed)
     sites = read_plan(directory).sites
     say(f"asks {', '.join(site.member for site in sites)}")
-    contents = {path.name: path.read_bytes() for path in files}
 
     def as_it_stands(member: str) -> Site | None:
         return site_of(read_plan(directory), member)
 
-    taken = taken_before(directory, plan, number)
-    measure = measure_of(directory, plan.spec, model, tokenizer)
-    averaged = Round(grid, task, contents, reference, as_it_stands, say, taken, measure).run(sites)
+    taken, measure = taken_before(directory, plan, number), measure_of(directory, plan.spec, parent)
+    contents = {path.name: path.read_bytes() for path in files}
+    asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure)
+    del contents  # while the sites work, one copy of the model is held: what they are sent
+    averaged = asked.run(sites)
+    del asked, measure
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    merger.write_model(model, tokenizer, averaged.adapter, partial)
+    merger.write_model(*load_model(parent), averaged.adapter, partial)
     result = RoundResult(
         campaign=plan.campaign,
         round=number,

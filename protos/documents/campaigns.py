@@ -191,7 +191,7 @@ class CampaignSpec(Document):
         if self.privacy and (why := self.privacy.contradiction(self.averaging, self.weighting, self.clip_norm)):
             raise ValueError(why)
         if self.privacy and self.transfer.feedback:
-            raise ValueError("an update with feedback is larger than privacy.clip: leave feedback or [privacy] out")
+            raise ValueError("feedback would send later what a guarantee of privacy clipped: leave it out")
         return self
 
     @model_validator(mode="after")
@@ -310,7 +310,6 @@ class SitePolicy(Document):
 
     A campaign may have its model write `maximum_generated` tokens in a round. `hours` are those at which it trains, in UTC, as
     "22:00-06:00"; empty for all.
-
     A file that names no `objectives` is of the time when there was but one, and agrees to no other.
     """
 

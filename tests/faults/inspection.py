@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from hub.database import Database
 from hub.dump import dump
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Journal
@@ -14,6 +13,7 @@ from hub.members.directory import prove
 from hub.server import register_projections
 from protos.documents.leaf import Leaf
 from tests.faults.scenarios import CORE, SCENARIOS, Ack, Hub, open_hub
+from tests.hub.conftest import migrated
 from trust.audit import verify_log
 from trust.digests import Digest, digest_file
 from trust.keys import LogPublicKey
@@ -110,8 +110,7 @@ def _check_visible(hub: Hub, leaves: Sequence[Leaf]) -> None:
 
 def _check_projection(hub: Hub, directory: Path) -> None:
     """A database made anew from ledger and blobs says what the one that lived through the fault says."""
-    database = Database(f"sqlite:///{directory / 'replayed.sqlite'}")
-    database.migrate()
+    database = migrated(f"sqlite:///{directory / 'replayed.sqlite'}")
     base = hub.base
     journal = Journal(database, base.blobs, base.log, base.statement_key, prove)
     register_projections(journal)

@@ -19,6 +19,7 @@ def planned(coalition: Coalition, *arguments: object) -> dict[str, Any]:
     return value
 
 
+@pytest.mark.slow
 def test_mistral_small_4_is_119_billion_of_which_a_token_sees_six_and_a_half(coalition: Coalition) -> None:
     told = planned(coalition, SPECS / "small-4.toml", "--gpu", "h200", "--nodes", 32)
     assert told["census"]["total"] == 118_972_826_624
@@ -31,8 +32,8 @@ def test_mistral_small_4_is_119_billion_of_which_a_token_sees_six_and_a_half(coa
 @pytest.mark.parametrize(
     ("spec", "total", "active"),
     [
-        ("dense-7b", 7_298_011_136, 7_298_011_136),
-        ("nano-hybrid", 31_577_937_344, 3_580_073_408),
+        pytest.param("dense-7b", 7_298_011_136, 7_298_011_136, marks=pytest.mark.slow),
+        pytest.param("nano-hybrid", 31_577_937_344, 3_580_073_408, marks=pytest.mark.slow),
         ("tiny-experts", 6_104_256, 2_565_312),
         ("tiny-dense", 3_443_136, 3_443_136),
         ("tiny-course", 3_443_136, 3_443_136),

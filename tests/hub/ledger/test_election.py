@@ -77,6 +77,7 @@ def start(tmp_path: Path, empty: str) -> Iterator[Start]:
     yield process
     for each in opened:
         each.journal.stop()
+        each.blobs.close()
         each.election.resign()
         each.database.close()
 

@@ -6,7 +6,6 @@ import datetime as dt
 import shutil
 import tempfile
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from hub.database import Database
 from hub.disposal import Disposal
 from hub.ledger import grants
 from hub.submissions.intake import Draft
@@ -27,7 +25,7 @@ from protos.documents.placing import Category
 from protos.documents.statements import HUB
 from protos.documents.submissions import Purge
 from protos.documents.witnesses import Witness
-from tests.hub.conftest import ORIGIN, open_base
+from tests.hub.conftest import ORIGIN, migrated, open_base
 from tests.hub.models.conftest import record_model
 from tests.hub.submissions.room import DIGESTS, LATER, OTHERS, SHARDS, US, Room, dataset
 from trust.digests import Digest
@@ -248,24 +246,13 @@ def test_the_ledger_takes_no_purge_that_does_not_follow(room: Room, blobs: list[
         room.base.journal.sign_and_record(Purge.read({**names, "blobs": [DIGESTS[number] for number in blobs]}))
 
 
-@cache
-def _empty_database() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "database.sqlite"
-        database = Database(f"sqlite:///{path}")
-        database.migrate()
-        database.close()
-        return path.read_bytes()
-
-
 class Histories(RuleBasedStateMachine):
     """Members submit, leave open, withdraw; the hub purges, sweeps, and is cut short. What anybody may count on is there."""
 
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp())
-        (self.directory / "database.sqlite").write_bytes(_empty_database())
-        database = Database(f"sqlite:///{self.directory / 'database.sqlite'}")
+        database = migrated(f"sqlite:///{self.directory / 'database.sqlite'}")
         base = open_base(self.directory, database, LogKey.generate(ORIGIN), ArtifactKey.generate())
         base.journal.start()
         for member in (US, OTHERS):

@@ -125,6 +125,7 @@ def rank_of_a_node(number: int, folder: Path) -> None:
     destroy_process_group()
 
 
+@pytest.mark.system
 def test_the_ranks_of_a_node_seal_one_shard_of_all_their_files_or_drop_it_together(tmp_path: Path) -> None:
     torch.multiprocessing.spawn(rank_of_a_node, (tmp_path,), nprocs=2)  # type: ignore[no-untyped-call]
     first, second = (json.loads((tmp_path / f"told-{number}").read_text()) for number in (0, 1))

@@ -58,6 +58,7 @@ async def test_a_cluster_says_which_steps_all_of_its_machines_hold(tmp_path: Pat
     assert shards.steps(first) == set(STEPS), "nothing was forgotten yet"
 
 
+@pytest.mark.system
 async def test_a_node_says_at_once_that_there_is_too_little_text(tmp_path: Path) -> None:
     order = training_pb2.Prepare(run="run-1", attempt=1, spec=SPEC.model_dump_json())
     said: list[training_pb2.NodeMessage] = []

@@ -42,7 +42,7 @@ def test_there_is_one_norm_to_clip_to() -> None:
 
 def test_what_an_update_lost_is_not_given_back_above_the_norm() -> None:
     for privacy in ({}, LOCAL):
-        with pytest.raises(Invalid, match="leave feedback or"):
+        with pytest.raises(Invalid, match="what a guarantee of privacy clipped"):
             _spec(privacy, transfer={"how": "int8", "feedback": True})
 
 
