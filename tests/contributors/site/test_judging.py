@@ -153,6 +153,8 @@ def test_a_completion_is_worth_the_mean_of_the_policies_without_its_end(
 
 
 def test_a_site_says_which_objectives_and_how_much_writing_it_allows() -> None:
-    assert acceptable(SitePolicy(data="private"), SPEC) == ""
+    assert acceptable(SitePolicy(data="private", objectives=("grpo",)), SPEC) == ""
     assert "its objective is grpo" in acceptable(SitePolicy(data="private", objectives=("sft",)), SPEC)
-    assert "up to 384 tokens a round" in acceptable(SitePolicy(data="private", maximum_generated=383), SPEC)
+    assert "up to 384 tokens a round" in acceptable(
+        SitePolicy(data="private", objectives=("grpo",), maximum_generated=383), SPEC
+    )

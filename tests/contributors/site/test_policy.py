@@ -68,7 +68,7 @@ def test_the_policy_is_kept_for_the_next_time(tmp_path: Path) -> None:
     data = tmp_path / "private"
     data.mkdir()
     update_policy(tmp_path, data, "all")
-    agreed = ("continued-training", "sft", "dpo")
+    agreed = ("continued-training", "sft", "dpo", "grpo")
     assert update_policy(tmp_path, None, "") == SitePolicy(data=str(data), join="all", objectives=agreed)
     (tmp_path / "site.toml").write_text(f'data = "{data}"\njoin = "ask"\nmaximum_rounds = 7\n')
     assert update_policy(tmp_path, None, "all") == SitePolicy(data=str(data), join="all", maximum_rounds=7)

@@ -40,6 +40,12 @@ def test_there_is_one_norm_to_clip_to() -> None:
             _spec(privacy, clip_norm=1)
 
 
+def test_what_an_update_lost_is_not_given_back_above_the_norm() -> None:
+    for privacy in ({}, LOCAL):
+        with pytest.raises(Invalid, match="what a guarantee of privacy clipped"):
+            _spec(privacy, transfer={"how": "int8", "feedback": True})
+
+
 @pytest.mark.parametrize("asked", ["secure-aggregation", "secagg+"])
 def test_secure_aggregation_is_refused_with_the_reason(asked: str) -> None:
     with pytest.raises(Invalid, match=r"secure aggregation is not offered: .* 32 bits .*decision 25"):
