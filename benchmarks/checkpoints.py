@@ -35,7 +35,7 @@ BATCH = 2
 
 def prepare(folder: Path, steps: int) -> None:
     spec = tomllib.loads(SPEC.read_text())
-    text = [Path(os.__file__).read_text()]
+    text = iter([Path(os.__file__).read_text()])
     (folder / "tokenizer").mkdir()
     save_tokenizer(train_tokenizer(text, spec["architecture"]["vocab_size"]), folder / "tokenizer")
     count = steps * BATCH * spec["training"]["sequence_length"]

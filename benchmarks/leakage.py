@@ -1,6 +1,6 @@
 """What a campaign tells of one member's private text: canaries planted in it, and how well each model knows them afterwards.
 
-    python -m benchmarks.leakage [--rounds 2] [--steps 120] [--members 3] [--seed 1]
+    python -m benchmarks.leakage [--rounds 1] [--steps 200] [--members 3] [--seed 1]
 
 The first member's text holds six sentences with a secret of six digits each, some repeated more often than others. A secret's
 exposure (Carlini et al., arXiv:1802.08232) is log2 of the candidates less log2 of its rank among them: 10 bits mean that it is
@@ -26,9 +26,6 @@ from itertools import islice
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -114,7 +111,7 @@ def setting(members: int, seed: int) -> Setting:
     ]
     parts[0] = [*parts[0], *planted]
     generator.shuffle(parts[0])
-    base = build_model(llama(len(tokenizer), 128, 256, 2, 4, 2, LENGTH), seed)
+    base = build_model(llama(len(tokenizer), 96, 192, 2, 4, 2, LENGTH), seed)
     adapt(base, blocks(tokenizer, [*shared, *shapes]), 400, BATCH, 2e-3, seed)
     canaries = [canary(tokenizer, place, secret, generator) for place, secret in secrets.items()]
     return Setting(base, [blocks(tokenizer, part) for part in parts], blocks(tokenizer, held_out), canaries)
@@ -193,24 +190,28 @@ def campaigns(rounds: int, steps: int, members: int) -> Iterator[tuple[str, Camp
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("rounds", 2), ("steps", 120), ("members", 3), ("seed", 1)):
+    for name, default in (("rounds", 1), ("steps", 200), ("members", 3), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     asked = parser.parse_args()
     began = time.monotonic()
     given = setting(asked.members, asked.seed)
-    table = Table("protection", "epsilon", "update: mean", "most", "model: mean", "most", "loss")
-    table.title = f"Exposure in bits, of at most {math.log2(CANDIDATES + 1):g}; {UNKNOWN:.2f} tells nothing"
-    with Live(table, console=Console(width=120)):
-        table.add_row(
-            "before any round", "0", "", "", *_columns(exposures(given.base, given.canaries)), _loss(given, given.base)
-        )
-        asked_for = dict(campaigns(asked.rounds, asked.steps, asked.members))
-        first = [trained(given.base, each, asked_for["nothing"], asked.seed + 1) for each in given.members]
-        for name, spec in asked_for.items():
-            found = campaign(given, first, spec, asked.seed)
-            table.add_row(name, _epsilon(spec), *_columns(found.update), *_columns(found.model), found.loss)
+    most = math.log2(CANDIDATES + 1)
+    print(f"Exposure in bits, of at most {most:g}; {UNKNOWN:.2f} tells nothing")
+    _say("protection", "epsilon", "update: mean", "most", "model: mean", "most", "loss")
+    known = _columns(exposures(given.base, given.canaries))
+    _say("before any round", "0", "", "", *known, _loss(given, given.base))
+    asked_for = dict(campaigns(asked.rounds, asked.steps, asked.members))
+    first = [trained(given.base, each, asked_for["nothing"], asked.seed + 1) for each in given.members]
+    for name, spec in asked_for.items():
+        found = campaign(given, first, spec, asked.seed)
+        _say(name, _epsilon(spec), *_columns(found.update), *_columns(found.model), found.loss)
     took = time.monotonic() - began
     print(f"{asked.members} members, {asked.rounds} rounds of {asked.steps} steps, seed {asked.seed}: {took:.0f} s")
+
+
+def _say(name: str, *columns: str) -> None:
+    """A row as soon as it is known."""
+    print(f"{name:<26}" + "".join(f"{column:>13}" for column in columns), flush=True)
 
 
 def _loss(given: Setting, model: PreTrainedModel) -> str:

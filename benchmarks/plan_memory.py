@@ -76,7 +76,7 @@ def measured(spec: RunSpec, ranks: int) -> tuple[int, int]:
 def worker() -> None:
     import deepspeed
 
-    from hub.training.worker import training_shape
+    from hub.training.engines import training_shape
 
     # torchrun gives its standard input to one rank alone, so the spec comes through a file of the launcher.
     spec = RunSpec.read(json.loads(os.environ["COALITION_BENCH_SPEC"]))
@@ -100,7 +100,7 @@ def train(spec: RunSpec, shape: TrainingShape) -> None:
     """Some steps of a fresh model of the spec, as a base run's worker makes them."""
     import deepspeed
 
-    from hub.training.worker import optimized
+    from hub.training.engines import optimized
 
     model = build_model(spec.architecture.hugging_face(), seed=0)
     if spec.training.recompute:

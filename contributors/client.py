@@ -266,6 +266,12 @@ class Coalition:
     def stop_campaign(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
         return call(self._campaigns.StopCampaign, statement)
 
+    def pause_campaign(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
+        return call(self._campaigns.PauseCampaign, statement)
+
+    def resume_campaign(self, statement: common_pb2.SignedStatement) -> common_pb2.Recorded:
+        return call(self._campaigns.ResumeCampaign, statement)
+
     def campaigns(self) -> list[rounds_pb2.Campaign]:
         return list(call(self._campaigns.ListCampaigns, rounds_pb2.ListCampaignsRequest()).campaigns)
 

@@ -117,8 +117,11 @@ def _revoke_all(hub: Coalition, since: int, reason: str) -> list[str]:
         rotate(hub)
     if _tls_keyid(home) == pending.tls:
         hub.renew()
-    claims = [_about(hub, keyid, pending.since, pending.reason) for keyid in _held_since(hub, pending)]
-    done = [_send(hub, Revocation.read({**_ours(hub), **claim})) for claim in claims]
+    done = []
+    for keyid in _held_since(hub, pending):
+        if keyid in _held_since(hub, pending):  # else it fell with the one before
+            claim = _about(hub, keyid, pending.since, pending.reason)
+            done.append(_send(hub, Revocation.read({**_ours(hub), **claim})))
     site_keys.discard(home.directory)
     path.unlink()
     sync_folder(path.parent)
@@ -126,16 +129,16 @@ def _revoke_all(hub: Coalition, since: int, reason: str) -> list[str]:
 
 
 def _held_since(hub: Coalition, pending: Pending) -> list[str]:
-    """The stolen key, and every other of ours that counted at its theft or later and is not disowned from there on yet."""
+    """The stolen key, and every other of ours that counted at its theft or later, unless disowned from there on already."""
     present = hub.home.artifact_key().public.keyid
-    others = [
+    held = [
         key.key_id
         for key in hub.keys().keys
-        if key.key_id not in (present, pending.key)
-        and (key.until < 0 or key.until > pending.since)
+        if key.key_id != present
+        and (key.key_id == pending.key or key.until < 0 or key.until > pending.since)
         and not 0 <= key.compromised_since <= pending.since
     ]
-    return [pending.key, *others]
+    return sorted(held, key=lambda keyid: keyid != pending.key)
 
 
 def revoke_member(hub: Coalition, member: str, key: str, since: int | None, reason: str) -> list[str]:

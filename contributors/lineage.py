@@ -13,8 +13,9 @@ from protos.documents.campaigns import Campaign, CampaignEnd, Consent
 from protos.documents.evaluations import Evaluation
 from protos.documents.models import Contribution, DataUsed, Import, Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd
-from protos.documents.statements import NAMED
-from protos.documents.submissions import Dataset, Suite, Withdrawal
+from protos.documents.statements import NAMED, unnamed
+from protos.documents.submissions import Dataset, Reward, Suite, Withdrawal
+from trust.digests import Digest
 
 Finding = tuple[int, str]
 """The entry that does not fit, and why."""
@@ -45,7 +46,7 @@ class _History:
         self._evaluated: set[tuple[str, str]] = set()
         self._judges: dict[type, Callable[..., Iterable[str]]] = {
             Run: self._run,
-            Campaign: lambda claim: self._earlier(claim.spec.base_model, Model),
+            Campaign: self._campaign,
             Model: self._model,
             Evaluation: self._evaluation,
             Release: lambda claim: self._earlier(claim.model, Model),
@@ -100,6 +101,14 @@ class _History:
                 yield f"it names {dataset}, which was withdrawn before."
             elif found and isinstance(found.claim, Dataset) and found.claim.at_home:
                 yield f"it names {dataset}, which stays at its owner's site."
+
+    def _campaign(self, claim: Campaign) -> Iterator[str]:
+        yield from self._earlier(claim.spec.base_model, Model)
+        for digest in claim.spec.rewards.policies if claim.spec.rewards else ():
+            policy = unnamed("reward", Digest(digest))
+            yield from self._earlier(policy, Reward, digest)
+            if policy in self._withdrawn:
+                yield f"it names {policy}, which was withdrawn before."
 
     def _model(self, claim: Model) -> Iterator[str]:
         if claim.model in self._known:

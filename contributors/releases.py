@@ -14,7 +14,7 @@ from pathlib import Path
 from contributors.client import Coalition
 from contributors.home import Home
 from contributors.receipts import check_receipt, keep_receipt
-from contributors.signers import Proven, about_keys, proven, signing_key, standing_of
+from contributors.signers import Proven, Signers, proven, signing_key, standing_of
 from contributors.trusted import Trusted
 from protos.coalition.v1 import models_pb2
 from protos.documents import statements
@@ -119,7 +119,7 @@ def download(hub: Coalition, version: str, folder: Path, advance: Callable[[int]
     said = proven(hub, str(Receipt.decode(release.receipt.proof).index))
     if said.claimed.id != version:
         raise Corrupt(f"The hub gave another statement for release {version}.")
-    chain = about_keys(hub, release.member)
+    chain = Signers(hub).chain(said)
     standing = standing_of(said, chain, hub.home.statement_key())
     signer = signing_key(standing, said.envelope, said.claimed.claim)
     for file in release.files:
@@ -145,7 +145,8 @@ def keep(folder: Path, said: Proven, chain: Iterable[Proven]) -> None:
 def verify(folder: Path, home: Home) -> Verified:
     """Check a release folder with no hub running. Raises `Corrupt` or `Denied` with what does not hold.
 
-    Keys count as the folder knows: of what was revoked after it was downloaded, it says nothing.
+    Keys count as the folder knows. That no key was disowned it cannot prove: a later revocation it lacks, and one that
+    somebody took out of it is not missed. `ask` tells.
     """
     trusted = _trusted(folder, home)
     said = _proven(folder / RELEASE, trusted)
@@ -161,6 +162,16 @@ def verify(folder: Path, home: Home) -> Verified:
     _check_extras(folder)
     size = sum(file.size for file in release.files)
     return Verified(release, standing.organisation, len(release.files), size, said.index, trusted)
+
+
+def ask(hub: Coalition, folder: Path) -> None:
+    """What a folder alone cannot prove: that nothing in the ledger, as the hub's newest head has it, disowns the signer's key.
+
+    Raises `Denied` where something does, and as `Signers.chain`.
+    """
+    home = hub.home
+    said = _proven(folder / RELEASE, Trusted(home.ledger_key(), home.statement_key(), pinned=True))
+    standing_of(said, Signers(hub).chain(said), home.statement_key())
 
 
 def _trusted(folder: Path, home: Home) -> Trusted:

@@ -6,17 +6,18 @@ and what a revocation disowns from an entry on is not believed, also where it wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from contributors.client import Coalition
+from contributors.leaves import Leaves
 from contributors.receipts import check_receipt
-from protos.coalition.v1 import ledger_pb2
 from protos.documents import statements
 from protos.documents.base import Claim
 from protos.documents.leaf import Leaf
-from protos.documents.members import Revocation
+from protos.documents.members import Member, Revocation
 from protos.documents.roll import Roll
 from protos.documents.standing import Standing
 from protos.documents.statements import HUB, Claimed
@@ -70,38 +71,73 @@ def proven(hub: Coalition, identifier: str) -> Proven:
     return found
 
 
-def about_keys(hub: Coalition, member: str) -> list[Proven]:
-    """Every statement about the keys of a member, and of those that revoked any of them; in the ledger's order.
+class Signers:
+    """Every statement about keys that the ledger holds, as its newest head proves it: the hub can leave none out.
 
-    Raises as `proven`, and `NotFound` for a stranger.
+    What was read once is remembered: each question reads only what is new in the ledger.
     """
-    told = [(entry, _member_of(hub, entry)) for entry in _listed(hub)]
-    members, more = {member}, True
-    while more:
-        found = {entry.signer for entry, about in told if entry.kind == "revocation" and about in members}
-        more = not found <= members
-        members |= found
-    chain = [proven(hub, str(entry.index)) for entry, about in told if about in members]
-    if member not in {about for _, about in told}:
-        raise NotFound(f"The ledger does not introduce the member {member}.")
-    return chain
 
+    def __init__(self, hub: Coalition) -> None:
+        self.hub = hub
+        self._leaves = Leaves(hub)
+        self._waiting: deque[tuple[int, Leaf]] = deque()
+        self._told: list[tuple[int, Leaf, str]] = []  # index, entry, the member whose keys it is about
+        self._core: dict[str, bool] = {}  # whether those who revoked anything may revoke others' keys
 
-def _listed(hub: Coalition) -> Iterator[ledger_pb2.LedgerEntry]:
-    start = 0
-    while entries := hub.entries(start):
-        yield from (entry for entry in entries if entry.kind in ABOUT_KEYS)
-        start += len(entries)
+    def chain(self, said: Proven) -> list[Proven]:
+        """Every statement about the keys of who said it, and of those that revoked any of them; in the ledger's order.
 
+        Raises as `proven` and `Leaves.new`, and `NotFound` for a stranger.
+        """
+        self._look()
+        if said.index >= self._leaves.size:
+            raise Corrupt(f"The hub's newest tree head leaves out entry {said.index}, which it proved before.")
+        signer = said.entry.signer
+        members, more = {signer}, True
+        while more:
+            found = {entry.signer for _, entry, about in self._told if entry.kind == "revocation" and about in members}
+            more = not found <= members
+            members |= found
+        if signer not in {about for _, _, about in self._told}:
+            raise NotFound(f"The ledger does not introduce the member {signer}.")
+        return [self._proven(index, entry) for index, entry, about in self._told if about in members]
 
-def _member_of(hub: Coalition, entry: ledger_pb2.LedgerEntry) -> str:
-    """Whose keys an entry is about; a revocation alone may be of another's than its signer's."""
-    if entry.kind == "member":
-        return entry.id
-    if entry.kind != "revocation":
-        return entry.signer
-    claim = statements.read(hub.blob(entry.envelope, MAX_ENVELOPE)).claim
-    return claim.member if isinstance(claim, Revocation) else entry.signer
+    def _look(self) -> None:
+        self._waiting.extend(each for each in self._leaves.new() if each[1].kind in ABOUT_KEYS)
+        while self._waiting:
+            index, entry = self._waiting[0]
+            self._told.append((index, entry, self._about(entry)))
+            self._waiting.popleft()
+
+    def _about(self, entry: Leaf) -> str:
+        """Whose keys an entry is about; a revocation by the core team alone may be of another's than its signer's.
+
+        What others revoke is not even read, however much of it there is.
+        """
+        if entry.kind == "member":
+            self._core.pop(entry.id, None)
+            return entry.id
+        if entry.kind != "revocation" or not self._may_revoke_others(entry.signer):
+            return entry.signer
+        claim = self._claim(entry)
+        return claim.member if isinstance(claim, Revocation) else entry.signer
+
+    def _may_revoke_others(self, member: str) -> bool:
+        """As it was introduced last."""
+        if member not in self._core:
+            told = [entry for _, entry, _ in self._told if entry.kind == "member" and entry.id == member]
+            claim = self._claim(told[-1]) if told else None
+            self._core[member] = isinstance(claim, Member) and claim.role == "core"
+        return self._core[member]
+
+    def _claim(self, entry: Leaf) -> Claim:
+        return statements.read(self.hub.blob(entry.envelope, MAX_ENVELOPE)).claim
+
+    def _proven(self, index: int, entry: Leaf) -> Proven:
+        found = proven(self.hub, str(index))
+        if (found.index, found.leaf) != (index, entry.encode()):
+            raise Corrupt(f"The hub proves another entry {index} than its newest tree head holds.")
+        return found
 
 
 def standing_of(said: Proven, chain: Sequence[Proven], hub_key: ArtifactPublicKey) -> Standing:

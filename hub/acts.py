@@ -44,6 +44,8 @@ ACTS: dict[str, dict[str, str]] = {
         "WatchCampaign": "watch campaigns",
         "JoinCampaign": "join campaigns",
         "StopCampaign": "stop campaigns",
+        "PauseCampaign": "pause campaigns",
+        "ResumeCampaign": "resume campaigns",
         "BeginSite": "run a site",
         "RegisterSite": "run a site",
     },

@@ -51,7 +51,7 @@ def adapt(
     """Train those parameters of `model` that require gradients on `token_blocks` [n, length], in place, as `minimise` does."""
 
     def loss_of(step: int) -> Tensor:
-        return block_loss(model, batch_at(token_blocks, step, batch_size, 0, 1, seed).to(_device(model)))
+        return block_loss(model, batch_at(token_blocks, step, batch_size, 0, 1, seed).to(device_of(model)))
 
     tokens = steps * batch_size * int(token_blocks.shape[1])
     return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
@@ -73,7 +73,7 @@ def adapt_to_answers(
 
     def loss_of(step: int) -> Tensor:
         drawn = batch_at(numbers, step, batch_size, 0, 1, seed)[:, 0]
-        return supervised_loss(model, rows.take(drawn).to(_device(model)))
+        return supervised_loss(model, rows.take(drawn).to(device_of(model)))
 
     tokens = steps * batch_size * int(rows.ids.shape[1])
     return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
@@ -98,7 +98,7 @@ def adapt_to_preferences(
     numbers = np.arange(len(pairs), dtype=np.int64).reshape(-1, 1)
     drawn = [batch_at(numbers, step, batch_size, 0, 1, seed)[:, 0].tolist() for step in range(steps)]
     before: list[tuple[Tensor, Tensor]] = []
-    with torch.no_grad(), _autocast(_device(model), precision):
+    with torch.no_grad(), autocast(device_of(model), precision):
         for batch in drawn:
             before.append(log_likelihoods(model, [pairs[number] for number in batch], filler))
 
@@ -143,7 +143,7 @@ def minimise(
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * cosine_with_warmup(step, steps, max(1, steps // 10), FLOOR)
-            with _autocast(trainable[0].device, precision):
+            with autocast(trainable[0].device, precision):
                 loss = loss_of(step)
             held = loss + proximal_term(named, start, proximal) if proximal else loss
             held.backward()  # type: ignore[no-untyped-call]
@@ -162,17 +162,18 @@ def minimise(
     )
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
-
-
 def _finite(loss: float, step: int) -> float:
     if not math.isfinite(loss):
         raise Invalid(f"The loss is {loss} at step {step}.", "Lower the learning rate.", field="learning_rate")
     return loss
 
 
-def _autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+def device_of(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
+
+
+def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
+    """Under which matrix products run in `precision`."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
 
 

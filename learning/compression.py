@@ -1,7 +1,8 @@
-"""Changes in fewer bytes, as safetensors. What compression loses is given back, to be added to the next change.
+"""Changes in fewer bytes, as safetensors. What compression loses can be added to the next change by who keeps it.
 
-So the sum of what is sent stays as near to the sum of the changes as one message's loss: error feedback, Seide et al., "1-Bit
-Stochastic Gradient Descent", 2014; Karimireddy et al., arXiv:1901.09847.
+Then the sum of what is sent stays as near to the sum of the changes as one message's loss: error feedback, Seide et al., "1-Bit
+Stochastic Gradient Descent", 2014; Karimireddy et al., arXiv:1901.09847. That is for small steps: a change that was trained to
+its end, from where the last message led, makes up by itself for what that message lacked.
 """
 
 from __future__ import annotations
@@ -24,10 +25,17 @@ _SCALE, _AT = ".scale", ".at"
 
 @dataclass(frozen=True)
 class Packed:
-    """`data` is what to send; `lost` is fp32, of the change's names and shapes."""
+    """`data` is what to send of the `whole`, fp32 by name."""
 
     data: bytes
-    lost: dict[str, Tensor]
+    how: How
+    whole: Mapping[str, Tensor]
+
+    @property
+    def lost(self) -> dict[str, Tensor]:
+        """What the receiver will not have: fp32, of the names and shapes of the whole."""
+        sent = expand(self.data, self.how, self.whole)
+        return {name: self.whole[name] - sent[name] for name in sorted(self.whole)}
 
 
 def compress(
@@ -47,8 +55,7 @@ def compress(
         if not bool(torch.isfinite(tensor).all()):
             raise Invalid(f"Tensor {name} holds NaN or infinity.", "Lower the learning rate.", field=name)
     data = save_tensors({key: part for name, tensor in whole.items() for key, part in _packed(name, tensor, how, keep)})
-    sent = expand(data, how, whole)
-    return Packed(data, {name: whole[name] - sent[name] for name in sorted(whole)})
+    return Packed(data, how, whole)
 
 
 def expand(data: bytes, how: How, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:

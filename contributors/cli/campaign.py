@@ -1,18 +1,23 @@
-"""`coalition campaign`: open, join, follow and stop campaigns of federated rounds."""
+"""`coalition campaign`: open, join, follow, pause and stop campaigns of federated rounds."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from contributors.cli.session import connected
-from contributors.cli.specs import read_spec, stop_of
+from contributors.cli.specs import hold_of, read_spec, stop_of
 from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
 from contributors.cli.watching import follow
 
-app = typer.Typer(no_args_is_help=True, help="Campaigns of post-training rounds: open, list, show, watch, join, stop.")
+if TYPE_CHECKING:
+    from protos.coalition.v1 import rounds_pb2
+
+app = typer.Typer(
+    no_args_is_help=True, help="Campaigns of post-training rounds: open, list, show, watch, join, pause, resume, stop."
+)
 
 Identifier = Annotated[str, typer.Argument(help="For example campaign-1a2b3c4d5e6f.")]
 
@@ -123,6 +128,30 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
         ],
         "No round yet.",
     )
+    _print_rewards(found)
+
+
+def _print_rewards(found: rounds_pb2.Campaign) -> None:
+    """Of a campaign that learns from rewards."""
+    rewarded = [(r.number, p) for r in found.rounds for p in r.participants if p.HasField("rewarded")]
+    if not rewarded:
+        return
+    say("")
+    print_table(
+        [">round", "member", ">reward before", ">after", ">nats from the start", ">tokens an answer"],
+        [
+            (
+                number,
+                part.member,
+                f"{part.rewarded.first:.3f}",
+                f"{part.rewarded.last:.3f}",
+                f"{part.rewarded.divergence:.3g}",
+                f"{part.rewarded.length:.1f}",
+            )
+            for number, part in rewarded
+        ],
+        "",
+    )
 
 
 @app.command("watch", epilog="Example: coalition campaign watch campaign-1a2b3c4d5e6f")
@@ -136,10 +165,11 @@ def watch(identifier: Identifier, as_json: Json = False) -> None:
 @app.command("join", epilog="Example: coalition campaign join campaign-1a2b3c4d5e6f")
 def join(identifier: Identifier, as_json: Json = False) -> None:
     """Sign your consent: your site takes part. Training itself needs `coalition site start`."""
+    from contributors.signers import Signers
     from contributors.site.consent import consent
 
     with connected() as hub:
-        recorded = consent(hub, identifier)
+        recorded = consent(Signers(hub), identifier)
     if as_json:
         print_json({"id": recorded.id, "index": recorded.receipt.index})
         return
@@ -159,3 +189,33 @@ def stop(
         print_json({"id": recorded.id, "index": recorded.receipt.index})
     else:
         say(f"{identifier} is being stopped.")
+
+
+@app.command("pause", epilog="Example: coalition campaign pause campaign-1a2b3c4d5e6f --why 'a look at round 3'")
+def pause(
+    identifier: Identifier,
+    why: Annotated[str, typer.Option(help="The reason, for the record.")] = "asked to pause",
+    as_json: Json = False,
+) -> None:
+    """Sign a pause (core team). Finished rounds stay; the one under way is given up and begins anew after the resume."""
+    with connected() as hub:
+        recorded = hub.pause_campaign(hub.sign(hold_of(hub, identifier, "paused", why)))
+    if as_json:
+        print_json({"id": recorded.id, "index": recorded.receipt.index})
+    else:
+        say(f"{identifier} is paused. It goes on with: coalition campaign resume {identifier}")
+
+
+@app.command("resume", epilog="Example: coalition campaign resume campaign-1a2b3c4d5e6f")
+def resume(
+    identifier: Identifier,
+    why: Annotated[str, typer.Option(help="The reason, for the record.")] = "asked to go on",
+    as_json: Json = False,
+) -> None:
+    """Sign that a paused campaign goes on (core team), after its last finished round."""
+    with connected() as hub:
+        recorded = hub.resume_campaign(hub.sign(hold_of(hub, identifier, "resumed", why)))
+    if as_json:
+        print_json({"id": recorded.id, "index": recorded.receipt.index})
+    else:
+        say(f"{identifier} goes on.")

@@ -16,6 +16,7 @@ from contributors.cli import (
     models,
     node,
     release,
+    rewards,
     run,
     site,
     submissions,
@@ -41,6 +42,7 @@ app.add_typer(
     epilog="Example: coalition data list --json",
 )
 app.add_typer(submissions.suite, name="suite", epilog="Example: coalition suite submit my-suite/")
+app.add_typer(rewards.app, name="reward", epilog="Example: coalition reward submit careful.json")
 app.add_typer(run.app, name="run", epilog="Example: coalition run launch tiny.toml --watch")
 app.add_typer(node.app, name="node", epilog="Example: coalition node list --json")
 app.add_typer(campaign.app, name="campaign", epilog="Example: coalition campaign join campaign-1a2b3c4d5e6f")

@@ -69,11 +69,21 @@ def download(
 
 
 @app.command("verify", epilog="Example: coalition release verify ./coalition-1.0")
-def verify(directory: Annotated[Path, typer.Argument(help="A release folder.")], as_json: Json = False) -> None:
-    """Check a release offline: every byte, the signature, its place in the ledger. Needs no hub and no enrolment."""
+def verify(
+    directory: Annotated[Path, typer.Argument(help="A release folder.")],
+    online: Annotated[bool, typer.Option("--online", help="Ask your hub's ledger too who disowned the key.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a release offline: every byte, the signature, its place in the ledger. Needs no hub and no enrolment.
+
+    Whether the key that signed was disowned later, or a revocation was taken out of the folder, only the ledger tells: --online.
+    """
     from contributors import releases
 
     found = releases.verify(directory, our_home())
+    if online:
+        with connected() as hub:
+            releases.ask(hub, directory)
     if as_json:
         print_json(
             {
@@ -84,6 +94,7 @@ def verify(directory: Annotated[Path, typer.Argument(help="A release folder.")],
                 "files": found.files,
                 "bytes": found.size,
                 "ledger_index": found.index,
+                "asked_ledger": online,
                 "keys_pinned": found.trusted.pinned,
                 "keys_fingerprint": found.trusted.fingerprint(),
             }

@@ -1,4 +1,4 @@
-"""How the terminal shows datasets and suites: in a list, one in full, with what screening found."""
+"""How the terminal shows datasets, suites and reward policies: in a list, one in full, with what screening found."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def print_list(kind: str, as_json: bool) -> None:
 
 
 def noun(kind: str) -> str:
-    return "data" if kind == "dataset" else "suite"
+    return "data" if kind == "dataset" else kind
 
 
 def _named(found: submissions_pb2.Submission) -> tuple[str, str]:
@@ -127,6 +127,8 @@ def _purged(found: submissions_pb2.Submission) -> str:
 
 
 def content(found: submissions_pb2.Submission) -> str:
+    if found.kind == "reward":
+        return found.payload
     rows = f"{counted(found.rows, 'row')}, " if found.rows else ""
     return f"{rows}{size(found.size)} in {counted(len(found.files), 'file')}"
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from contributors.cli.session import our_home
-from contributors.cli.terminal import Json, print_fields, print_json, print_table
+from contributors.cli.terminal import Json, print_fields, print_json, print_table, say
 
 app = typer.Typer(no_args_is_help=True, help="Your site: where post-training meets your private data.")
 
@@ -28,6 +28,28 @@ def start(
     from contributors.site.run import start as run
 
     run(our_home(), data=data, join=join, country=country)
+
+
+@app.command("sit-out", epilog="Example: coalition site sit-out")
+def sit_out(as_json: Json = False) -> None:
+    """Take no part in rounds from the next task on, without leaving any campaign. They go on without you."""
+    _take_part(False, as_json, "Your site sits out every round until: coalition site take-part")
+
+
+@app.command("take-part", epilog="Example: coalition site take-part")
+def take_part(as_json: Json = False) -> None:
+    """Take part in rounds again, from the next one on."""
+    _take_part(True, as_json, "Your site takes part from the next round on.")
+
+
+def _take_part(part: bool, as_json: bool, said: str) -> None:
+    from contributors.site.presence import sit_out
+
+    sit_out(our_home().directory, not part)
+    if as_json:
+        print_json({"takes_part": part})
+    else:
+        say(said)
 
 
 @app.command("privacy", epilog="Example: coalition site privacy")

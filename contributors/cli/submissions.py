@@ -1,7 +1,8 @@
-"""`coalition data` and `coalition suite`: submit, list, show, withdraw, policy."""
+"""`coalition data` and `coalition suite`: submit, list, show, withdraw, policy; and tasks to submit."""
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,7 @@ from contributors.cli.terminal import (
     transfer,
 )
 from trust.errors import Conflict, Invalid, NotFound
+from trust.sentences import counted
 
 if TYPE_CHECKING:
     from contributors.client import Coalition
@@ -84,7 +86,7 @@ def submit_data(
         )
         if packed.left_out:
             say(f"Left out, as of no kind that holds text: {', '.join(packed.left_out[:10])}", to=err)
-        _submit(hub, manifest, packed, as_json)
+        send(hub, manifest, packed, as_json)
 
 
 @suite.command("submit", epilog="Example: coalition suite submit my-suite/ --sealed")
@@ -113,7 +115,7 @@ def submit_suite(
                 "files": [file.model_dump() for file in packed.files],
             }
         )
-        _submit(hub, manifest, packed, as_json)
+        send(hub, manifest, packed, as_json)
 
 
 @data.command("list", epilog="Example: coalition data list --json")
@@ -155,13 +157,13 @@ Reason = Annotated[str, typer.Option(help="Why, for everybody to read.")]
 @data.command("withdraw", epilog="Example: coalition data withdraw data-1a2b3c4d5e6f --reason 'consent was revoked'")
 def withdraw_data(identifier: Identifier, reason: Reason = "withdrawn by its owner", as_json: Json = False) -> None:
     """Withdraw a dataset: no run uses it and nobody reads it any more. What it reached stays on record, marked."""
-    _withdraw("dataset", identifier, reason, as_json)
+    withdraw("dataset", identifier, reason, as_json)
 
 
 @suite.command("withdraw", epilog="Example: coalition suite withdraw suite-1a2b3c4d5e6f")
 def withdraw_suite(identifier: Identifier, reason: Reason = "withdrawn by its owner", as_json: Json = False) -> None:
     """Withdraw a suite: no model is evaluated with it any more. Its scores stay."""
-    _withdraw("suite", identifier, reason, as_json)
+    withdraw("suite", identifier, reason, as_json)
 
 
 @data.command("policy", epilog="Example: coalition data policy")
@@ -183,6 +185,38 @@ def show_policy(as_json: Json = False) -> None:
     )
 
 
+@data.command("tasks", epilog="Example: coalition data tasks tasks.jsonl --of basic_arithmetic --of gcd --rows 500")
+def write_tasks(
+    target: Annotated[Path | None, typer.Argument(help="The file to write, JSON Lines.")] = None,
+    of: Annotated[list[str] | None, typer.Option(help="A generator of reasoning-gym; may be repeated.")] = None,
+    rows: Annotated[int, typer.Option(help="How many tasks.", min=1, max=1_000_000)] = 1000,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same tasks.", min=0)] = 0,
+    listed: Annotated[bool, typer.Option("--list", help="Print the generators that can be taken.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write tasks with verifiable answers, for a site that takes part in campaigns of GRPO. Needs coalition[tasks].
+
+    Submit the folder then as private data: coalition data submit DIR --category private
+    """
+    from contributors.verifiable import generators, task_rows
+    from trust.files import write_atomic
+
+    if listed:
+        names = sorted(name for name, plain in generators().items() if plain)
+        print_json(names) if as_json else say("\n".join(names))
+        return
+    if target is None or not of:
+        raise Invalid("Which tasks, and where to?", "Name a file, and generators with --of; --list shows them.")
+    if target.exists():
+        raise Conflict(f"{target} is there already.", "Name another file.")
+    lines = [json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in task_rows(of, rows, seed)]
+    write_atomic(target, "".join(lines).encode())
+    if as_json:
+        print_json({"file": str(target), "rows": len(lines)})
+        return
+    say(f"{target} holds {counted(len(lines), 'task')}.")
+
+
 def check_licence_here(hub: Coalition, expression: str) -> None:
     """What the hub would refuse is refused before anything is packed. Raises `Invalid`."""
     from protos.documents.licences import LicencePolicy, check_licence
@@ -194,7 +228,8 @@ def check_licence_here(hub: Coalition, expression: str) -> None:
         raise Invalid(refusal, "See `coalition data policy`.", field="licence")
 
 
-def _submit(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> None:
+def send(hub: Coalition, manifest: Claim, packed: Packed, as_json: bool) -> None:
+    """Sign, submit and say what became of it. Raises `Conflict` for what was withdrawn before."""
     from contributors.receipts import keep_receipt
 
     statement = hub.sign(manifest)
@@ -224,7 +259,8 @@ def _watch(rows: int, total: int) -> None:
     say(f"Screening: {rows} of {total} rows", to=err)
 
 
-def _withdraw(kind: str, identifier: str, reason: str, as_json: bool) -> None:
+def withdraw(kind: str, identifier: str, reason: str, as_json: bool) -> None:
+    """Sign a withdrawal and say what it reached. Raises `NotFound` for a submission of another kind."""
     from contributors.receipts import keep_receipt
     from protos.documents.submissions import Withdrawal
 
@@ -240,6 +276,7 @@ def _withdraw(kind: str, identifier: str, reason: str, as_json: bool) -> None:
         print_json({"id": recorded.id, "index": recorded.receipt.index, "reached": reached})
         return
     say((identifier, "bold"), f" is withdrawn, by entry {recorded.receipt.index} of the ledger.")
-    say(f"Its bytes: {fate(policy)}.")
+    if found.files:
+        say(f"Its bytes: {fate(policy)}.")
     if reached:
         say(f"It reached {', '.join(reached)}; their lineage says so from now on.")

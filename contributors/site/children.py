@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 GRACE = 5.0
+CHUNK = 16 << 20  # bytes that Flower sends in one request; 5 MiB by itself
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
 LONG_LIFE = 60.0  # seconds after which a death counts as the first again
@@ -30,6 +31,7 @@ def environment(home: Path) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "FLWR_HOME": str(home / "site" / "flwr"),
         "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE": str(CHUNK),
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

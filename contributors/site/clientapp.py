@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +31,23 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 
 from contributors.site.children import die_with_parent
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
+from contributors.site.feedback import Feedback
+from contributors.site.pace import Pace, pull_quickly
 from contributors.site.policy import check_task, load_policy, read_agreements
+from contributors.site.presence import check_presence
 from contributors.site.private import PrivateText, Unfit
 from contributors.site.shielding import shielded
 from contributors.site.spending import charge, check_budget
-from contributors.site.training import train, update_of
+from contributors.site.training import train
+from contributors.site.watchdog import watched
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
 from trust.errors import Invalid, Problem
 
-POLL = 0.3
+POLL = 0.3  # seconds between two looks at the most
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
+FILES = "files"
 UPDATE = "adapter.safetensors"
 UNFIT = "its data is not as its datasets say; the site's own log names the file"
 _log = logging.getLogger(__name__)
@@ -53,15 +59,19 @@ Work = Callable[[RoundTask, Mapping[str, bytes]], Answer]
 
 def serve(port: int, secret: bytes, work: Work) -> None:
     """Take tasks from the SuperNode on this machine's `port`, one after the other, for ever."""
-    while True:
-        token = _acquire(port, secret)
-        if token is None:
-            time.sleep(POLL)
-            continue
-        try:
-            _run_task(port, token, work)
-        except httpx.HTTPError as error:
-            _log.warning("the SuperNode went away during a task: %s", error)
+    pull_quickly()
+    pace = Pace(POLL)
+    with _client(port, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})) as door:
+        while True:
+            token = _acquire(door)
+            if token is None:
+                pace.sleep()
+                continue
+            try:
+                _run_task(port, token, work)
+            except httpx.HTTPError as error:
+                _log.warning("the SuperNode went away during a task: %s", error)
+            pace.restart()
 
 
 def _client(port: int, *interceptors: Any) -> RuntimeHttpClient:
@@ -74,12 +84,10 @@ def _client(port: int, *interceptors: Any) -> RuntimeHttpClient:
     )
 
 
-def _acquire(port: int, secret: bytes) -> str | None:
+def _acquire(door: RuntimeHttpClient) -> str | None:
     """The token of a waiting task, or None; also None while the SuperNode is not there."""
-    auth = SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})
     try:
-        with _client(port, auth) as client:
-            response = client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
+        response = door.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
     except httpx.HTTPError:
         return None
     return str(response.token) if response.HasField("task") and response.token else None
@@ -105,7 +113,9 @@ def _reply(message: Message, work: Work) -> Message:
     try:
         task = read_task(message.content)
         campaign, number = task.campaign, task.round
-        reply, update = work(task, files_of(message.content, task))
+        files = files_of(message.content, task)
+        with watched():
+            reply, update = work(task, files)
     except Problem as problem:
         _say(f"round {number} of {campaign} refused: {problem.diagnostics()}")
         why = UNFIT if isinstance(problem, Unfit) else problem.what
@@ -130,19 +140,21 @@ def read_task(content: RecordDict) -> RoundTask:
 
 
 def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
-    """The files beside a task, as bytes: never decoded as arrays. Their digests are checked before they are used."""
-    arrays = content.array_records.get("files")
-    if arrays is None:
+    """The files beside a task, which travel one after the other as the bytes of one array: never decoded as such. Their digests
+    are checked before they are used."""
+    arrays = content.array_records.get(FILES)
+    if arrays is None or set(arrays) != {FILES}:
         raise Invalid("The message holds no files.")
-    sizes = {entry.path: entry.size for entry in task.files}
-    if {name: len(array.data) for name, array in arrays.items()} != sizes:
+    data = memoryview(arrays[FILES].data)
+    if len(data) != sum(entry.size for entry in task.files):
         raise Invalid("The files beside the task are not those it names.")
-    return {name: array.data for name, array in arrays.items()}
+    ends = list(accumulate(entry.size for entry in task.files))
+    return {entry.path: bytes(data[end - entry.size : end]) for entry, end in zip(task.files, ends, strict=True)}
 
 
 def honest_work(home: Path) -> Work:
     """Check against consent, policy, budget and datasets as they stand now, train on the private text, note what that costs."""
-    digests = remembered_digests(home)
+    digests, feedback = remembered_digests(home), Feedback(home)
 
     def usable() -> tuple[Source, ...]:
         policy = load_policy(home)
@@ -151,24 +163,31 @@ def honest_work(home: Path) -> Work:
     text = PrivateText(usable)
 
     def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
-        policy = load_policy(home)
-        check_task(task, policy, read_agreements(home))
+        policy, agreements = load_policy(home), read_agreements(home)
+        agreed = check_task(task, policy, agreements)
+        check_presence(home, policy)
         check_budget(home, task, policy)
+        feedback.keep_only(each.campaign for each in agreements.campaigns if not each.ended)
         _say(f"round {task.round} of {task.campaign} begins")
-        trained = shielded(train(task, files, text), task.spec.privacy, os.urandom)
-        update, result = update_of(trained, task.spec.transfer), trained.result
+        trained = shielded(train(task, files, text, agreed.rewards), task.spec.privacy, os.urandom)
+        update, result = feedback.update(task, trained), trained.result
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,
+            task=task.digest,
             update=digest_bytes(update),
             examples=trained.examples,
             tokens=result.tokens,
             loss_first=0 if task.spec.privacy else result.loss_first,
             loss_last=0 if task.spec.privacy else result.loss_last,
+            rewarded=None if task.spec.privacy else trained.rewarded,
             data=trained.data,
         )
         charge(home, task, load_policy(home))
-        _say(f"round {task.round}: loss {result.loss_first:.3f} to {result.loss_last:.3f} on {reply.examples} texts")
+        told = f"loss {result.loss_first:.3f} to {result.loss_last:.3f}"
+        if (given := trained.rewarded) is not None:
+            told = f"reward {given.first:.3f} to {given.last:.3f}"
+        _say(f"round {task.round}: {told} on {reply.examples} texts")
         return reply, update
 
     return work

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contributors.client import Coalition
-from contributors.signers import about_keys, proven, standing_of
+from contributors.signers import Signers, proven, standing_of
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
 from contributors.site.keys import register, site_key
@@ -20,27 +20,31 @@ from contributors.site.policy import (
     read_agreements,
     write_agreements,
 )
+from contributors.site.rewards import signed_policies
 from contributors.site.spending import read_spending
 from protos.coalition.v1 import common_pb2
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
+from protos.documents.rewards import RewardPolicy
 from trust.digests import Digest
 from trust.errors import Denied
 
 
-def consent(hub: Coalition, campaign: str) -> common_pb2.Recorded:
+def consent(signers: Signers, campaign: str) -> common_pb2.Recorded:
     """Sign and send our consent.
 
     Raises `Denied` for a campaign beyond `site.toml` or one not signed by the core team, and for data that is not as our
     datasets say.
     """
+    hub = signers.hub
     home = hub.home.directory
-    spec = signed_spec(hub, campaign)
+    spec = signed_spec(signers, campaign)
     if (home / FILE).exists():
         _check_site(hub, campaign, spec)
     key = site_key(home)
     register(hub, key)
     claim = Consent(hub=hub.identity.hub, signer=hub.identity.id, campaign=campaign, site_key=key.digest)
-    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest))
+    policies = signed_policies(signers, spec)
+    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest, policies))
     try:
         return hub.join_campaign(hub.sign(claim))
     except Exception:
@@ -58,23 +62,30 @@ def _check_site(hub: Coalition, campaign: str, spec: CampaignSpec) -> None:
     sources(Path(policy.data), policy.country, known, remembered_digests(home))
 
 
-def signed_spec(hub: Coalition, campaign: str) -> CampaignSpec:
+def signed_spec(signers: Signers, campaign: str) -> CampaignSpec:
     """The spec that a core member signed: its statement's digest is the identifier, its signature is verified here.
 
     Raises `Denied` also when the key that signed it was revoked from before the statement's entry on.
     """
-    said = proven(hub, campaign)
+    said = proven(signers.hub, campaign)
     claim = said.claimed.claim
     if said.claimed.id != campaign or not isinstance(claim, Campaign):
         raise Denied(f"The hub gave another statement for {campaign}.")
-    standing_of(said, about_keys(hub, claim.signer), hub.home.statement_key())
+    standing_of(said, signers.chain(said), signers.hub.home.statement_key())
     return claim.spec
 
 
-def with_agreement(known: Agreements, campaign: str, spec: CampaignSpec, site_key: Digest | None = None) -> Agreements:
+def with_agreement(
+    known: Agreements,
+    campaign: str,
+    spec: CampaignSpec,
+    site_key: Digest | None = None,
+    rewards: tuple[RewardPolicy, ...] = (),
+) -> Agreements:
     """The agreements with this campaign among them, once."""
     others = tuple(each for each in known.campaigns if each.campaign != campaign)
-    return Agreements(campaigns=(*others, Agreed(campaign=campaign, spec=spec, site_key=site_key)))
+    agreed = Agreed(campaign=campaign, spec=spec, rewards=rewards, site_key=site_key)
+    return Agreements(campaigns=(*others, agreed))
 
 
 def change_agreements(home: Path, change: Callable[[Agreements], Agreements]) -> Agreements:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 
 from contributors.client import Coalition
+from contributors.leaves import Leaves
+from contributors.signers import ABOUT_KEYS
 from contributors.site.budget import Recorded
 from contributors.site.datasets import Declarations, Declared
-from protos.coalition.v1 import ledger_pb2
 from protos.documents import statements
 from protos.documents.campaigns import Campaign, CampaignSpec
+from protos.documents.leaf import Leaf
 from protos.documents.models import Model
 from protos.documents.roll import Roll
 from protos.documents.submissions import Dataset, Withdrawal
@@ -17,28 +19,30 @@ from trust.dsse import MAX_ENVELOPE
 from trust.errors import Problem, Unavailable
 
 _ABOUT_ROUNDS = frozenset({"campaign", "model"})
-_ABOUT_KEYS = frozenset({"member", "keys", "delegation", "revocation"})
 
 
 class Following:
-    """Each look reads only what is new. Who signed is verified here; what does not hold counts for nothing."""
+    """Each look reads only what is new, and all of it: the hub can leave no entry out.
+
+    Who signed is verified here; what does not hold counts for nothing.
+    """
 
     def __init__(self, hub: Coalition) -> None:
         self._hub = hub
         self._roll = Roll(hub.home.statement_key())
-        self._next = 0
+        self._leaves = Leaves(hub)
+        self._waiting: deque[tuple[int, Leaf]] = deque()
         self._datasets: dict[str, Dataset] = {}
         self._withdrawn: set[str] = set()
         self._specs: dict[str, CampaignSpec] = {}
         self._rounds: Counter[str] = Counter()
 
     def look(self) -> Declarations:
-        """Raises `Unavailable`; the next look goes on from there."""
-        while entries := self._hub.entries(self._next):
-            for entry in entries:
-                if self._concerns_us(entry):
-                    self._hear(entry)
-                self._next = entry.index + 1
+        """Raises `Unavailable`, the next look goes on from there; and as `Leaves.new`."""
+        self._waiting.extend(each for each in self._leaves.new() if self._concerns_us(each[1]))
+        while self._waiting:
+            self._hear(*self._waiting[0])
+            self._waiting.popleft()
         identity, stolen = self._hub.identity, {identifier for _, identifier, _ in self._roll.quarantined()}
         return Declarations(
             member=identity.id,
@@ -70,15 +74,15 @@ class Following:
             return f"{identifier} was withdrawn"
         return f"{identifier} was signed with a key that was revoked" if identifier in stolen else ""
 
-    def _concerns_us(self, entry: ledger_pb2.LedgerEntry) -> bool:
+    def _concerns_us(self, entry: Leaf) -> bool:
         ours = entry.kind == "dataset" and entry.signer == self._hub.identity.id
-        return ours or entry.kind in _ABOUT_KEYS or entry.kind in _ABOUT_ROUNDS or entry.kind == "withdrawal"
+        return ours or entry.kind in ABOUT_KEYS or entry.kind in _ABOUT_ROUNDS or entry.kind == "withdrawal"
 
-    def _hear(self, entry: ledger_pb2.LedgerEntry) -> None:
+    def _hear(self, index: int, entry: Leaf) -> None:
         try:
             envelope = self._hub.blob(entry.envelope, MAX_ENVELOPE)
             claimed = statements.read(envelope)
-            self._roll.admit(claimed, envelope, entry.index, entry.time)
+            self._roll.admit(claimed, envelope, index, entry.time)
         except Unavailable:
             raise
         except Problem:

@@ -6,11 +6,12 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from contributors.site.budget import NOTHING, Spending, unaffordable
 from protos.documents.base import DigestText, Document, Identifier
-from protos.documents.campaigns import CampaignSpec, RoundTask, SitePolicy
+from protos.documents.campaigns import CampaignSpec, Objective, RoundTask, SitePolicy
+from protos.documents.rewards import RewardPolicy
 from trust.errors import Denied, Invalid, NotFound
 from trust.files import write_atomic
 
@@ -18,11 +19,12 @@ FILE = "site.toml"
 
 
 class Agreed(Document):
-    """A campaign that we consented to: the spec as its signed statement has it, the site's key that our consent names, and
-    whether it is still on."""
+    """A campaign that we consented to: the spec as its signed statement has it, the reward policies that it names as theirs
+    have them, the site's key that our consent names, and whether it is still on."""
 
     campaign: Identifier
     spec: CampaignSpec
+    rewards: tuple[RewardPolicy, ...] = ()
     site_key: DigestText | None = None
     ended: bool = False
 
@@ -47,10 +49,13 @@ def load_policy(home: Path) -> SitePolicy:
 
 
 def update_policy(home: Path, data: Path | None, join: str, country: str = "") -> SitePolicy:
-    """The policy with what was given on the command line, kept for the next time. Raises as `load_policy`."""
+    """The policy with what was given on the command line, kept for the next time; a new one agrees to every objective that there
+    is now. Raises as `load_policy`."""
     given = {"data": str(data.absolute())} if data is not None else {}
     given |= {name: value for name, value in (("join", join), ("country", country)) if value}
-    known = load_policy(home).model_dump() if (home / FILE).exists() or not data else {}
+    known: dict[str, object] = {"objectives": get_args(Objective)}
+    if (home / FILE).exists() or not data:
+        known = load_policy(home).model_dump()
     policy = SitePolicy.read({**known, **given})
     if not Path(policy.data).exists():
         raise NotFound(f"There is no {policy.data}.", "Name the folder or file of your private text with --data.")
@@ -74,11 +79,16 @@ def acceptable(policy: SitePolicy, spec: CampaignSpec, spent: Spending = NOTHING
         return (
             f"its objective is {spec.objective}, and the site's policy allows {', '.join(policy.objectives) or 'none'}"
         )
+    if spec.generated > policy.maximum_generated:
+        return (
+            f"its model writes up to {spec.generated} tokens a round, and the site's policy allows "
+            f"{policy.maximum_generated} (maximum_generated)"
+        )
     return unaffordable(policy.privacy, spec, spent)
 
 
-def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> None:
-    """That we consented to exactly this and it is still on. Raises `Denied`."""
+def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> Agreed:
+    """That we consented to exactly this and it is still on: what we consented to. Raises `Denied`."""
     agreed = next((each for each in agreements.campaigns if each.campaign == task.campaign), None)
     if agreed is None:
         raise Denied(f"This site has not joined {task.campaign}.")
@@ -90,6 +100,7 @@ def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> N
         raise Denied(f"{task.campaign} has no round {task.round}.")
     if why := acceptable(policy, task.spec):
         raise Denied(f"{task.campaign} goes beyond the site's policy: {why}.")
+    return agreed
 
 
 def read_agreements(home: Path) -> Agreements:

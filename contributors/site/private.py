@@ -1,25 +1,45 @@
-"""A site's private text as what its rounds train on: blocks of text, rows of conversations, or pairs of answers."""
+"""A site's private text as what its rounds train on: blocks of text, rows of conversations, pairs of answers, or tasks."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
 from contributors.site.datasets import Source
-from learning.objectives.chats import Turn, answered, conversation
+from learning.objectives.chats import Turn, answered, conversation, prompt
 from learning.objectives.pairs import Pair, cut
-from learning.objectives.rows import Rows, Sample, pack_apart
+from learning.objectives.rows import Rows, Sample, pack_apart, shortened
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
 from protos.documents.campaigns import Learned, Objective
-from protos.formats import conversations, preferences
+from protos.documents.rewards import RewardPolicy, check_reward_row
+from protos.formats import conversations, preferences, tasks
 from protos.formats.texts import text_rows
 from trust.errors import Denied, Invalid, Problem
 
-Content = Blocks | Rows | tuple[Pair, ...]
+
+@dataclass(frozen=True)
+class Task:
+    """A prompt's tokens, and the row that it stands in: what reward policies ask for."""
+
+    prompt: tuple[int, ...]
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Tasks:
+    """At least one."""
+
+    each: tuple[Task, ...]
+
+
+Texts = Blocks | Rows | tuple[Pair, ...]
+Content = Texts | Tasks
 
 
 class Unfit(Denied):
@@ -28,8 +48,8 @@ class Unfit(Denied):
 
 @dataclass(frozen=True)
 class Packed:
-    """Text as blocks of tokens [n, length], conversations as rows of them, or pairs of answers; `documents` and `tokens` count
-    what is in them, tokens by dataset."""
+    """Text as blocks of tokens [n, length], conversations as rows of them, pairs of answers, or tasks; `documents` and `tokens`
+    count what is in them, tokens by dataset."""
 
     content: Content
     documents: int
@@ -55,14 +75,23 @@ class PrivateText:
         self._packed: Packed | None = None
 
     def packed(
-        self, objective: Objective, tokenizer: PreTrainedTokenizerFast, tokenizer_digest: str, length: int
+        self,
+        objective: Objective,
+        tokenizer: PreTrainedTokenizerFast,
+        tokenizer_digest: str,
+        length: int,
+        policies: tuple[RewardPolicy, ...] = (),
     ) -> Packed:
-        """Raises `Unfit`, never quoting the text."""
+        """`length` is that of a row in tokens; of a task, of its prompt, to which `policies` are to judge answers.
+
+        Raises `Unfit`, never quoting the text.
+        """
         try:
             found = self._sources()
-            key = (objective, tokenizer_digest, length, found)
+            key = (objective, tokenizer_digest, length, policies, found)
             if self._packed is None or key != self._key:
-                fresh = _PACKED[objective](found, tokenizer, length)
+                pack_them = partial(_tasks, policies=policies) if objective == "grpo" else _PACKED[objective]
+                fresh = pack_them(found, tokenizer, length)
                 if self._sources() != found:
                     raise Invalid(
                         "The site's text changed while it was read.", "The next round takes it as it is then."
@@ -95,17 +124,18 @@ def _texts(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length
 
 
 def _conversations(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length: int) -> Packed:
-    """Of the rows that hold one; the others are for other campaigns. Each stands apart, cut at the `length` of a row."""
+    """Of the rows that hold one; the others are for other campaigns. Each stands apart, cut at the `length` of a row; one of
+    which nothing is left to learn then is left out, and counts for no dataset."""
     samples: list[Sample] = []
     tokens: Counter[str] = Counter()
     for source in sources:
         for place, row in text_rows(source.path, source.path.name):
             if conversations.FIELD in row:
-                sample = conversation(
-                    tokenizer, [Turn(role, said) for role, said in conversations.messages_of(row, place)]
-                )
-                samples.append(sample)
-                tokens[source.dataset] += len(sample.ids)
+                turns = [Turn(role, said) for role, said in conversations.messages_of(row, place)]
+                sample = shortened(conversation(tokenizer, turns), length)
+                if sample is not None:
+                    samples.append(sample)
+                    tokens[source.dataset] += len(sample.ids)
     rows = pack_apart(samples, length, END_OF_TEXT_ID)
     if not len(rows):
         raise Invalid(
@@ -135,6 +165,42 @@ def _preferences(sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, 
             "Give it JSON Lines with `prompt`, `chosen` and `rejected`.",
         )
     return Packed(tuple(pairs), len(pairs), tokens)
+
+
+def _tasks(
+    sources: Sequence[Source], tokenizer: PreTrainedTokenizerFast, length: int, policies: Sequence[RewardPolicy]
+) -> Packed:
+    """Of the rows that hold one which every policy can judge; the others are for other campaigns. A prompt that is longer than
+    `length` tokens is left out."""
+    found: list[Task] = []
+    tokens: Counter[str] = Counter()
+    why = "it holds none"
+    for source in sources:
+        for place, row in text_rows(source.path, source.path.name):
+            if tasks.is_task(row):
+                ids = prompt(tokenizer, [Turn("user", tasks.prompt_of(row, place))])
+                lacking = _lacking(row, policies) or (len(ids) > length and "its prompt is too long")
+                if lacking:
+                    why = f"{place}: {lacking}"
+                    continue
+                found.append(Task(ids, row))
+                tokens[source.dataset] += len(ids)
+    if not found:
+        raise Invalid(
+            f"The site's text holds no task with a prompt within {length} tokens that the campaign's policies can judge ({why}).",
+            f"Give it JSON Lines with `{tasks.FIELD}` and what the policies' rules ask for.",
+        )
+    return Packed(Tasks(tuple(found)), len(found), tokens)
+
+
+def _lacking(row: Mapping[str, Any], policies: Sequence[RewardPolicy]) -> str:
+    """What a row lacks for the first of the policies that cannot judge its answers; empty where all can."""
+    try:
+        for policy in policies:
+            check_reward_row(policy, row)
+    except Invalid as problem:
+        return problem.what.rstrip(".")
+    return ""
 
 
 _PACKED: dict[Objective, Callable[[Sequence[Source], PreTrainedTokenizerFast, int], Packed]] = {

@@ -17,18 +17,21 @@ from rich.markup import escape
 
 from contributors.client import Coalition
 from contributors.home import Home
+from contributors.signers import Signers
 from contributors.site.children import Child
 from contributors.site.consent import change_agreements, consent, signed_spec, with_agreement
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
+from contributors.site.hearing import Hearing
 from contributors.site.keys import SiteKey, register, site_key
 from contributors.site.policy import Agreements, acceptable, read_agreements, update_policy
+from contributors.site.rewards import signed_policies
 from contributors.site.spending import note_recorded, read_spending
 from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Event
 from protos.coalition.v1 import rounds_pb2
 from protos.documents.campaigns import CampaignSpec, SitePolicy
-from trust.errors import Conflict, Problem, Unavailable
+from trust.errors import Conflict, Corrupt, Problem, Unavailable
 from trust.files import write_private
 
 TICK = 0.5
@@ -60,7 +63,8 @@ class Site:
     def __init__(self, hub: Coalition, policy: SitePolicy) -> None:
         self._hub, self._policy = hub, policy
         self._home = hub.home.directory
-        self._following = Following(hub)
+        self._following, self._hearing = Following(hub), Hearing(hub.identity.id)
+        self._signers = Signers(hub)
         self._digests = remembered_digests(self._home)
         self._unfit = ""
         self._key = ""
@@ -126,7 +130,7 @@ class Site:
             fit = self._data_is_fit()
             for campaign in self._hub.campaigns():
                 self._consider(campaign, fit)
-        except Unavailable as problem:
+        except (Unavailable, Corrupt) as problem:  # a ledger that does not hold is no news to act on, now or ever
             self._trouble(problem)
             return
         if self._troubled:
@@ -153,6 +157,8 @@ class Site:
     def _consider(self, campaign: rounds_pb2.Campaign, fit: bool) -> None:
         ended = campaign.state in ENDED
         if self._hub.identity.id in campaign.members:
+            for news in self._hearing.news(campaign):
+                _say(escape(news))
             self._agree(campaign.id, ended)
             if fit and not ended and self._consented_with_another_key(campaign.id):
                 self._join(campaign)
@@ -170,7 +176,8 @@ class Site:
         def change(known: Agreements) -> Agreements:
             agreed = {each.campaign: each for each in known.campaigns}
             if campaign not in agreed:
-                return with_agreement(known, campaign, self._spec(campaign))
+                spec = self._spec(campaign)
+                return with_agreement(known, campaign, spec, rewards=signed_policies(self._signers, spec))
             if agreed[campaign].ended == ended:
                 return known
             agreed[campaign] = agreed[campaign].model_copy(update={"ended": ended})
@@ -180,7 +187,7 @@ class Site:
 
     def _spec(self, campaign: str) -> CampaignSpec:
         if campaign not in self._specs:
-            self._specs[campaign] = signed_spec(self._hub, campaign)
+            self._specs[campaign] = signed_spec(self._signers, campaign)
         return self._specs[campaign]
 
     def _join(self, campaign: rounds_pb2.Campaign) -> None:
@@ -190,7 +197,7 @@ class Site:
                 self._refused.add(campaign.id)
                 _say(f"not joining {campaign.id}: {why}")
                 return
-            consent(self._hub, campaign.id)
+            consent(self._signers, campaign.id)
             _say(f"joined {campaign.id} ({campaign.name}), as site.toml says")
         except Unavailable:
             raise

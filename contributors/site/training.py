@@ -11,15 +11,17 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from contributors.site.private import Content, PrivateText
+from contributors.site.judging import learn
+from contributors.site.private import PrivateText, Tasks, Texts
 from learning.adaptation import AdaptationResult, adapt, adapt_to_answers, adapt_to_preferences
 from learning.adapters import AdapterShape, adapter_state, attach
-from learning.compression import compress
+from learning.compression import Packed, compress
 from learning.export import load_model
 from learning.objectives.rows import Rows
 from learning.tokenizer import END_OF_TEXT_ID
 from learning.updates import save_tensors
 from protos.documents.campaigns import CampaignSpec, Learned, RoundTask, Transfer
+from protos.documents.rewards import Rewarded, RewardPolicy
 from trust.digests import digest_bytes
 from trust.errors import Invalid
 
@@ -27,17 +29,21 @@ from trust.errors import Invalid
 @dataclass(frozen=True)
 class Trained:
     """What may leave: the adapter's tensors and these numbers. `examples` counts private documents; `start` is the adapter that
-    the round began with."""
+    the round began with, `rewarded` what the round came to where it learned from rewards."""
 
     adapter: dict[str, Tensor]
     start: dict[str, Tensor]
     examples: int
     result: AdaptationResult
     data: tuple[Learned, ...]
+    rewarded: Rewarded | None = None
 
 
-def train(task: RoundTask, files: Mapping[str, bytes], text: PrivateText) -> Trained:
-    """Adapt the task's model to the private text. Raises `Invalid` or `Unfit`, never quoting the text."""
+def train(
+    task: RoundTask, files: Mapping[str, bytes], text: PrivateText, policies: tuple[RewardPolicy, ...] = ()
+) -> Trained:
+    """Adapt the task's model to the private text, by the reward `policies` that its campaign names. Raises `Invalid` or `Unfit`,
+    never quoting the text."""
     _check_files(task, files)
     spec = task.spec
     with tempfile.TemporaryDirectory(prefix="coalition-round-") as folder:
@@ -45,15 +51,21 @@ def train(task: RoundTask, files: Mapping[str, bytes], text: PrivateText) -> Tra
             (Path(folder) / name).write_bytes(content)
         model, tokenizer = load_model(Path(folder))
     tokenizer_digest = digest_bytes(files["tokenizer.json"])
-    packed = text.packed(spec.objective, tokenizer, tokenizer_digest, spec.training.sequence_length)
+    room = spec.training.sequence_length - (spec.rewards.max_new_tokens if spec.rewards else 0)
+    packed = text.packed(spec.objective, tokenizer, tokenizer_digest, room, policies)
     shape = AdapterShape(rank=spec.adapter.rank, alpha=spec.adapter.alpha, targets=spec.adapter.targets)
     adapted = attach(model, shape, task.seed).to("cuda" if torch.cuda.is_available() else "cpu")
     start = adapter_state(adapted)
-    result = _adapt(adapted, packed.content, spec, task.seed)
-    return Trained(adapter_state(adapted), start, packed.documents, result, packed.shares(result.tokens))
+    rewarded: Rewarded | None = None
+    if isinstance(packed.content, Tasks):
+        result, rewarded = learn(adapted, packed.content, tokenizer, policies, spec, task.seed)
+    else:
+        result = _adapt(adapted, packed.content, spec, task.seed)
+    shares = packed.shares(result.tokens)
+    return Trained(adapter_state(adapted), start, packed.documents, result, shares, rewarded)
 
 
-def _adapt(model: PeftModel, content: Content, spec: CampaignSpec, seed: int) -> AdaptationResult:
+def _adapt(model: PeftModel, content: Texts, spec: CampaignSpec, seed: int) -> AdaptationResult:
     training = spec.training
     given = (training.steps, training.batch_size, training.learning_rate, seed)
     held = training.proximal
@@ -67,13 +79,12 @@ def _adapt(model: PeftModel, content: Content, spec: CampaignSpec, seed: int) ->
     return adapt(model, content, *given, proximal=held)
 
 
-def update_of(trained: Trained, transfer: Transfer) -> bytes:
-    """What travels, as the campaign says. Every round begins with an adapter of its own, so what compression loses in one has no
-    place in the next."""
+def update_of(trained: Trained, transfer: Transfer, lost: Mapping[str, Tensor] | None = None) -> Packed:
+    """What travels, as the campaign says: the whole adapter in fp32, or what changed and was `lost` before, in fewer bytes."""
     if transfer.how == "fp32":
-        return save_tensors(trained.adapter)
+        return Packed(save_tensors(trained.adapter), "fp32", trained.adapter)
     change = {name: tensor - trained.start[name] for name, tensor in trained.adapter.items()}
-    return compress(change, transfer.how, keep=transfer.keep).data
+    return compress(change, transfer.how, lost, transfer.keep)
 
 
 def _check_files(task: RoundTask, files: Mapping[str, bytes]) -> None:

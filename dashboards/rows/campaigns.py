@@ -44,10 +44,37 @@ def participation_rows(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
             "loss before": None if part.withheld else part.loss_first,
             "loss after": None if part.withheld else part.loss_last,
             "update norm": None if part.withheld else part.update_norm,
+            "quality": part.quality or None,
             "left out because": part.excluded,
         }
         for number in sorted(campaign.rounds, key=lambda number: -number.number)
         for part in sorted(number.participants, key=lambda part: part.member)
+    ]
+
+
+def rewarded_rows(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
+    """One row per round and member of a campaign that learns from rewards, newest round first; none for others."""
+    return [
+        {
+            "round": number.number,
+            "member": part.member,
+            "reward before": part.rewarded.first,
+            "reward after": part.rewarded.last,
+            "divergence": part.rewarded.divergence,
+            "length": part.rewarded.length,
+        }
+        for number in sorted(campaign.rounds, key=lambda number: -number.number)
+        for part in sorted(number.participants, key=lambda part: part.member)
+        if part.HasField("rewarded")
+    ]
+
+
+def rewards(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
+    """Per member and round, the mean reward at the beginning of the round and its end, half a round apart."""
+    return [
+        {"round": row["round"] + shift, "member": row["member"], "reward": row[which]}
+        for row in rewarded_rows(campaign)
+        for shift, which in ((-0.5, "reward before"), (0.0, "reward after"))
     ]
 
 
@@ -82,6 +109,8 @@ def standing(campaign: rounds_pb2.Campaign) -> str:
     joined, needed = len(campaign.members), campaign.minimum_members
     if campaign.state == "waiting":
         return f"Waits for members: {joined} of at least {needed} joined."
+    if campaign.state == "paused":
+        return f"Paused after {len(campaign.rounds)} of {campaign.rounds_planned} rounds: {campaign.reason}"
     if campaign.state == "running":
         return f"Round {len(campaign.rounds) + 1} of {campaign.rounds_planned} is under way."
     if campaign.state == "finished":

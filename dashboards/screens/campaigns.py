@@ -62,25 +62,28 @@ def _course(identifier: str, had_ended: bool) -> None:
     if not campaign.rounds:
         display.command(f"coalition campaign join {campaign.id}\ncoalition site start")
         return
+    if rewards := rows.rewards(campaign):
+        st.subheader("Mean reward, at the beginning and the end of each round")
+        st.altair_chart(chart(rewards, "reward", "reward"), height=300)
     if losses := rows.losses(campaign):
         st.subheader("Local loss, before and after each round")
-        st.altair_chart(loss_chart(losses), height=300)
+        st.altair_chart(chart(losses, "loss", "nats per token"), height=300)
     if campaign.spent:
         st.subheader("Privacy spent")
         display.table(rows.spent_rows(campaign), "Privacy spent by member")
     _participants(campaign)
 
 
-def loss_chart(points: list[dict[str, Any]]) -> Any:
-    """Per member, the loss on its private data before and after training, round by round."""
+def chart(points: list[dict[str, Any]], what: str, unit: str) -> Any:
+    """Per member, a value on its private data before and after training, round by round."""
     return (
         alt.Chart(pd.DataFrame(points))
         .mark_line(point=True)
         .encode(
             x=alt.X("round:Q", title="round", axis=alt.Axis(tickMinStep=1, format="d"), scale=alt.Scale(nice=False)),
-            y=alt.Y("loss:Q", title="nats per token", scale=alt.Scale(zero=False)),
+            y=alt.Y(f"{what}:Q", title=unit, scale=alt.Scale(zero=False)),
             color=alt.Color("member:N", title="Member"),
-            tooltip=["member", "round", alt.Tooltip("loss:Q", format=".3f")],
+            tooltip=["member", "round", alt.Tooltip(f"{what}:Q", format=".3f")],
         )
     )
 
@@ -96,8 +99,23 @@ def _participants(campaign: rounds_pb2.Campaign) -> None:
             "loss before": number("Loss before", format="%.3f"),
             "loss after": number("Loss after", format="%.3f"),
             "update norm": number("Update norm", format="%.3f"),
+            "quality": number(
+                "Quality", format="%.3f", help="Held-out text's perplexity without the update over that with it."
+            ),
         },
     )
+    if rewarded := rows.rewarded_rows(campaign):
+        st.subheader("Rewards")
+        display.table(
+            rewarded,
+            "Rewards by round",
+            {
+                "reward before": number("Reward before", format="%.3f", help="Mean over the first tenth of the round."),
+                "reward after": number("Reward after", format="%.3f", help="Mean over the last tenth of the round."),
+                "divergence": number("Divergence", format="%.3f", help="Nats per token from where the round began."),
+                "length": number("Length", format="%.1f", help="Tokens an answer."),
+            },
+        )
     with st.expander("Specification, as signed"):
         st.caption(f"Opened by {campaign.opened_by} at {formats.moment(campaign.opened_at)}.")
         st.json(campaign.spec or "{}")

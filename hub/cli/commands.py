@@ -185,6 +185,9 @@ def node(
         list[str] | None, typer.Option(help="An option for sbatch, such as --account=law; may be repeated.")
     ] = None,
     show_key: Annotated[bool, typer.Option("--show-key", help="Without Landlock, run all the same.")] = False,
+    warm: Annotated[
+        bool, typer.Option("--warm", help="Keep processes ready, some 0.5 GB each, so that a run comes back sooner.")
+    ] = False,
 ) -> None:
     """Attach this machine to the hub and train what it is given until Ctrl-C."""
     from hub.training import agent
@@ -193,7 +196,7 @@ def node(
     logs.configure(err)
     labels = dict(_label(text) for text in label or [])
     cluster = Cluster(partition, tuple(sbatch or ())) if slurm else None
-    agent.main(directory, hub, name, token, agent.Terms(labels, int(cache_gb * 1e9), show_key, cluster))
+    agent.main(directory, hub, name, token, agent.Terms(labels, int(cache_gb * 1e9), show_key, cluster, warm))
 
 
 @app.command(

@@ -26,6 +26,7 @@ def register(journal: Journal) -> None:
     journal.register("keys", project=_keys, check=_new_keys)
     journal.register("delegation", project=_delegation, check=_new_delegation)
     journal.register("revocation", project=_revocation, check=_known_key)
+    journal.register("revocation", check=lambda session, claimed: _news(session, claimed, journal.size))
     journal.register("node-revocation", project=_node_revocation, check=_known_node)
 
 
@@ -102,6 +103,14 @@ def _known_key(session: Session, claimed: Claimed) -> None:
     if claim.key is None or _holder(session, claim.key) == claim.member:
         return
     raise NotFound(f"{claim.member} has and had no key {claim.key[:16]}.", "See `coalition keys list`.")
+
+
+def _news(session: Session, claimed: Claimed, index: int) -> None:
+    """The same again is refused here alone: in the ledger it harms nobody's verdict, and would only make it longer."""
+    claim = cast(Revocation, claimed.claim)
+    if not standing_of(session, claim.member).disowns(claim, index):
+        what = f"The key {claim.key[:16]} of {claim.member}" if claim.key else f"Every key of {claim.member}"
+        raise Conflict(f"{what} is disowned from entry {claim.compromised_since} on already.")
 
 
 def _holder(session: Session, keyid: str) -> str:

@@ -8,14 +8,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 
 from sqlalchemy import String, cast
-from sqlmodel import col, select
+from sqlmodel import Session, col, delete, func, select
 
 from hub.database import Database
 from hub.progress.tables import ProgressRecord
+from hub.progress.thinning import KEPT, Row, extremes, superfluous
 from protos.coalition.v1 import common_pb2
 from protos.documents.base import now
 
 _PAGE = 500
+_RECENT, _EVERY = 1000, 500
+"""The newest rows of a course all stay; so many more come before it is thinned again."""
+_MOST = KEPT + _RECENT
 _IDLE = 15.0  # a watcher looks again after this many seconds even when nobody woke it
 
 
@@ -27,6 +31,7 @@ class Progress:
         self._appending = threading.Lock()  # one at a time, so that sequence numbers appear in order
         self._loop: asyncio.AbstractEventLoop | None = None
         self._changed: asyncio.Event | None = None
+        self._rows: dict[str, int] = {}  # how many there are of a course that goes on
 
     def append(
         self,
@@ -36,7 +41,7 @@ class Progress:
         metrics: Sequence[tuple[int, str, float]] = (),
         terminal: bool = False,
     ) -> None:
-        """Record one event about a run or campaign. Blocking."""
+        """Record one event about a run or campaign; of a long course older ones go (`thinning`). Blocking."""
         with self._appending, self._database.session() as session:
             session.add(
                 ProgressRecord(
@@ -48,6 +53,9 @@ class Progress:
                     terminal=terminal,
                 )
             )
+            self._bound(session, subject)
+            if terminal:
+                del self._rows[subject]
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._wake)
 
@@ -68,18 +76,19 @@ class Progress:
                         await changed.wait()
 
     def metrics(self, subject: str, limit: int = 500) -> list[common_pb2.Metric]:
-        """All metrics of a subject in order, thinned evenly to at most `limit` per name."""
+        """The metrics of a subject in order, at most `limit` per name, with what stands out (`thinning.extremes`)."""
         measured = cast(col(ProgressRecord.metrics), String) != "[]"
         query = select(ProgressRecord.metrics).where(ProgressRecord.subject == subject, measured)
-        series: dict[str, dict[int, float]] = {}
         with self._database.session() as session:
-            for metrics in session.exec(query.order_by(col(ProgressRecord.sequence))):
-                for step, name, value in metrics:
-                    series.setdefault(name, {})[step] = value
+            rows = session.exec(query.order_by(col(ProgressRecord.sequence).desc()).limit(_MOST + _EVERY)).all()
+        series: dict[str, dict[int, float]] = {}
+        for metrics in reversed(rows):
+            for step, name, value in metrics:
+                series.setdefault(name, {})[step] = value
         return [
             common_pb2.Metric(step=step, name=name, value=value)
             for name, points in series.items()
-            for step, value in _thin(sorted(points.items()), limit)
+            for step, value in extremes(sorted(points.items()), limit)
         ]
 
     def told(self, subject: str, limit: int = 200) -> list[common_pb2.ProgressEvent]:
@@ -97,6 +106,27 @@ class Progress:
         query = select(ProgressRecord.message).where(ProgressRecord.subject == subject, ProgressRecord.message != "")
         with self._database.session() as session:
             return session.exec(query.order_by(col(ProgressRecord.sequence).desc())).first() or ""
+
+    def _bound(self, session: Session, subject: str) -> None:
+        """Drop what is superfluous once a course has grown long enough."""
+        if subject not in self._rows:
+            mine = ProgressRecord.subject == subject
+            self._rows[subject] = session.exec(select(func.count()).select_from(ProgressRecord).where(mine)).one()
+        else:
+            self._rows[subject] += 1
+        while self._rows[subject] >= _MOST + _EVERY:
+            self._rows[subject] -= self._thin(session, subject, self._rows[subject] - _RECENT)
+
+    def _thin(self, session: Session, subject: str, older: int) -> int:
+        """Of so many of the oldest rows; answers with how many went."""
+        query = select(ProgressRecord.sequence, ProgressRecord.message, ProgressRecord.metrics)
+        oldest = query.where(ProgressRecord.subject == subject).order_by(col(ProgressRecord.sequence))
+        found = session.exec(oldest.limit(min(older, 2 * KEPT))).all()
+        gone = sorted(superfluous([Row(sequence or 0, message, metrics) for sequence, message, metrics in found]))
+        for start in range(0, len(gone), _PAGE):
+            part = col(ProgressRecord.sequence).in_(gone[start : start + _PAGE])
+            session.exec(delete(ProgressRecord).where(part))
+        return len(gone)
 
     def _page(self, subject: str, after: int) -> list[common_pb2.ProgressEvent]:
         query = select(ProgressRecord).where(ProgressRecord.subject == subject, col(ProgressRecord.sequence) > after)
@@ -126,9 +156,3 @@ def _event(row: ProgressRecord) -> common_pb2.ProgressEvent:
         metrics=metrics,
         terminal=row.terminal,
     )
-
-
-def _thin(points: list[tuple[int, float]], limit: int) -> list[tuple[int, float]]:
-    stride = max(1, -(-len(points) // limit))
-    thinned = points[::stride]
-    return thinned if not points or thinned[-1] == points[-1] else [*thinned[:-1], points[-1]]

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 GRACE = 5.0
+CHUNK = 16 << 20  # bytes that Flower sends in one request; 5 MiB by itself
 _PR_SET_PDEATHSIG = 1
 PARENT = "COALITION_PARENT"
 _KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "PYTHONPATH", "OMP_NUM_THREADS")
@@ -27,6 +28,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_PRIVATE_MAX_ARRAY_CHUNK_SIZE": str(CHUNK),
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
 from torch import Tensor
 
-from hub.rounds import patience
-from hub.rounds.gathering import Gathering
+from hub.rounds import patience, rewards
+from hub.rounds.gathering import Gathering, Measure
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
-from hub.rounds.withholding import contribution, loss_of, most_change
+from hub.rounds.withholding import contribution, most_change
+from learning.aggregation.guards import Asked, Offered, admitted
 from learning.compression import expand
-from learning.updates import check_update, load_tensors
+from learning.updates import load_tensors
 from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution
 from trust.canonical import emit, parse
@@ -26,6 +28,7 @@ from trust.sentences import counted
 
 POLL = 0.5
 TIME_TO_LIVE = 24 * 3600.0
+FILES = "files"  # one after the other, as the task names them: an array of each would be so many more requests
 UPDATE = "adapter.safetensors"
 DISOWNED = "Its member's consent does not count any more."
 HEADROOM = 2  # an update may have this many times the reference's bytes
@@ -49,10 +52,11 @@ class _Part:
     sent_at: float = 0.0
     last_seen: float = field(default_factory=time.monotonic)
 
-    def seen(self) -> Waiting:
+    def seen(self, deadline: float) -> Waiting:
         now = time.monotonic()
         silent = now - self.sent_at if self.sent_at else 0.0
-        return Waiting(self.activation, self.sent_to, self.sendings, now - self.last_seen, silent, failed=self.failed)
+        away, late = now - self.last_seen, now >= deadline
+        return Waiting(self.activation, self.sent_to, self.sendings, away, silent, failed=self.failed, late=late)
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class Averaged:
 
 
 class Round:
-    """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from."""
+    """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from; `taken`
+    are the digests of updates that the campaign has averaged."""
 
     def __init__(
         self,
@@ -76,35 +81,40 @@ class Round:
         reference: Mapping[str, Tensor],
         site_of: SiteOf,
         say: Say,
+        taken: Collection[str] = (),
+        measure: Measure | None = None,
     ) -> None:
         self._grid, self._task, self._site_of, self._say = grid, task, site_of, say
         self._content = RecordDict(
             {
                 "task": ConfigRecord({"document": emit(task.model_dump(mode="json"))}),
-                "files": ArrayRecord({name: bytes_array(data) for name, data in files.items()}),
+                "files": ArrayRecord({FILES: bytes_array(b"".join(files[entry.path] for entry in task.files))}),
             }
         )
         self._reference = reference
+        self._asked = Asked(task.round, {task.round: task.digest})
+        self._averaged_before = set(taken)
         self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)
-        self._gathering = Gathering(task.spec, reference)
+        self._gathering = Gathering(task.spec, reference, measure)
         self._parts: dict[str, _Part] = {}
         self._done: dict[str, Contribution] = {}
         self._took: list[float] = []
+        self._deadline = math.inf
         self._taken: dict[str, RoundReply] = {}
 
     def run(self, sites: Iterable[Site]) -> Averaged:
         """Raises `Unavailable` when too few sites gave a valid update."""
+        self._deadline = time.monotonic() + self._task.spec.patience.seconds
         self._parts = {site.member: _Part(site) for site in sites}
         self._look(self._waiting())
         if absent := [member for member, part in self._parts.items() if not part.activation]:
             self._say(f"waits for {', '.join(absent)} to come online")
         while waiting := self._waiting():
             self._look(waiting)
-            for part in waiting:
-                self._decide(part)
-            self._collect()
-            if self._waiting():
-                time.sleep(POLL)
+            self._send([part for part in waiting if self._is_due(part)])
+            asked = time.monotonic()
+            if not self._collect():
+                time.sleep(max(0.0, asked + POLL - time.monotonic()))
         return self._averaged()
 
     def _waiting(self) -> list[_Part]:
@@ -112,7 +122,7 @@ class Round:
 
     def _averaged(self) -> Averaged:
         if len(self._gathering) < self._gathering.needed:
-            reasons = "; ".join(f"{member}: {part.excluded}" for member, part in self._done.items())
+            reasons = "; ".join(f"{member}: {_fate(part)}" for member, part in self._done.items())
             raise Unavailable(
                 f"{counted(len(self._gathering), 'valid update')} came and the round needs {self._gathering.needed} ({reasons})."
             )
@@ -138,38 +148,46 @@ class Round:
             if node:
                 part.node, part.last_seen = int(node.node_id), time.monotonic()
 
-    def _decide(self, part: _Part) -> None:
+    def _is_due(self, part: _Part) -> bool:
+        """Whether a site is to get the task now; one that is not waited for any more is left out."""
         if self._site_of(part.site.member) is None:
             self._exclude(part.site.member, DISOWNED)
-            return
-        seen = part.seen()
+            return False
+        seen = part.seen(self._deadline)
         move = patience.move(seen, self._took, self._gathering.needed)
-        if move == "send":
-            self._send(part)
-        elif move == "leave out":
+        if move == "leave out":
             self._exclude(part.site.member, patience.reason(seen))
+        return move == "send"
 
-    def _send(self, part: _Part) -> None:
-        message = Message(
-            self._content,
-            dst_node_id=part.node,
-            message_type=MessageType.TRAIN,
-            ttl=TIME_TO_LIVE,
-            group_id=str(self._task.round),
-        )
-        (identifier,) = self._grid.push_messages([message])
-        if not identifier:
-            raise Unavailable(f"The SuperLink took no task for {part.site.member}.")
-        if part.sendings:
-            self._say(f"{part.site.member}'s site is back and gets its task again")
-        part.message, part.sent_to, part.sendings = identifier, part.activation, part.sendings + 1
-        part.sent_at, part.failed = time.monotonic(), False
+    def _send(self, parts: list[_Part]) -> None:
+        """Push the task to all of these at once: what they have in common is hashed and travels to the SuperLink once."""
+        if not parts:
+            return
+        messages = [
+            Message(
+                self._content,
+                dst_node_id=part.node,
+                message_type=MessageType.TRAIN,
+                ttl=max(TIME_TO_LIVE, self._task.spec.patience.seconds),
+                group_id=str(self._task.round),
+            )
+            for part in parts
+        ]
+        for part, identifier in zip(parts, self._grid.push_messages(messages), strict=True):
+            if not identifier:
+                raise Unavailable(f"The SuperLink took no task for {part.site.member}.")
+            if part.sendings:
+                self._say(f"{part.site.member}'s site is back and gets its task again")
+            part.message, part.sent_to, part.sendings = identifier, part.activation, part.sendings + 1
+            part.sent_at, part.failed = time.monotonic(), False
 
-    def _collect(self) -> None:
+    def _collect(self) -> int:
+        """Take in the answers that are there; how many. The SuperLink waits a moment for the first of them (`waiting`)."""
         waiting = {part.message: part for part in self._waiting() if part.message}
         if not waiting:
-            return
-        for reply in self._grid.pull_messages(list(waiting)):
+            return 0
+        replies = list(self._grid.pull_messages(list(waiting)))
+        for reply in replies:
             part = waiting.get(reply.metadata.reply_to_message_id)
             if part is None:
                 continue
@@ -178,13 +196,16 @@ class Round:
                 part.failed = True
                 continue
             self._take(part, reply.content)
+        return len(replies)
 
     def _take(self, part: _Part, content: RecordDict) -> None:
         member, took = part.site.member, time.monotonic() - part.sent_at
         try:
             answer, update = self._read(member, content)
-            norm = check_update(update, self._reference, *most_change(self._task.spec, self._reference))
-            self._gathering.add(member, update, answer.examples)
+            offered = Offered(answer.round, answer.task or "", answer.update or "")
+            bounds = most_change(self._task.spec, self._reference)
+            norm = admitted(update, self._reference, offered, self._asked, self._averaged_before, *bounds)
+            standing = self._gathering.add(member, update, answer.examples)
         except (Denied, Unavailable) as problem:  # no update came, so none was bad
             self._exclude(member, problem.what)
             return
@@ -192,19 +213,21 @@ class Round:
             self._gathering.turn_away()
             self._exclude(member, problem.what)
             return
+        self._averaged_before.add(offered.digest)
         self._took.append(took)
         self._taken[member] = answer
-        self._done[member] = contribution(self._task.spec, member, answer, norm)
-        self._say(f"{member}: {loss_of(self._done[member])}, in {took:.1f} s")
+        self._done[member] = contribution(self._task.spec, member, answer, norm, standing.quality)
+        self._say(f"{member}: {rewards.course(self._done[member])}, in {took:.1f} s")
 
     def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
         """A reply's document and tensors. Raises `Unavailable` where the site refused, `Invalid` for anything unasked for."""
         reply = read_reply(content)
-        if (reply.campaign, reply.round) != (self._task.campaign, self._task.round):
-            raise Invalid("The reply is about another round.")
-        if reply.refusal:
+        if reply.refusal:  # first: who cannot read the task, as of another version, does not know the campaign
             raise Unavailable(f"The site refused: {reply.refusal}")
+        if reply.campaign != self._task.campaign:
+            raise Invalid("The reply is about another campaign.")
         check_data(reply, self._site_of(member))
+        rewards.check_told(reply, self._task.spec)
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
         if reply.update != digest_bytes(data):
             raise Invalid("The update is not the one that the reply names.")
@@ -223,6 +246,11 @@ class Round:
             member=member, examples=0, weight=0, loss_first=0, loss_last=0, update_norm=0, excluded=why[:500]
         )
         self._say(f"{member} is left out: {why}")
+
+
+def _fate(part: Contribution) -> str:
+    """What became of an update in a round that came to nothing."""
+    return part.excluded or (f"valid, quality {part.quality:.4g}" if part.quality else "valid")
 
 
 def check_data(reply: RoundReply, site: Site | None) -> None:

@@ -7,7 +7,7 @@ of a round's adapters at its end.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from learning.aggregation.low_rank import LowRankMean
 from learning.aggregation.means import RunningMean
 from learning.aggregation.robust import clipped, coordinate_median, krum, trimmed_mean
-from learning.aggregation.weighting import Share, Standing, shares
+from learning.aggregation.weighting import Share, Standing, raw_weight, shares
 from learning.privacy.means import PrivateMean
 from learning.updates import check_names_and_shapes
 from protos.documents.campaigns import CampaignSpec
@@ -23,6 +23,8 @@ from trust.errors import Invalid, Unavailable
 
 LEFT_OUT = "Other members' updates are nearer to each other."
 _Tensors = Mapping[str, Tensor]
+Measure = Callable[[_Tensors], float]
+"""An update's quality, 0 or more, more is better."""
 
 
 @dataclass(frozen=True)
@@ -34,49 +36,56 @@ class Gathered:
 
 
 class Gathering:
-    """Of one round, by its campaign's spec; `reference` is what every update started from."""
+    """Of one round, by its campaign's spec; `reference` is what every update started from. `measure` gives an update's quality
+    where the campaign measures it."""
 
-    def __init__(self, spec: CampaignSpec, reference: _Tensors) -> None:
-        self._spec, self._reference = spec, reference
+    def __init__(self, spec: CampaignSpec, reference: _Tensors, measure: Measure | None = None) -> None:
+        self._spec, self._reference, self._measure = spec, reference, measure
+        self._floor = spec.quality.floor if spec.quality else 0.0
         at_once = spec.averaging == "factors" and (spec.weighting == "equal" or spec.maximum_share == 1)
         self._mean: RunningMean | PrivateMean | None = RunningMean(reference) if at_once else None
         if spec.privacy and spec.privacy.guarantee == "central":
             self._mean = PrivateMean(reference, spec.privacy.clip, spec.privacy.noise, os.urandom)
         self._held: dict[str, _Tensors] = {}
         self._standings: dict[str, Standing] = {}
-        self._bad = 0
+        self._bad = self._counting = 0
 
     @property
     def needed(self) -> int:
         """Updates without which there is no result."""
-        return self._spec.updates_needed(self._bad)
+        return max(self._spec.updates_needed(self._bad), self._spec.patience.minimum_updates)
 
     def turn_away(self) -> None:
         """One more update was bad, and known for it: the rule need not stand up to that one."""
         self._bad += 1
 
     def __len__(self) -> int:
-        return len(self._standings)
+        return self._counting
 
-    def add(self, member: str, update: _Tensors, examples: int) -> None:
-        """Take in a member's update. Raises `Invalid`, unchanged, for one that cannot be counted."""
-        weight = float(examples) if self._spec.weighting == "examples" else 1.0
-        if not weight:
+    def add(self, member: str, update: _Tensors, examples: int) -> Standing:
+        """Take in a member's update; what it is weighed by. Raises `Invalid`, unchanged, for one that cannot be counted."""
+        if self._spec.weighting == "examples" and not examples:
             raise Invalid("An update of no examples counts nothing.", field="examples")
         check_names_and_shapes(update, self._reference)
         if self._spec.clip_norm is not None:
             update, _ = clipped(update, self._reference, self._spec.clip_norm)
-        if self._mean is None:
+        standing = Standing(examples, self._measure(update) if self._measure else None)
+        weight = raw_weight(standing, self._spec.weighting, self._floor)
+        if not weight:
+            self.turn_away()
+        elif self._mean is None:
             self._held[member] = update
         else:
             self._mean.add(update, weight)
-        self._standings[member] = Standing(examples)
+        self._counting += weight > 0
+        self._standings[member] = standing
+        return standing
 
     def result(self) -> Gathered:
         """Raises `Unavailable` where the updates are too few for the spec's rule."""
         if len(self) < self.needed:
             raise Unavailable(f"The round needs {self.needed} valid updates; {len(self)} came.")
-        even = shares(self._standings, self._spec.weighting, self._spec.maximum_share)
+        even = shares(self._standings, self._spec.weighting, self._spec.maximum_share, self._floor)
         if self._mean is not None:
             return Gathered(self._mean.result(), even)
         members = sorted(self._held)  # the result does not depend on who came first
@@ -87,13 +96,13 @@ class Gathering:
             case "trimmed-mean":
                 return Gathered(trimmed_mean(updates, min(self._spec.bad_updates, (len(updates) - 1) // 2)), even)
             case "krum" | "multi-krum":
-                return self._chosen(members, updates)
+                return self._chosen(members, updates, even)
         mean: LowRankMean | RunningMean = LowRankMean() if self._spec.averaging == "products" else RunningMean()
         for member in members:
             mean.add(self._held[member], even[member].weight)
         return Gathered(mean.result(), even)
 
-    def _chosen(self, members: list[str], updates: list[_Tensors]) -> Gathered:
+    def _chosen(self, members: list[str], updates: list[_Tensors], even: Mapping[str, Share]) -> Gathered:
         """The mean of those that Krum chooses."""
         count = len(updates)
         bad = min(self._spec.bad_updates, (count - 3) // 2)
@@ -103,7 +112,5 @@ class Gathering:
         for member in sorted(chosen):
             mean.add(self._held[member], 1)
         reason = f"one of {keep} of {count} updates that are nearest to each other"
-        return Gathered(
-            mean.result(),
-            {member: Share(1 / keep, reason) if member in chosen else Share(0.0, LEFT_OUT) for member in members},
-        )
+        found = {member: Share(1 / keep, reason) if member in chosen else Share(0.0, LEFT_OUT) for member in members}
+        return Gathered(mean.result(), {**even, **found})

@@ -37,8 +37,12 @@ def shape_of(adapter: Adapter, state: Mapping[str, Tensor] | None = None) -> Ada
 
 
 def starting_adapter(model: PreTrainedModel, adapter: Adapter, seed: int) -> dict[str, Tensor]:
-    """The adapter that every site starts the round from; `model` stays as it is."""
-    return adapter_state(attach(copy.deepcopy(model), shape_of(adapter), seed))
+    """The adapter that every site starts the round from; `model` keeps its weights, and is not copied."""
+    adapted = attach(model, shape_of(adapter), seed)
+    try:
+        return adapter_state(adapted)
+    finally:
+        adapted.unload()
 
 
 class Merger:

@@ -2,8 +2,8 @@
 
 A site that was killed comes back by itself; then it is given the round's task again. A site that stays away, or says
 nothing much longer than the slowest of the others took, is left out, as long as the others' valid updates are enough without it:
-one for a plain mean. A rule that is to stand up to bad updates is given as many as that takes, or who answers first would be the
-round.
+as many as the campaign asks for, one for a plain mean. A rule that is to stand up to bad updates is given as many as that takes,
+or who answers first would be the round. At the round's deadline nobody is waited for any more.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Move = Literal["wait", "send", "leave out"]
 class Waiting:
     """A site whose update is missing, as seen now. Times in seconds.
 
-    `activation` is when its SuperNode last came online ("" while it is away); `sent_to` the activation that has the task.
+    `activation` is when its SuperNode last came online ("" while it is away); `sent_to` the activation that has the task;
+    `late` that the round's deadline has passed.
     """
 
     activation: str
@@ -33,10 +34,13 @@ class Waiting:
     away: float
     silent: float
     failed: bool = False
+    late: bool = False
 
 
 def move(site: Waiting, answers: Iterable[float], needed: int = 1) -> Move:
     """What to do about a site, given how long those took that have answered with a valid update, and how many it takes."""
+    if site.late:
+        return "leave out"
     took = list(answers)
     again = site.activation and (site.failed or site.activation != site.sent_to)
     if again and site.sendings < MAX_SENDINGS:
@@ -52,6 +56,8 @@ def move(site: Waiting, answers: Iterable[float], needed: int = 1) -> Move:
 
 def reason(site: Waiting) -> str:
     """Why a site is left out, for the record."""
+    if site.late:
+        return f"the round's deadline passed while its site {'had the task' if site.activation else 'was away'}"
     if site.sendings >= MAX_SENDINGS and site.failed:
         return f"its site failed {site.sendings} times"
     if not site.activation:

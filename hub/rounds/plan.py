@@ -3,6 +3,7 @@
 plan.json        from the hub: the campaign, who consented, what may be learned from, where to begin; rewritten when that changes
 parent/          the model that the first round starts from
 updates/N        the updates of the rounds before, as recorded, where the strategy looks back at them
+held-out/        the text that updates are measured by, where the campaign names one
 rounds/N/        from the server app, by one rename: result.json, adapter.safetensors, model/
 """
 
@@ -33,7 +34,8 @@ class Site(Document):
 
 
 class Plan(Document):
-    """A Flower run's order: from `first_round` to the last of the spec."""
+    """A Flower run's order: from `first_round` to the last of the spec. `taken` are the digests of updates that were averaged in
+    the recorded rounds."""
 
     campaign: Identifier
     spec: CampaignSpec
@@ -42,6 +44,7 @@ class Plan(Document):
     superlink: str
     authority: str
     secret: str
+    taken: tuple[DigestText, ...] = ()
 
 
 class RoundResult(Document):
@@ -96,6 +99,13 @@ def read_result(directory: Path, number: int) -> RoundResult | None:
         return RoundResult.read(_json(round_directory(directory, number) / "result.json"))
     except NotFound:
         return None
+
+
+def taken_before(directory: Path, plan: Plan, number: int) -> set[str]:
+    """The digests of the updates that were averaged before round `number`."""
+    finished = (read_result(directory, each) for each in range(plan.first_round, number))
+    new = (part.update for result in finished if result for part in result.contributions if part.update)
+    return {*plan.taken, *new}
 
 
 def model_directory(directory: Path, number: int) -> Path:

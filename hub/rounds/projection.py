@@ -9,9 +9,11 @@ from sqlmodel import Session, select
 from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.models import registry
+from hub.rounds.heldout import held_out
 from hub.rounds.promises import check_promise
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
-from protos.documents.campaigns import Campaign, CampaignEnd, Consent
+from hub.submissions import catalogue
+from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold, Rewards
 from protos.documents.models import Model
 from protos.documents.runs import Stop
 from protos.documents.statements import Claimed
@@ -24,6 +26,7 @@ def register(journal: Journal) -> None:
     journal.register("campaign", project=_campaign, check=_check_campaign)
     journal.register("consent", project=_consent, check=_check_consent)
     journal.register("stop", project=_stop, check=_check_stop)
+    journal.register("hold", project=_hold, check=_check_hold)
     journal.register("model", project=_model, check=_check_model)
     journal.register("campaign-end", project=_end, check=_check_end)
 
@@ -40,6 +43,18 @@ def _check_campaign(session: Session, claimed: Claimed) -> None:
     spec = cast(Campaign, claimed.claim).spec
     registry.get(session, spec.base_model)
     check_promise(spec)
+    if spec.rewards is not None:
+        _check_policies(session, spec.rewards)
+    if spec.quality is not None:
+        held_out(session, spec.quality)
+
+
+def _check_policies(session: Session, rewards: Rewards) -> None:
+    """That every policy that a campaign names stands in the ledger."""
+    standing = {found.payload for found in catalogue.rewards(session) if found.stands}
+    for digest in rewards.policies:
+        if digest not in standing:
+            raise NotFound(f"No reward policy that stands has the digest {digest}.", "See `coalition reward list`.")
 
 
 def _campaign(session: Session, entry: Entry) -> None:
@@ -85,6 +100,24 @@ def _stop(session: Session, entry: Entry) -> None:
         row = existing(session, claim.target)
         row.stop = claim.why
         session.add(row)
+
+
+def _check_hold(session: Session, claimed: Claimed) -> None:
+    """That it says something new of the campaign as it stands: two who pause at once do not both."""
+    claim = cast(Hold, claimed.claim)
+    row = existing(session, claim.campaign)
+    _check_open(row)
+    if (claim.state == "paused") == bool(row.held):
+        raise Conflict(f"{row.id} is {'paused already' if row.held else 'not paused'}.")
+    if claim.turn != row.turns + 1:
+        raise Conflict(f"{row.id} was paused or resumed meanwhile.", "Look at it again: coalition campaign show ID")
+
+
+def _hold(session: Session, entry: Entry) -> None:
+    claim = cast(Hold, entry.claim)
+    row = existing(session, claim.campaign)
+    row.turns, row.held = claim.turn, claim.why if claim.state == "paused" else ""
+    session.add(row)
 
 
 def _check_model(session: Session, claimed: Claimed) -> None:

@@ -13,7 +13,7 @@ from hub.database import Database
 from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.models.weights import parameter_count
-from hub.rounds import standings
+from hub.rounds import heldout, standings
 from hub.rounds.plan import RoundResult, entries, read_result, round_directory, update_file
 from hub.rounds.projection import existing
 from hub.submissions import catalogue
@@ -45,13 +45,16 @@ class Recorder:
     def lay_out_parent(self, campaign: str, directory: Path) -> int:
         """Put the model that the next round starts from into `parent/`, and remove rounds that are recorded; its number.
 
-        A strategy that looks back finds the recorded updates in `updates/`.
+        A strategy that looks back finds the recorded updates in `updates/`, one that measures its text in `held-out/`.
         """
         with self._database.session() as session:
             parent = _parent(session, campaign)
-            looks_back = standings.spec_of(existing(session, campaign)).server is not None
-            done = standings.rounds(session, campaign) if looks_back else []
+            spec = standings.spec_of(existing(session, campaign))
+            done = standings.rounds(session, campaign) if spec.server is not None else []
             payloads = [Digest(registry.get(session, each.model).payload) for each in done]
+            measured_on = heldout.held_out(session, spec.quality) if spec.quality else None
+        if measured_on is not None:
+            heldout.lay_out(measured_on, self._blobs, directory)
         shutil.rmtree(directory / "rounds", ignore_errors=True)
         fresh = directory / "parent.partial"
         shutil.rmtree(fresh, ignore_errors=True)

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from hub.rounds.plan import (
     read_plan,
     round_directory,
     site_of,
+    taken_before,
     write_document,
 )
 from protos.documents.campaigns import RoundTask
@@ -88,6 +90,7 @@ def server_task(plan: Plan) -> Iterator[Any]:
     from flwr.supercore.task_identity import TaskIdentity
     from flwr.superlink.grid import HttpGrid
 
+    _pull_quickly()
     authority, secret = Path(plan.authority).read_bytes(), Path(plan.secret).read_text()
     grid = HttpGrid(plan.superlink, root_certificates=authority, token=_token(plan, authority, secret))
     client = grid._runtime_client
@@ -108,6 +111,16 @@ def server_task(plan: Plan) -> Iterator[Any]:
         grid.close()
 
 
+def _pull_quickly() -> None:
+    """Let Flower look soon for an update's parts that are still on their way: it has no setting for it (see the same function in
+    `contributors.site.pace`)."""
+    from flwr.supercore.inflatable import inflatable_utils
+
+    if version("flwr").startswith("1.41."):
+        quick: dict[str, Any] = {"initial_backoff": 0.05, "backoff_cap": 2.0, "max_tries_per_object": None}
+        inflatable_utils.pull_objects.__kwdefaults__.update(quick)
+
+
 def _token(plan: Plan, authority: bytes, secret: str) -> str:
     """Start a run and acquire its server task. Tasks of runs that were stopped are let go."""
     with control.control_client(plan.superlink, authority, secret) as client:
@@ -126,7 +139,9 @@ def _token(plan: Plan, authority: bytes, secret: str) -> str:
 
 def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice, merger: Merger) -> None:
     """One round over Flower's grid, from the model before it to `rounds/NUMBER`."""
+    from hub.rounds import rewards
     from hub.rounds.exchange import Round
+    from hub.rounds.measuring import measure_of
     from hub.rounds.merging import starting_adapter
     from learning.export import load_model, model_files
 
@@ -136,19 +151,22 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     parent = model_directory(directory, number - 1)
     files = model_files(parent)
     task = RoundTask(campaign=plan.campaign, round=number, spec=plan.spec, files=entries(parent, files))
-    model, tokenizer = load_model(parent)
-    reference = starting_adapter(model, plan.spec.adapter, task.seed)
+    reference = starting_adapter(load_model(parent)[0], plan.spec.adapter, task.seed)
     sites = read_plan(directory).sites
     say(f"asks {', '.join(site.member for site in sites)}")
-    contents = {path.name: path.read_bytes() for path in files}
 
     def as_it_stands(member: str) -> Site | None:
         return site_of(read_plan(directory), member)
 
-    averaged = Round(grid, task, contents, reference, as_it_stands, say).run(sites)
+    taken, measure = taken_before(directory, plan, number), measure_of(directory, plan.spec, parent)
+    contents = {path.name: path.read_bytes() for path in files}
+    asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure)
+    del contents  # while the sites work, one copy of the model is held: what they are sent
+    averaged = asked.run(sites)
+    del asked, measure
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    merger.write_model(model, tokenizer, averaged.adapter, partial)
+    merger.write_model(*load_model(parent), averaged.adapter, partial)
     result = RoundResult(
         campaign=plan.campaign,
         round=number,
@@ -160,8 +178,10 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     write_document(partial / "result.json", result)
     _publish(partial, round_directory(directory, number))
     counted = [part for part in averaged.contributions if not part.excluded]
-    losses = tuple((number, f"loss/{part.member}", part.loss_last) for part in counted if not part.withheld)
-    say(f"{len(counted)} of {len(sites)} updates averaged", losses or ((number, "updates", float(len(counted))),))
+    say(
+        f"{len(counted)} of {len(sites)} updates averaged",
+        rewards.metrics(number, counted),
+    )
 
 
 def _publish(partial: Path, target: Path) -> None:

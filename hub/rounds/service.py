@@ -22,7 +22,7 @@ from hub.rounds.supervisor import Supervisor
 from hub.rounds.tables import CampaignRow, RoundRow
 from protos.coalition.v1 import common_pb2, rounds_pb2, rounds_pb2_grpc
 from protos.documents.base import Claim
-from protos.documents.campaigns import Campaign, Consent
+from protos.documents.campaigns import Campaign, Consent, Hold
 from protos.documents.models import Contribution
 from protos.documents.runs import Stop
 from trust.canonical import emit
@@ -32,7 +32,7 @@ TAIL = 2.0  # seconds to wait for the last event of a campaign that has ended, l
 
 
 class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
-    """Open, list, show, watch, join, stop; register a site's key."""
+    """Open, list, show, watch, join, pause, resume, stop; register a site's key."""
 
     def __init__(
         self, *, database: Database, blobs: BlobStore, journal: Journal, progress: Progress, supervisor: Supervisor
@@ -48,6 +48,12 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
 
     async def StopCampaign(self, request: common_pb2.SignedStatement, context: Any) -> common_pb2.Recorded:
         return await asyncio.to_thread(self._stop, request.envelope, caller().id)
+
+    async def PauseCampaign(self, request: common_pb2.SignedStatement, context: Any) -> common_pb2.Recorded:
+        return await asyncio.to_thread(self._hold, request.envelope, caller().id, "paused")
+
+    async def ResumeCampaign(self, request: common_pb2.SignedStatement, context: Any) -> common_pb2.Recorded:
+        return await asyncio.to_thread(self._hold, request.envelope, caller().id, "resumed")
 
     async def ListCampaigns(
         self, request: rounds_pb2.ListCampaignsRequest, context: Any
@@ -106,6 +112,15 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
             raise Invalid(f"{claim.target} is not a campaign.", field="target")
         return self._answer(self._record(envelope, member, Stop))
 
+    def _hold(self, envelope: bytes, member: str, state: str) -> common_pb2.Recorded:
+        claim = self._journal.read(envelope, member).claim
+        if isinstance(claim, Hold) and claim.state != state:
+            raise Invalid(f"The statement says that the campaign is {claim.state}.", field="state")
+        entry = self._record(envelope, member, Hold)
+        held = cast(Hold, entry.claim)
+        self._progress.append(held.campaign, held.state, f"by {member}: {held.why}")
+        return self._answer(entry)
+
     def _answer(self, entry: Entry) -> common_pb2.Recorded:
         return common_pb2.Recorded(id=entry.id, receipt=self._journal.receipt(entry.index))
 
@@ -140,6 +155,7 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
             opened_by=row.opened_by,
             minimum_members=standing.minimum,
             spec=emit(row.spec).decode(),
+            turns=row.turns,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import timedelta
 
 from sqlmodel import Session, col, func, select
 
@@ -13,9 +14,13 @@ from hub.rounds.promises import Spent, Told
 from hub.rounds.states import Standing
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow
 from hub.submissions import catalogue
+from protos.documents.base import moment, rfc3339
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.models import Contribution
 from protos.documents.placing import Place, may_learn
+
+LOOK_BACK = 100
+"""Rounds among which a replayed update is looked for."""
 
 
 def spec_of(row: CampaignRow) -> CampaignSpec:
@@ -33,6 +38,8 @@ def standing(session: Session, blobs: BlobStore, row: CampaignRow) -> Standing:
         minimum=spec.minimum_members,
         consents=len(consents(session, blobs, row)),
         stop=row.stop,
+        held=row.held,
+        join_by=rfc3339(moment(row.opened_at) + timedelta(days=spec.patience.days_to_join)),
         outcome=row.outcome,
         reason=row.reason,
     )
@@ -69,6 +76,13 @@ def learnable(session: Session, hub: Place) -> dict[str, list[str]]:
         if dataset.stands and may_learn(dataset.terms, hub) is None:
             found[dataset.member].append(dataset.id)
     return found
+
+
+def taken(session: Session, campaign: str) -> tuple[str, ...]:
+    """The digests of the updates that its newest rounds averaged."""
+    newest = rounds(session, campaign)[-LOOK_BACK:]
+    parts = (Contribution.read(part) for row in newest for part in row.contributions)
+    return tuple(sorted({part.update for part in parts if part.update}))
 
 
 def spending(session: Session, campaign: CampaignRow) -> tuple[Spent, ...]:

@@ -98,6 +98,13 @@ class SuperLink:
         await self.ready()
         await asyncio.to_thread(self._ask, lambda client: control.unregister_nodes(client, public_keys))
 
+    async def stop_runs(self) -> None:
+        """End the Flower runs that nobody leads any more, so that no site takes a task of theirs. While it does not answer there
+        is nobody to tell: whoever begins the next run ends those before (`serverapp`)."""
+        if self._ready.is_set():
+            with suppress(Unavailable, OSError):
+                await asyncio.to_thread(self._ask, control.stop_runs)
+
     def _register(self, public_key: bytes) -> int:
         return self._ask(lambda client: control.register_node(client, public_key))
 

@@ -2,6 +2,7 @@
 
 `python -m hub.rounds.superlink_process SECRET_FILE [flower-superlink arguments]`. Fleet calls are signed by SuperNodes and
 runtime calls carry a task's token (acquiring one is signed with the secret); everything else must carry the secret.
+Behind the door, who asks for messages waits until there are some (`waiting`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub.guard import keep_secrets
 from hub.rounds.children import die_with_parent
 from hub.rounds.control import SECRET_HEADER
+from hub.rounds.waiting import WaitingRoom
+from protos.transport.bodies import Whole
 
 SELF_PROTECTED = ("/v1/fleet/", "/v1/runtime/")
 OPEN = ("/health",)
@@ -55,7 +58,7 @@ def main(arguments: list[str]) -> None:
 
     def locked() -> tuple[Middleware, ...]:
         lock: Any = Lock
-        return (Middleware(lock, secret=secret), *original())
+        return (Middleware(lock, secret=secret), Middleware(Whole), Middleware(WaitingRoom), *original())
 
     extensions.get_middleware = locked
     sys.argv = ["flower-superlink", *arguments[1:]]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import shutil
 import sys
 from contextlib import suppress
@@ -25,13 +26,17 @@ from hub.rounds.recording import Recorder
 from hub.rounds.states import Failures, Standing
 from hub.rounds.superlink import STARTING, SuperLink
 from hub.settings import Settings
+from protos.documents.base import now
 from protos.documents.campaigns import CampaignEnd, site_challenge
 from protos.documents.placing import Place
 from protos.documents.statements import HUB
 from trust.digests import digest_bytes
 from trust.errors import Invalid, Problem
 
-KINDS = frozenset({"campaign", "consent", "stop", "model", "campaign-end", "dataset", "withdrawal", "revocation"})
+KINDS = frozenset(
+    {"campaign", "consent", "stop", "hold", "model", "campaign-end", "dataset", "withdrawal", "revocation"}
+)
+LOOK = 60.0  # seconds after which a campaign that waits for members may have waited long enough
 _log = logging.getLogger(__name__)
 
 
@@ -118,7 +123,7 @@ class Supervisor:
             work = states.next_work(found)
             self.leading = work.id if work else ""
             if work is None:
-                await self._changed.wait()
+                await self._wait_or_change(LOOK if found else math.inf)
             else:
                 await self._try(work)
 
@@ -128,7 +133,7 @@ class Supervisor:
 
     async def _end(self, campaign: Standing) -> bool:
         """Record that a campaign is over, if it is."""
-        end = states.ending(campaign, self._failures.get(campaign.id, Failures()))
+        end = states.ending(campaign, self._failures.get(campaign.id, Failures()), now())
         if end is None:
             return False
         outcome, reason = end
@@ -164,7 +169,7 @@ class Supervisor:
     async def _wait_or_change(self, seconds: float) -> None:
         if seconds:
             with suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
+                async with asyncio.timeout(None if seconds == math.inf else seconds):
                     await self._changed.wait()
 
     async def _next_round(self, campaign: str) -> int:
@@ -178,7 +183,7 @@ class Supervisor:
         """Record what is finished, then lead the rest until the server app ends or has to be ended."""
         directory = self._directory(campaign)
         await self._record(campaign)
-        if await asyncio.to_thread(self._is_over, campaign):
+        if not await asyncio.to_thread(self._may_go_on, campaign):
             return Attempt()
         try:
             async with asyncio.timeout(STARTING):
@@ -202,6 +207,7 @@ class Supervisor:
             watching.cancel()
             await children.stop(child)
             await asyncio.gather(speaking, watching, return_exceptions=True)
+            await self._superlink.stop_runs()
             await self._record(campaign)
 
     async def _follow(self, campaign: str, child: asyncio.subprocess.Process) -> Attempt:
@@ -220,11 +226,12 @@ class Supervisor:
         return Attempt(failure or f"the server app ended with code {code}") if code else Attempt()
 
     async def _until_pointless(self, campaign: str, first: int) -> Attempt:
-        """Keep the plan's list of sites fresh; end when the campaign is stopped, lost its members, or the SuperLink dies."""
+        """Keep the plan's list of sites fresh; end when the campaign is stopped or paused, lost its members, or the
+        SuperLink dies."""
         deaths = self._superlink.deaths
         while True:
             self._changed.clear()
-            if await asyncio.to_thread(self._is_over, campaign):
+            if not await asyncio.to_thread(self._may_go_on, campaign):
                 return Attempt()
             await asyncio.to_thread(self._write_plan, campaign, first)
             waiting = [asyncio.create_task(self._changed.wait()), asyncio.create_task(self._superlink.death(deaths))]
@@ -241,18 +248,16 @@ class Supervisor:
             message = f"recorded as {model.model}"
             await asyncio.to_thread(self._progress.append, campaign, f"round {model.round}", message)
 
-    def _is_over(self, campaign: str) -> bool:
-        """Also one that has to wait, for members that disowned their consent."""
+    def _may_go_on(self, campaign: str) -> bool:
         with self._database.session() as session:
-            standing = standings.standing(session, self._blobs, existing(session, campaign))
-        ended = bool(standing.outcome) or states.ending(standing, Failures()) is not None
-        return ended or not states.has_enough(standing)
+            return states.may_go_on(standings.standing(session, self._blobs, existing(session, campaign)))
 
     def _write_plan(self, campaign: str, first: int) -> None:
         with self._database.session() as session:
             row = existing(session, campaign)
             consents = standings.consents(session, self._blobs, row)
             learnable = standings.learnable(session, self._place)
+            taken = standings.taken(session, campaign)
         plan = Plan(
             campaign=campaign,
             spec=standings.spec_of(row),
@@ -264,6 +269,7 @@ class Supervisor:
             superlink=self._superlink.address,
             authority=self._superlink.authority_file,
             secret=self._superlink.secret_file,
+            taken=taken,
         )
         write_document(self._directory(campaign) / "plan.json", plan)
 

@@ -9,7 +9,8 @@ from sqlmodel import Field, SQLModel
 
 
 class CampaignRow(SQLModel, table=True):
-    """A campaign. `outcome` is empty until a campaign-end is recorded; `stop` holds the reason once a stop was."""
+    """A campaign. `outcome` is empty until a campaign-end is recorded; `stop` holds the reason once a stop was; `held`
+    why it is paused, while it is; `turns` how often it was paused or resumed."""
 
     __tablename__ = "rounds_campaign"
 
@@ -22,6 +23,8 @@ class CampaignRow(SQLModel, table=True):
     opened_by: str
     opened_at: str
     stop: str = ""
+    turns: int = 0
+    held: str = ""
     outcome: str = Field(default="", index=True)
     reason: str = ""
     ended_at: str = ""

@@ -29,9 +29,11 @@ def most_change(spec: CampaignSpec, reference: Mapping[str, Tensor]) -> tuple[fl
     return math.inf, privacy.clip + most_noise(size, privacy.clip * privacy.noise)
 
 
-def contribution(spec: CampaignSpec, member: str, answer: RoundReply, norm: float) -> Contribution:
+def contribution(
+    spec: CampaignSpec, member: str, answer: RoundReply, norm: float, quality: float | None = None
+) -> Contribution:
     """A member's part before its share is known. Losses and norm are no part of a guarantee, so they are kept from the ledger and
-    from who watches."""
+    from who watches; and so is the digest of an update that came without noise."""
     part = Contribution(
         member=member,
         examples=answer.examples,
@@ -39,12 +41,12 @@ def contribution(spec: CampaignSpec, member: str, answer: RoundReply, norm: floa
         loss_first=answer.loss_first,
         loss_last=answer.loss_last,
         update_norm=norm,
+        update=answer.update,
+        quality=quality or 0,
+        rewarded=answer.rewarded,
     )
     if spec.privacy is None:
         return part
-    return part.model_copy(update={"loss_first": 0.0, "loss_last": 0.0, "update_norm": 0.0, "withheld": True})
-
-
-def loss_of(part: Contribution) -> str:
-    """In words."""
-    return "its losses are withheld" if part.withheld else f"loss {part.loss_first:.3f} to {part.loss_last:.3f}"
+    withheld = {"loss_first": 0.0, "loss_last": 0.0, "update_norm": 0.0, "rewarded": None, "withheld": True}
+    bare = {"update": None} if spec.privacy.guarantee == "central" else {}
+    return part.model_copy(update={**withheld, **bare})

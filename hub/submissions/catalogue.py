@@ -104,18 +104,23 @@ def suites(session: Session, size: int | None = None) -> list[Accepted[FileEntry
     return [_accepted(row, FileEntry) for row in _rows(session, "suite") if size is None or row.index < size]
 
 
+def rewards(session: Session) -> list[Accepted[FileEntry]]:
+    """Accepted reward policies, oldest first. What they say stands in their statements."""
+    return [_accepted(row, FileEntry) for row in _rows(session, "reward")]
+
+
 def get(session: Session, identifier: str) -> Accepted[FileEntry]:
-    """A submission of either kind. Raises `NotFound`."""
+    """A submission of any kind. Raises `NotFound`."""
     row = session.get(SubmissionRow, identifier)
     if row is None:
         raise NotFound(f"There is no submission {identifier[:80]!r}.")
-    return _accepted(row, FileEntry if row.kind == "suite" else DatasetFile)
+    return _accepted(row, DatasetFile if row.kind == "dataset" else FileEntry)
 
 
 def tally(session: Session) -> dict[str, dict[str, int]]:
     """Per member: datasets, suites and bytes of accepted data."""
     counts: dict[str, dict[str, int]] = {}
-    for row in session.exec(select(SubmissionRow)):
+    for row in session.exec(select(SubmissionRow).where(SubmissionRow.kind != "reward")):
         numbers = counts.setdefault(row.member, {"datasets": 0, "suites": 0, "data_size": 0})
         numbers["suites" if row.kind == "suite" else "datasets"] += 1
         numbers["data_size"] += row.size if row.kind == "dataset" else 0

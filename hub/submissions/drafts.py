@@ -13,7 +13,7 @@ from hub.submissions.tables import DraftRow, FindingRow, UploadedRow
 from protos.documents import statements
 from protos.documents.base import FileEntry, now
 from protos.documents.statements import Claimed
-from protos.documents.submissions import Dataset, Suite
+from protos.documents.submissions import Submission, Suite
 from trust.digests import Digest
 from trust.errors import Conflict, NotFound
 
@@ -36,8 +36,8 @@ class Draft:
         return cls(row.id, row.state, read(row.envelope), row.envelope)
 
     @property
-    def claim(self) -> Dataset | Suite:
-        return cast(Dataset | Suite, self.claimed.claim)
+    def claim(self) -> Submission:
+        return cast(Submission, self.claimed.claim)
 
     @property
     def sealed(self) -> bool:

@@ -31,9 +31,10 @@ from hub.submissions.screening.jobs import (
 from hub.submissions.screening.process import read_apart
 from hub.submissions.screening.screener import Run, Screener
 from protos.documents.base import FileEntry
-from protos.documents.submissions import Dataset, DatasetFile, Suite
+from protos.documents.submissions import Dataset, DatasetFile, Reward, Submission, Suite
 from trust.digests import Digest, digest_bytes, hex_of
 from trust.errors import Unavailable
+from trust.sentences import counted
 
 
 @dataclass(frozen=True)
@@ -65,22 +66,19 @@ class Examination:
             suites = [suite for suite in catalogue.suites(session) if suite.stands]
             return Surroundings(catalogue.held(session), suites)
 
-    def begin(
-        self, identifier: str, claim: Dataset | Suite, among: Surroundings | None = None
-    ) -> Future[list[Finding]]:
+    def begin(self, identifier: str, claim: Submission, among: Surroundings | None = None) -> Future[list[Finding]]:
         """Screen a submission whose files are all here; the same one twice is screened once."""
+        if isinstance(claim, Reward):
+            return _known(f"A policy of {counted(len(claim.policy.rules), 'rule')}.")
         if isinstance(claim, Dataset) and claim.at_home:
-            unread: Future[list[Finding]] = Future()
-            message = "Its text stays with its owner: nobody here has read it."
-            unread.set_result([Finding(rule="schema", severity="info", message=message)])
-            return unread
+            return _known("Its text stays with its owner: nobody here has read it.")
         if isinstance(claim, Dataset):
             return self._screener.submit(
                 identifier, claim.signer, partial(self._screen_dataset, identifier, claim, among)
             )
         return self._screener.submit(identifier, claim.signer, partial(self._screen_suite, identifier, claim))
 
-    def overlooked(self, identifier: str, claim: Dataset | Suite) -> bool:
+    def overlooked(self, identifier: str, claim: Submission) -> bool:
         """Whether suites (or datasets) were accepted since it was compared with all that there were."""
         compared = self._compared.get(identifier)
         if compared is None:
@@ -216,3 +214,10 @@ class Examination:
 
     def _folder(self, identifier: str) -> Path:
         return self._screener.folder / "jobs" / identifier
+
+
+def _known(message: str) -> Future[list[Finding]]:
+    """The finding about a submission of which no file is here to be read."""
+    found: Future[list[Finding]] = Future()
+    found.set_result([Finding(rule="schema", severity="info", message=message)])
+    return found

@@ -29,7 +29,7 @@ from hub.submissions.tables import DraftRow
 from hub.vault import Sealing
 from protos.documents.base import FileEntry, now
 from protos.documents.names import check_names
-from protos.documents.submissions import Dataset, DatasetFile, Suite
+from protos.documents.submissions import Dataset, DatasetFile, Submission, Suite
 from protos.documents.suite_files import MAX_SUITE_JSON, check_size, read_form
 from trust.digests import Digest
 from trust.errors import Conflict, Denied, Invalid, NotFound, Problem, Unavailable
@@ -64,7 +64,7 @@ class Intake:
         caller's, where it is no member itself. Raises `Denied` for what the ledger would refuse of this signer.
         """
         claimed = self._journal.read(envelope, member)
-        if not isinstance(claimed.claim, Dataset | Suite):
+        if not isinstance(claimed.claim, Submission):
             raise Invalid(f"A {claimed.kind} is not a submission.")
         if entry := self._journal.find(claimed.payload):
             return self._to_mend(Draft(claimed.id, "accepted", claimed, envelope)) or entry
@@ -344,7 +344,7 @@ class Intake:
                 session.add(row)
             reports.write(session, draft.id, found)
 
-    def _check_space(self, claim: Dataset | Suite) -> None:
+    def _check_space(self, claim: Submission) -> None:
         size = sum(file.size for file in claim.sent)
         if size > self._blobs.free_bytes() // 2:
             raise Conflict(f"The hub has no room for {size} bytes.", "Ask the core team to enlarge its disk.")
@@ -354,7 +354,7 @@ def _missing(draft: Draft, missing: Sequence[object]) -> Conflict:
     return Conflict(f"{len(missing)} files of {draft.id} are still missing.", "Upload them first.")
 
 
-def _check_files(claim: Dataset | Suite) -> None:
+def _check_files(claim: Submission) -> None:
     check_names(file.path for file in claim.files)
     if large := [file.path for file in claim.files if not 0 < file.size <= MAX_FILE]:
         raise Invalid(f"{large[0]} is empty or larger than {MAX_FILE} bytes.", field="files")

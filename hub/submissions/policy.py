@@ -8,7 +8,7 @@ from typing import Self
 from hub.settings import Settings
 from protos.documents.licences import LicencePolicy, check_licence
 from protos.documents.placing import Place, Terms, may_use
-from protos.documents.submissions import Dataset, Suite
+from protos.documents.submissions import Dataset, Reward, Submission
 from trust.errors import Invalid
 
 
@@ -26,8 +26,10 @@ class Policy:
         place = Place("hub", settings.name, settings.country)
         return cls(place, settings.licences, settings.core_may_withdraw, settings.purge_grace)
 
-    def check(self, claim: Dataset | Suite, identifier: str) -> None:
+    def check(self, claim: Submission, identifier: str) -> None:
         """That this hub may take the submission, before any of its bytes come. Raises `Invalid`."""
+        if isinstance(claim, Reward):
+            return  # it is for everybody to read, and holds nobody's text
         check_licence(claim.licence)
         if refusal := self.licences.refusal(claim.licence):
             raise Invalid(refusal, "See `coalition data policy`.", field="licence")

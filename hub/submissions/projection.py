@@ -1,4 +1,4 @@
-"""Ledger entries of kind `dataset` and `suite` as rows, and who may read their blobs."""
+"""Ledger entries of kind `dataset`, `suite` and `reward` as rows, and who may read their blobs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hub.submissions.tables import SubmissionRow
 from protos.documents.members import Revocation
 from protos.documents.placing import FOR_MEMBERS
 from protos.documents.statements import Claimed
-from protos.documents.submissions import Dataset, Purge, Suite, SuiteVisibility, Withdrawal
+from protos.documents.submissions import Dataset, Purge, Submission, Suite, SuiteVisibility, Withdrawal
 from trust.digests import Digest
 from trust.errors import Conflict, Denied, NotFound
 
 
 def register(journal: Journal) -> None:
-    for kind in ("dataset", "suite"):
+    for kind in ("dataset", "suite", "reward"):
         journal.register(kind, project=_project, check=_check_name)
     journal.register("withdrawal", project=_withdraw, check=_check_withdrawal)
     journal.register("purge", project=_purge, check=_check_purge)
@@ -30,7 +30,7 @@ def register(journal: Journal) -> None:
 
 def _check_name(session: Session, claimed: Claimed) -> None:
     """A member's name and version stand for one content."""
-    claim = cast(Dataset | Suite, claimed.claim)
+    claim = cast(Submission, claimed.claim)
     version = claim.version if isinstance(claim, Suite) else ""
     query = select(SubmissionRow).where(
         SubmissionRow.kind == claimed.kind,
@@ -46,7 +46,7 @@ def _check_name(session: Session, claimed: Claimed) -> None:
 
 
 def _project(session: Session, entry: Entry) -> None:
-    claim = cast(Dataset | Suite, entry.claim)
+    claim = cast(Submission, entry.claim)
     session.add(
         SubmissionRow(
             id=entry.id,
@@ -127,7 +127,7 @@ def _purge(session: Session, entry: Entry) -> None:
     grants.purge(session, cast(Purge, entry.claim).blobs, entry.index)
 
 
-def _visibility(claim: Dataset | Suite) -> SuiteVisibility:
+def _visibility(claim: Submission) -> SuiteVisibility:
     if isinstance(claim, Suite):
         return claim.visibility
-    return "members" if claim.category in FOR_MEMBERS else "hub"
+    return "hub" if isinstance(claim, Dataset) and claim.category not in FOR_MEMBERS else "members"

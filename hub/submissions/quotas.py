@@ -10,7 +10,7 @@ from hub.ledger import grants
 from hub.submissions.tables import DraftRow, SubmissionRow
 from protos.documents import statements
 from protos.documents.placing import AT_HOME
-from protos.documents.submissions import Dataset, Suite
+from protos.documents.submissions import Submission
 from trust.errors import Conflict
 
 
@@ -55,7 +55,7 @@ def _purged(session: Session, member: str) -> int:
 def size_of(envelope: bytes) -> int:
     """The bytes that a manifest announces to come to the hub."""
     claim = statements.read(envelope).claim
-    return sum(file.size for file in claim.sent) if isinstance(claim, Dataset | Suite) else 0
+    return sum(file.size for file in claim.sent) if isinstance(claim, Submission) else 0
 
 
 DEFAULT = Quota()

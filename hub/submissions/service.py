@@ -69,8 +69,8 @@ class SubmissionsService(submissions_pb2_grpc.SubmissionsServicer):
     async def ListSubmissions(
         self, request: submissions_pb2.ListSubmissionsRequest, context: Any
     ) -> submissions_pb2.ListSubmissionsResponse:
-        if request.kind not in ("", "dataset", "suite"):
-            raise Invalid(f"{request.kind[:20]!r} is neither dataset nor suite.", field="kind")
+        if request.kind not in ("", "dataset", "suite", "reward"):
+            raise Invalid(f"{request.kind[:20]!r} is none of dataset, suite and reward.", field="kind")
         after = _after(request.page_token)
         size = min(request.page_size, LARGEST_PAGE) if request.page_size > 0 else PAGE
         return await asyncio.to_thread(self._list, request.kind, caller(), after, size)
@@ -175,6 +175,7 @@ def _accepted(session: Session, row: SubmissionRow, final: int) -> submissions_p
     withdrawn = "purged" if purged and len(purged) == blobs else "withdrawn"
     return submissions_pb2.Submission(
         id=row.id,
+        payload=row.payload,
         kind=row.kind,
         name=row.name,
         domain=row.domain,
@@ -203,6 +204,7 @@ def _draft(draft: Draft, findings: Sequence[Finding]) -> submissions_pb2.Submiss
     claim = draft.claim
     return submissions_pb2.Submission(
         id=draft.id,
+        payload=draft.claimed.payload,
         kind=draft.claimed.kind,
         name=claim.name,
         domain=claim.domain,

@@ -9,7 +9,7 @@ from sqlmodel import Field, SQLModel
 
 
 class SubmissionRow(SQLModel, table=True):
-    """A dataset or suite that was accepted; only datasets have a category and a jurisdiction.
+    """A dataset, suite or reward policy that was accepted; only datasets have a category and a jurisdiction.
 
     `files` are FileEntry or DatasetFile documents.
     """

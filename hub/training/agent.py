@@ -46,12 +46,13 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Terms:
     """On which an operator lends a machine, or a cluster: labels of their own, bytes of cache, whether runs may see the node's
-    key."""
+    key, whether ranks stand by for the next attempt."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     cache: int = LIMIT
     show_key: bool = False
     slurm: Cluster | None = None
+    warm: bool = False
 
 
 def main(directory: Path, hub: str, name: str, token: str, terms: Terms) -> None:
@@ -75,7 +76,7 @@ class Agent:
         self._place = Workplace(directory, connect(hub, credentials), terms.cache, show_key=terms.show_key)
         self._outbox = Outbox()
         self._slurm = BySlurm(name, terms.slurm) if terms.slurm else None
-        self._launcher: Launcher = self._slurm or OnThisMachine()
+        self._launcher: Launcher = self._slurm or OnThisMachine(warm=terms.warm)
         self._run, self._attempt = "", 0
         self._task: asyncio.Task[None] | None = None
 

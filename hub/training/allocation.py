@@ -112,10 +112,15 @@ class Allocation:
             if self._is_bound(work, well, now):
                 holding = frozenset(name for agent in work.registered_on for name in machines.get(agent, ()))
                 pooled = not holding.issubset(work.registered_on)
-                held = order.spec.placement.nodes if pooled else len(work.registered_on)
+                ranks = work.ranks or order.spec.placement.ranks
+                held = ranks // order.spec.placement.ranks_per_node if pooled else len(work.registered_on)
                 more = cluster.holds(cluster.slots, gangs.needs(order.spec.placement, count, among))
                 if not (held < count and more and is_copied(work)):
                     among, count = admitted & holding, held
+            elif work.doubt:
+                others = admitted.difference(machines.get(work.doubt.node, ()))
+                if cluster.holds(cluster.free, gangs.needs(order.spec.placement, count, others)):
+                    among = others  # a second opinion
             queue.append(self._job(work, order, count, among))
         self._wishes = {run: other for run, other in self._wishes.items() if other in left_out}
         running = [

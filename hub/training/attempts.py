@@ -48,7 +48,7 @@ class Attempts:
         return [run for run in queued if time.monotonic() >= self._not_before.get(run, 0.0)]
 
     def is_back(self, node: str) -> None:
-        """A node attached: it is missed no more."""
+        """A node attached, or has no work any more: it is not missed."""
         self._away.pop(node, None)
 
     def lost(self, work: Work) -> str:
@@ -63,9 +63,9 @@ class Attempts:
 
     async def place(self, work: Work, nodes: tuple[str, ...], machines: int) -> None:
         """The next attempt begins, on these nodes in the order of their ranks; `machines` are behind them."""
-        placed, had = f"attempt {work.attempt + 1} on {', '.join(nodes)}", work.registered
-        placement = (await self.spec(work)).placement
+        had, placement = work.registered, (await self.spec(work)).placement
         work = states.place(work, nodes, machines * placement.ranks_per_node)
+        placed = f"attempt {work.attempt} on {', '.join(work.nodes)}"
         if work.registered:
             placed += f" from step {work.registered}{' as it was copied' if states.begins_with(work) else ''}"
         elif had:
@@ -91,15 +91,20 @@ class Attempts:
         for node in work.nodes:
             self._attachments.send(node, train_message(work, spec, node, host, port))
 
-    async def interrupt(self, work: Work, reason: str) -> None:
-        """The attempt is lost; the next may begin after a while, the longer the more were lost."""
-        for node in work.nodes:
-            self._attachments.send(node, stop_message(work.run, work.attempt, reason))
-            self._away.pop(node, None)
-        self.allocation.ended(work.run)
-        await self.keep(states.interrupted(work))
+    async def interrupt(self, work: Work, reason: str, *, blamed: bool = True) -> None:
+        """The attempt is lost; the next may begin after a while, the longer the more were lost. One that ends with a word that
+        is still to be confirmed is not `blamed` on the run: it counts as no failure."""
+        self._dismiss(work, reason)
+        await self.keep(states.interrupted(work) if blamed else states.yielded(work))
         self._not_before[work.run] = time.monotonic() + min(2**work.failures, LONGEST_PAUSE)
         await self.tell(work.run, "queued", f"attempt {work.attempt} was interrupted: {reason}")
+
+    def _dismiss(self, work: Work, reason: str) -> None:
+        """An attempt's nodes stop."""
+        for node in work.nodes:
+            self._attachments.send(node, stop_message(work.run, work.attempt, reason))
+            self.is_back(node)
+        self.allocation.ended(work.run)
 
     async def register_checkpoint(self, work: Work, step: int) -> None:
         """Of a step that all nodes have reported. There the run makes room where it was asked to. Raises `Invalid`."""
@@ -121,9 +126,7 @@ class Attempts:
 
     async def stop_for(self, work: Work, reason: str, rest: str = "") -> None:
         """The attempt ends at a checkpoint, so that a better one can begin; `rest` is told to those who watch alone."""
-        for node in work.nodes:
-            self._attachments.send(node, stop_message(work.run, work.attempt, reason))
-        self.allocation.ended(work.run)
+        self._dismiss(work, reason)
         await self.keep(states.yielded(work))
         await self.tell(work.run, "queued", reason + rest)
 
@@ -143,6 +146,8 @@ class Attempts:
         del self.works[work.run], self.orders[work.run]
         self._not_before.pop(work.run, None)
         self.allocation.forget(work.run)
+        for name in work.nodes:
+            self.is_back(name)
 
     async def spec(self, work: Work) -> RunSpec:
         """What was launched."""

@@ -37,9 +37,14 @@ class Piece:
     said: Mapping[str, Any]
 
     def write(self, path: Path) -> None:
-        """Raises `OSError`."""
+        """Under its name only when it is whole: who sees it on a shared disk may read it. Raises `OSError`."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(save(dict(self.tensors), {"said": json.dumps(self.said)}))
+        partial = path.with_name(f".{path.name}")
+        try:
+            partial.write_bytes(save(dict(self.tensors), {"said": json.dumps(self.said)}))
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

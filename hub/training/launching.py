@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from hub.training.inventory import threads
 from hub.training.launch import Child, torchrun, worker_environment
+from hub.training.standby import Standby
 from hub.training.workplace import Workplace
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,18 +63,35 @@ class Launcher(Protocol):
 
     async def start(self, part: Part, place: Workplace) -> Job: ...
 
+    async def stand_by(self, part: Part, place: Workplace) -> None:
+        """An attempt has got as far as a checkpoint: another may go on from there."""
+
 
 class OnThisMachine:
-    """`torchrun` as a child of the agent."""
+    """`torchrun` as a child of the agent; with ranks that stand by for the next attempt, if `warm`."""
 
     shared = False
+
+    def __init__(self, *, warm: bool = False) -> None:
+        self._warm, self._standby = warm, Standby()
 
     async def start(self, part: Part, place: Workplace) -> Job:
         command = torchrun(
             part.job, rank=part.rank, world=part.world, host=part.host, port=part.port, processes=part.processes
         )
-        loopback = part.host in ("127.0.0.1", "localhost")
-        environment = worker_environment(
-            threads(part.processes), loopback, part.folder / "tmp", place.home, peer=part.host
-        )
+        environment = _environment(part, place)
+        environment |= await self._standby.take(part.processes, environment)
         return await Child.start(place.concealed(command), environment, part.folder / "log")
+
+    async def stand_by(self, part: Part, place: Workplace) -> None:
+        if not self._warm:
+            return
+        try:
+            await self._standby.start(part.processes, _environment(part, place), place)
+        except OSError as error:  # which is no reason to stop training
+            _log.warning("nothing stands by for the next attempt: %s", error)
+
+
+def _environment(part: Part, place: Workplace) -> dict[str, str]:
+    loopback = part.host in ("127.0.0.1", "localhost")
+    return worker_environment(threads(part.processes), loopback, part.folder / "tmp", place.home, peer=part.host)

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field
 from protos.coalition.v1 import training_pb2
 
 SILENCE = 10.0  # seconds without a heartbeat after which a node counts as lost
+UNREAD = 1000  # orders that a node has not taken after which it counts as gone
 
 
 @dataclass
 class Attached:
-    """One agent's conversation. `outgoing` None ends it. Until it is `greeted` nobody has looked at what it works on."""
+    """One agent's conversation. `outgoing` None ends it. Until it is `greeted` nobody has looked at what it works on. While
+    what it says is `unheard`, since the hub is busy, it is not silent."""
 
     name: str
     hello: training_pb2.Hello
@@ -21,9 +23,10 @@ class Attached:
     heard: float = field(default_factory=time.monotonic)
     heard_at: str = ""
     greeted: bool = False
+    unheard: bool = False
 
     def silent(self) -> bool:
-        return time.monotonic() - self.heard > SILENCE
+        return not self.unheard and time.monotonic() - self.heard > SILENCE
 
 
 class Attachments:
@@ -51,6 +54,12 @@ class Attachments:
         return list(self._nodes.values())
 
     def send(self, name: str, message: training_pb2.HubMessage) -> None:
-        """To an attached node; a lost one will ask by itself when it is back."""
-        if node := self._nodes.get(name):
-            node.outgoing.put_nowait(message)
+        """To an attached node; a lost one will ask by itself when it is back. One that takes nothing is sent away."""
+        if not (node := self._nodes.get(name)):
+            return
+        if node.outgoing.qsize() >= UNREAD:
+            self.remove(node)
+            node.outgoing = asyncio.Queue()
+            node.outgoing.put_nowait(None)
+            return
+        node.outgoing.put_nowait(message)

@@ -91,6 +91,7 @@ def _end(session: Session, entry: Entry) -> None:
     row.outcome, row.reason, row.model, row.ended_at = claim.outcome, claim.reason, claim.model or "", entry.time
     session.add(row)
     use.tell(session, entry, row, claim.rank_seconds)
+    use.release(session, claim.run)
 
 
 def _existing(session: Session, run: str) -> RunRow:

@@ -3,6 +3,8 @@
 In this order, because importing torch and DeepSpeed takes many seconds, and torchrun puts its workers into sessions of
 their own: a worker whose torchrun is killed while it still imports would go on without anybody.
 
+Where a process waits that has imported all that already (`hub.training.warm`), that one becomes the worker.
+
 Of several ranks that share a folder the first speaks for all: the others get folders of their own for what they say.
 """
 
@@ -16,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hub.guard import die_with_parent
+from hub.training.warm import FOLDER, hand_over
 
 INIT = 1  # adopts the children of a process that died
 
@@ -42,6 +45,11 @@ if __name__ == "__main__":
     die_with_parent()
     if os.getppid() == INIT:
         sys.exit("torchrun is gone already")
+    job = str(own_job(Path(sys.argv[-1]), os.environ))
+    if (folder := os.environ.get(FOLDER)) and (
+        code := hand_over(Path(folder) / os.environ["LOCAL_RANK"], job)
+    ) is not None:
+        sys.exit(code)
     from hub.training.worker import main
 
-    main(str(own_job(Path(sys.argv[-1]), os.environ)))
+    main(job)

@@ -21,7 +21,9 @@ from hub.ledger.journal import Journal
 from hub.progress.log import Progress
 from hub.training import states
 from hub.training.attempts import Attempts
+from hub.training.failures import failed
 from hub.training.gangs import agents
+from hub.training.inbox import Inbox
 from hub.training.messages import (
     copied_of,
     metrics_of,
@@ -39,7 +41,6 @@ from protos.coalition.v1 import training_pb2
 from trust.errors import Problem
 
 TICK = 1.0
-REASON = 1000  # characters of what a node may say of a run's end
 REST = 4  # times as long as a decision took passes before the next: with thousands of nodes it is not made at every message
 _log = logging.getLogger(__name__)
 
@@ -70,21 +71,29 @@ class Scheduler:
         self._journal = journal
         self.attachments = Attachments()
         self.attempts = Attempts(self._records, self.attachments)
-        self._events: asyncio.Queue[Event] = asyncio.Queue()
+        self._events: Inbox[Event] = Inbox()
         self._next_decision = self._look_again = 0.0
         self._left_out: dict[str, str] = {}  # run -> why it waits for other nodes, as far as that was told
 
+    async def room(self, node: str) -> None:
+        """Until a node may go on to speak: before it attaches, and before all that it says."""
+        await self._events.room(node)
+
     def say(self, node: str, message: training_pb2.NodeMessage) -> None:
         if message.WhichOneof("kind") not in (None, "hello", "heartbeat"):
-            self._events.put_nowait(Said(node, message))
+            self._events.put(node, Said(node, message))
 
     def attach(self, node: Attached) -> None:
         self.attachments.add(node)
-        self._events.put_nowait(Came(node))
+        self._events.put(node.name, Came(node))
 
     def detach(self, node: Attached) -> None:
         self.attachments.remove(node)
-        self._events.put_nowait(None)
+        self._look()
+
+    def _look(self) -> None:
+        """Look again, when it is the hub's own turn."""
+        self._events.put_once("", None)
 
     def work_on(self, run: str) -> Work | None:
         """The present work on a run, for those who look."""
@@ -109,7 +118,7 @@ class Scheduler:
 
     def _heard_ledger(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
         if entry.kind in ("run", "stop", "withdrawal") and not loop.is_closed():
-            loop.call_soon_threadsafe(self._events.put_nowait, None)
+            loop.call_soon_threadsafe(self._look)
         if entry.kind == "withdrawal" and not loop.is_closed():
             loop.call_soon_threadsafe(self._ask_for_reports)
 
@@ -190,18 +199,8 @@ class Scheduler:
             case "trained":
                 skipped = skipped_of(message.trained.skipped, (await self.attempts.spec(work)).training)
                 self.attempts.works[work.run] = states.finished(work, rank, model_of(message.trained, rank), skipped)
-            case "failed" if message.failed.refused and work.phase == "preparing" and rank == 0:
-                await self.attempts.end(work, "failed", message.failed.reason[:REASON] or f"{node} gave no reason")
             case "failed":
-                if message.failed.shards_lost:
-                    lost, held = work.registered, message.failed.held
-                    work = states.shards_lost(work, await asyncio.to_thread(self._records.earlier, work, held))
-                    await self.attempts.tell(work.run, "queued", f"{node} has lost its shard{_further(lost, work)}")
-                elif message.failed.copy_lost and (useless := states.begins_with(work)):
-                    work = states.copy_lost(work)
-                    told = f"{node} cannot use the copy of step {useless.step}{_instead(work)}"
-                    await self.attempts.tell(work.run, "queued", told)
-                await self.attempts.interrupt(work, f"{node}: {message.failed.reason}")
+                await failed(self.attempts, self._records, work, node, message.failed)
 
     async def _copied(self, work: Work, rank: int, message: training_pb2.Copied) -> None:
         """A node's pieces of a copy: with the last the run no longer depends on its nodes. Raises `Invalid`."""
@@ -262,6 +261,7 @@ class Scheduler:
         """Give nodes to the runs that wait: who gets which, who is to make room, and why a run still waits."""
         self.attempts.allocation.account(self.attempts.works, self.attempts.orders, time.time())
         waiting = self.attempts.waiting()
+        self._left_out = {run: why for run, why in self._left_out.items() if run in self.attempts.works}
         if not waiting or time.monotonic() < self._next_decision:
             return
         nodes = self._present()
@@ -287,12 +287,3 @@ class Scheduler:
 
     def _present(self) -> list[Attached]:
         return [node for node in self.attachments.all() if node.greeted and not node.silent()]
-
-
-def _further(lost: int, work: Work) -> str:
-    found = max(work.registered, *(copy.step for copy in work.copies), 0)
-    return f" of step {lost}: training goes back to step {found}" if found else "s: training starts over"
-
-
-def _instead(work: Work) -> str:
-    return f": training goes back to step {work.copies[0].step}" if work.copies else ": training starts over"

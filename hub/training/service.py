@@ -129,6 +129,7 @@ class NodesService(training_pb2_grpc.NodesServicer):
         first = await anext(request_iterator, None)
         if first is None or first.WhichOneof("kind") != "hello":
             raise Invalid("A node says hello first.")
+        await self._scheduler.room(name)
         node = Attached(name, first.hello, heard_at=now())
         self._scheduler.attach(node)
         listening = asyncio.create_task(self._listen(node, request_iterator))
@@ -150,6 +151,9 @@ class NodesService(training_pb2_grpc.NodesServicer):
                 elif message.WhichOneof("kind") == "kept":
                     await self._tidy(node, message.kept)
                 else:
+                    node.unheard = True
+                    await self._scheduler.room(node.name)
+                    node.unheard, node.heard = False, time.monotonic()
                     self._scheduler.say(node.name, message)
         finally:
             node.outgoing.put_nowait(None)
@@ -161,7 +165,7 @@ class NodesService(training_pb2_grpc.NodesServicer):
 
         forget = await asyncio.to_thread(answer)
         if forget.digests or forget.runs:
-            node.outgoing.put_nowait(training_pb2.HubMessage(forget=forget))
+            self._scheduler.attachments.send(node.name, training_pb2.HubMessage(forget=forget))
 
 
 def _checkpoint(row: CheckpointRow, work: Work | None) -> training_pb2.Checkpoint:

@@ -29,6 +29,11 @@ def piece(rank: int, world: int) -> str:
     return f"copy-{rank}-of-{world}.safetensors"
 
 
+def pieces(node: int, nodes: int, each: int) -> list[str]:
+    """The names of all pieces of a node's ranks, of which each node has so many."""
+    return [piece(rank, nodes * each) for rank in range(node * each, (node + 1) * each)]
+
+
 def seal(checkpoints: Path, step: int) -> Digest:
     """Make this node's files of a step durable and note their digest.
 

@@ -13,12 +13,15 @@ from typing import Annotated, Literal
 from pydantic import Field as Bounded
 
 from hub.training.shards import piece
+from hub.training.shards import pieces as pieces_of
 from protos.documents.base import Document, FileEntry
 from protos.documents.models import Skip
 
 MAX_FAILURES = 5
 COPIES = 2
 """Copies of a run's checkpoints that the hub keeps, the newest."""
+DATA = 0
+"""What a `Doubt` is about that is no copy's step."""
 Phase = Literal["queued", "preparing", "training"]
 
 
@@ -49,11 +52,22 @@ class Copy(Document):
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """The word of one node that others depend on: that the copy of the step `about` is of no use, or that the data is (`DATA`).
+
+    It counts once the next attempt says the same, on other nodes where there are any (`hub.training.allocation`)."""
+
+    node: str
+    about: int
+
+
+@dataclass(frozen=True)
 class Work:
     """A run that has not ended. `nodes` are in the order of their ranks, of which there are `ranks`.
 
     `registered` is the step that training can resume from on the nodes `registered_on`, or that it began at from a copy where
     these are none; `furthest` the highest ever. `copies` are whole, the newest first; `copying` are nodes' pieces by step.
+    A `doubt` is forgotten by a hub that restarts, which costs another attempt.
     """
 
     run: str
@@ -72,6 +86,7 @@ class Work:
     ranks: int = 0
     copies: tuple[Copy, ...] = ()
     copying: Mapping[int, Mapping[int, tuple[FileEntry, ...]]] = field(default_factory=dict)
+    doubt: Doubt | None = None
 
     @property
     def world(self) -> int:
@@ -80,10 +95,13 @@ class Work:
 
 
 def place(work: Work, nodes: tuple[str, ...], ranks: int = 0) -> Work:
-    """Give the work to a gang of so many ranks: the next attempt begins. From these nodes' own shards, or the newest copy if
-    that is further; from the start where there is neither."""
+    """Give the work to a gang of so many ranks: the next attempt begins. From these nodes' own shards, which fit as many ranks
+    as wrote them, or the newest copy if that is further; from the start where there is neither."""
     phase: Phase = "training" if work.prepared else "preparing"
-    work = work if nodes == work.registered_on else shards_lost(work)
+    if phase == "preparing" and work.doubt and work.doubt.node == nodes[0]:
+        nodes = (*nodes[1:], nodes[0])  # the first one prepares: another is asked
+    fit = nodes == work.registered_on and (ranks == work.ranks or 0 in (ranks, work.ranks))
+    work = work if fit else shards_lost(work)
     if work.prepared and work.copies and work.copies[0].step > work.registered:
         work = replace(work, registered=work.copies[0].step, registered_on=())
     work = replace(work, phase=phase, attempt=work.attempt + 1, nodes=nodes, ranks=ranks or work.ranks)
@@ -97,10 +115,21 @@ def begins_with(work: Work) -> Copy | None:
     return next((copy for copy in work.copies if copy.step == work.registered), None)
 
 
+def doubted(work: Work, node: str, about: int) -> Work:
+    """A node says what nobody has said yet: `is_confirmed` is for the next who does."""
+    return replace(work, doubt=Doubt(node, about))
+
+
+def is_confirmed(work: Work, about: int) -> bool:
+    """Whether this was said of an earlier attempt already."""
+    return work.doubt is not None and work.doubt.about == about
+
+
 def copy_lost(work: Work) -> Work:
     """The copy that the attempt began with is of no use: the next goes on from the one before, or starts over."""
     useless = begins_with(work)
-    return shards_lost(replace(work, copies=tuple(copy for copy in work.copies if copy != useless)))
+    kept = tuple(copy for copy in work.copies if copy != useless)
+    return shards_lost(replace(work, copies=kept, doubt=None))
 
 
 def shards_lost(work: Work, earlier: int = 0) -> Work:
@@ -115,7 +144,7 @@ def is_current(work: Work, node: str, attempt: int) -> bool:
 
 
 def prepared(work: Work, result: Prepared) -> Work:
-    return replace(work, phase="training", prepared=result) if work.phase == "preparing" else work
+    return replace(work, phase="training", prepared=result, doubt=None) if work.phase == "preparing" else work
 
 
 def saved(work: Work, rank: int, step: int, report: Saved) -> Work:
@@ -131,7 +160,7 @@ def copied(work: Work, rank: int, step: int, pieces: tuple[FileEntry, ...]) -> W
     """Note one node's pieces of a copy. With the last of all ranks' it is whole, and of older ones all but the newest go."""
     newest = work.copies[0].step if work.copies else 0
     each = work.world // max(1, len(work.nodes))
-    own = {piece(number, work.world) for number in range(rank * each, (rank + 1) * each)}
+    own = set(pieces_of(rank, len(work.nodes), each))
     if step <= newest or not 0 <= rank < len(work.nodes) or not own.issuperset(file.path for file in pieces):
         return work
     steps = {**work.copying, step: {**work.copying.get(step, {}), rank: pieces}}
@@ -163,7 +192,8 @@ def registered(work: Work, step: int, nodes: tuple[str, ...]) -> Work:
     kept = {at: ranks for at, ranks in work.saved.items() if at > step}
     failures = 0 if step > work.furthest else work.failures
     furthest = max(step, work.furthest)
-    return replace(work, registered=step, registered_on=nodes, saved=kept, failures=failures, furthest=furthest)
+    work = replace(work, registered=step, registered_on=nodes, saved=kept, failures=failures, furthest=furthest)
+    return replace(work, doubt=None)  # the copy has proved to be of use
 
 
 def finished(work: Work, rank: int, model: tuple[FileEntry, ...], skipped: tuple[Skip, ...] = ()) -> Work:

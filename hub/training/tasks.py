@@ -111,20 +111,19 @@ async def _train(
         "shared": launcher.shared,
     }
     (folder / "job.json").write_text(json.dumps(job))
-    child = await launcher.start(
-        Part(
-            run=order.run,
-            job=folder / "job.json",
-            rank=order.rank,
-            world=order.world,
-            host=order.master_host,
-            port=order.master_port,
-            processes=max(1, order.ranks_per_node),
-            machines=max(1, machines),
-        ),
-        place,
+    part = Part(
+        run=order.run,
+        job=folder / "job.json",
+        rank=order.rank,
+        world=order.world,
+        host=order.master_host,
+        port=order.master_port,
+        processes=max(1, order.ranks_per_node),
+        machines=max(1, machines),
     )
-    copying = Copying(order.run, order.attempt, folder / "copies", place, send)
+    child = await launcher.start(part, place)
+    names = shards.pieces(order.rank, order.world, max(1, order.ranks_per_node))
+    copying = Copying(order.run, order.attempt, folder / "copies", names, place, send)
     skipped: list[training_pb2.Skip] = []
     try:
         async with aclosing(_events(folder / "events.jsonl", child)) as events:
@@ -134,8 +133,12 @@ async def _train(
                 if machines and event["kind"] == "checkpoint":
                     event["shard"] = await _sealed(parts, event["step"], child)
                 await _relay(event, order, place, send)
-                if event["kind"] == "checkpoint" and event["shard"] and event["copied"]:
+                if event["kind"] == "checkpoint" and event["copied"] and event["shard"]:
                     copying.begin(event["step"])
+                elif event["kind"] == "checkpoint":
+                    copying.leave_out(event["step"])  # of a checkpoint that is no longer there
+                if event["kind"] == "checkpoint":
+                    await launcher.stand_by(part, place)
                 skipped = _skipped(event) or skipped
         await _finish(child)
     finally:

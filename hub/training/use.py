@@ -38,6 +38,12 @@ def tell(session: Session, entry: Entry, run: RunRow, rank_seconds: float) -> No
         session.add(row)
 
 
+def release(session: Session, run: str) -> None:
+    """The run has ended, and entries tell all that it held."""
+    if row := session.get(HoldingRow, run):
+        session.delete(row)
+
+
 def usage(session: Session, now: float) -> Usage:
     """By project: what entries tell, each as old as it is, and what none tells yet."""
     told = [

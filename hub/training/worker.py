@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +20,23 @@ import torch
 
 from hub.training import copies, shards
 from hub.training.course import Course
+from hub.training.engines import engine, meet, training_shape
 from hub.training.feed import Feed
-from hub.training.launch import has_gpu
 from hub.training.meters import LOSS, Losses, Return, Speed
-from hub.training.saving import Memory, Saver, Snapshot, Stall, copied
+from hub.training.saving import Saver, Snapshot, Stall, copied
 from hub.training.trials import continued, held_out_losses
-from learning.architectures import build_model
 from learning.corpus import Corpus, batch
 from learning.export import save_model
 from learning.mixture import Rows
-from learning.muon import Muon, muon_groups
-from learning.pretraining import (
-    BETAS,
-    EPSILON,
-    TrainingShape,
-    deepspeed_config,
-    learning_rate_at,
-    parameter_groups,
-    row_losses,
-)
-from learning.routing import Routers
+from learning.pretraining import learning_rate_at, row_losses
 from learning.stretching import stretch
 from learning.tokenizer import load_tokenizer
-from protos.documents.course import Leg, Training
+from protos.documents.course import Leg
 from protos.documents.runs import RunSpec
 from trust.digests import Digest
 from trust.errors import Invalid
 
 REPORT_EVERY = 5  # steps
-RENDEZVOUS = timedelta(seconds=120)
 
 
 class Worker:
@@ -69,9 +56,8 @@ class Worker:
         self._speaking = threading.Lock()
 
     def run(self) -> None:
-        _compile_nothing()
-        deepspeed.init_distributed("nccl" if has_gpu() else "gloo", timeout=RENDEZVOUS, verbose=False)
-        self.engine = self._start()
+        meet()
+        self.engine, self._routers = engine(self.spec)
         self._losses = Losses(self.corpus.domains.values(), self.engine.device)
         self._speed = Speed(self.world)
         self._course = Course(self.spec.training)
@@ -92,20 +78,6 @@ class Worker:
                 save_model(self.engine.module.float(), self.tokenizer, self.folder / "model")
         torch.distributed.barrier()
         self._emit(kind="trained", skipped=self._course.skips)
-
-    def _start(self) -> Any:
-        training = self.spec.course[0].training
-        shape = training_shape(training)
-        model = build_model(self.spec.architecture.hugging_face(), shape.seed)
-        if training.recompute:
-            model.activation_checkpointing_enable()
-        self._routers = Routers(model)
-        config = deepspeed_config(shape, self.world, training.zero_stage, model.num_parameters())
-        config["checkpoint"] = {"use_node_local_storage": True}
-        engine, *_ = deepspeed.initialize(model=model, config=config, **optimized(model, shape))
-        engine.checkpoint_engine = Memory()
-        engine._copy_recovery_script = _copy_nothing
-        return engine
 
     def _train(self) -> None:
         training, samples = self.spec.training, self.spec.samples
@@ -257,50 +229,6 @@ def _check(loss: float) -> None:
     """Raises `Invalid`, on every rank, when training has diverged."""
     if not math.isfinite(loss):
         raise Invalid("The loss is no longer a finite number: training has diverged.", "Lower the learning rate.")
-
-
-def optimized(model: Any, shape: TrainingShape) -> dict[str, Any]:
-    """What `deepspeed.initialize` is told of the optimizer."""
-    if shape.optimizer == "adamw":
-        return {"model_parameters": parameter_groups(model, shape.weight_decay)}
-    rank, groups = torch.distributed.get_rank(), muon_groups(model, shape.weight_decay)
-    return {"optimizer": Muon(groups, shape.learning_rate, BETAS, EPSILON, _gather, rank)}
-
-
-def _gather(part: torch.Tensor) -> torch.Tensor:
-    whole = part.new_empty(len(part) * torch.distributed.get_world_size())
-    torch.distributed.all_gather_into_tensor(whole, part.contiguous())
-    return whole
-
-
-def training_shape(training: Training) -> TrainingShape:
-    """The spec's numbers, or those of a stage, in the words of `learning`."""
-    return TrainingShape(
-        steps=training.steps,
-        batch_size_per_rank=training.batch_size,
-        learning_rate=training.learning_rate,
-        warmup_steps=training.warmup_steps,
-        weight_decay=training.weight_decay,
-        clip=training.clip,
-        seed=training.seed,
-        sequence_length=training.sequence_length,
-        precision=training.precision,
-        floor=training.floor,
-        micro_batch=training.micro_batch,
-        schedule=training.schedule,
-        decay_steps=training.decay_steps,
-        optimizer=training.optimizer,
-    )
-
-
-def _compile_nothing() -> None:
-    """DeepSpeed would compile an all-reduce for inference on CPUs, which training never calls: that takes a minute and a
-    compiler, and a rank killed meanwhile leaves a lock in the cache of extensions that every later rank waits for."""
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-
-
-def _copy_nothing(_: str) -> None:
-    """DeepSpeed would put scripts beside a checkpoint, while training waits and even when the disk is full."""
 
 
 def main(job: str) -> None:

@@ -1,4 +1,4 @@
-"""What is asked of an update before it is averaged. The answer is a sentence for the member who sent it."""
+"""What is asked of an update before it is averaged. A refusal is a sentence for the member who sent it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Offered:
     digest: str
 
 
-def objection(
+def admitted(
     update: Mapping[str, Tensor],
     reference: Mapping[str, Tensor],
     offered: Offered,
@@ -37,21 +37,17 @@ def objection(
     taken: Collection[str] = (),
     max_norm_ratio: float = 10.0,
     max_norm: float | None = None,
-) -> str | None:
-    """Why the update must not be averaged, or None. `reference` is what it should have started from; `taken` are the digests of
-    updates that the campaign has averaged.
+) -> float:
+    """How far the update moves from `reference`, which it should have started from (L2, as `check_update`). `taken` are the
+    digests of updates that the campaign has averaged.
 
-    Stale, replayed and misplaced ones are named first, then what `check_update` finds: names, shapes, dtypes, values that are not
-    finite, and the bound on its norm.
+    Raises `Invalid` where it must not be averaged. Stale, replayed and misplaced ones are named first, then what `check_update`
+    finds: names, shapes, dtypes, values that are not finite, and the bound on its norm.
     """
     if not asked.round - asked.most_late <= offered.round <= asked.round:
-        return f"The update is of round {offered.round}; this is round {asked.round}."
+        raise Invalid(f"The update is of round {offered.round}; this is round {asked.round}.", field="round")
     if asked.starts.get(offered.round) != offered.start:
-        return f"The update did not start from what round {offered.round} sent out."
+        raise Invalid(f"The update did not start from what round {offered.round} sent out.", field="start")
     if offered.digest in taken:
-        return "The same update was averaged before."
-    try:
-        check_update(update, reference, max_norm_ratio, max_norm)
-    except Invalid as problem:
-        return problem.what
-    return None
+        raise Invalid("The same update was averaged before.", "Train in every round.", field="update")
+    return check_update(update, reference, max_norm_ratio, max_norm)

@@ -45,7 +45,7 @@ def shares(
     """
     if not 0 < cap <= 1:
         raise Invalid(f"A member's share cannot be capped at {cap}.", "Give more than 0, at most 1.", field="cap")
-    raw = {member: _raw(member, each, weighting, floor, staleness) for member, each in sorted(standings.items())}
+    raw = {member: raw_weight(each, weighting, floor, staleness) for member, each in sorted(standings.items())}
     if not any(raw.values()):
         raise Invalid("No member's update counts.", "Lower the quality floor, or measure again.", field="floor")
     total = math.fsum(raw.values())
@@ -64,12 +64,13 @@ def freshness(late: int, exponent: float = 0.5) -> float:
     return float((1.0 + late) ** -exponent)
 
 
-def _raw(member: str, standing: Standing, weighting: Weighting, floor: float, staleness: float) -> float:
+def raw_weight(standing: Standing, weighting: Weighting, floor: float = 0.0, staleness: float = 0.5) -> float:
+    """What a member's update weighs before shares are made to sum to 1; 0 below the `floor`. Raises as `shares`."""
     quality = standing.quality
     if quality is not None and not (math.isfinite(quality) and quality >= 0):
-        raise Invalid(f"The quality of {member}'s update is {quality}.", "Measure it again.", field="quality")
+        raise Invalid(f"The quality of the update is {quality}.", "Measure it again.", field="quality")
     if quality is None and (floor or weighting == "quality"):
-        raise Invalid(f"The quality of {member}'s update was not measured.", "Evaluate it first.", field="quality")
+        raise Invalid("The quality of the update was not measured.", "Evaluate it first.", field="quality")
     if quality is not None and quality < floor:
         return 0.0
     weight = {"equal": 1.0, "examples": float(standing.examples), "quality": quality or 0.0}[weighting]

@@ -23,16 +23,18 @@ AT_ONCE = 256
 _BEYOND_HEAD = ("final_logit_softcapping", "logits_scaling", "logit_scale")
 
 
-def answer_losses(model: Any, rows: Rows) -> Tensor:
+def answer_losses(model: Any, rows: Rows, temperature: float = 1.0) -> Tensor:
     """The cross entropy of every token that counts, in nats: fp32 [batch, length], 0 where none counts. The negative of its log
-    likelihood; a gradient flows back to whatever of `model` (a causal language model, also under PEFT) requires one.
+    likelihood; a gradient flows back to whatever of `model` (a causal language model, also under PEFT) requires one. Logits are
+    divided by `temperature`: what sampling at it finds likely.
 
     Raises `Invalid` for a model whose logits are more than its head's.
     """
     body, head = _parts(model)
     hidden = body(input_ids=rows.ids, position_ids=rows.places, use_cache=False).last_hidden_state
     asked = rows.counted.roll(-1, 1)  # the first of a row never counts, so nothing comes around
-    each = losses_after(hidden[asked], rows.ids.roll(-1, 1)[asked], head)
+    sampled = head if temperature == 1 else lambda part: head(part) / temperature
+    each = losses_after(hidden[asked], rows.ids.roll(-1, 1)[asked], sampled)
     before = torch.zeros(rows.ids.shape, dtype=torch.float32, device=each.device).masked_scatter(asked, each)
     return before.roll(1, 1)
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from learning.objectives.answers import answer_losses
-from learning.objectives.rows import Sample, one_each
+from learning.objectives.rows import Sample, one_each, shortened
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,8 @@ class Pair:
 
 def cut(pair: Pair, length: int) -> Pair | None:
     """The pair with both answers' rows cut to `length` tokens; None where nothing of one of the answers remains."""
-    chosen, rejected = (Sample(sample.ids[:length], sample.counted[:length]) for sample in (pair.chosen, pair.rejected))
-    kept = any(chosen.counted[1:]) and any(rejected.counted[1:])
-    return Pair(chosen, rejected, pair.better) if kept else None
+    chosen, rejected = (shortened(sample, length) for sample in (pair.chosen, pair.rejected))
+    return Pair(chosen, rejected, pair.better) if chosen is not None and rejected is not None else None
 
 
 def log_likelihoods(model: Any, pairs: Sequence[Pair], filler: int) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -30,9 +29,14 @@ def preference_losses(
 
 
 def odpo_offset(chosen_scores: Tensor, rejected_scores: Tensor, alpha: float) -> Tensor:
-    """ODPO's offset: alpha times the logarithm of how much better the chosen answer was scored, fp32 [pairs]; arXiv:2402.10571,
-    section 4. Equal scores leave no offset to ask for. Raises `Invalid` where a rejected answer has the higher score."""
+    """ODPO's offset: alpha times log(1 + how much better the chosen answer was scored), fp32 [pairs].
+
+    Amini et al., arXiv:2402.10571, section 4, take an increasing function of the difference and use its logarithm, which is
+    negative below 1 and has no bound towards equal scores. One more than the difference has neither fault: equal scores, or
+    none, ask for nothing, and each further point asks for more, whatever the scale of the scores. Raises `Invalid` where a
+    rejected answer has the higher score.
+    """
     better = chosen_scores.float() - rejected_scores.float()
     if bool((better < 0).any()):
         raise Invalid("A rejected answer has a higher score than the chosen.", "Swap the two.", field="score")
-    return alpha * torch.where(better > 0, better, 1.0).log()
+    return alpha * better.log1p()

@@ -42,6 +42,12 @@ class Rows:
         return Rows(self.ids.to(device), self.places.to(device), self.counted.to(device))
 
 
+def shortened(sample: Sample, length: int) -> Sample | None:
+    """Its first `length` tokens; None where nothing counts among them."""
+    counted = sample.counted[:length]
+    return Sample(sample.ids[:length], counted) if any(counted[1:]) else None
+
+
 def pack_apart(samples: Iterable[Sample], length: int, filler: int) -> Rows:
     """Whole samples in rows of `length` tokens, as few as best-fit-decreasing finds (Ding et al., arXiv:2404.10830).
 
@@ -50,8 +56,8 @@ def pack_apart(samples: Iterable[Sample], length: int, filler: int) -> Rows:
     """
     if length < 2:
         raise Invalid(f"A row of {length} tokens has nothing to predict.", "Use at least 2.", field="length")
-    cut = [Sample(sample.ids[:length], sample.counted[:length]) for sample in samples]
-    fit = sorted((sample for sample in cut if any(sample.counted[1:])), key=lambda sample: -len(sample.ids))
+    cut = (shortened(sample, length) for sample in samples)
+    fit = sorted((sample for sample in cut if sample is not None), key=lambda sample: -len(sample.ids))
     rows: list[list[Sample]] = []
     room: list[tuple[int, int]] = []  # (tokens left, row), sorted
     for sample in fit:

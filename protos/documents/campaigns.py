@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 from protos.documents.jurisdictions import Country
 from protos.documents.privacy import Privacy, PrivacyBudget
+from protos.documents.rewards import Rewarded
+from trust.canonical import emit
+from trust.digests import Digest, digest_bytes
 
 
 class Adapter(Document):
@@ -30,9 +33,9 @@ class LocalTraining(Document):
     proximal: float = Field(default=0, ge=0, le=1000)
 
 
-Objective = Literal["continued-training", "sft", "dpo"]
-"""What a site minimises: the loss of its texts; of what the assistant says in its conversations (supervised fine-tuning); or of
-its preferences between two answers."""
+Objective = Literal["continued-training", "sft", "dpo", "grpo"]
+"""What a site minimises: the loss of its texts; of what the assistant says in its conversations (supervised fine-tuning); of its
+preferences between two answers; or of what the model itself answers to its tasks, by the rewards of members' policies."""
 
 
 Averaging = Literal["factors", "products", "median", "trimmed-mean", "krum", "multi-krum"]
@@ -47,11 +50,41 @@ class Preferences(Document):
     offset: float = Field(default=0, ge=0, le=100)
 
 
+class Rewards(Document):
+    """GRPO: what judges the model's own completions, and how it learns from that. `policies` names the statements of reward
+    policies by their payloads' digests; a completion's reward is the mean of theirs.
+
+    A step takes `batch_size` completions, `group` of each prompt, sampled at `temperature`; each is learned from in `passes`
+    steps, in which its likelihood's ratio is clipped at 1 +- `clip`. `beta` is the weight of the KL divergence from the model
+    that the round began with.
+    """
+
+    policies: tuple[DigestText, ...] = Field(min_length=1, max_length=20)
+    group: int = Field(default=8, ge=2, le=128)
+    temperature: float = Field(default=1, ge=0.1, le=2)
+    max_new_tokens: int = Field(default=128, ge=1, le=4096)
+    passes: int = Field(default=1, ge=1, le=16)
+    clip: float = Field(default=0.2, gt=0, lt=1)
+    beta: float = Field(default=0.04, ge=0, le=100)
+
+
 class Transfer(Document):
-    """How updates travel: whole adapters in fp32, or what changed in fewer bytes; `keep` is the share of values of top-k."""
+    """How updates travel: whole adapters in fp32, or what changed in fewer bytes; `keep` is the share of values of top-k.
+
+    With `feedback` a site adds what was lost to its next update. Each round's training begins at the merged model and sees for
+    itself what is missing there, so this helps where rounds are short, and counts twice where they are long: see
+    `benchmarks/feedback.py`.
+    """
 
     how: Literal["fp32", "bf16", "int8", "top-k"] = "fp32"
     keep: float = Field(default=0.1, gt=0, le=1)
+    feedback: bool = False
+
+    @model_validator(mode="after")
+    def _something_is_lost(self) -> Transfer:
+        if self.feedback and self.how == "fp32":
+            raise ValueError("nothing is lost in fp32: leave feedback out")
+        return self
 
 
 class Server(Document):
@@ -66,6 +99,26 @@ class Server(Document):
     adaptivity: float = Field(default=1e-3, gt=0, le=1)
 
 
+class Quality(Document):
+    """How the hub measures every update before it counts: the perplexity of a held-out text without it over that with it, so 1
+    where nothing changes. The text is the first `blocks` blocks of a `dataset` that every member may read. An update below
+    `floor` does not count."""
+
+    dataset: Identifier
+    floor: float = Field(default=0, ge=0, le=100)
+    blocks: int = Field(default=16, ge=1, le=1024)
+
+
+class Patience(Document):
+    """How long a campaign waits. It fails when fewer than its minimum of members take part `days_to_join` after it was opened. A
+    round ends when every site has answered; sites that are slow or away are left out once `minimum_updates` came; after `seconds`
+    it goes on with these, or is begun anew where they are fewer."""
+
+    days_to_join: int = Field(default=30, ge=1, le=3650)
+    seconds: float = Field(default=86_400, ge=1, le=2_592_000)
+    minimum_updates: int = Field(default=1, ge=1, le=10_000)
+
+
 class CampaignSpec(Document):
     """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined.
 
@@ -78,15 +131,18 @@ class CampaignSpec(Document):
     base_model: Identifier
     objective: Objective = "continued-training"
     preferences: Preferences = Preferences()
+    rewards: Rewards | None = None
     strategy: Literal["fedavg", "diloco", "fedadam", "fedyogi"] = "fedavg"
     server: Server | None = None
     averaging: Averaging = "factors"
     bad_updates: int = Field(default=1, ge=0, le=1000)
     clip_norm: float | None = Field(default=None, gt=0)
     maximum_share: float = Field(default=1, gt=0, le=1)
-    weighting: Literal["equal", "examples"] = "equal"
+    weighting: Literal["equal", "examples", "quality"] = "equal"
+    quality: Quality | None = None
     rounds: int = Field(ge=1, le=10_000)
     minimum_members: int = Field(ge=1, le=10_000)
+    patience: Patience = Patience()
     adapter: Adapter = Adapter()
     transfer: Transfer = Transfer()
     privacy: Privacy | None = None
@@ -106,6 +162,20 @@ class CampaignSpec(Document):
         return least + each * max(0, self.bad_updates - bad_seen)
 
     @model_validator(mode="after")
+    def _no_more_updates_than_members(self) -> CampaignSpec:
+        if self.patience.minimum_updates > self.minimum_members:
+            raise ValueError("a round cannot need more updates than minimum_members")
+        return self
+
+    @model_validator(mode="after")
+    def _measured_where_it_weighs(self) -> CampaignSpec:
+        if self.weighting == "quality" and self.quality is None:
+            raise ValueError("weighting by quality needs [quality] with the dataset that it is measured on")
+        if self.quality and self.privacy and self.privacy.guarantee == "central":
+            raise ValueError("quality tells of every update before noise is added: leave [quality] or [privacy] out")
+        return self
+
+    @model_validator(mode="after")
     def _enough_for_the_rule(self) -> CampaignSpec:
         needed = self.updates_needed()
         if self.minimum_members < needed:
@@ -120,7 +190,37 @@ class CampaignSpec(Document):
     def _nothing_against_the_guarantee(self) -> CampaignSpec:
         if self.privacy and (why := self.privacy.contradiction(self.averaging, self.weighting, self.clip_norm)):
             raise ValueError(why)
+        if self.privacy and self.transfer.feedback:
+            raise ValueError("feedback would send later what a guarantee of privacy clipped: leave it out")
         return self
+
+    @model_validator(mode="after")
+    def _rewards_where_they_teach(self) -> CampaignSpec:
+        given, training = self.rewards, self.training
+        if (given is not None) != (self.objective == "grpo"):
+            raise ValueError(
+                f"the objective {self.objective} {'needs' if given is None else 'has no use for'} [rewards]"
+            )
+        if given is None:
+            return self
+        if len(set(given.policies)) < len(given.policies):
+            raise ValueError("[rewards] names a policy twice")
+        if training.batch_size % given.group:
+            raise ValueError(f"batch_size of {training.batch_size} completions makes no whole groups of {given.group}")
+        if given.max_new_tokens >= training.sequence_length:
+            raise ValueError(
+                f"max_new_tokens of {given.max_new_tokens} leaves a prompt no room in sequence_length of "
+                f"{training.sequence_length}"
+            )
+        return self
+
+    @property
+    def generated(self) -> int:
+        """Tokens that a site's model writes in a round, at most."""
+        if self.rewards is None:
+            return 0
+        turns = -(-self.training.steps // self.rewards.passes)
+        return turns * self.training.batch_size * self.rewards.max_new_tokens
 
 
 class Campaign(Claim):
@@ -136,6 +236,16 @@ class Consent(Claim):
     site_key: DigestText
 
 
+class Hold(Claim):
+    """Signed by a core member: nothing is done for the campaign while it is paused. `turn` counts these statements of the
+    campaign from 1, so that none can be said again later."""
+
+    campaign: Identifier
+    turn: int = Field(ge=1, le=1_000_000)
+    state: Literal["paused", "resumed"]
+    why: Text
+
+
 class RoundTask(Document):
     """What the hub asks of a site in one round. The files travel beside it; the site holds the spec it consented to."""
 
@@ -143,6 +253,11 @@ class RoundTask(Document):
     round: int = Field(ge=1, le=10_000)
     spec: CampaignSpec
     files: tuple[FileEntry, ...] = Field(min_length=1, max_length=100)
+
+    @property
+    def digest(self) -> Digest:
+        """What a reply names, so that it answers this task and no other: not one of a round that was begun anew."""
+        return digest_bytes(emit(self.model_dump(mode="json")))
 
     @property
     def seed(self) -> int:
@@ -158,20 +273,22 @@ class Learned(Document):
 
 
 class RoundReply(Document):
-    """A site's answer. Losses are nats per token; `update` is the digest of the adapter that travels beside it, `data` is what
-    it learned from.
+    """A site's answer to the task of this digest. Losses are nats per token; GRPO's may be below 0, and `rewarded` says more.
+    `update` is the digest of the adapter that travels beside it, `data` is what it learned from.
 
     A `refusal` says why there is no update. In a campaign with privacy there are no losses: noise does not hide them.
     """
 
     campaign: Identifier
     round: int = Field(ge=1, le=10_000)
+    task: DigestText | None = None
     refusal: str = Field(default="", max_length=500)
     update: DigestText | None = None
     examples: int = Field(default=0, ge=0, le=1 << 40)
     tokens: int = Field(default=0, ge=0, le=1 << 50)
-    loss_first: float = Field(default=0, ge=0, le=1000)
-    loss_last: float = Field(default=0, ge=0, le=1000)
+    loss_first: float = Field(default=0, ge=-1000)
+    loss_last: float = Field(default=0, ge=-1000)
+    rewarded: Rewarded | None = None
     data: tuple[Learned, ...] = Field(default=(), max_length=1000)
 
 
@@ -189,11 +306,18 @@ class CampaignEnd(Claim):
 
 
 class SitePolicy(Document):
-    """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked."""
+    """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked.
+
+    A campaign may have its model write `maximum_generated` tokens in a round. `hours` are those at which it trains, in UTC, as
+    "22:00-06:00"; empty for all.
+    A file that names no `objectives` is of the time when there was but one, and agrees to no other.
+    """
 
     data: Text
     country: Country = ""
     join: Literal["all", "ask"] = "ask"
     maximum_rounds: int = Field(default=100, ge=1)
-    objectives: tuple[Objective, ...] = ("continued-training", "sft", "dpo")
+    maximum_generated: int = Field(default=10_000_000, ge=0)
+    objectives: tuple[Objective, ...] = ("continued-training",)
+    hours: str = Field(default="", pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")
     privacy: PrivacyBudget | None = None

@@ -80,7 +80,7 @@ class Regex(Document):
 class Shape(Document):
     """A value that is asked for: a part of JSON Schema."""
 
-    model_config = ConfigDict(alias_generator=to_camel)
+    model_config = ConfigDict(alias_generator=to_camel, serialize_by_alias=True)
 
     type: Literal["object", "array", "string", "number", "integer", "boolean", "null"]
     properties: dict[PropertyName, Shape] = Field(default_factory=dict, max_length=50)

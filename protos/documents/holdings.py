@@ -12,7 +12,7 @@ from protos.documents.base import Claim
 from protos.documents.leaf import Leaf
 from protos.documents.members import Member
 from protos.documents.named import blobs_of
-from protos.documents.submissions import Dataset, Purge, Suite, Withdrawal
+from protos.documents.submissions import Dataset, Purge, Reward, Suite, Withdrawal
 from trust.digests import Digest
 from trust.errors import Corrupt
 
@@ -42,7 +42,7 @@ class Holdings:
                 self._withdraw(claim)
             case Purge():
                 self._purge(claim, index)
-            case Dataset() | Suite():
+            case Dataset() | Suite() | Reward():
                 self._submissions.setdefault(leaf.id, _Submission(claim.signer, blobs))
             case Member():
                 (self._core.add if claim.role == "core" else self._core.discard)(claim.member)

@@ -93,7 +93,7 @@ class Delegation(Claim):
     name: Name
     key: PublicKey
     kinds: Annotated[
-        tuple[Literal["dataset", "suite", "run", "stop", "campaign", "consent", "sealed"], ...],
+        tuple[Literal["dataset", "suite", "run", "stop", "campaign", "consent", "hold", "sealed"], ...],
         Field(min_length=1, max_length=7),
         AfterValidator(_distinct),
     ]

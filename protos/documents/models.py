@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Licence, Name, Text
+from protos.documents.rewards import Rewarded
 
 Version = Annotated[str, StringConstraints(pattern=r"^[0-9a-z][0-9a-z.-]{0,39}$")]
 """Of a release; also its identifier in the ledger."""
@@ -23,9 +24,11 @@ class DataUsed(Document):
 
 
 class Contribution(Document):
-    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none.
+    """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none; `quality` is what was
+    measured on held-out text, 0 where nothing was; `update` is the digest of what its site sent, where it was fit to count;
+    `rewarded` what it came to where the campaign learns from rewards.
 
-    Losses and norm are `withheld` (0) where the campaign guarantees privacy, which they are not part of.
+    Losses, rewards and norm are `withheld` (0, or none) where the campaign guarantees privacy, which they are not part of.
     """
 
     member: Identifier
@@ -36,7 +39,10 @@ class Contribution(Document):
     update_norm: float = Field(ge=0)
     excluded: str = Field(default="", max_length=500)
     why: str = Field(default="", max_length=200)
+    update: DigestText | None = None
+    quality: float = Field(default=0, ge=0)
     withheld: bool = False
+    rewarded: Rewarded | None = None
 
 
 class Skip(Document):

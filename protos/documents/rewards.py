@@ -1,6 +1,7 @@
 """How a member says what a completion is worth: a closed policy, which `learning.rewards` carries out. No code, no templates.
 
 It is to the answers of a model in training what a suite's checks are to those of an evaluation, and has these among its rules.
+The rows that it judges answers to are tasks (`protos.formats.tasks`), whose fields its rules name.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from pydantic import Field, StringConstraints, model_validator
 from protos.documents.base import Document, Name, Text
 from protos.documents.checks import F1, Exact, JsonSchema, Numeric, Regex, check_target
 from protos.documents.fields import FieldName, Row, text_of
+from trust.canonical import emit
 from trust.errors import Invalid
 
-MAX_PROMPT = 1 << 16
+MAX_POLICY = 256 << 10
+"""Bytes of a policy as canonical JSON: every site that consents to a campaign keeps those it names."""
 MAX_SOURCES = 100
 Phrase = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
 Term = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"\w")]
@@ -78,7 +81,6 @@ class RewardPolicy(Document):
     format: Literal["coalition-reward/v1"]
     name: Name
     description: Text
-    prompt: FieldName = "prompt"
     rules: tuple[Rule, ...] = Field(min_length=1, max_length=50)
 
     @model_validator(mode="after")
@@ -88,12 +90,24 @@ class RewardPolicy(Document):
             raise ValueError("two rules share a name")
         if not any(rule.weight for rule in self.rules):
             raise ValueError("no rule has a weight")
+        if len(emit(self.model_dump(mode="json"))) > MAX_POLICY:
+            raise ValueError(f"the policy has more than {MAX_POLICY} bytes")
         return self
 
 
+class Rewarded(Document):
+    """What a round of learning from rewards came to at a site. The mean reward of completions, from 0 to 1, over the first tenth
+    of the round and the last; over the last tenth, nats per token (the KL divergence) from the model that the round began
+    with, and the mean length in tokens."""
+
+    first: float = Field(ge=0, le=1)
+    last: float = Field(ge=0, le=1)
+    divergence: float = Field(ge=0, le=1000)
+    length: float = Field(ge=0, le=1 << 20)
+
+
 def check_reward_row(policy: RewardPolicy, row: Row) -> None:
-    """That a row has a prompt and all that the rules ask for. Raises `Invalid`."""
-    text_of(row, policy.prompt, MAX_PROMPT)
+    """That a row has all that the rules ask for. Raises `Invalid`."""
     for rule in policy.rules:
         if isinstance(rule.check, Citation):
             _check_sources(rule.check.sources, row)

@@ -27,7 +27,7 @@ MAX_DELEGATIONS = 1000
 """Of a member, those that are over included: what they signed must stay provable."""
 MAX_DISOWNED = 1000
 """Keys of TLS that a member disowns one by one. So a standing, which is looked at on every call, has a size."""
-BY_CORE = frozenset({"run", "stop", "campaign", "release", "witness-policy", "node-revocation"})
+BY_CORE = frozenset({"run", "stop", "campaign", "hold", "release", "witness-policy", "node-revocation"})
 """Kinds that only members of the core team may sign."""
 
 OF_KEYS = frozenset({"keys", "revocation", "delegation"})
@@ -143,6 +143,11 @@ class Standing(Document):
             public = ArtifactPublicKey.from_pem(pem.encode())
             found.setdefault(public.keyid, public)
         yield from found.values()
+
+    def disowns(self, claim: Revocation, index: int) -> bool:
+        """Whether a revocation of this member's would say of any key what is not said yet."""
+        after = self.with_revocation(claim, index, claim.issued_at)
+        return (after.keys, after.delegates, after.disowned) != (self.keys, self.delegates, self.disowned)
 
     # --- the rule ----------------------------------------------------------------------------------------------------
 

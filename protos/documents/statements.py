@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from protos.documents.base import Claim
-from protos.documents.campaigns import Campaign, CampaignEnd, Consent
+from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold
 from protos.documents.evaluations import Evaluation
 from protos.documents.members import Delegation, Keys, Member, Node, NodeRevocation, Revocation
 from protos.documents.models import Import, Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd, Stop
-from protos.documents.submissions import Dataset, Purge, Suite, Withdrawal
+from protos.documents.submissions import Dataset, Purge, Reward, Suite, Withdrawal
 from protos.documents.witnesses import Witness, WitnessPolicy
 from trust.canonical import emit
 from trust.digests import Digest, digest_bytes, hex_of
@@ -29,6 +29,7 @@ KINDS: dict[str, type[Claim]] = {
     "delegation": Delegation,
     "dataset": Dataset,
     "suite": Suite,
+    "reward": Reward,
     "withdrawal": Withdrawal,
     "purge": Purge,
     "run": Run,
@@ -40,6 +41,7 @@ KINDS: dict[str, type[Claim]] = {
     "evaluation": Evaluation,
     "campaign": Campaign,
     "consent": Consent,
+    "hold": Hold,
     "campaign-end": CampaignEnd,
     "release": Release,
     "witness": Witness,
@@ -91,6 +93,11 @@ def identifier(kind: str, claim: Claim, payload: Digest) -> str:
         return claim.model
     if isinstance(claim, Release):
         return claim.version
+    return unnamed(kind, payload)
+
+
+def unnamed(kind: str, payload: Digest) -> str:
+    """The identifier of a statement that has no name of its own."""
     return f"{_PREFIX.get(kind, kind)}-{hex_of(payload)[:12]}"
 
 

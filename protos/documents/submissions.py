@@ -1,15 +1,16 @@
-"""Manifests: what a member signs when it submits a dataset or an evaluation suite."""
+"""What a member signs when it submits a dataset, an evaluation suite or a reward policy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from protos.documents.base import Claim, DigestText, FileEntry, Identifier, Licence, Name, Text
 from protos.documents.jurisdictions import WORLD, Jurisdictions
 from protos.documents.placing import AT_HOME, Category
+from protos.documents.rewards import RewardPolicy
 
 SuiteVisibility = Literal["hub", "members", "sealed"]
 
@@ -85,6 +86,24 @@ class Suite(Claim):
     def sent(self) -> tuple[FileEntry, ...]:
         """The files that come to the hub: all of them."""
         return self.files
+
+
+class Reward(Claim):
+    """A reward policy, for everybody to read: the statement holds all of it, so no file comes to the hub."""
+
+    policy: RewardPolicy
+
+    domain: ClassVar[str] = ""
+    licence: ClassVar[str] = ""
+    files: ClassVar[tuple[FileEntry, ...]] = ()
+    sent: ClassVar[tuple[FileEntry, ...]] = ()
+
+    @property
+    def name(self) -> str:
+        return self.policy.name
+
+
+Submission = Dataset | Suite | Reward
 
 
 class Withdrawal(Claim):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from protos.formats import conversations, jsonl, parquet, plaintext, preferences
+from protos.formats import conversations, jsonl, parquet, plaintext, preferences, tasks
 from protos.formats.jsonl import Row
 from protos.formats.recognition import Format, recognise
 from trust.errors import Invalid
@@ -17,7 +17,8 @@ FIELDS = ("text", "title", "source")
 def text_rows(path: Path, name: str) -> Iterator[tuple[str, Row]]:
     """(place, row) of every row; each has a `text` that is not blank. One text after the other is in memory.
 
-    A row with a conversation instead (`messages`, in JSON Lines), or a preference, gets what was said as its text, and keeps it.
+    A row with a conversation instead (`messages`, in JSON Lines), or a preference, gets what was said as its text, and keeps it;
+    one with a task its prompt.
 
     Raises `Invalid`, naming the place, for a file of another format or with a row that is not as it must be.
     """
@@ -48,6 +49,8 @@ def _texts_only(rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
             row = row | {"text": conversations.text_of_conversation(row, place)}
         elif "text" not in row and preferences.FIELD in row:
             row = row | {"text": preferences.text_of_preference(row, place)}
+        elif "text" not in row and tasks.is_task(row):
+            row = row | {"text": tasks.prompt_of(row, place)}
         text = row.get("text")
         if not isinstance(text, str) or not text.strip():
             raise Invalid(f"{place}: the row has no `text`.")

@@ -32,14 +32,14 @@ from protos.documents.evaluations import Evaluation, Sample, TaskScore
 from protos.documents.models import Contribution, DataUsed
 from protos.documents.runs import Stop
 from protos.documents.statements import HUB
-from protos.documents.submissions import Suite, Withdrawal
+from protos.documents.submissions import Reward, Suite, Withdrawal
 from protos.transport.channel import Credentials
 from protos.transport.enrolment import Enrolled
 from tests.contributors.served import Hub, flip
 from tests.contributors.witness.hearing import Heard, until
 from tests.contributors.witness.test_attachment import submit
 from tests.dashboards.history import TOKENS, History
-from trust.digests import Digest, hex_of
+from trust.digests import Digest, digest_bytes, hex_of
 from trust.errors import Conflict, Corrupt
 from trust.forks import Fork, verify_fork
 from trust.merkle import leaf_hash
@@ -302,6 +302,25 @@ def test_a_run_that_names_withdrawn_data_is_named(told: Told) -> None:
     told.unchecked()
     told.history.launch("next", datasets=(told.dataset,))
     assert objections(told) == [f"it names {told.dataset}, which was withdrawn before."]
+
+
+def test_a_campaign_that_names_no_policy_that_stands_is_named(told: Told) -> None:
+    rules = ({"name": "short", "check": {"how": "length", "most": 9}},)
+    written = {"format": "coalition-reward/v1", "name": "short", "description": "Be short.", "rules": rules}
+    policy = told.history.record(Reward.read({"hub": "europe", "signer": "author", "policy": written}))
+    told.history.learn_by(told.history.payloads[policy])
+    assert objections(told) == []
+    withdraw(told, policy)
+    told.unchecked()
+    told.history.learn_by(told.history.payloads[policy])
+    assert objections(told) == [f"it names {policy}, which was withdrawn before."]
+
+
+def test_a_campaign_that_names_a_policy_of_nowhere_is_named(told: Told) -> None:
+    told.unchecked()
+    told.history.learn_by(digest_bytes(b"nowhere"))
+    (what,) = objections(told)
+    assert "names the reward reward-" in what
 
 
 @pytest.mark.parametrize(

@@ -152,10 +152,15 @@ def test_a_release_by_a_key_that_is_disowned_from_before_it_is_refused_by_the_hu
             releases.download(viewer, "1.0", tmp_path / "again", lambda n: None)
         assert not (tmp_path / "again").exists()
         said = signers.proven(viewer, str(Receipt.decode(entry.proof).index))
-        releases.keep(folder, said, signers.about_keys(viewer, core.identity().id))
+        releases.keep(folder, said, signers.Signers(viewer).chain(said))
         revoked_at = Receipt.decode(viewer.receipt(revocation).proof).index
     with pytest.raises(Denied, match=f"entry {revoked_at} disowns"):
         releases.verify(folder, stranger)
+    for path in (last := max((folder / "keys").glob("signer-?.dsse.json"))).parent.glob(f"{last.name[:8]}.*"):
+        path.unlink()  # what is taken out again nobody misses who has the folder alone
+    releases.verify(folder, stranger)
+    with Coalition(core) as client, pytest.raises(Denied, match=f"entry {revoked_at} disowns"):
+        releases.ask(client, folder)
 
 
 def test_a_release_from_before_its_key_was_disowned_or_replaced_stays_good(

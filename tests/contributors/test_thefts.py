@@ -222,6 +222,19 @@ def test_nobody_revokes_a_key_that_the_member_never_had(hub: Hub, client: Coalit
             keychain.revoke(client, keyid, None, "x")
 
 
+def test_a_revocation_that_says_nothing_new_is_refused(hub: Hub, client: Coalition, robot: Home) -> None:
+    """Else a member could make the ledger, and what everyone reads of keys, as long as it likes."""
+    lent, tls = str(robot.identity().delegation), keychain._tls_keyid(robot)
+    keychain.revoke(client, lent, 1, "stolen")
+    keychain.revoke(client, tls, 1, "stolen")
+    size = hub.base.log.size
+    for key, since in ((lent, 1), (lent, 2), (tls, 1), (tls, 0)):
+        with pytest.raises(Conflict, match=f"disowned from entry {since} on already"):
+            keychain.revoke(client, key, since, "again")
+    assert hub.base.log.size == size
+    keychain.revoke(client, lent, 0, "it was stolen earlier")
+
+
 def test_a_key_is_named_by_its_first_digits(hub: Hub, client: Coalition, home: Home, robot: Home) -> None:
     keyid = robot.artifact_key().public.keyid
     with Coalition(hub.home("Core Team", "core")) as core:

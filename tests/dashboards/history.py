@@ -16,7 +16,7 @@ from hub.settings import Settings
 from learning.scoring import score
 from protos.documents.architectures import Llama
 from protos.documents.base import Claim, FileEntry
-from protos.documents.campaigns import Adapter, Campaign, CampaignEnd, CampaignSpec, Consent, LocalTraining
+from protos.documents.campaigns import Adapter, Campaign, CampaignEnd, CampaignSpec, Consent, LocalTraining, Rewards
 from protos.documents.evaluations import Evaluation, Metric, Sample, TaskScore
 from protos.documents.members import Member
 from protos.documents.models import Contribution, DataUsed, Model
@@ -180,6 +180,19 @@ class History:
         for member in members:
             self.record(Consent(hub=self.hub, signer=member, campaign=campaign, site_key=self.site_key(member)))
         return campaign
+
+    def learn_by(self, policy: Digest) -> str:
+        """An open campaign of GRPO by this reward policy."""
+        spec = CampaignSpec(
+            name="rewarded-rounds",
+            base_model="tiny-1",
+            objective="grpo",
+            rewards=Rewards(policies=(policy,), group=2, max_new_tokens=8),
+            rounds=ROUNDS,
+            minimum_members=1,
+            training=LocalTraining(steps=10, batch_size=2, sequence_length=64, learning_rate=1e-3),
+        )
+        return self.record(Campaign(hub=self.hub, signer="core-team", spec=spec))
 
     def evaluate(self, model: str, suite: str, number: int) -> None:
         samples = [*_terms(0.3 + 0.05 * number), *_texts(2.5 - 0.1 * number)]

@@ -10,7 +10,7 @@ from dashboards.rows import campaigns, ledger, members, runs
 from protos.coalition.v1.common_pb2 import Metric, ProgressEvent
 from protos.coalition.v1.ledger_pb2 import LedgerEntry
 from protos.coalition.v1.members_pb2 import Member
-from protos.coalition.v1.rounds_pb2 import Campaign, Participation, Round
+from protos.coalition.v1.rounds_pb2 import Campaign, Participation, Rewarded, Round
 from protos.coalition.v1.submissions_pb2 import Finding, Submission
 from protos.coalition.v1.training_pb2 import Checkpoint, Inventory, Node, Run
 
@@ -146,6 +146,15 @@ def test_what_privacy_withholds_is_shown_as_missing_and_what_it_cost_by_member(c
 def test_losses_before_and_after_a_round(campaign: Campaign) -> None:
     points = [(point["round"], point["loss"]) for point in campaigns.losses(campaign) if point["member"] == "b"]
     assert points == [(0.5, 3.0), (1.0, 2.0)]
+
+
+def test_rewards_are_shown_where_a_campaign_learns_from_them(campaign: Campaign) -> None:
+    assert (campaigns.rewarded_rows(campaign), campaigns.rewards(campaign)) == ([], [])
+    told = Rewarded(first=0.25, last=0.75, divergence=0.5, length=9)
+    campaign.rounds.add(number=2, participants=[Participation(member="a", rewarded=told)])
+    (row,) = campaigns.rewarded_rows(campaign)
+    assert (row["round"], row["member"], row["divergence"], row["length"]) == (2, "a", 0.5, 9.0)
+    assert [(point["round"], point["reward"]) for point in campaigns.rewards(campaign)] == [(1.5, 0.25), (2.0, 0.75)]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from contributors.demo.parties import BIN, Party, answers, free_ports, run
 from trust.errors import Problem
 
 MEMBERS = ("law-institute", "university")
+PATIENCE = 1200.0
+"""Seconds after which nothing comes any more, however many others use the machine."""
 RUN = """
 name = "small"
 [architecture]
@@ -101,7 +103,7 @@ class Coalition:
             except subprocess.TimeoutExpired:
                 process.kill()
 
-    def wait(self, what: str, ready: Callable[[], bool], seconds: float = 120) -> None:
+    def wait(self, what: str, ready: Callable[[], bool], seconds: float = PATIENCE) -> None:
         """A hub that is just being restarted counts as not ready."""
         deadline = time.monotonic() + seconds
         while True:
@@ -117,7 +119,7 @@ class Coalition:
 
     def start_hub(self) -> None:
         self.start("hub", [BIN / "coalition-hub", "serve", self.hub], OMP_NUM_THREADS="1")
-        self.wait("the hub's start", lambda: answers(self.port) and answers(self.port + 1), 60)
+        self.wait("the hub's start", lambda: answers(self.port) and answers(self.port + 1))
 
     def hub_command(self, *arguments: object) -> Any:
         return json.loads(run([BIN / "coalition-hub", *arguments, "--json"]))

@@ -25,7 +25,7 @@ def test_a_base_run_survives_the_death_of_a_node(coalition: Coalition) -> None:
     coalition.kill("node-2")
     coalition.wait("the interruption", lambda: coalition.show_run(identifier)["state"] == "queued")
     coalition.start("node-2")
-    coalition.wait("the end", lambda: coalition.show_run(identifier)["state"] in ("finished", "failed"), 180)
+    coalition.wait("the end", lambda: coalition.show_run(identifier)["state"] in ("finished", "failed"))
     ended = coalition.show_run(identifier)
     assert ended["state"] == "finished", ended["reason"]
     assert models(coalition) == [ended["model"]] == ["small-1"]
@@ -38,7 +38,7 @@ def test_a_base_run_survives_the_death_of_the_hub(coalition: Coalition) -> None:
     coalition.wait("the training", lambda: coalition.show_run(identifier)["state"] == "training")
     coalition.kill("hub")
     coalition.start_hub()
-    coalition.wait("the end", lambda: coalition.show_run(identifier)["state"] in ("finished", "failed"), 180)
+    coalition.wait("the end", lambda: coalition.show_run(identifier)["state"] in ("finished", "failed"))
     ended = coalition.show_run(identifier)
     assert ended["state"] == "finished", ended["reason"]
     assert models(coalition) == ["small-1", "small-2"]
@@ -62,12 +62,12 @@ def test_rounds_survive_the_death_of_a_site_and_of_the_hub(coalition: Coalition)
     def show() -> dict[str, list[dict[str, str]] | str]:
         return dict(coalition.core.coalition("campaign", "show", campaign))
 
-    coalition.wait("the first round", lambda: len(show()["rounds"]) >= 1, 180)
+    coalition.wait("the first round", lambda: len(show()["rounds"]) >= 1)
     coalition.kill("site-university")
     coalition.kill("hub")
     coalition.start_hub()
     coalition.start("site-university")
-    coalition.wait("the end", lambda: show()["state"] in ("finished", "failed"), 240)
+    coalition.wait("the end", lambda: show()["state"] in ("finished", "failed"))
     ended = show()
     assert ended["state"] == "finished", ended["reason"]
     assert [step["model"] for step in ended["rounds"] if isinstance(step, dict)] == ["small-1.1", "small-1.2"]
@@ -79,7 +79,7 @@ def test_rounds_survive_the_death_of_a_site_and_of_the_hub(coalition: Coalition)
 
 def test_every_model_is_evaluated_and_every_number_is_on_the_leaderboard(coalition: Coalition) -> None:
     viewer = coalition.core
-    coalition.wait("the evaluations", lambda: viewer.coalition("leaderboard")["waiting"] == 0, 240)
+    coalition.wait("the evaluations", lambda: viewer.coalition("leaderboard")["waiting"] == 0)
     board = viewer.coalition("leaderboard")
     assert [row["model"] for row in board["rows"]] == ["small-1", "small-2", "small-1.1", "small-1.2"]
     for row in board["rows"]:

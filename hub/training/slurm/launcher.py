@@ -89,6 +89,9 @@ class BySlurm:
             command = place.concealed([*task, str(part.processes // part.machines), str(part.port)])
             return await self.submit(part, shlex.join(command), len(machines.accelerators))
 
+    async def stand_by(self, part: Part, place: Workplace) -> None:
+        """On which machines the next attempt will be is Slurm's to say."""
+
     async def submit(self, part: Part, command: str, accelerators: int = 0) -> Job:
         """Raises `Unavailable`."""
         text = script(part, self._node, self._cluster.partition, self._cluster.options, accelerators, command)

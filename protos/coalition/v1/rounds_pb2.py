@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.coalition.v1 import common_pb2 as protos_dot_coalition_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/coalition/v1/rounds.proto\x12\x0c\x63oalition.v1\x1a protos/coalition/v1/common.proto\"\x16\n\x14ListCampaignsRequest\"B\n\x15ListCampaignsResponse\x12)\n\tcampaigns\x18\x01 \x03(\x0b\x32\x16.coalition.v1.Campaign\"\xc4\x02\n\x08\x43\x61mpaign\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x16\n\x0erounds_planned\x18\x06 \x01(\x05\x12#\n\x06rounds\x18\x07 \x03(\x0b\x32\x13.coalition.v1.Round\x12\x0f\n\x07members\x18\x08 \x03(\t\x12\x11\n\topened_at\x18\t \x01(\t\x12\x10\n\x08\x65nded_at\x18\n \x01(\t\x12\x11\n\topened_by\x18\x0b \x01(\t\x12\x17\n\x0fminimum_members\x18\x0c \x01(\x05\x12\x0c\n\x04spec\x18\r \x01(\t\x12\x12\n\tguarantee\x18\x8c\x01 \x01(\t\x12*\n\x05spent\x18\x8d\x01 \x03(\x0b\x32\x1a.coalition.v1.PrivacySpent\"\x82\x01\n\x0cPrivacySpent\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0e\n\x06rounds\x18\x02 \x01(\x05\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\x01\x12\x1a\n\x12\x65psilon_everywhere\x18\x04 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x05 \x01(\x01\x12\x16\n\x0erounds_without\x18\x06 \x01(\x05\"n\n\x05Round\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x31\n\x0cparticipants\x18\x03 \x03(\x0b\x32\x1b.coalition.v1.Participation\x12\x13\n\x0brecorded_at\x18\x04 \x01(\t\"\xaf\x01\n\rParticipation\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x10\n\x08\x65xamples\x18\x02 \x01(\x03\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x12\n\nloss_first\x18\x04 \x01(\x01\x12\x11\n\tloss_last\x18\x05 \x01(\x01\x12\x13\n\x0bupdate_norm\x18\x06 \x01(\x01\x12\x10\n\x08\x65xcluded\x18\x07 \x01(\t\x12\x0b\n\x03why\x18\x08 \x01(\t\x12\x11\n\x08withheld\x18\x8c\x01 \x01(\x08\"\x12\n\x10\x42\x65ginSiteRequest\"\"\n\x11\x42\x65ginSiteResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"G\n\x13RegisterSiteRequest\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\r\n\x05proof\x18\x03 \x01(\x0c\"J\n\x14RegisterSiteResponse\x12\x11\n\tsuperlink\x18\x01 \x01(\t\x12\x11\n\tauthority\x18\x02 \x01(\x0c\x12\x0c\n\x04node\x18\x03 \x01(\x04\x32\xe6\x04\n\tCampaigns\x12\x45\n\x0cOpenCampaign\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12X\n\rListCampaigns\x12\".coalition.v1.ListCampaignsRequest\x1a#.coalition.v1.ListCampaignsResponse\x12\x39\n\x0bGetCampaign\x12\x12.coalition.v1.ById\x1a\x16.coalition.v1.Campaign\x12J\n\rWatchCampaign\x12\x1a.coalition.v1.WatchRequest\x1a\x1b.coalition.v1.ProgressEvent0\x01\x12\x45\n\x0cJoinCampaign\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12\x45\n\x0cStopCampaign\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12L\n\tBeginSite\x12\x1e.coalition.v1.BeginSiteRequest\x1a\x1f.coalition.v1.BeginSiteResponse\x12U\n\x0cRegisterSite\x12!.coalition.v1.RegisterSiteRequest\x1a\".coalition.v1.RegisterSiteResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n protos/coalition/v1/rounds.proto\x12\x0c\x63oalition.v1\x1a protos/coalition/v1/common.proto\"\x16\n\x14ListCampaignsRequest\"B\n\x15ListCampaignsResponse\x12)\n\tcampaigns\x18\x01 \x03(\x0b\x32\x16.coalition.v1.Campaign\"\xd4\x02\n\x08\x43\x61mpaign\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x12\n\nbase_model\x18\x05 \x01(\t\x12\x16\n\x0erounds_planned\x18\x06 \x01(\x05\x12#\n\x06rounds\x18\x07 \x03(\x0b\x32\x13.coalition.v1.Round\x12\x0f\n\x07members\x18\x08 \x03(\t\x12\x11\n\topened_at\x18\t \x01(\t\x12\x10\n\x08\x65nded_at\x18\n \x01(\t\x12\x11\n\topened_by\x18\x0b \x01(\t\x12\x17\n\x0fminimum_members\x18\x0c \x01(\x05\x12\x0c\n\x04spec\x18\r \x01(\t\x12\x0e\n\x05turns\x18\x96\x01 \x01(\x05\x12\x12\n\tguarantee\x18\x8c\x01 \x01(\t\x12*\n\x05spent\x18\x8d\x01 \x03(\x0b\x32\x1a.coalition.v1.PrivacySpent\"\x82\x01\n\x0cPrivacySpent\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x0e\n\x06rounds\x18\x02 \x01(\x05\x12\x0f\n\x07\x65psilon\x18\x03 \x01(\x01\x12\x1a\n\x12\x65psilon_everywhere\x18\x04 \x01(\x01\x12\r\n\x05\x64\x65lta\x18\x05 \x01(\x01\x12\x16\n\x0erounds_without\x18\x06 \x01(\x05\"n\n\x05Round\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\r\n\x05model\x18\x02 \x01(\t\x12\x31\n\x0cparticipants\x18\x03 \x03(\x0b\x32\x1b.coalition.v1.Participation\x12\x13\n\x0brecorded_at\x18\x04 \x01(\t\"\xfd\x01\n\rParticipation\x12\x0e\n\x06member\x18\x01 \x01(\t\x12\x10\n\x08\x65xamples\x18\x02 \x01(\x03\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x12\n\nloss_first\x18\x04 \x01(\x01\x12\x11\n\tloss_last\x18\x05 \x01(\x01\x12\x13\n\x0bupdate_norm\x18\x06 \x01(\x01\x12\x10\n\x08\x65xcluded\x18\x07 \x01(\t\x12\x0b\n\x03why\x18\x08 \x01(\t\x12\x0f\n\x06update\x18\x96\x01 \x01(\t\x12\x10\n\x07quality\x18\x97\x01 \x01(\x01\x12\x11\n\x08withheld\x18\x8c\x01 \x01(\x08\x12)\n\x08rewarded\x18\x82\x01 \x01(\x0b\x32\x16.coalition.v1.Rewarded\"K\n\x08Rewarded\x12\r\n\x05\x66irst\x18\x01 \x01(\x01\x12\x0c\n\x04last\x18\x02 \x01(\x01\x12\x12\n\ndivergence\x18\x03 \x01(\x01\x12\x0e\n\x06length\x18\x04 \x01(\x01\"\x12\n\x10\x42\x65ginSiteRequest\"\"\n\x11\x42\x65ginSiteResponse\x12\r\n\x05nonce\x18\x01 \x01(\x0c\"G\n\x13RegisterSiteRequest\x12\x12\n\npublic_key\x18\x01 \x01(\x0c\x12\r\n\x05nonce\x18\x02 \x01(\x0c\x12\r\n\x05proof\x18\x03 \x01(\x0c\"J\n\x14RegisterSiteResponse\x12\x11\n\tsuperlink\x18\x01 \x01(\t\x12\x11\n\tauthority\x18\x02 \x01(\x0c\x12\x0c\n\x04node\x18\x03 \x01(\x04\x32\xf7\x05\n\tCampaigns\x12\x45\n\x0cOpenCampaign\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12X\n\rListCampaigns\x12\".coalition.v1.ListCampaignsRequest\x1a#.coalition.v1.ListCampaignsResponse\x12\x39\n\x0bGetCampaign\x12\x12.coalition.v1.ById\x1a\x16.coalition.v1.Campaign\x12J\n\rWatchCampaign\x12\x1a.coalition.v1.WatchRequest\x1a\x1b.coalition.v1.ProgressEvent0\x01\x12\x45\n\x0cJoinCampaign\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12\x45\n\x0cStopCampaign\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12\x46\n\rPauseCampaign\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12G\n\x0eResumeCampaign\x12\x1d.coalition.v1.SignedStatement\x1a\x16.coalition.v1.Recorded\x12L\n\tBeginSite\x12\x1e.coalition.v1.BeginSiteRequest\x1a\x1f.coalition.v1.BeginSiteResponse\x12U\n\x0cRegisterSite\x12!.coalition.v1.RegisterSiteRequest\x1a\".coalition.v1.RegisterSiteResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,21 +37,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTCAMPAIGNSRESPONSE']._serialized_start=108
   _globals['_LISTCAMPAIGNSRESPONSE']._serialized_end=174
   _globals['_CAMPAIGN']._serialized_start=177
-  _globals['_CAMPAIGN']._serialized_end=501
-  _globals['_PRIVACYSPENT']._serialized_start=504
-  _globals['_PRIVACYSPENT']._serialized_end=634
-  _globals['_ROUND']._serialized_start=636
-  _globals['_ROUND']._serialized_end=746
-  _globals['_PARTICIPATION']._serialized_start=749
-  _globals['_PARTICIPATION']._serialized_end=924
-  _globals['_BEGINSITEREQUEST']._serialized_start=926
-  _globals['_BEGINSITEREQUEST']._serialized_end=944
-  _globals['_BEGINSITERESPONSE']._serialized_start=946
-  _globals['_BEGINSITERESPONSE']._serialized_end=980
-  _globals['_REGISTERSITEREQUEST']._serialized_start=982
-  _globals['_REGISTERSITEREQUEST']._serialized_end=1053
-  _globals['_REGISTERSITERESPONSE']._serialized_start=1055
-  _globals['_REGISTERSITERESPONSE']._serialized_end=1129
-  _globals['_CAMPAIGNS']._serialized_start=1132
-  _globals['_CAMPAIGNS']._serialized_end=1746
+  _globals['_CAMPAIGN']._serialized_end=517
+  _globals['_PRIVACYSPENT']._serialized_start=520
+  _globals['_PRIVACYSPENT']._serialized_end=650
+  _globals['_ROUND']._serialized_start=652
+  _globals['_ROUND']._serialized_end=762
+  _globals['_PARTICIPATION']._serialized_start=765
+  _globals['_PARTICIPATION']._serialized_end=1018
+  _globals['_REWARDED']._serialized_start=1020
+  _globals['_REWARDED']._serialized_end=1095
+  _globals['_BEGINSITEREQUEST']._serialized_start=1097
+  _globals['_BEGINSITEREQUEST']._serialized_end=1115
+  _globals['_BEGINSITERESPONSE']._serialized_start=1117
+  _globals['_BEGINSITERESPONSE']._serialized_end=1151
+  _globals['_REGISTERSITEREQUEST']._serialized_start=1153
+  _globals['_REGISTERSITEREQUEST']._serialized_end=1224
+  _globals['_REGISTERSITERESPONSE']._serialized_start=1226
+  _globals['_REGISTERSITERESPONSE']._serialized_end=1300
+  _globals['_CAMPAIGNS']._serialized_start=1303
+  _globals['_CAMPAIGNS']._serialized_end=2062
 # @@protoc_insertion_point(module_scope)

@@ -70,12 +70,13 @@ class Campaign(_message.Message):
     OPENED_BY_FIELD_NUMBER: _builtins.int
     MINIMUM_MEMBERS_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
+    TURNS_FIELD_NUMBER: _builtins.int
     GUARANTEE_FIELD_NUMBER: _builtins.int
     SPENT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     state: _builtins.str
-    """"waiting", "running", "finished", "failed", "stopped" """
+    """"waiting", "running", "paused", "finished", "failed", "stopped" """
     reason: _builtins.str
     base_model: _builtins.str
     rounds_planned: _builtins.int
@@ -85,6 +86,8 @@ class Campaign(_message.Message):
     minimum_members: _builtins.int
     spec: _builtins.str
     """The campaign's spec, RFC 8785 JSON."""
+    turns: _builtins.int
+    """How often it was paused or resumed."""
     guarantee: _builtins.str
     """What is guaranteed about members' texts, in words; empty where nothing is."""
     @_builtins.property
@@ -111,12 +114,13 @@ class Campaign(_message.Message):
         opened_by: _builtins.str = ...,
         minimum_members: _builtins.int = ...,
         spec: _builtins.str = ...,
+        turns: _builtins.int = ...,
         guarantee: _builtins.str = ...,
         spent: _abc.Iterable[Global___PrivacySpent] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "ended_at", b"ended_at", "guarantee", b"guarantee", "id", b"id", "members", b"members", "minimum_members", b"minimum_members", "name", b"name", "opened_at", b"opened_at", "opened_by", b"opened_by", "reason", b"reason", "rounds", b"rounds", "rounds_planned", b"rounds_planned", "spec", b"spec", "spent", b"spent", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_model", b"base_model", "ended_at", b"ended_at", "guarantee", b"guarantee", "id", b"id", "members", b"members", "minimum_members", b"minimum_members", "name", b"name", "opened_at", b"opened_at", "opened_by", b"opened_by", "reason", b"reason", "rounds", b"rounds", "rounds_planned", b"rounds_planned", "spec", b"spec", "spent", b"spent", "state", b"state", "turns", b"turns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,7 +204,10 @@ class Participation(_message.Message):
     UPDATE_NORM_FIELD_NUMBER: _builtins.int
     EXCLUDED_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    UPDATE_FIELD_NUMBER: _builtins.int
+    QUALITY_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
+    REWARDED_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     examples: _builtins.int
     weight: _builtins.float
@@ -211,8 +218,16 @@ class Participation(_message.Message):
     """Why an update was left out; empty when it counted."""
     why: _builtins.str
     """What gave an update its weight; empty when it was left out."""
+    update: _builtins.str
+    """The digest of what its site sent; empty when it was not fit to count."""
+    quality: _builtins.float
+    """Held-out text's perplexity without the update over that with it; 0 where the campaign measures none."""
     withheld: _builtins.bool
     """Losses and norm are not told: the campaign guarantees privacy."""
+    @_builtins.property
+    def rewarded(self) -> Global___Rewarded:
+        """Of campaigns that learn from rewards."""
+
     def __init__(
         self,
         *,
@@ -224,15 +239,50 @@ class Participation(_message.Message):
         update_norm: _builtins.float = ...,
         excluded: _builtins.str = ...,
         why: _builtins.str = ...,
+        update: _builtins.str = ...,
+        quality: _builtins.float = ...,
         withheld: _builtins.bool = ...,
+        rewarded: Global___Rewarded | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rewarded", b"rewarded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "update_norm", b"update_norm", "weight", b"weight", "why", b"why", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "quality", b"quality", "rewarded", b"rewarded", "update", b"update", "update_norm", b"update_norm", "weight", b"weight", "why", b"why", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Participation: _TypeAlias = Participation  # noqa: Y015
+
+@_typing.final
+class Rewarded(_message.Message):
+    """Means over completions: rewards from 0 to 1 at the beginning of the round and its end; at the end, the KL divergence from where
+    the round began (nats per token) and the length (tokens).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    DIVERGENCE_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    first: _builtins.float
+    last: _builtins.float
+    divergence: _builtins.float
+    length: _builtins.float
+    def __init__(
+        self,
+        *,
+        first: _builtins.float = ...,
+        last: _builtins.float = ...,
+        divergence: _builtins.float = ...,
+        length: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["divergence", b"divergence", "first", b"first", "last", b"last", "length", b"length"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rewarded: _TypeAlias = Rewarded  # noqa: Y015
 
 @_typing.final
 class BeginSiteRequest(_message.Message):

@@ -65,6 +65,16 @@ class CampaignsStub:
                 request_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
                 response_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
                 _registered_method=True)
+        self.PauseCampaign = channel.unary_unary(
+                '/coalition.v1.Campaigns/PauseCampaign',
+                request_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
+                _registered_method=True)
+        self.ResumeCampaign = channel.unary_unary(
+                '/coalition.v1.Campaigns/ResumeCampaign',
+                request_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
+                _registered_method=True)
         self.BeginSite = channel.unary_unary(
                 '/coalition.v1.Campaigns/BeginSite',
                 request_serializer=protos_dot_coalition_dot_v1_dot_rounds__pb2.BeginSiteRequest.SerializeToString,
@@ -118,6 +128,20 @@ class CampaignsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PauseCampaign(self, request, context):
+        """A signed hold statement: paused. The round under way is given up; it begins anew when the campaign is resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeCampaign(self, request, context):
+        """A signed hold statement: resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def BeginSite(self, request, context):
         """A fresh nonce that the SuperNode's key signs to be registered.
         """
@@ -162,6 +186,16 @@ def add_CampaignsServicer_to_server(servicer, server):
             ),
             'StopCampaign': grpc.unary_unary_rpc_method_handler(
                     servicer.StopCampaign,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.SerializeToString,
+            ),
+            'PauseCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.PauseCampaign,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.SerializeToString,
+            ),
+            'ResumeCampaign': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeCampaign,
                     request_deserializer=protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.FromString,
                     response_serializer=protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.SerializeToString,
             ),
@@ -336,6 +370,60 @@ class Campaigns:
             request,
             target,
             '/coalition.v1.Campaigns/StopCampaign',
+            protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PauseCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Campaigns/PauseCampaign',
+            protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeCampaign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Campaigns/ResumeCampaign',
             protos_dot_coalition_dot_v1_dot_common__pb2.SignedStatement.SerializeToString,
             protos_dot_coalition_dot_v1_dot_common__pb2.Recorded.FromString,
             options,

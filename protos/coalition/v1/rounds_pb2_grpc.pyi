@@ -40,6 +40,10 @@ class CampaignsStub:
     """A signed consent naming the campaign."""
     StopCampaign: _grpc.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]
     """A signed stop statement naming the campaign."""
+    PauseCampaign: _grpc.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]
+    """A signed hold statement: paused. The round under way is given up; it begins anew when the campaign is resumed."""
+    ResumeCampaign: _grpc.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]
+    """A signed hold statement: resumed."""
     BeginSite: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.BeginSiteRequest, _rounds_pb2.BeginSiteResponse]
     """A fresh nonce that the SuperNode's key signs to be registered."""
     RegisterSite: _grpc.UnaryUnaryMultiCallable[_rounds_pb2.RegisterSiteRequest, _rounds_pb2.RegisterSiteResponse]
@@ -56,6 +60,10 @@ class CampaignsAsyncStub(CampaignsStub):
     """A signed consent naming the campaign."""
     StopCampaign: _aio.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]  # type: ignore[assignment]
     """A signed stop statement naming the campaign."""
+    PauseCampaign: _aio.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]  # type: ignore[assignment]
+    """A signed hold statement: paused. The round under way is given up; it begins anew when the campaign is resumed."""
+    ResumeCampaign: _aio.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _common_pb2.Recorded]  # type: ignore[assignment]
+    """A signed hold statement: resumed."""
     BeginSite: _aio.UnaryUnaryMultiCallable[_rounds_pb2.BeginSiteRequest, _rounds_pb2.BeginSiteResponse]  # type: ignore[assignment]
     """A fresh nonce that the SuperNode's key signs to be registered."""
     RegisterSite: _aio.UnaryUnaryMultiCallable[_rounds_pb2.RegisterSiteRequest, _rounds_pb2.RegisterSiteResponse]  # type: ignore[assignment]
@@ -105,6 +113,22 @@ class CampaignsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_common_pb2.Recorded, _abc.Awaitable[_common_pb2.Recorded]]:
         """A signed stop statement naming the campaign."""
+
+    @_abc_1.abstractmethod
+    def PauseCampaign(
+        self,
+        request: _common_pb2.SignedStatement,
+        context: _ServicerContext,
+    ) -> _typing.Union[_common_pb2.Recorded, _abc.Awaitable[_common_pb2.Recorded]]:
+        """A signed hold statement: paused. The round under way is given up; it begins anew when the campaign is resumed."""
+
+    @_abc_1.abstractmethod
+    def ResumeCampaign(
+        self,
+        request: _common_pb2.SignedStatement,
+        context: _ServicerContext,
+    ) -> _typing.Union[_common_pb2.Recorded, _abc.Awaitable[_common_pb2.Recorded]]:
+        """A signed hold statement: resumed."""
 
     @_abc_1.abstractmethod
     def BeginSite(

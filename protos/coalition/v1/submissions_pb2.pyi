@@ -193,7 +193,7 @@ class ListSubmissionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     kind: _builtins.str
-    """"dataset" or "suite"; empty for both."""
+    """"dataset", "suite" or "reward"; empty for all."""
     page_size: _builtins.int
     """How many at most, up to 1,000; 0 for as many as the hub likes to give at once. A page may hold fewer."""
     page_token: _builtins.str
@@ -269,6 +269,7 @@ class Submission(_message.Message):
     BLOBS_FIELD_NUMBER: _builtins.int
     PURGED_INDEX_FIELD_NUMBER: _builtins.int
     SCREENED_ROWS_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     kind: _builtins.str
     name: _builtins.str
@@ -299,6 +300,8 @@ class Submission(_message.Message):
     purged_index: _builtins.int
     screened_rows: _builtins.int
     """While it is screened: rows that were looked at."""
+    payload: _builtins.str
+    """Digest of the signed statement's payload."""
     @_builtins.property
     def files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
@@ -338,10 +341,11 @@ class Submission(_message.Message):
         blobs: _builtins.int = ...,
         purged_index: _builtins.int = ...,
         screened_rows: _builtins.int = ...,
+        payload: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receipt", b"receipt"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "category", b"category", "domain", b"domain", "files", b"files", "findings", b"findings", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "licence", b"licence", "member", b"member", "name", b"name", "purged_blobs", b"purged_blobs", "purged_index", b"purged_index", "receipt", b"receipt", "recorded_at", b"recorded_at", "rows", b"rows", "screened_rows", b"screened_rows", "size", b"size", "state", b"state", "tasks", b"tasks", "version", b"version", "visibility", b"visibility", "withdrawn_at", b"withdrawn_at", "withdrawn_because", b"withdrawn_because", "withdrawn_by", b"withdrawn_by", "withdrawn_index", b"withdrawn_index"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blobs", b"blobs", "category", b"category", "domain", b"domain", "files", b"files", "findings", b"findings", "id", b"id", "jurisdiction", b"jurisdiction", "kind", b"kind", "licence", b"licence", "member", b"member", "name", b"name", "payload", b"payload", "purged_blobs", b"purged_blobs", "purged_index", b"purged_index", "receipt", b"receipt", "recorded_at", b"recorded_at", "rows", b"rows", "screened_rows", b"screened_rows", "size", b"size", "state", b"state", "tasks", b"tasks", "version", b"version", "visibility", b"visibility", "withdrawn_at", b"withdrawn_at", "withdrawn_because", b"withdrawn_because", "withdrawn_by", b"withdrawn_by", "withdrawn_index", b"withdrawn_index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

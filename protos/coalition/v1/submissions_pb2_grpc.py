@@ -27,7 +27,8 @@ if _version_not_supported:
 
 
 class SubmissionsStub:
-    """Datasets and suites take the same road: Open with the signed manifest, Upload what is missing, Commit.
+    """Datasets, suites and reward policies take the same road: Open with the signed manifest, Upload what is missing (of a policy
+    nothing is), Commit.
     """
 
     def __init__(self, channel):
@@ -74,7 +75,8 @@ class SubmissionsStub:
 
 
 class SubmissionsServicer:
-    """Datasets and suites take the same road: Open with the signed manifest, Upload what is missing, Commit.
+    """Datasets, suites and reward policies take the same road: Open with the signed manifest, Upload what is missing (of a policy
+    nothing is), Commit.
     """
 
     def Open(self, request, context):
@@ -174,7 +176,8 @@ def add_SubmissionsServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class Submissions:
-    """Datasets and suites take the same road: Open with the signed manifest, Upload what is missing, Commit.
+    """Datasets, suites and reward policies take the same road: Open with the signed manifest, Upload what is missing (of a policy
+    nothing is), Commit.
     """
 
     @staticmethod

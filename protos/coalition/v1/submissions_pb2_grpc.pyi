@@ -28,7 +28,9 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SubmissionsStub:
-    """Datasets and suites take the same road: Open with the signed manifest, Upload what is missing, Commit."""
+    """Datasets, suites and reward policies take the same road: Open with the signed manifest, Upload what is missing (of a policy
+    nothing is), Commit.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -54,7 +56,9 @@ class SubmissionsStub:
 
 @_typing.type_check_only
 class SubmissionsAsyncStub(SubmissionsStub):
-    """Datasets and suites take the same road: Open with the signed manifest, Upload what is missing, Commit."""
+    """Datasets, suites and reward policies take the same road: Open with the signed manifest, Upload what is missing (of a policy
+    nothing is), Commit.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Open: _aio.UnaryUnaryMultiCallable[_common_pb2.SignedStatement, _submissions_pb2.OpenResponse]  # type: ignore[assignment]
@@ -76,7 +80,9 @@ class SubmissionsAsyncStub(SubmissionsStub):
     """What this hub takes: a member's side checks it before it packs anything."""
 
 class SubmissionsServicer(metaclass=_abc_1.ABCMeta):
-    """Datasets and suites take the same road: Open with the signed manifest, Upload what is missing, Commit."""
+    """Datasets, suites and reward policies take the same road: Open with the signed manifest, Upload what is missing (of a policy
+    nothing is), Commit.
+    """
 
     @_abc_1.abstractmethod
     def Open(

@@ -96,6 +96,31 @@ def test_private_data_is_declared_and_never_sent(hub: Hub, coalition: Coalition,
     assert coalition("ledger", "verify", "--json", home=law).json["problems"] == []
 
 
+def test_a_reward_policy_is_signed_shown_and_withdrawn(
+    hub: Hub, coalition: Coalition, law: Path, tmp_path: Path
+) -> None:
+    policy = tmp_path / "brief.json"
+    shape = {"type": "object", "minItems": 1}
+    rules = [{"name": "form", "check": {"how": "json_schema", "json_schema": shape}}]
+    written = {"format": "coalition-reward/v1", "name": "brief", "description": "Brief and in form."}
+    policy.write_text(json.dumps({**written, "rules": [{**rules[0], "code": "import os"}]}))
+    refused = coalition("reward", "submit", policy, home=law)
+    assert (refused.code, f"{policy}: rules.0.code: is not known here" in refused.err) == (1, True)
+    policy.write_text(json.dumps({**written, "rules": rules}))
+    said = coalition("reward", "submit", policy, home=law)
+    assert said.code == 0, said.err
+    (listed,) = coalition("reward", "list", "--json", home=law).json
+    assert listed["payload"] in said.out
+    assert listed["payload"] in coalition("reward", "list", home=law).out
+    shown = coalition("reward", "show", listed["id"], "--json", home=law).json
+    assert shown["digest"] == listed["payload"]
+    assert shown["policy"]["rules"][0]["check"]["json_schema"]["minItems"] == 1
+    assert coalition("ledger", "verify", "--json", home=law).json["problems"] == []
+    withdrawn = coalition("reward", "withdraw", listed["id"], home=law)
+    assert (withdrawn.code, "Its bytes" in withdrawn.out) == (0, False), withdrawn.err
+    assert coalition("reward", "show", listed["id"], "--json", home=law).json["state"] == "withdrawn"
+
+
 def test_what_is_withdrawn_is_marked_and_read_by_nobody(
     hub: Hub, coalition: Coalition, law: Path, texts: Path, tmp_path: Path
 ) -> None:

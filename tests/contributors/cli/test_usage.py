@@ -15,11 +15,14 @@ from contributors.cli.main import app
 from tests.contributors.cli.conftest import Coalition
 
 CONTRACT = {
-    *("enrol", "whoami", "leaderboard", "dashboard", "site start", "site privacy"),
-    *("data submit", "data list", "data show", "data policy", "data withdraw"),
+    *("enrol", "whoami", "leaderboard", "dashboard"),
+    *("site start", "site sit-out", "site take-part", "site privacy"),
+    *("data submit", "data list", "data show", "data policy", "data withdraw", "data tasks"),
     *("suite submit", "suite list", "suite show", "suite withdraw"),
+    *("reward submit", "reward list", "reward show", "reward withdraw"),
     *("run plan", "run launch", "run list", "run show", "run watch", "run cancel"),
     *("campaign open", "campaign list", "campaign show", "campaign watch", "campaign join", "campaign stop"),
+    *("campaign pause", "campaign resume"),
     *("model list", "model show", "model lineage", "model download", "eval list", "eval show", "eval verify"),
     *("release cut", "release list", "release verify", "release download"),
     *("ledger head", "ledger entries", "ledger verify", "ledger receipt"),

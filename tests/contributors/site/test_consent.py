@@ -6,11 +6,31 @@ import pytest
 
 from contributors import keychain
 from contributors.client import Coalition
+from contributors.signers import Signers
 from contributors.site.consent import signed_spec
+from protos.coalition.v1 import ledger_pb2
 from protos.documents.campaigns import Campaign
 from tests.contributors.served import Hub
 from tests.contributors.site.test_policy import SPEC
-from trust.errors import Denied
+from trust.errors import Corrupt, Denied
+from trust.tiles import decode_bundle, encode_bundle
+
+
+class LeftOut(Coalition):
+    """A hub as it answers when it holds one entry back: another stands in its place."""
+
+    held_back = -1
+
+    def tile(self, path: str) -> bytes:
+        data = super().tile(path)
+        if "entries" not in path:
+            return data
+        entries = decode_bundle(data)
+        entries[self.held_back] = entries[self.held_back - 1]
+        return encode_bundle(entries)
+
+    def entries(self, start: int = 0, count: int = 0) -> list[ledger_pb2.LedgerEntry]:
+        return [entry for entry in super().entries(start, count) if entry.index != self.held_back]
 
 
 def test_a_campaign_that_a_disowned_key_opened_is_not_joined(hub: Hub, client: Coalition) -> None:
@@ -20,7 +40,12 @@ def test_a_campaign_that_a_disowned_key_opened_is_not_joined(hub: Hub, client: C
             for name in ("before", "after")
         ]
         before, after = (hub.base.journal.record(core.sign(claim).envelope, core.identity.id) for claim in claims)
-        keychain.revoke(core, "", after.index, "stolen")
-    assert signed_spec(client, before.id).name == "before"
+        (revocation,) = keychain.revoke(core, "", after.index, "stolen")
+    signers = Signers(client)
+    assert signed_spec(signers, before.id).name == "before"
     with pytest.raises(Denied, match=f"entry {after.index} of the ledger, and entry .* disowns the key that signed it"):
-        signed_spec(client, after.id)
+        signed_spec(signers, after.id)
+    with LeftOut(client.home) as lying:
+        lying.held_back = client.receipt(revocation).index
+        with pytest.raises(Corrupt, match="do not make the signed head"):
+            signed_spec(Signers(lying), after.id)

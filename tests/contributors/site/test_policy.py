@@ -68,7 +68,8 @@ def test_the_policy_is_kept_for_the_next_time(tmp_path: Path) -> None:
     data = tmp_path / "private"
     data.mkdir()
     update_policy(tmp_path, data, "all")
-    assert update_policy(tmp_path, None, "") == SitePolicy(data=str(data), join="all")
+    agreed = ("continued-training", "sft", "dpo")
+    assert update_policy(tmp_path, None, "") == SitePolicy(data=str(data), join="all", objectives=agreed)
     (tmp_path / "site.toml").write_text(f'data = "{data}"\njoin = "ask"\nmaximum_rounds = 7\n')
     assert update_policy(tmp_path, None, "all") == SitePolicy(data=str(data), join="all", maximum_rounds=7)
     assert load_policy(tmp_path).maximum_rounds == 7
@@ -82,6 +83,15 @@ def test_a_budget_is_kept_with_the_policy_and_refuses_campaigns_without_privacy(
     assert acceptable(policy, SPEC) == "it guarantees no privacy, and the site's budget is epsilon 8"
     with pytest.raises(Denied, match="guarantees no privacy"):
         check_task(task(), policy, JOINED)
+
+
+def test_a_file_of_before_there_were_objectives_agrees_to_no_new_one(tmp_path: Path) -> None:
+    """An upgrade, and a start with other words, widen nothing that the member did not write."""
+    (tmp_path / "site.toml").write_text(f'data = "{tmp_path}"\njoin = "all"\n')
+    tuned = SPEC.model_copy(update={"objective": "sft"})
+    for policy in (load_policy(tmp_path), update_policy(tmp_path, None, "", "NL"), load_policy(tmp_path)):
+        assert acceptable(policy, SPEC) == ""
+        assert "policy allows continued-training" in acceptable(policy, tuned)
 
 
 def test_a_site_needs_to_know_where_its_text_lies(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from pyarrow import parquet
 
 from contributors.site.budget import Recorded
-from contributors.site.clientapp import UNFIT, Work, _reply, files_of, honest_work, read_task
+from contributors.site.clientapp import FILES, UNFIT, Work, _reply, files_of, honest_work, read_task
 from contributors.site.consent import change_agreements, with_agreement
 from contributors.site.datasets import Declarations, Declared, Source, write_declarations
 from contributors.site.policy import update_policy
@@ -200,12 +200,25 @@ def test_supervised_rounds_learn_what_the_assistant_says(
     assert train(task, files, text_of(tmp_path)).examples == 3  # as texts, all three train
 
 
+def test_a_conversation_of_which_nothing_is_left_counts_for_no_dataset(
+    task: RoundTask, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Its question alone fills the row: it teaches nothing, so the ledger is not told that it was learned from."""
+    conversations(tmp_path, "Nobody.")
+    (tmp_path / "long").mkdir()
+    rows = [{"role": "user", "content": SECRET * 9}, {"role": "assistant", "content": "Nobody."}]
+    (tmp_path / "long" / "a.jsonl").write_text(json.dumps({"messages": rows}))
+    trained = train(asking_for_answers(task), files, text_of(tmp_path))
+    assert trained.examples == 1
+    assert [learned.dataset for learned in trained.data] == [f"data-{tmp_path.name.replace('_', '-')}"]
+
+
 def test_an_update_may_travel_in_fewer_bytes_and_be_held_to_its_start(
     task: RoundTask, files: dict[str, bytes], data: Path
 ) -> None:
     trained = train(task, files, text_of(data))
     change = {name: tensor - trained.start[name] for name, tensor in trained.adapter.items()}
-    whole, small = update_of(trained, Transfer()), update_of(trained, Transfer(how="int8"))
+    whole, small = (update_of(trained, Transfer.read({"how": how})).data for how in ("fp32", "int8"))
     assert load_tensors(whole).keys() == trained.adapter.keys()
     assert len(small) < len(whole)
     for name, tensor in expand(small, "int8", trained.start).items():
@@ -245,7 +258,7 @@ def test_preference_rounds_learn_which_answer_is_chosen(
     assert trained.result.loss_last < trained.result.loss_first - 0.02
     scored = text_of(preferences(tmp_path, scores=(9, 2)))
     further = train(asking_for_preferences(task, offset=1.0), files, scored)
-    assert further.result.loss_first == pytest.approx(math.log(1 + 7), abs=0.05)
+    assert further.result.loss_first == pytest.approx(math.log(1 + 8), abs=0.05)  # seven points: log 8
     (tmp_path / "p.jsonl").unlink()
     with pytest.raises(Unfit, match="no preference"):
         train(asking_for_preferences(task), files, text_of(tmp_path))
@@ -344,9 +357,10 @@ def reply_of(task: RoundTask, files: dict[str, bytes], work: Work) -> RoundReply
 
 
 def message(task: RoundTask, files: dict[str, bytes]) -> RecordDict:
-    arrays = {n: Array(dtype="uint8", shape=(len(d),), stype="bytes", data=d) for n, d in files.items()}
+    data = b"".join(files.values())  # as the task names them
+    arrays = {FILES: Array(dtype="uint8", shape=(len(data),), stype="bytes", data=data)}
     document = emit(task.model_dump(mode="json"))
-    return RecordDict({"task": ConfigRecord({"document": document}), "files": ArrayRecord(arrays)})
+    return RecordDict({"task": ConfigRecord({"document": document}), FILES: ArrayRecord(arrays)})
 
 
 def private(task: RoundTask, guarantee: str) -> RoundTask:

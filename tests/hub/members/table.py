@@ -41,6 +41,8 @@ Campaigns/GetCampaign         core contributor viewer -       any
 Campaigns/WatchCampaign       core contributor viewer -       any
 Campaigns/JoinCampaign        core contributor - -            consent
 Campaigns/StopCampaign        core - - -                      stop
+Campaigns/PauseCampaign       core - - -                      hold
+Campaigns/ResumeCampaign      core - - -                      hold
 Campaigns/BeginSite           core contributor - -            consent
 Campaigns/RegisterSite        core contributor - -            consent
 Evaluations/ListEvaluations   core contributor viewer -       any

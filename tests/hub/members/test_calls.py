@@ -31,7 +31,7 @@ from trust.certificates import Authority
 from trust.invitations import Invitation
 
 ROLES: dict[str, Role] = {"core": "core", "contributor": "contributor", "viewer": "viewer", "node": "node"}
-KINDS = {"robot-data": ["dataset"], "robot-core": ["run", "stop", "campaign", "consent"]}
+KINDS = {"robot-data": ["dataset"], "robot-core": ["run", "stop", "campaign", "consent", "hold"]}
 
 
 def methods() -> dict[str, MethodDescriptor]:
@@ -133,7 +133,7 @@ def test_every_role_makes_the_calls_of_the_table_and_no_other(
                 assert not said.startswith(("UNKNOWN", "UNIMPLEMENTED")), (path, said)
 
 
-KINDS_OF_DELEGATES = ("dataset", "suite", "run", "stop", "campaign", "consent", "sealed")
+KINDS_OF_DELEGATES = ("dataset", "suite", "run", "stop", "campaign", "consent", "hold", "sealed")
 
 
 def test_what_each_role_and_each_delegate_may_do_is_what_was_decided() -> None:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+from sqlmodel import select
+
 from hub.database import Database
+from hub.progress import log, thinning
 from hub.progress.log import Progress
+from hub.progress.tables import ProgressRecord
 
 
 async def test_a_watcher_sees_the_past_then_the_present_up_to_the_end(database: Database) -> None:
@@ -54,6 +59,44 @@ def test_curves_are_thinned_but_keep_their_ends(database: Database) -> None:
     points = progress.metrics("run-1", limit=100)
     assert len(points) <= 100
     assert (points[0].step, points[-1].step) == (1, 1000)
+
+
+def test_a_spike_is_seen_in_a_thinned_curve(database: Database) -> None:
+    progress = Progress(database)
+    progress.append(
+        "run-1", "training", metrics=[(step, "loss", 9.0 if step == 777 else 1.0) for step in range(1, 2001)]
+    )
+    assert max(metric.value for metric in progress.metrics("run-1", limit=50)) == 9.0
+
+
+def test_a_long_course_has_a_bounded_number_of_rows_and_keeps_its_spike(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log, "_RECENT", 20)
+    monkeypatch.setattr(log, "_EVERY", 10)
+    for module in (log, thinning):
+        monkeypatch.setattr(module, "KEPT", 60)
+    monkeypatch.setattr(log, "_MOST", 80)
+    for name, value in (("MEASURED", 40), ("TOLD", 10), ("LOGGED", 10)):
+        monkeypatch.setattr(thinning, name, value)
+    progress, other = Progress(database), Progress(database)
+    other.append("run-2", "training", "another's")
+    for step in range(1, 301):
+        progress.append("run-1", "training", metrics=[(step, "loss", 9.0 if step == 77 else 1.0)])
+        progress.append("run-1", "training", f"note {step}" if step % 10 == 0 else f"log: line {step}")
+    progress = Progress(database)  # as after a restart
+    progress.append("run-1", "training", metrics=[(301, "loss", 1.0)])
+    with database.session() as session:
+        rows = session.exec(select(ProgressRecord).where(ProgressRecord.subject == "run-1")).all()
+    assert len(rows) <= 90
+    points = progress.metrics("run-1")
+    assert (points[0].step, points[-1].step) == (1, 301)
+    assert [metric.step for metric in points if metric.value > 1] == [77]
+    messages = [event.message for event in progress.told("run-1")]
+    assert [f"note {step}" for step in range(220, 301, 10)] == [said for said in messages if said.startswith("note")][
+        -9:
+    ]
+    assert [event.message for event in progress.told("run-2")] == ["another's"]
 
 
 def test_a_step_that_was_trained_again_counts_once(database: Database) -> None:

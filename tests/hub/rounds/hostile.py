@@ -12,6 +12,7 @@ import torch
 
 from contributors.client import Coalition
 from contributors.home import Home
+from contributors.signers import Signers
 from contributors.site.children import Child
 from contributors.site.clientapp import Answer, serve
 from contributors.site.consent import consent
@@ -33,7 +34,7 @@ def poison(task: RoundTask, files: Mapping[str, bytes], dataset: str) -> Answer:
     adapter = task.spec.adapter
     state = adapter_state(attach(model, AdapterShape(adapter.rank, adapter.alpha, adapter.targets), task.seed))
     update = save_tensors({name: torch.full_like(tensor, torch.nan) for name, tensor in state.items()})
-    said = {"campaign": task.campaign, "round": task.round, "update": digest_bytes(update)}
+    said = {"campaign": task.campaign, "round": task.round, "task": task.digest, "update": digest_bytes(update)}
     learned = Learned(dataset=dataset, tokens=1)
     return RoundReply.read({**said, "examples": 10**6, "tokens": 1, "data": (learned,)}), update
 
@@ -47,7 +48,7 @@ def main(home: Path, campaign: str, dataset: str) -> None:
         registered = register(hub, site_key(home))
         arguments = ["contributors.site.supernode", str(home), registered.superlink, str(port), str(registered.node)]
         Child("supernode", arguments, home).tend()
-        consent(hub, campaign)
+        consent(Signers(hub), campaign)
         serve(port, secret, lambda task, files: poison(task, files, dataset))
 
 

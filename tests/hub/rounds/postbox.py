@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from torch import Tensor
@@ -16,7 +16,8 @@ from trust.canonical import emit
 from trust.digests import digest_bytes
 
 DATASET = "data-0123456789ab"
-Answerer = Callable[[Message], RecordDict]
+Answerer = Callable[[Message], RecordDict | None]
+"""None while it has nothing to say yet."""
 
 
 @dataclass
@@ -42,23 +43,31 @@ class Postbox:
 
     def pull_messages(self, identifiers: list[str]) -> list[Any]:
         names = list(self.answerers)
-        return [
-            SimpleNamespace(
-                metadata=SimpleNamespace(reply_to_message_id=identifier),
-                has_error=lambda: False,
-                content=self.answerers[names[self.waiting[identifier].metadata.dst_node_id - 1]](
-                    self.waiting[identifier]
-                ),
+        contents = {
+            identifier: self.answerers[names[self.waiting[identifier].metadata.dst_node_id - 1]](
+                self.waiting[identifier]
             )
             for identifier in identifiers
+        }
+        return [
+            SimpleNamespace(
+                metadata=SimpleNamespace(reply_to_message_id=identifier), has_error=lambda: False, content=content
+            )
+            for identifier, content in contents.items()
+            if content is not None
         ]
 
 
 def answer(tensors: dict[str, Tensor] | bytes, arrays: dict[str, Array] | None = None, **more: Any) -> Answerer:
-    """A site that answers with this update; `more` goes into its reply document."""
+    """A site that answers with this update to the task that it was given; `more` goes into its reply document."""
     data = tensors if isinstance(tensors, bytes) else save_tensors(tensors)
     said = {"campaign": "campaign-a", "round": 2, "update": digest_bytes(data), "examples": 5, "tokens": 7}
     learned = {"data": [{"dataset": DATASET, "tokens": 7}], "loss_first": 2.0, "loss_last": 1.0, "refusal": ""}
-    document = emit({**said, **learned, **more})
     content = {UPDATE: bytes_array(data)} if arrays is None else arrays
-    return lambda message: RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(content)})
+
+    def at(message: Message) -> RecordDict:
+        task = digest_bytes(cast(bytes, message.content.config_records["task"]["document"]))
+        document = emit({**said, **learned, "task": task, **more})
+        return RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(content)})
+
+    return at

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,20 +11,14 @@ from contributors import keychain
 from contributors.client import Coalition
 from contributors.site.spending import read_spending
 from protos.coalition.v1 import rounds_pb2
-from protos.documents.campaigns import CampaignSpec, Server
+from protos.documents.campaigns import CampaignSpec, Hold, LocalTraining, Rewards, Server
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
+from protos.documents.submissions import Reward
+from tests.hub.rounds.conftest import PATIENCE, pids, until
 
 if TYPE_CHECKING:
     from tests.hub.rounds.conftest import World
-
-
-def until(what: Callable[[], object], seconds: float, why: str) -> None:
-    """Look until `what` holds."""
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end, f"waited {seconds} s for {why}"
-        time.sleep(0.2)
 
 
 pytestmark = pytest.mark.system
@@ -72,7 +65,7 @@ def test_a_killed_hub_and_a_killed_supernode_cost_no_finished_round(world: World
     world.processes["hub"].wait()
     world.serve()
     log = world.directory / "medicine.log"
-    until(lambda: "round 3 of" in log.read_text(), 120, "round 3 after the restart")
+    until(lambda: "round 3 of" in log.read_text(), "round 3 after the restart")
     world.kill("contributors.site.supernode", "medicine")
     world.wait(campaign, lambda found: found.state == "finished")
     with Coalition(world.homes["core"]) as core:
@@ -102,28 +95,28 @@ def test_a_campaign_learns_from_declared_data_alone_and_not_from_disowned_member
     world.declared["law"] = ""  # its site starts all the same
     world.site("law")
     log = world.directory / "law.log"
-    until(lambda: "notes.txt belongs to no dataset that law has submitted" in log.read_text(), 60, "the refusal")
+    until(lambda: "notes.txt belongs to no dataset that law has submitted" in log.read_text(), "the refusal")
     assert not world.campaign(campaign).members
     notes = world.declare("law", world.private_text("law"))
     world.site("medicine")
-    world.wait(campaign, lambda found: learned_in_last(found) == {"law", "medicine"}, 300)
+    world.wait(campaign, lambda found: learned_in_last(found) == {"law", "medicine"})
     with Coalition(world.homes["core"]) as core:
         newest = world.campaign(campaign).rounds[-1].model
         used = {(data.member, data.dataset): data.category for data in core.lineage(newest).data}
     assert used == {("law", notes): "private", ("medicine", world.declared["medicine"]): "private"}
 
     world.withdraw("law", notes)
-    world.wait(campaign, lambda found: learned_in_last(found) == {"medicine"}, 300)
+    world.wait(campaign, lambda found: learned_in_last(found) == {"medicine"})
     (why,) = (part.excluded for part in world.campaign(campaign).rounds[-1].participants if part.member == "law")
     assert "notes.txt" not in why
-    until(lambda: f"notes.txt may not be trained on: {notes} was withdrawn" in log.read_text(), 60, "the sentence")
+    until(lambda: f"notes.txt may not be trained on: {notes} was withdrawn" in log.read_text(), "the sentence")
 
     with Coalition(world.homes["core"]) as core:
         keychain.revoke_member(core, "law", "", None, "the member left")
     site = world.processes.pop("law")
-    world.wait(campaign, lambda found: [part.member for part in found.rounds[-1].participants] == ["medicine"], 300)
+    world.wait(campaign, lambda found: [part.member for part in found.rounds[-1].participants] == ["medicine"])
     assert world.campaign(campaign).members == ["medicine"]
-    assert site.wait(60) != 0, "a revoked member's site has nothing to do here"
+    assert site.wait(PATIENCE) != 0, "a revoked member's site has nothing to do here"
 
 
 def learned_in_last(found: rounds_pb2.Campaign) -> set[str]:
@@ -131,11 +124,33 @@ def learned_in_last(found: rounds_pb2.Campaign) -> set[str]:
     return {part.member for part in found.rounds[-1].participants if part.weight} if found.rounds else set()
 
 
-def test_a_stopped_campaign_ends_and_keeps_its_rounds(world: World, spec: CampaignSpec) -> None:
+@pytest.mark.parametrize("loudness", [20.0])
+def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped_and_another_learns_from_rewards(
+    world: World, spec: CampaignSpec
+) -> None:
+    """While it is paused no process leads it and a younger one takes its turn; afterwards it goes on behind its last round."""
     world.member("law")
+    tasks = [json.dumps({"prompt": f"How many pages has contract {number}?"}) + "\n" for number in range(8)]
+    (world.private_text("law") / "tasks.jsonl").write_text("".join(tasks))
     campaign = world.open_campaign(spec.model_copy(update={"rounds": 100, "minimum_members": 1}))
     world.site("law")
     world.wait(campaign, lambda found: len(found.rounds) >= 1)
+    with Coalition(world.homes["core"]) as core:
+        ours = {"hub": core.identity.hub, "signer": core.identity.id, "campaign": campaign}
+        core.pause_campaign(core.sign(Hold.read({**ours, "turn": 1, "state": "paused", "why": "a look"})))
+    world.processes["hub"].kill()
+    world.processes["hub"].wait()
+    world.serve()
+    world.wait(campaign, lambda found: (found.state, found.reason) == ("paused", "a look"))
+    younger = world.open_campaign(spec.model_copy(update={"name": "younger", "rounds": 1, "minimum_members": 1}))
+    world.wait(younger, lambda found: found.state == "finished")
+    held = world.campaign(campaign)
+    assert held.state == "paused"
+    until(lambda: not pids(str(world.hub), "hub.rounds.serverapp"), "nobody to lead anything")
+    with Coalition(world.homes["core"]) as core:
+        core.resume_campaign(core.sign(Hold.read({**ours, "turn": 2, "state": "resumed", "why": "seen"})))
+    world.wait(campaign, lambda found: len(found.rounds) > len(held.rounds))
+    assert world.campaign(campaign).rounds[: len(held.rounds)] == held.rounds
     with Coalition(world.homes["core"]) as core:
         stop = Stop(hub=core.identity.hub, signer=core.identity.id, target=campaign, why="enough")
         core.stop_campaign(core.sign(stop))
@@ -144,3 +159,30 @@ def test_a_stopped_campaign_ends_and_keeps_its_rounds(world: World, spec: Campai
     found = world.campaign(campaign)
     assert (found.state, found.reason) == ("stopped", "enough")
     assert found.rounds
+    learn_to_answer_with_a_vowel(world, spec)
+    until(lambda: not list((world.hub / "campaigns").iterdir()), "nothing held")
+
+
+def learn_to_answer_with_a_vowel(world: World, spec: CampaignSpec) -> None:
+    """A campaign of GRPO by a policy of its only member, whose site runs: the mean reward rises, within a round and over two."""
+    written = {"format": "coalition-reward/v1", "name": "vowels", "description": "Answers hold a vowel."}
+    rules = [{"name": "vowel", "check": {"how": "regex", "pattern": "[aeiou]"}}]
+    with Coalition(world.homes["law"]) as law:
+        policy = Reward.read({"hub": law.identity.hub, "signer": "law", "policy": {**written, "rules": rules}})
+        digest = law.submit(law.sign(policy), {}, lambda count: None).payload
+    learning = LocalTraining(steps=10, batch_size=16, sequence_length=64, learning_rate=0.02)
+    rewards = Rewards(policies=(digest,), group=8, max_new_tokens=6, beta=0.01)
+    shape = {"objective": "grpo", "rewards": rewards, "training": learning, "rounds": 2, "minimum_members": 1}
+    campaign = world.open_campaign(spec.model_copy(update={"name": "with-vowels", **shape}))
+    world.wait(campaign, lambda found: found.state in ("finished", "failed"))
+    with Coalition(world.homes["core"]) as core:
+        metrics = [metric for event in core.watch_campaign(campaign) for metric in event.metrics]
+        rounds = core.campaign(campaign).rounds
+        used = {(data.member, data.dataset) for data in core.lineage(rounds[-1].model).data}
+    ((first,), (second,)) = ([part.rewarded for part in each.participants] for each in rounds)
+    assert first.last > first.first + 0.2
+    assert second.last > 0.8
+    assert first.divergence > 0
+    assert 1 <= second.length <= 6
+    assert [(m.step, m.value) for m in metrics if m.name == "reward/law"] == [(1, first.last), (2, second.last)]
+    assert used == {("law", world.declared["law"])}

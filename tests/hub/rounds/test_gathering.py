@@ -86,6 +86,48 @@ def test_a_round_comes_to_the_same_bytes_whoever_answers_first(averaging: str) -
     assert all(torch.equal(found[0].update[name], found[1].update[name]) for name in found[0].update)
 
 
+QUALITIES = {f"member-{number}": quality for number, quality in enumerate([0.5, 1.0, 1.2, 1.8])}
+
+
+@pytest.mark.parametrize("averaging", ["factors", "products", "median", "trimmed-mean", "krum", "multi-krum"])
+def test_an_update_below_the_quality_floor_does_not_count(averaging: str) -> None:
+    """And is not compared with the others: the round is what it would be without it."""
+    measured = iter(QUALITIES.values())
+    spec = _spec(averaging=averaging, quality={"dataset": "data-1", "floor": 0.9})
+    gathering = Gathering(spec, START, lambda update: next(measured))
+    for member, update in zip(QUALITIES, [FLIPPED, *HONEST[1:]], strict=True):
+        assert gathering.add(member, update, 1).quality == QUALITIES[member]
+    found = gathering.result()
+    without = Gathering(_spec(averaging=averaging), START)
+    without.turn_away()
+    for member, update in zip(list(QUALITIES)[1:], HONEST[1:], strict=True):
+        without.add(member, update, 1)
+    torch.testing.assert_close(found.update, without.result().update)
+    assert found.shares["member-0"].weight == 0
+    assert found.shares["member-0"].reason == "left out: quality 0.5 below the floor of 0.9"
+
+
+def test_measured_quality_may_weigh() -> None:
+    measured = iter(QUALITIES.values())
+    spec = _spec(weighting="quality", quality={"dataset": "data-1", "floor": 0.9})
+    gathering = Gathering(spec, START, lambda update: next(measured))
+    for member, update in zip(QUALITIES, [FLIPPED, *HONEST[1:]], strict=True):
+        gathering.add(member, update, 1)
+    found = gathering.result()
+    assert [share.weight for share in found.shares.values()] == pytest.approx([0, 1 / 4, 1.2 / 4, 1.8 / 4])
+    assert found.shares["member-3"].reason == "quality 1.8"
+    expected = {n: sum(w * u[n] for w, u in zip((0.25, 0.3, 0.45), HONEST[1:], strict=True)) for n in START}
+    torch.testing.assert_close(found.update, expected)
+
+
+def test_a_round_in_which_nobody_reaches_the_floor_comes_to_nothing() -> None:
+    gathering = Gathering(_spec(quality={"dataset": "data-1", "floor": 2}), START, lambda update: 1.0)
+    gathering.add("law", HONEST[0], 1)
+    assert not len(gathering)
+    with pytest.raises(Unavailable, match="needs 1 valid updates; 0 came"):
+        gathering.result()
+
+
 @pytest.mark.parametrize("averaging", ["factors", "products"])
 def test_no_member_counts_more_than_its_cap(averaging: str) -> None:
     spec = _spec(2, averaging=averaging, weighting="examples", maximum_share=0.4)
@@ -134,6 +176,15 @@ def test_an_update_that_cannot_be_counted_changes_nothing() -> None:
         ({"averaging": "median", "weighting": "examples"}, "the same"),
         ({"averaging": "krum", "maximum_share": 0.3}, "the same"),
         ({"maximum_share": 0}, "maximum_share"),
+        ({"patience": {"minimum_updates": 6}}, "more updates than minimum_members"),
+        (
+            {
+                "quality": {"dataset": "data-1"},
+                "privacy": {"guarantee": "central", "clip": 1.0, "noise": 1.0, "delta": 1e-6, "maximum_epsilon": 9.0},
+            },
+            "Quality tells of every update",
+        ),
+        ({"weighting": "quality"}, "needs \\[quality\\]"),
     ],
 )
 def test_a_spec_that_cannot_hold_what_it_says_is_refused(more: dict[str, Any], why: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +41,16 @@ def test_nobody_holds_up_a_round_for_ever(site: Waiting, answer: float) -> None:
     waiting = Waiting(site.activation, site.sent_to, MAX_SENDINGS, late, late, failed=site.failed)
     assert move(waiting, [answer]) == "leave out"
     assert reason(waiting).startswith("its site ")
+
+
+@given(waitings, st.lists(st.floats(0.1, 1e4), max_size=4), st.integers(1, 4))
+def test_the_slow_are_waited_for_until_enough_came_or_the_deadline_passed(
+    site: Waiting, answers: list[float], needed: int
+) -> None:
+    if len(answers) < needed and not site.failed:
+        assert move(site, answers, needed) != "leave out"
+    assert move(replace(site, late=True), answers, needed) == "leave out"
+    assert reason(replace(site, late=True)).startswith("the round's deadline passed while its site ")
 
 
 @given(waitings, st.integers(2, 9), st.data())

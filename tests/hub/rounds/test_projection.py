@@ -12,13 +12,15 @@ from hub.rounds import projection, standings
 from hub.rounds.projection import existing
 from hub.rounds.tables import SiteRow
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent, LocalTraining
+from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent, Hold, LocalTraining, Rewards
 from protos.documents.models import Contribution, Model
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
-from protos.documents.statements import HUB
+from protos.documents.statements import HUB, sign
+from protos.documents.submissions import Reward, Withdrawal
 from trust.digests import digest_bytes
 from trust.errors import Conflict, Denied, Invalid, NotFound
+from trust.statements import payload_digest
 
 if TYPE_CHECKING:
     from hub.ledger.entries import Entry
@@ -98,6 +100,23 @@ def test_a_campaign_promises_what_its_rounds_keep_and_spending_follows_from_them
     assert spent.epsilon == spent.epsilon_everywhere == pytest.approx(4.377178, rel=1e-6)
 
 
+def test_a_campaign_learns_by_policies_that_stand_alone(base: Any, campaign: str, spec: CampaignSpec) -> None:
+    rules = ({"name": "short", "check": {"how": "length", "most": 20}},)
+    written = {"format": "coalition-reward/v1", "name": "short", "description": "Be short.", "rules": rules}
+    policy = Reward.read({"hub": ORIGIN, "signer": "law", "policy": written})
+    payload = payload_digest(sign(policy, base.keys["law"]))
+    rewards = Rewards(policies=(payload,), max_new_tokens=8, group=2)
+    training = spec.training.model_copy(update={"batch_size": 2})
+    learning = spec.model_copy(update={"objective": "grpo", "rewards": rewards, "training": training})
+    with pytest.raises(NotFound, match=f"the digest {payload}"):
+        base.record(Campaign(hub=ORIGIN, signer="core", spec=learning))
+    entry = base.record(policy)
+    base.record(Campaign(hub=ORIGIN, signer="core", spec=learning))
+    base.record(Withdrawal(hub=ORIGIN, signer="law", submission=entry.id))
+    with pytest.raises(NotFound, match=f"the digest {payload}"):
+        base.record(Campaign(hub=ORIGIN, signer="core", spec=learning.model_copy(update={"name": "another"})))
+
+
 def test_a_consent_needs_a_key_that_its_signer_registered(base: Any, campaign: str) -> None:
     with pytest.raises(Denied):
         base.record(consent(campaign))
@@ -139,11 +158,45 @@ def test_a_stop_is_known_and_an_end_is_final(base: Any, campaign: str) -> None:
         base.journal.sign_and_record(CampaignEnd.read({**end, "outcome": "finished"}))
 
 
+def hold(campaign: str, turn: int, state: str, signer: str = "core") -> Hold:
+    return Hold.read(
+        {"hub": ORIGIN, "signer": signer, "campaign": campaign, "turn": turn, "state": state, "why": f"turn {turn}"}
+    )
+
+
+def test_a_campaign_is_paused_and_resumed_in_turn_and_ends_all_the_same(base: Any, campaign: str) -> None:
+    def held() -> list[str]:
+        with base.database.session() as session:
+            return [each.held for each in standings.open_standings(session, base.blobs)]
+
+    with pytest.raises(Conflict, match="not paused"):
+        base.record(hold(campaign, 1, "resumed"))
+    base.record(hold(campaign, 1, "paused"))
+    assert held() == ["turn 1"]
+    for late in (hold(campaign, 2, "paused"), hold(campaign, 1, "resumed")):
+        with pytest.raises(Conflict):
+            base.record(late)
+    base.record(hold(campaign, 2, "resumed"))
+    assert held() == [""]
+    base.record(hold(campaign, 3, "paused"))
+    end = {"hub": ORIGIN, "signer": HUB, "campaign": campaign, "outcome": "stopped", "reason": "enough"}
+    base.journal.sign_and_record(CampaignEnd.read(end))
+    assert held() == []
+    with pytest.raises(Conflict, match="stopped already"):
+        base.record(hold(campaign, 4, "resumed"))
+
+
+def test_the_core_team_alone_pauses(base: Any, campaign: str) -> None:
+    with pytest.raises(Denied):
+        base.record(hold(campaign, 1, "paused", signer="law"))
+
+
 def test_a_database_that_was_lost_says_the_same_again(
     base: Any, campaign: str, reopen: Callable[[Database], Any], tmp_path: Any
 ) -> None:
     register_key(base.database, "law")
     base.record(consent(campaign))
+    base.record(hold(campaign, 1, "paused"))
     base.journal.stop()
     fresh = Database(f"sqlite:///{tmp_path / 'fresh.sqlite'}")
     fresh.migrate()

@@ -22,7 +22,17 @@ from protos.documents.submissions import Dataset
 from trust.digests import digest_bytes
 
 ORIGIN = "test-hub"
-PART = Contribution(member="law", examples=3, weight=1, loss_first=2, loss_last=1, update_norm=0.1, why="3 examples")
+PART = Contribution(
+    member="law",
+    examples=3,
+    weight=1,
+    loss_first=2,
+    loss_last=1,
+    update_norm=0.1,
+    update=digest_bytes(b"sent"),
+    why="3 examples",
+    quality=1.5,
+)
 
 
 def weights(value: float) -> bytes:

@@ -17,7 +17,7 @@ from hub.rounds.serverapp import Voice, lead_round
 from learning.architectures import build_model
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
-from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, RoundTask, Server
+from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, Quality, RoundTask, Server
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from tests.shapes import llama
 from trust.canonical import parse
@@ -123,3 +123,18 @@ def test_a_rounds_result_says_who_counted_how_much_and_why(parent: Path, tmp_pat
         if not torch.equal(one, other)
     ]
     assert {name.split(".")[-2] for name in moved} == {"q_proj", "v_proj"}
+
+
+def test_updates_are_measured_on_the_text_that_the_campaign_holds_out(parent: Path, tmp_path: Path) -> None:
+    """Who does not reach the floor does not count; who counts is told its quality too."""
+    plan = _laid_out(tmp_path, parent, 1)
+    spec = SPEC.model_copy(update={"quality": Quality(dataset="data-1", floor=0.9995, blocks=4)})
+    (tmp_path / "held-out").mkdir()
+    (tmp_path / "held-out" / "00000.txt").write_text("Members sign what they send. " * 40)
+    grid = Postbox({"law": _site(parent, 0.001), "medicine": _site(parent, -0.9)})
+    lead_round(tmp_path, plan.model_copy(update={"spec": spec}), 1, grid, Voice(io.BytesIO()), Merger(SPEC))
+    law, medicine = _result(tmp_path, 1).contributions
+    assert (law.weight, medicine.weight) == (1, 0)
+    assert law.quality > 1
+    assert medicine.quality == pytest.approx(0.998, abs=0.001)
+    assert "below the floor of 0.9995" in medicine.excluded

@@ -23,7 +23,7 @@ from hub.witnesses.finality import Finality
 from protos.documents.holdings import Holdings
 from protos.documents.leaf import Leaf
 from protos.documents.statements import sign
-from protos.documents.submissions import Dataset, DatasetFile, Suite, Withdrawal
+from protos.documents.submissions import Dataset, DatasetFile, Submission, Withdrawal
 from tests.hub.conftest import ORIGIN, Base
 from trust.digests import Digest, digest_bytes
 
@@ -83,7 +83,7 @@ class Room:
     def sweeper(self) -> Sweeper:
         return Sweeper(self.base.database, self.base.blobs, self.disposal, DAYS, self.examination.forget)
 
-    def open(self, claim: Dataset | Suite) -> Draft:
+    def open(self, claim: Submission) -> Draft:
         draft = self.intake.open(sign(claim, self.base.keys[claim.signer]), claim.signer)
         assert isinstance(draft, Draft)
         return draft

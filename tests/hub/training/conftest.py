@@ -229,7 +229,8 @@ def attached(directory: Path, host: str, spaces: dict[str, str]) -> Iterator[Clu
         described = ("--name", "sources", "--domain", "code", "--licence", "PSF-2.0")
         cluster.core.coalition("data", "submit", data, *described)
         for node in ("node-1", "node-2"):
-            cluster.attach(node, COALITION_TOKEN=cluster.invite(node))
+            warm = ["--warm"] if node == "node-1" else []
+            cluster.attach(node, *warm, COALITION_TOKEN=cluster.invite(node))
         yield cluster
     finally:
         cluster.close()

@@ -9,7 +9,7 @@ from hub.training.gangs import agents
 from hub.training.nodes import Attached
 from hub.training.placement.shares import HALF_LIFE
 from hub.training.placement.values import Start, Yield
-from hub.training.states import Copy, Work
+from hub.training.states import Copy, Doubt, Work
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import RunSpec
 from tests.hub.training.test_scheduler import SPEC
@@ -114,6 +114,23 @@ def test_a_wish_is_asked_once_and_dropped_when_whoever_it_was_for_is_gone() -> N
     assert allocation.yields_for("run-1") == "run-2"
     allocation.decide({"run-1": works["run-1"]}, [], orders, nodes, NOW)
     assert allocation.yields_for("run-1") == ""
+
+
+def test_whoever_has_doubted_a_copy_is_left_out_where_others_are_free() -> None:
+    orders, allocation = {"run-1": order()}, Allocation()
+    work = replace(Work("run-1", copies=(COPY,)), doubt=Doubt("a", 10))
+    assert starts(allocation, [work], orders, attached("a", "b")) == (Start("run-1", ("b",)),)
+    assert starts(allocation, [work], orders, attached("a")) == (Start("run-1", ("a",)),), "there is nobody else"
+    nodes = [cluster_agent("dgx", 2), *attached("b")]
+    doubted = replace(work, doubt=Doubt("dgx", 10))
+    assert starts(allocation, [doubted], orders, nodes) == (Start("run-1", ("b",)),)
+
+
+def test_a_run_that_shrank_onto_a_cluster_waits_for_as_many_of_its_machines_as_it_had() -> None:
+    orders, allocation = {"run-1": order(nodes=3)}, Allocation()
+    fewer = Work("run-1", registered=20, registered_on=("dgx",), copies=(COPY,), ranks=2)
+    (start,) = starts(allocation, [fewer], orders, [cluster_agent("dgx", 2)])
+    assert len(start.nodes) == 2
 
 
 def cluster_agent(name: str, machines: int) -> Attached:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.hub.training.conftest import pids
+
 if TYPE_CHECKING:
     from tests.hub.training.conftest import Cluster
 
@@ -48,8 +50,11 @@ def test_a_run_survives_a_killed_worker_a_killed_node_a_damaged_shard_and_a_kill
     cluster.kill_rank("node-2")
     cluster.wait("the second attempt", lambda: cluster.show(run)["attempt"] == 2)
     cluster.wait("its workers", lambda: cluster.workers("node-1") and cluster.workers("node-2"))
+    serving = pids("hub.training.warm", f"{cluster.directory}/node-1/")
+    assert serving
     cluster.kill("node-1")
     cluster.wait("the end of what it started", lambda: not cluster.workers("node-1"), 5)
+    cluster.wait("the end of what was warm", lambda: not set(serving) & set(pids("hub.training.warm")), 5)
     before, newest = steps(cluster, run)[-2:]
     damage(cluster.directory / "node-1" / "runs" / run / "checkpoints" / f"step-{newest}")
     cluster.attach("node-1")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -19,18 +19,20 @@ from hub.ledger.tables import LedgerEntry
 from hub.models import registry
 from hub.progress.log import Progress
 from hub.submissions import catalogue
-from hub.training import allocation, attempts, projection, scheduler, store
-from hub.training.nodes import Attached
+from hub.training import allocation, attempts, inbox, projection, scheduler, store
+from hub.training.nodes import SILENCE, Attached
 from hub.training.scheduler import Scheduler
+from hub.training.service import NodesService
 from hub.training.shards import piece
 from hub.training.states import MAX_FAILURES
-from hub.training.tables import RunRow
+from hub.training.tables import HoldingRow, RunRow
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import Run, RunSpec, Stop
 from protos.documents.submissions import Dataset, DatasetFile, Withdrawal
 from tests.hub.conftest import ORIGIN, Base
 from trust.digests import Digest, digest_bytes
 
+T = TypeVar("T")
 SPEC = RunSpec.read(
     {
         "name": "tiny",
@@ -428,7 +430,9 @@ async def test_a_run_that_always_fails_ends_with_the_reason(ledger: Base) -> Non
         assert hub.kinds()[-2:] == ["run", "run-end"]
 
 
-async def test_a_spec_that_its_data_does_not_suit_ends_at_the_first_attempt_with_the_sentence(ledger: Base) -> None:
+async def test_a_spec_that_its_data_does_not_suit_ends_with_the_sentence_once_another_node_says_so(
+    ledger: Base,
+) -> None:
     async with living(ledger) as hub:
         run = hub.launch()
         first, second = Node(hub, "node-1"), Node(hub, "node-2")
@@ -439,9 +443,42 @@ async def test_a_spec_that_its_data_does_not_suit_ends_at_the_first_attempt_with
         assert (await first.told("prepare")).prepare.attempt == 2
         too_little.attempt = 2
         first.say(failed=too_little)
+        await first.told("stop")
+        for _ in range(2):
+            await second.told("stop")
+        assert (await second.told("prepare")).prepare.attempt == 3
+        too_little.attempt = 3
+        second.say(failed=too_little)
         row = await hub.ended(run)
         assert (row.outcome, row.reason) == ("failed", "Too little text.")
         assert hub.kinds()[-2:] == ["run", "run-end"]
+
+
+async def test_one_node_cannot_end_a_run_that_others_find_nothing_wrong_with(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=1)
+        first = Node(hub, "node-1")
+        await first.told("prepare")
+        second = Node(hub, "node-2")
+        await hub.heard(second)
+        first.say(failed=training_pb2.TaskFailed(run=run, attempt=1, reason="Too little text.", refused=True))
+        assert (await second.told("prepare")).prepare.attempt == 2
+        second.prepared(run, attempt=2)
+        assert (await second.told("train")).train.attempt == 2
+        work = hub.scheduler.work_on(run)
+        assert work is not None
+        assert (work.failures, work.doubt) == (0, None)
+
+
+async def test_a_node_that_is_alone_is_asked_twice(ledger: Base) -> None:
+    async with living(ledger) as hub:
+        run = hub.launch(nodes=1)
+        node = Node(hub, "node-1")
+        for attempt in (1, 2):
+            assert (await node.told("prepare")).prepare.attempt == attempt
+            node.say(failed=training_pb2.TaskFailed(run=run, attempt=attempt, reason="Too little text.", refused=True))
+            await node.told("stop")
+        assert (await hub.ended(run)).reason == "Too little text."
 
 
 async def test_a_cancelled_run_ends_and_its_nodes_stop(ledger: Base) -> None:
@@ -453,6 +490,34 @@ async def test_a_cancelled_run_ends_and_its_nodes_stop(ledger: Base) -> None:
         assert (row.outcome, row.reason) == ("cancelled", "enough")
         for node in (first, second):
             assert (await node.told("stop")).stop.over
+
+
+async def test_of_a_run_that_has_ended_nothing_is_kept_beside_the_ledger(ledger: Base) -> None:
+    """One that waited for nodes which there are not, and one whose node was away."""
+    async with living(ledger) as hub:
+        first = Node(hub, "node-1")
+        run, other = hub.launch(nodes=1), hub.launch(nodes=2, accelerator="h200")
+        await first.told("prepare")
+        await hub.said(other, "waits for other nodes")
+        first.leave()
+        missed = await _until(lambda: dict(hub.scheduler.attempts._away))
+        assert list(missed) == ["node-1"]
+        for target in (run, other):
+            ledger.record(Stop(hub=ORIGIN, signer="core", target=target, why="enough"))
+            await hub.ended(target)
+        await _until(lambda: not hub.scheduler.attempts.works)
+        assert not hub.scheduler.attempts._away
+        await _until(lambda: not hub.scheduler._left_out)
+        with ledger.database.session() as session:
+            assert session.exec(select(HoldingRow)).all() == []
+
+
+async def _until(ready: Callable[[], T]) -> T:
+    """What it answers once that is something."""
+    async with asyncio.timeout(10):
+        while not (found := ready()):
+            await asyncio.sleep(0.02)
+    return found
 
 
 async def test_a_run_that_was_cancelled_just_before_the_hub_died_ends_and_its_nodes_stop_when_they_are_back(
@@ -562,7 +627,7 @@ async def test_a_copy_that_a_node_cannot_use_falls_back_to_the_one_before(ledger
         for step in (10, 20):
             node.copied(run, step, 0, world=1)
         node.failed(run, 1, shards_lost=True)
-        for attempt, step in ((2, 20), (3, 10), (4, 0)):
+        for attempt, step in ((2, 20), (3, 20), (4, 10), (5, 10), (6, 0)):
             await node.told("stop")
             order = (await node.told("train")).train
             assert (order.attempt, order.resume_step, len(order.copy)) == (attempt, step, bool(step))
@@ -743,6 +808,31 @@ async def test_a_small_run_does_not_slip_past_a_gang_that_waits_unless_it_says_h
         assert [work.phase for work in states if work] == ["queued", "queued"]
         short = hub.launch(nodes=1, hours=0.1)
         assert (await second.told("prepare")).prepare.run == short
+
+
+async def test_the_hub_reads_no_more_of_a_node_than_it_can_deal_with(ledger: Base) -> None:
+    driver = Scheduler(
+        database=ledger.database, blobs=ledger.blobs, journal=ledger.journal, progress=Progress(ledger.database)
+    )
+    node, read = Attached("node-1", training_pb2.Hello()), 0
+
+    async def flood() -> AsyncIterator[training_pb2.NodeMessage]:
+        nonlocal read
+        for _ in range(10 * inbox.MOST):
+            read += 1
+            yield training_pb2.NodeMessage(progress=training_pb2.TrainingProgress(run="run-nobody", attempt=1))
+
+    driver.attach(node)
+    listening = asyncio.create_task(NodesService(database=ledger.database, scheduler=driver)._listen(node, flood()))
+    await _until(lambda: node.unheard)
+    node.heard -= 10 * SILENCE
+    assert read <= inbox.MOST + 1
+    assert not node.silent(), "it waits for the hub, not the hub for it"
+    running = asyncio.create_task(driver.run())
+    await _until(lambda: read > 2 * inbox.MOST)
+    for task in (listening, running):
+        task.cancel()
+    await asyncio.gather(listening, running, return_exceptions=True)
 
 
 async def test_two_nodes_that_come_at_once_are_both_greeted_before_they_are_given_work(ledger: Base) -> None:

@@ -29,6 +29,12 @@ def test_training_resumes_where_the_shards_are_and_starts_over_elsewhere() -> No
     assert states.place(states.shards_lost(work), ("c", "b")).registered == 0
 
 
+def test_shards_fit_as_many_ranks_as_wrote_them() -> None:
+    work = Work("run-1", prepared=PREPARED, registered=5, registered_on=("dgx",), furthest=5, ranks=4)
+    assert states.place(work, ("dgx",), 4).registered == 5
+    assert states.place(work, ("dgx",), 2).registered == 0
+
+
 def test_a_run_that_starts_over_registers_its_checkpoints_again_but_is_not_forgiven_for_them() -> None:
     work = Work("run-1", prepared=PREPARED, registered=20, registered_on=NODES, furthest=20, failures=3)
     work = states.place(states.shards_lost(work), NODES)
@@ -116,6 +122,17 @@ def test_a_copy_of_no_use_falls_back_to_the_one_before_and_then_to_the_start() -
         work = states.place(states.interrupted(work), ("c", "d"), 2)
         assert work.registered == expected
         work = states.copy_lost(work)
+
+
+def test_a_doubt_is_confirmed_by_the_same_word_and_refuted_by_what_comes_of_a_try() -> None:
+    work = states.doubted(states.place(Work("run-1"), NODES), "a", states.DATA)
+    assert states.is_confirmed(work, states.DATA)
+    assert not states.is_confirmed(work, 10)
+    again = states.place(states.yielded(work), NODES)
+    assert again.nodes == ("b", "a"), "the other one prepares"
+    assert states.prepared(again, PREPARED).doubt is None
+    copy = states.doubted(copied(states.place(Work("run-1", prepared=PREPARED), NODES), 10), "a", 10)
+    assert states.registered(copy, 20, NODES).doubt is None
 
 
 def test_what_was_copied_of_an_attempt_does_not_mix_with_the_next() -> None:

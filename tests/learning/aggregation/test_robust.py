@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from learning.aggregation.guards import Asked, Offered, objection
+from learning.aggregation.guards import Asked, Offered, admitted
 from learning.aggregation.means import RunningMean
 from learning.aggregation.robust import clipped, coordinate_median, krum, trimmed_mean
 from learning.updates import check_names_and_shapes
@@ -88,6 +88,15 @@ ATTACKS = {
     "wrong shape": (_wrong_shape, "has shape"),
     "stale": (_stale, "is of round 4"),
 }
+
+
+def objection(*given: Any, **more: Any) -> str | None:
+    """Why an update is not admitted."""
+    try:
+        admitted(*given, **more)
+    except Invalid as problem:
+        return problem.what
+    return None
 
 
 @pytest.mark.parametrize("rule", RULES)

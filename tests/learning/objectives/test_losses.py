@@ -59,12 +59,23 @@ def test_grpo_is_that_of_trl() -> None:
 def test_an_offset_asks_for_a_larger_gap() -> None:
     chosen, rejected, none = torch.tensor([2.0, 2.0]), torch.tensor([1.0, 1.0]), torch.zeros(2)
     offset = odpo_offset(torch.tensor([3.0, 9.0]), torch.tensor([3.0, 2.0]), alpha=0.5)
-    torch.testing.assert_close(offset, torch.tensor([0.0, 0.5 * 1.9459101]))
+    torch.testing.assert_close(offset, torch.tensor([0.0, 0.5 * 2.0794415]))  # log 8
     plain = preference_losses(chosen, rejected, none, none, 0.7)
     apart = preference_losses(chosen, rejected, none, none, 0.7, offset)
     torch.testing.assert_close(apart, functional.softplus(offset - 0.7))
     assert apart[0] == plain[0]
     assert apart[1] > plain[1]
+
+
+@given(st.lists(st.floats(0, 1e6, width=32), min_size=2, unique=True), st.floats(1e-3, 100))
+def test_the_better_an_answer_was_scored_the_larger_its_offset(better: list[float], alpha: float) -> None:
+    """Also below one point: a small lead asks for little, and never for less than none."""
+    known = odpo_offset(torch.tensor(sorted(better)), torch.zeros(len(better)), alpha)
+    assert bool((known >= 0).all())
+    assert bool((known.diff() >= 0).all())
+    small = odpo_offset(torch.tensor([0.0, 0.1, 0.5, 0.9, 2.0]), torch.zeros(5), alpha)
+    assert small[0] == 0
+    assert bool((small.diff() > 0).all())
 
 
 @settings(max_examples=50, deadline=None)

@@ -26,7 +26,7 @@ def _policy(*rules: dict[str, Any]) -> RewardPolicy:
 def _reward(completion: str, *rules: dict[str, Any]) -> Reward:
     policy = _policy(*rules)
     check_reward_row(policy, ROW)
-    return reward(policy.model_dump(mode="json", by_alias=True, exclude_none=True), ROW, completion)
+    return reward(policy.model_dump(mode="json", exclude_none=True), ROW, completion)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_what_is_no_policy_is_refused(rule: dict[str, Any]) -> None:
 
 def test_a_row_holds_what_the_rules_ask_for() -> None:
     policy = _policy({"check": {"how": "citation"}}, {"check": {"how": "exact"}})
-    for change in ({"sources": []}, {"sources": "who"}, {"sources": [7]}, {"target": None}, {"prompt": ""}):
+    for change in ({"sources": []}, {"sources": "who"}, {"sources": [7]}, {"target": None}):
         with pytest.raises(Invalid):
             check_reward_row(policy, ROW | change)
     with pytest.raises(Invalid, match="share a name"):

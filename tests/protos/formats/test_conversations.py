@@ -1,4 +1,4 @@
-"""Conversations and preferences in JSON Lines: rows as most tools write them, and texts for whoever asks for texts."""
+"""Conversations, preferences and tasks in JSON Lines: rows as most tools write them, and texts for whoever asks for texts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 
 from protos.formats.conversations import messages_of
 from protos.formats.preferences import preference_of
+from protos.formats.tasks import MAX_PROMPT, is_task
 from protos.formats.texts import submitted_rows, text_rows
 from trust.errors import Invalid
 
@@ -87,3 +88,14 @@ def test_what_is_no_preference_is_named_and_never_quoted(tmp_path: Path, change:
     with pytest.raises(Invalid, match=r"a\.jsonl, line 1") as caught:
         list(text_rows(_file(tmp_path, PREFERENCE | change), "a.jsonl"))
     assert "secret" not in str(caught.value)
+
+
+def test_a_task_is_its_prompt_to_whoever_asks_for_texts(tmp_path: Path) -> None:
+    """What is right stays out of the text."""
+    task = {"prompt": "How many?", "target": "secret", "number": 7}
+    ((_, row),) = text_rows(_file(tmp_path, task), "a.jsonl")
+    assert (row["text"], is_task(row), is_task(PREFERENCE), is_task({"text": "x"})) == ("How many?", True, False, False)
+    for prompt in ("", " ", None, ["secret"], "secret" * MAX_PROMPT):
+        with pytest.raises(Invalid, match=r"a\.jsonl, line 1: `prompt` is not a text") as caught:
+            list(text_rows(_file(tmp_path, task | {"prompt": prompt}), "a.jsonl"))
+        assert "secret" not in str(caught.value)

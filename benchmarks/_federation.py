@@ -1,0 +1,182 @@
+"""Our contender of `benchmarks.rounds`: a SuperLink, the server app and real sites' processes; nothing is trained.
+
+Everything else is as in a campaign: the model goes out, is checked and loaded, an adapter of as many bytes as the model is
+attached and comes back, is checked, averaged and merged, and the next model is written to the disk.
+`python -m benchmarks._federation HOME PORT` is a site's process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks._relay import Relay
+from benchmarks._rounds import Ends, Peak, Rounds, named
+from contributors.demo.parties import free_ports
+from contributors.site.children import Child, die_with_parent
+from contributors.site.clientapp import Answer, serve
+from contributors.site.keys import site_key
+from hub.rounds import children
+from hub.rounds.plan import Plan, Site, read_event, write_document
+from hub.rounds.sites import read_public_key
+from hub.rounds.superlink import SuperLink
+from hub.settings import Settings
+from hub.setup import create
+from learning.adapters import AdapterShape, adapter_state, attach
+from learning.export import load_model, save_model
+from learning.tokenizer import train_tokenizer
+from learning.updates import save_tensors
+from protos.documents.campaigns import Adapter, CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask
+from trust.digests import digest_bytes
+from trust.files import write_atomic, write_private
+
+HIDDEN, INNER = 256, 512
+LAYER = 4 * HIDDEN * HIDDEN + 3 * HIDDEN * INNER
+RANK = LAYER // (8 * HIDDEN + 3 * (HIDDEN + INNER))  # an adapter of as many bytes as the layers
+DATASET = "data-0123456789ab"
+
+
+def spec(rounds: int, members: int) -> CampaignSpec:
+    return CampaignSpec(
+        name="rounds",
+        base_model="bench-1",
+        rounds=rounds,
+        minimum_members=members,
+        adapter=Adapter(rank=RANK, alpha=RANK),
+        training=LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1),
+    )
+
+
+def write_base(folder: Path, megabytes: float) -> None:
+    """A random dense model of about so many bytes in fp32."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = train_tokenizer(iter(["Members sign what they send."]), 280)
+    config = LlamaConfig(
+        vocab_size=280,
+        hidden_size=HIDDEN,
+        intermediate_size=INNER,
+        num_hidden_layers=max(1, round(megabytes * 1e6 / 4 / LAYER)),
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=64,
+    )
+    save_model(LlamaForCausalLM(config), tokenizer, folder)
+
+
+def run_rounds(folder: Path, megabytes: float, rounds: int, sites: int) -> Rounds:
+    """So many rounds, all processes started for them and ended after them."""
+    settings = create(folder / "hub", "bench", host="127.0.0.1", bind="127.0.0.1", port=free_ports(3))
+    campaign = settings.campaigns_dir / "campaign-bench"
+    write_base(campaign / "parent", megabytes)
+    with superlink(settings) as link, Relay(free_ports(1), settings.superlink_port) as relay:
+        parties, running = [], []
+        for number in range(sites):
+            home = folder / f"site-{number}"
+            key = site_key(home)
+            node = link.register(read_public_key(key.public_line))
+            running += start_site(home, link.superlink.authority, relay.port, node)
+            parties.append(Site(member=f"member-{number}", key=key.digest, datasets=(DATASET,)))
+        plan = Plan(
+            campaign="campaign-bench",
+            spec=spec(rounds, sites),
+            first_round=1,
+            sites=tuple(parties),
+            superlink=link.superlink.address,
+            authority=link.superlink.authority_file,
+            secret=link.superlink.secret_file,
+        )
+        write_document(campaign / "plan.json", plan)
+        try:
+            return lead(campaign, relay)
+        finally:
+            for child in running:
+                child.stop()
+
+
+def lead(campaign: Path, relay: Relay) -> Rounds:
+    """Run the server app as the hub does, and note when it has averaged each round."""
+    ends = Ends(lambda: relay.moved)
+    with (campaign / "serverapp.log").open("wb") as log:
+        app = subprocess.Popen(
+            [sys.executable, "-m", "hub.rounds.serverapp", str(campaign)],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=children.environment(campaign / "flwr"),
+        )
+    with Peak(lambda: named("hub.rounds.")) as peak:
+        assert app.stdout is not None
+        for line in app.stdout:
+            event = read_event(line)
+            if event.metrics:
+                ends.note()
+    assert app.wait() == 0, (campaign / "serverapp.log").read_text()[-3000:]
+    return ends.rounds(peak.bytes)
+
+
+class Link:
+    """A SuperLink that is kept running by an event loop in a thread."""
+
+    def __init__(self, superlink: SuperLink, loop: asyncio.AbstractEventLoop) -> None:
+        self.superlink, self._loop = superlink, loop
+
+    def register(self, public_key: bytes) -> int:
+        return asyncio.run_coroutine_threadsafe(self.superlink.register(public_key), self._loop).result(120)
+
+
+@contextmanager
+def superlink(settings: Settings) -> Iterator[Link]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    link = SuperLink(settings)
+    task = asyncio.run_coroutine_threadsafe(link.run(), loop)
+    asyncio.run_coroutine_threadsafe(link.ready(), loop).result(120)
+    try:
+        yield Link(link, loop)
+    finally:
+        task.cancel()
+        time.sleep(0.5)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def start_site(home: Path, authority: bytes, port: int, node: int) -> list[Child]:
+    """The SuperNode as sites run it, and a process that takes its tasks."""
+    for folder in ("site", "tls"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    write_private(home / "site" / "secret", secrets.token_hex(32).encode())
+    write_atomic(home / "tls" / "ca.crt", authority)
+    local = str(free_ports(1))
+    pair = [
+        Child("supernode", ["contributors.site.supernode", str(home), f"127.0.0.1:{port}", local, str(node)], home),
+        Child("clientapp", ["benchmarks._federation", str(home), local], home),
+    ]
+    for child in pair:
+        child.tend()
+    return pair
+
+
+def answer(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
+    """What an honest site does, but for the training."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        model, _ = load_model(Path(folder))
+    shape = AdapterShape(task.spec.adapter.rank, task.spec.adapter.alpha, task.spec.adapter.targets)
+    update = save_tensors(adapter_state(attach(model, shape, task.seed)))
+    said = {"campaign": task.campaign, "round": task.round, "update": digest_bytes(update)}
+    return RoundReply.read({**said, "examples": 1, "tokens": 1, "data": (Learned(dataset=DATASET, tokens=1),)}), update
+
+
+if __name__ == "__main__":
+    die_with_parent()
+    serve(int(sys.argv[2]), (Path(sys.argv[1]) / "site" / "secret").read_bytes(), answer)

@@ -1,0 +1,126 @@
+"""What contenders of `benchmarks.rounds` give and how they are watched: seconds, bytes and memory of rounds without training."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+EVERY = 0.02
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Of one run. `seconds` of each round but the first, which starts things up; a round's `processor` seconds and the bytes
+    `moved` between server and sites; `peak` the server's memory at its most, in bytes, libraries and all."""
+
+    seconds: tuple[float, ...]
+    processor: float
+    moved: float
+    peak: float
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+class Ends:
+    """Notes, at the end of each round, the time, the bytes moved so far and the processor time of all our processes."""
+
+    def __init__(self, moved: Callable[[], int]) -> None:
+        self._moved = moved
+        self._noted: list[tuple[float, float, float]] = []
+
+    def __len__(self) -> int:
+        return len(self._noted)
+
+    def note(self) -> None:
+        self._noted.append((time.monotonic(), self._moved(), sum(map(_processor, descendants(os.getpid())))))
+
+    def rounds(self, peak: int) -> Rounds:
+        pairs = list(zip(self._noted, self._noted[1:], strict=False))
+        first, last, count = self._noted[0], self._noted[-1], len(pairs)
+        return Rounds(
+            tuple(after[0] - before[0] for before, after in pairs),
+            (last[2] - first[2]) / count,
+            (last[1] - first[1]) / count,
+            peak,
+        )
+
+
+def _processor(pid: int) -> float:
+    """Seconds of a process and of those of its children that are gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def memory(pids: Iterable[int]) -> int:
+    """Bytes that these processes hold now, without what is mapped from files."""
+    return sum(_anonymous(pid) for pid in pids)
+
+
+def _anonymous(pid: int) -> int:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    lines = (line.split() for line in status.splitlines() if line.startswith(("RssAnon", "RssShmem")))
+    return sum(int(line[1]) << 10 for line in lines)
+
+
+def descendants(pid: int) -> set[int]:
+    """A process and those that it started."""
+    found, fresh = {pid}, [pid]
+    while fresh:
+        for task in Path(f"/proc/{fresh.pop()}/task").glob("*/children"):
+            try:
+                children = {int(word) for word in task.read_text().split()}
+            except OSError:
+                continue
+            fresh += children - found
+            found |= children
+    return found
+
+
+def named(word: str) -> set[int]:
+    """Our processes whose command line holds the word, and those that they started."""
+    found: set[int] = set()
+    for pid in descendants(os.getpid()):
+        try:
+            line = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if word.encode() in line:
+            found |= descendants(pid)
+    return found
+
+
+class Peak:
+    """The most that the processes named by `pids` held together while the block ran."""
+
+    def __init__(self, pids: Callable[[], Collection[int]]) -> None:
+        self._pids, self.bytes = pids, 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        pids, looked = self._pids(), time.monotonic()
+        while not self._over.wait(EVERY):
+            if time.monotonic() - looked > 1:
+                pids, looked = self._pids(), time.monotonic()
+            self.bytes = max(self.bytes, memory(pids))

@@ -1,0 +1,68 @@
+"""What a federated round costs beside its training: ours against Flower out of the box, in turn.
+
+    python -m benchmarks.rounds [--megabytes 10] [--sites 3] [--rounds 4] [--times 2]
+
+All processes of each contender are started for its turn, TLS and authentication on; its first round is not counted. Ours is a
+whole round of a campaign but for the training: the model goes out, an adapter of as many bytes comes back, is checked, averaged
+and merged, and the next model is on the disk. Flower's sends an array of the model's size, gets it back and averages it.
+Processor seconds are those of all processes and say more than the clock where others use the machine. Memory is the server's at
+its most, libraries and all. Bytes are those between server and sites.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import _federation, _flower
+from benchmarks._rounds import Rounds
+
+CONTENDERS: dict[str, Callable[[Path, float, int, int], Rounds]] = {
+    "ours": _federation.run_rounds,
+    "Flower out of the box": _flower.run_rounds,
+}
+
+
+def show(title: str, found: dict[str, list[Rounds]], model: float) -> None:
+    table = Table(
+        "", "s a round", "ratio", "processor s", "ratio", "MB moved", "of the model", "server MB", title=title
+    )
+    figures = {name: _figures(runs) for name, runs in found.items()}
+    base = figures[next(reversed(figures))]
+    for name, (seconds, processor, moved, peak) in figures.items():
+        row = [f"{seconds:.2f}", f"{seconds / base[0]:.2f}", f"{processor:.2f}", f"{processor / base[1]:.2f}"]
+        table.add_row(name, *row, f"{moved / 1e6:.1f}", f"{moved / model:.1f}", f"{peak / 1e6:,.0f}")
+    Console().print(table)
+    Console().print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}", highlight=False)
+
+
+def _figures(runs: list[Rounds]) -> tuple[float, float, float, float]:
+    seconds = statistics.median(value for run in runs for value in run.seconds)
+    middle = (statistics.median(getattr(run, name) for run in runs) for name in ("processor", "moved"))
+    return seconds, *middle, max(run.peak for run in runs)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--megabytes", type=float, default=10)
+    parser.add_argument("--sites", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--times", type=int, default=2)
+    given = parser.parse_args()
+    found: dict[str, list[Rounds]] = {name: [] for name in CONTENDERS}
+    for _ in range(given.times):
+        for name, contender in CONTENDERS.items():
+            with tempfile.TemporaryDirectory(prefix="rounds-", ignore_cleanup_errors=True) as folder:
+                found[name].append(contender(Path(folder), given.megabytes, given.rounds, given.sites))
+    show(f"{given.sites} sites, {given.megabytes:g} MB, no training", found, given.megabytes * 1e6)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""Held-out text tells an update that helps from one that harms."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from learning.adaptation import adapt
+from learning.adapters import AdapterShape, adapter_state, attach
+from learning.architectures import build_model
+from learning.quality import Yardstick, held_out_blocks
+from learning.tokenizer import train_tokenizer
+from tests.shapes import llama
+from trust.errors import Invalid
+
+TEXT = "Members sign what they send, and whoever reads it can check it. "
+SHAPE = AdapterShape(rank=4, alpha=8)
+
+
+def test_what_helps_is_above_one_and_what_harms_below() -> None:
+    tokenizer = train_tokenizer(iter([TEXT]), 280)
+    model = build_model(llama(280, 16, 32, 1, 2, 2, 32), seed=1)
+    blocks = held_out_blocks(tokenizer, (TEXT for _ in range(1000)), 16, 6)
+    assert blocks.shape == (6, 16)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    yardstick = Yardstick(model, SHAPE, blocks)
+    adapted = attach(build_model(llama(280, 16, 32, 1, 2, 2, 32), seed=1), SHAPE, seed=3)
+    start = adapter_state(adapted)
+    adapt(adapted, blocks.numpy(), steps=20, batch_size=4, learning_rate=0.02, seed=0)
+    learned = adapter_state(adapted)
+    opposite = {name: -10 * tensor if "lora_B" in name else tensor for name, tensor in learned.items()}
+    assert yardstick.quality(start) == pytest.approx(1)
+    assert yardstick.quality(learned) > 1.1
+    assert yardstick.quality(opposite) < 0.99
+    assert yardstick.quality({name: torch.full_like(tensor, 1e30) for name, tensor in start.items()}) < 1e-6
+    assert yardstick.quality(learned) == yardstick.quality(learned), "one measured before leaves nothing behind"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert math.isfinite(yardstick.quality(learned))
+
+
+def test_too_little_text_measures_nothing() -> None:
+    with pytest.raises(Invalid, match="does not fill one block of 64 tokens"):
+        held_out_blocks(train_tokenizer(iter([TEXT]), 280), iter(["short"]), 64, 2)
