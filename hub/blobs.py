@@ -1,44 +1,37 @@
 """The content-addressed store: a blob is its SHA-256, is there whole or not at all, and never changes.
 
 Layout: `sha256/ab/<64 hex digits>` for blobs, `sealed/` for encrypted ones (`hub.vault`), `partial/` for what is still coming
-in, `settling/` for small blobs whose files are not flushed yet, `damaged/` for what the disk has changed. Whatever is read is
-hashed before its end is handed out. A disk that is full is a refusal; a flush that failed stops the hub (`hub.fuse`).
+in (`hub.partials`), `settling/` for small blobs whose files are not flushed yet, `damaged/` for what the disk has changed.
+Whatever is read is hashed before its end is handed out (`hub.reading`). A disk that is full is a refusal; a flush that failed
+stops the hub (`hub.fuse`).
 """
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import secrets
 import shutil
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from hub import places
 from hub.aside import Aside
-from hub.direct import DirectWriter
-from hub.durable import raise_if_full, remove_left_behind
 from hub.fuse import Fuse
 from hub.gate import Gate
-from hub.receiving import Receiving
+from hub.partials import Incoming, Partials, changed
+from hub.reading import readable, verified, wrong
 from hub.settling import Settling
 from hub.vault import Vault
 from trust.digests import CHUNK, Digest, Hasher, digest_bytes, hex_of
-from trust.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
+from trust.errors import Corrupt, Invalid, NotFound, Unavailable
 from trust.files import sync_folder
 
 MAX_READ = 256 << 20
 
 _log = logging.getLogger(__name__)
-
-
-class Unreadable(Unavailable):
-    """The disk does not give a blob's bytes."""
 
 
 class BlobStore:
@@ -49,9 +42,8 @@ class BlobStore:
         self.gate = Gate(directory / "purge.lock", self.fuse)
         self.vault = Vault(directory / "sealed", seal_key or directory / "seal.key", self.fuse)
         self._blobs = directory / "sha256"
-        self._partial = directory / "partial"
         self._blobs.mkdir(parents=True, exist_ok=True)
-        self._partial.mkdir(exist_ok=True)
+        self.partials = Partials(directory / "partial", self.fuse)
         self._settling = Settling(directory / "settling", self.fuse)
         self._aside = Aside(directory)
         self._judging = threading.Lock()
@@ -87,10 +79,6 @@ class BlobStore:
             for chunk in self.chunks(digest):
                 file.write(chunk)
 
-    def open_plain(self, digest: Digest) -> IO[bytes]:
-        """The blob's plain bytes to read, sealed or not. Raises `NotFound`, `Corrupt`, `Unavailable`."""
-        return self.path(digest).open("rb")
-
     def read(self, digest: Digest, max_bytes: int = MAX_READ) -> bytes:
         """The whole blob, verified. Raises `NotFound`, `Invalid` when larger than `max_bytes`, `Corrupt`."""
         if self.size(digest) > max_bytes:
@@ -103,26 +91,14 @@ class BlobStore:
         What lies before the offset is hashed too. Raises `NotFound`, `Corrupt`, `Unavailable`.
         """
         if self.sealed(digest):
-            with _readable(digest):
+            with readable(digest):
                 yield from self.vault.chunks(digest, offset)
             return
-        hasher, held, position = Hasher(), b"", 0
-        for chunk in self._pieces(digest):
-            hasher.update(chunk)
-            fresh = chunk[max(0, offset - position) :]
-            position += len(chunk)
-            if fresh:
-                if held:
-                    yield held
-                held = fresh
-        if hasher.digest() != digest:
-            raise Corrupt(f"Blob {digest} was changed on the hub's disk.")
-        if held:
-            yield held
+        yield from verified(digest, self._pieces(digest), offset)
 
     def _pieces(self, digest: Digest) -> Iterator[bytes]:
         """The stored bytes as they are."""
-        with _readable(digest), self.path(digest).open("rb") as file:
+        with readable(digest), self.path(digest).open("rb") as file:
             while chunk := file.read(CHUNK):
                 yield chunk
 
@@ -151,9 +127,9 @@ class BlobStore:
         """
         moved: list[str] = []
         with self._judging:
-            if not self.sealed(digest) and _wrong(self.examine(digest)):
+            if not self.sealed(digest) and wrong(self.examine(digest)):
                 moved.append(self._move_aside(digest))
-            if self.vault.has(digest) and _wrong(self.vault.chunks(digest)) and self.vault.key_fits():
+            if self.vault.has(digest) and wrong(self.vault.chunks(digest)) and self.vault.key_fits():
                 moved.append(self._keep_aside(self.vault.place(digest), digest))
         for target in moved:
             _log.error("the blob %s is damaged: it was set aside as %s", digest, target)
@@ -179,7 +155,7 @@ class BlobStore:
 
     def idle(self, digest: Digest) -> float:
         """Seconds since it was stored, or since somebody relied on it."""
-        return time.time() - max(_changed(self._target(digest)), _changed(self.vault.place(digest)))
+        return time.time() - max(changed(self._target(digest)), changed(self.vault.place(digest)))
 
     def drop(self, digest: Digest) -> None:
         """Delete it durably, sealed or not; again does nothing. For `hub.disposal`, which knows who needs it.
@@ -219,9 +195,9 @@ class BlobStore:
         with self.gate.keeping():
             if self._stored(digest):
                 return digest
-            with self._temporary() as (path, file):
+            with self.partials.temporary() as (path, file):
                 file.write(data)
-                self._settle(file)
+                self.partials.settle(file)
                 self._publish(path, digest)
         return digest
 
@@ -247,50 +223,32 @@ class BlobStore:
     def put_file(self, source: Path) -> Digest:
         """Copy a file in, hashed while it is copied, and make it durable. Raises as `put`."""
         hasher = Hasher()
-        with source.open("rb") as incoming, self._temporary() as (path, file):
+        with source.open("rb") as incoming, self.partials.temporary() as (path, file):
             while chunk := incoming.read(CHUNK):
                 hasher.update(chunk)
                 file.write(chunk)
-            self._settle(file)
-            with self.gate.keeping():
-                self._publish(path, hasher.digest())
+            self.partials.settle(file)
+            self._publish_at_rest(path, hasher.digest())
         return hasher.digest()
-
-    def partial_size(self, owner: str, digest: Digest) -> int:
-        """Bytes of `owner`'s unfinished upload that are here already."""
-        path = self._partial_path(owner, digest)
-        return path.stat().st_size if path.is_file() else 0
-
-    def last_partial(self, owner: str) -> float:
-        """When the last bytes of `owner`'s unfinished uploads came, in seconds since 1970; 0 when there are none."""
-        return max(map(_changed, self._partial.glob(f"{owner}-*")), default=0.0)
-
-    def partial_owners(self) -> set[str]:
-        """Who has unfinished uploads."""
-        return {path.name.rpartition("-")[0] for path in self._partial.glob("*-*")}
-
-    def forget_partials(self, owner: str) -> None:
-        """Drop `owner`'s unfinished uploads."""
-        for path in self._partial.glob(f"{owner}-*"):
-            path.unlink(missing_ok=True)
 
     def resumable(self, owner: str, digest: Digest, size: int, offset: int) -> Incoming:
         """Go on with an upload of `size` bytes at `offset`. Raises `Conflict` when that is not where it stopped.
 
         Every owner starts its own: who completes an upload has shown all of its bytes.
         """
-        return Incoming(self, self._partial_path(owner, digest), digest, size, offset, keep=True)
+        path = self.partials.upload(owner, digest)
+        return Incoming(self.partials, self._publish, path, digest, size, offset, keep=True)
 
     def incoming(self, digest: Digest, size: int) -> Incoming:
         """Receive `size` bytes in one go; what came of a cut is dropped."""
-        return Incoming(self, self._partial / f"{secrets.token_hex(16)}.tmp", digest, size, 0, keep=False)
+        return Incoming(self.partials, self._publish_at_rest, self.partials.fresh(), digest, size, 0, keep=False)
 
     def sweep(self, older: float = 0) -> None:
         """At start-up: complete the groups that a crash cut, drop what an interrupted `put` left; uploads may be resumed.
 
         Where several processes share the directory, what others write now must stay: only what is `older` (in seconds) goes.
         """
-        remove_left_behind(self._partial, older)
+        self.partials.sweep(older)
         self._settling.recover(self._place_again)
         self.vault.sweep(older)
 
@@ -301,23 +259,6 @@ class BlobStore:
 
     def free_bytes(self) -> int:
         return shutil.disk_usage(self._blobs).free
-
-    @contextmanager
-    def _temporary(self) -> Iterator[tuple[Path, IO[bytes]]]:
-        """A file that is gone after a failure."""
-        path = self._partial / f"{secrets.token_hex(16)}.tmp"
-        try:
-            with path.open("xb") as file:
-                yield path, file
-        except BaseException as error:
-            path.unlink(missing_ok=True)
-            if not isinstance(error, OSError):
-                raise
-            raise_if_full(error)
-            raise self.fuse.blow(f"writing a blob failed: {error.strerror or error}") from None
-
-    def _partial_path(self, owner: str, digest: Digest) -> Path:
-        return self._partial / f"{owner}-{hex_of(digest)}"
 
     def _stored(self, digest: Digest) -> bool:
         """Whether it is here unsealed; then it counts as just stored."""
@@ -342,17 +283,16 @@ class BlobStore:
     def _place(self, digest: Digest, data: bytes) -> None:
         """Write the file of a blob that is durable elsewhere."""
         target = self._target(digest)
-        with self._temporary() as (path, file):
+        with self.partials.temporary() as (path, file):
             file.write(data)
             file.flush()
             target.parent.mkdir(exist_ok=True)
             path.rename(target)
 
-    def _settle(self, file: IO[bytes]) -> None:
-        """Write what is buffered (a full disk refuses that), then flush it."""
-        file.flush()
-        with self.fuse.guard("flushing a blob"):
-            os.fsync(file.fileno())
+    def _publish_at_rest(self, temporary: Path, digest: Digest) -> None:
+        """While nobody disposes of blobs."""
+        with self.gate.keeping():
+            self._publish(temporary, digest)
 
     def _publish(self, temporary: Path, digest: Digest) -> None:
         target = self._target(digest)
@@ -363,97 +303,3 @@ class BlobStore:
             sync_folder(target.parent)
             if fresh:
                 sync_folder(self._blobs)
-
-
-class Incoming(Receiving):
-    """Bytes on their way in; a context manager. `finish` publishes them; leaving early keeps a resumable upload durable."""
-
-    def __init__(self, store: BlobStore, path: Path, digest: Digest, size: int, offset: int, *, keep: bool) -> None:
-        super().__init__(digest, size, offset)
-        self._store, self._path, self._keep = store, path, keep
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "r+b")
-        try:
-            self._lock()
-            self._skip(offset)
-            self._writer = DirectWriter(self._file.fileno(), offset)
-        except BaseException:
-            self._file.close()
-            raise
-
-    def finish(self) -> bool:
-        """Publish when complete; False when bytes are still to come. Raises `Corrupt` and forgets a wrong upload."""
-        if self.offset < self._size:
-            return False
-        self._store._settle(self._file)
-        if self._hasher.digest() != self._digest:
-            self._path.unlink(missing_ok=True)
-            raise Corrupt(f"The bytes sent are not those of {self._digest}.", "Check the file and send it again.")
-        self.verified()
-        with nullcontext() if self._keep else self._store.gate.keeping():
-            self._store._publish(self._path, self._digest)
-        return True
-
-    def _take(self, data: bytes) -> None:
-        """A full disk refuses, any other failure stops the hub."""
-        try:
-            self._writer.write(data)
-        except OSError as error:
-            raise_if_full(error)
-            raise self._store.fuse.blow(f"writing an upload failed: {error.strerror or error}") from None
-
-    def _forget(self) -> None:
-        self._path.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        with suppress(Unavailable, OSError):
-            self._store._settle(self._file)
-        with suppress(OSError):
-            self._file.close()
-        if not self._keep:
-            self._path.unlink(missing_ok=True)
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Conflict(f"{self._digest} is being uploaded already.", "Wait for that upload to end.") from None
-        if not self._path.exists() or self._path.stat().st_ino != os.fstat(self._file.fileno()).st_ino:
-            raise Conflict(f"{self._digest} was just uploaded by somebody else.", "Open the submission again.")
-
-    def _skip(self, offset: int) -> None:
-        """Hash what is here already, so that the digest covers the whole."""
-        here = os.fstat(self._file.fileno()).st_size
-        if offset != here:
-            raise Conflict(f"The upload of {self._digest} stands at byte {here}, not {offset}.", "Resume from there.")
-        while chunk := self._file.read(CHUNK):
-            self._hasher.update(chunk)
-
-
-def _wrong(pieces: Iterable[object]) -> bool:
-    """Whether what is stored is not what it should be: known once all of it was read."""
-    try:
-        for _ in pieces:
-            pass
-    except (Corrupt, Unreadable, OSError):
-        return True
-    except (NotFound, Unavailable):
-        return False
-    return False
-
-
-@contextmanager
-def _readable(digest: Digest) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:  # it went while we looked
-        raise NotFound(f"There is no blob {digest}.") from None
-    except OSError as error:
-        raise Unreadable(f"The hub's disk does not give {digest}: {error.strerror}.", "Try again.") from None
-
-
-def _changed(path: Path) -> float:
-    """In seconds since 1970; 0 when it is not here, or gone since it was found."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0

@@ -200,13 +200,13 @@ class ObjectBlobStore(BlobStore):
 
     def _fetch(self, digest: Digest) -> None:
         hasher = Hasher()
-        with self._temporary() as (path, file):
+        with self.partials.temporary() as (path, file):
             for chunk in self._stream(digest):
                 hasher.update(chunk)
                 file.write(chunk)
             if hasher.digest() != digest:
                 raise Corrupt(f"Blob {digest} was changed in the object store.")
-            self._settle(file)
+            self.partials.settle(file)
             self._fetched += file.tell()
             super()._publish(path, digest)
         if self._fetched > self._limit // 10:

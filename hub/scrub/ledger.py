@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
-from hub.blobs import BlobStore, Unreadable
+from hub.blobs import BlobStore
 from hub.ledger.heads import CHECKPOINT, Heads
 from hub.ledger.log import WITNESSED
+from hub.reading import Unreadable
 from hub.scrub.copies import Folder
 from hub.scrub.files import damaged_bundle, damaged_tile
 from hub.scrub.findings import Damage, Step, Walk

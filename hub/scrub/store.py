@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from hub.blobs import BlobStore, Unreadable
+from hub.blobs import BlobStore
+from hub.reading import Unreadable
 from hub.scrub.findings import Damage, Step, Walk
 from trust.digests import Digest
 from trust.errors import Corrupt, NotFound, Unavailable

@@ -11,11 +11,12 @@ from typing import Any, cast
 
 from sqlmodel import col, select
 
-from hub.blobs import BlobStore, Incoming
+from hub.blobs import BlobStore
 from hub.database import Database
 from hub.ledger.entries import Entry
 from hub.ledger.grants import may_read
 from hub.ledger.journal import Journal
+from hub.partials import Incoming
 from hub.submissions import catalogue, delegates, drafts, reports
 from hub.submissions.catalogue import Accepted
 from hub.submissions.drafts import Draft as Draft  # what `open` answers with
@@ -113,7 +114,7 @@ class Intake:
                     ]
                 )
             ]
-        return [(digest, self._blobs.partial_size(draft.id, digest)) for digest in lacking]
+        return [(digest, self._blobs.partials.size(draft.id, digest)) for digest in lacking]
 
     def _check_sizes(self, draft: Draft) -> None:
         """Raises `Invalid` where the manifest says another size than a file has that did not have to be sent."""

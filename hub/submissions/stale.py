@@ -64,7 +64,7 @@ class Sweeper:
     def _stale(self, before: dt.datetime) -> list[Draft]:
         with self._database.session() as session:
             found = drafts.stale(session, rfc3339(before))
-        return [draft for draft in found if self._blobs.last_partial(draft.id) < before.timestamp()]
+        return [draft for draft in found if self._blobs.partials.last(draft.id) < before.timestamp()]
 
     def _end(self, draft: Draft, done: Swept) -> None:
         """Delete and forget; one with a file that came a moment ago waits."""
@@ -79,19 +79,19 @@ class Sweeper:
         with self._database.session(writing=True) as session:
             forgotten = drafts.forget(session, draft.id)
         if forgotten:
-            self._blobs.forget_partials(draft.id)
+            self._blobs.partials.forget(draft.id)
             self._forget(draft.id)
             done.dropped.append(draft.id)
             _log.info("%s was never committed and is dropped", draft.id)
 
     def _forget_strangers(self, before: dt.datetime) -> None:
         """Parts of files that belong to no submission, as after a rebuild of the database."""
-        owners = self._blobs.partial_owners()
+        owners = self._blobs.partials.owners()
         with self._database.session() as session:
             known = drafts.known(session)
         for owner in owners - known:
-            if self._blobs.last_partial(owner) < before.timestamp():
-                self._blobs.forget_partials(owner)
+            if self._blobs.partials.last(owner) < before.timestamp():
+                self._blobs.partials.forget(owner)
 
     async def run(self) -> None:
         """Until cancelled."""

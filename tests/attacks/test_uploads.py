@@ -245,7 +245,7 @@ def test_attack_27_submissions_that_are_never_committed_are_dropped_and_their_re
     assert sweeper.look(now - dt.timedelta(hours=1)).dropped == []
     swept = sweeper.look(now + dt.timedelta(hours=1))
     assert (len(swept.dropped), swept.deleted) == (20, [digest_bytes(OTHER)])
-    assert base.blobs.partial_size(opened.id, opened.missing[0].digest) == 0
+    assert base.blobs.partials.size(opened.id, opened.missing[0].digest) == 0
     assert not base.blobs.has(digest_bytes(OTHER))
     assert sender.open(DATA, "one-too-many").missing[0].offset == 0
 

@@ -61,13 +61,17 @@ class Hub:
         self._ready = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()))
+        self._thread = threading.Thread(target=self._run)
         self._thread.start()
         assert self._ready.wait(10)
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()  # with its sockets, and the threads that wait for work
 
     async def _serve(self) -> None:
         roles = Roles(self.base.database)

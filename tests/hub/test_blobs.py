@@ -122,7 +122,7 @@ def test_wrong_bytes_are_refused_and_leave_nothing(blobs: BlobStore) -> None:
         with pytest.raises(Corrupt):
             incoming.finish()
     assert not blobs.has(digest)
-    assert blobs.partial_size("owner", digest) == 0
+    assert blobs.partials.size("owner", digest) == 0
 
 
 def test_a_changed_blob_is_noticed(blobs: BlobStore, damage: Callable[[Digest, bytes], None]) -> None:
@@ -210,8 +210,8 @@ def test_two_owners_do_not_share_an_upload(blobs: BlobStore) -> None:
     data, digest = b"x" * 100, digest_bytes(b"x" * 100)
     with blobs.resumable("first", digest, 100, 0) as incoming:
         incoming.write(data[:60])
-    assert blobs.partial_size("first", digest) == 60
-    assert blobs.partial_size("second", digest) == 0
+    assert blobs.partials.size("first", digest) == 60
+    assert blobs.partials.size("second", digest) == 0
 
 
 def test_one_upload_is_written_by_one_connection(blobs: BlobStore) -> None:

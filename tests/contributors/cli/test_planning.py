@@ -10,13 +10,16 @@ import pytest
 from tests.contributors.cli.conftest import Coalition
 
 SPECS = Path(__file__).parents[3] / "hub" / "training" / "specs"
+_told: dict[tuple[object, ...], dict[str, Any]] = {}
 
 
 def planned(coalition: Coalition, *arguments: object) -> dict[str, Any]:
-    done = coalition("run", "plan", *arguments, "--json")
-    assert done.code == 0, done.err
-    value: dict[str, Any] = done.json
-    return value
+    """What a plan tells; the same one is made once for all tests, for it traces the model for seconds."""
+    if arguments not in _told:
+        done = coalition("run", "plan", *arguments, "--json")
+        assert done.code == 0, done.err
+        _told[arguments] = done.json
+    return _told[arguments]
 
 
 @pytest.mark.slow
@@ -34,9 +37,9 @@ def test_mistral_small_4_is_119_billion_of_which_a_token_sees_six_and_a_half(coa
     [
         pytest.param("dense-7b", 7_298_011_136, 7_298_011_136, marks=pytest.mark.slow),
         pytest.param("nano-hybrid", 31_577_937_344, 3_580_073_408, marks=pytest.mark.slow),
-        ("tiny-experts", 6_104_256, 2_565_312),
+        pytest.param("tiny-experts", 6_104_256, 2_565_312, marks=pytest.mark.slow),
         ("tiny-dense", 3_443_136, 3_443_136),
-        ("tiny-course", 3_443_136, 3_443_136),
+        pytest.param("tiny-course", 3_443_136, 3_443_136, marks=pytest.mark.slow),
     ],
 )
 def test_every_shipped_spec_fits_what_it_asks_for(coalition: Coalition, spec: str, total: int, active: int) -> None:
@@ -45,6 +48,7 @@ def test_every_shipped_spec_fits_what_it_asks_for(coalition: Coalition, spec: st
     assert told["asked"]["fits"]
 
 
+@pytest.mark.slow
 def test_a_run_in_stages_takes_the_memory_of_the_widest_and_the_time_of_all(coalition: Coalition) -> None:
     told = planned(coalition, SPECS / "tiny-course.toml", "--gpu", "h200")
     works = {work["stage"]["name"]: work for work in told["works"]}
@@ -67,6 +71,7 @@ def test_a_run_in_stages_takes_the_memory_of_the_widest_and_the_time_of_all(coal
     assert "40 steps are" in done.out
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_refused_with_what_would(coalition: Coalition, tmp_path: Path) -> None:
     spec = tmp_path / "wide.toml"
     text = (SPECS / "dense-7b.toml").read_text().replace("recompute = true", "recompute = false")
@@ -77,6 +82,7 @@ def test_what_does_not_fit_is_refused_with_what_would(coalition: Coalition, tmp_
     assert "This fits: zero_stage = " in done.err
 
 
+@pytest.mark.slow
 def test_one_accelerator_is_too_little_for_fourteen_billion(coalition: Coalition, tmp_path: Path) -> None:
     spec = tmp_path / "short.toml"
     spec.write_text((SPECS / "small-4.toml").read_text().replace("layers = 36", "layers = 4"))

@@ -265,6 +265,7 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.room.screener.stop()
         self.room.base.journal.stop()
+        self.room.base.blobs.close()
         self.room.base.database.close()
         shutil.rmtree(self.directory)
 

@@ -70,6 +70,7 @@ def test_of_the_experts_only_those_that_are_picked_count() -> None:
     assert many - few == routing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.family)
 def test_every_family_can_be_traced(family: Any) -> None:
     values = family.hugging_face()
