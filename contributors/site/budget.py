@@ -11,8 +11,6 @@ from learning.privacy.accounting import epsilon_of, mu_of
 from protos.documents.base import DigestText, Document, Identifier
 from protos.documents.campaigns import CampaignSpec, RoundTask
 from protos.documents.privacy import Privacy, PrivacyBudget
-from trust.canonical import emit
-from trust.digests import digest_bytes
 from trust.errors import Denied
 
 
@@ -66,11 +64,10 @@ def after(known: Spending, task: RoundTask, privacy: Privacy) -> Spending:
     Where the hub adds the noise, the same task once more costs nothing: a round comes to one model. Noise of our own is new in
     every answer, so every answer counts.
     """
-    digest = digest_bytes(emit(task.model_dump(mode="json")))
     before = known.of(task.campaign, privacy.noise)
-    if privacy.guarantee == "central" and before.task == digest:
+    if privacy.guarantee == "central" and before.task == task.digest:
         return known
-    return known.having(before.model_copy(update={"answers": before.answers + 1, "task": digest}))
+    return known.having(before.model_copy(update={"answers": before.answers + 1, "task": task.digest}))
 
 
 def check_affordable(spending: Spending, task: RoundTask, privacy: Privacy, budget: PrivacyBudget | None) -> None:
