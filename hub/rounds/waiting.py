@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 from flwr.common.constant import SUPERLINK_NODE_ID
 from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest
@@ -90,7 +90,8 @@ class WaitingRoom:
         news: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting[who] = news
         try:
-            await asyncio.wait([news, gone], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            either: list[asyncio.Future[Any]] = [news, gone]
+            await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             return news.done() and news.result() and not gone.done()
         finally:
             if self._waiting.get(who) is news:
@@ -139,9 +140,9 @@ class WaitingRoom:
 def _puller(path: str, body: bytes) -> int:
     """Who asks, as the request says: Flower checks that before it answers well."""
     if path == SERVER_PULL:
-        return SUPERLINK_NODE_ID
+        return int(SUPERLINK_NODE_ID)
     with suppress(DecodeError):
-        return PullMessagesRequest.FromString(body).node.node_id
+        return int(PullMessagesRequest.FromString(body).node.node_id)
     return 0
 
 

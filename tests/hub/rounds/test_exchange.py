@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from torch import Tensor
 
-from hub.rounds.exchange import UPDATE, Averaged, Round, bytes_array
+from hub.rounds.exchange import UPDATE, Averaged, Round, array_bytes, bytes_array
 from hub.rounds.plan import Site
 from learning.compression import How, compress
 from protos.documents.base import FileEntry
@@ -20,7 +20,7 @@ from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
 
-FILES = {"model.safetensors": b"weights"}
+FILES = {"config.json": b"{}", "model.safetensors": b"weights"}
 REFERENCE = {"a": torch.ones(2, 3), "b": torch.zeros(4)}
 
 
@@ -72,6 +72,17 @@ def test_updates_are_averaged_and_credited() -> None:
     assert torch.allclose(averaged.adapter["a"], torch.full((2, 3), 1.2))
     assert [(part.member, part.weight) for part in averaged.contributions] == [("law", 0.5), ("medicine", 0.5)]
     assert averaged.tokens == 14
+
+
+def test_a_tasks_files_travel_as_one_array_in_the_order_that_it_names() -> None:
+    got: list[dict[str, bytes]] = []
+
+    def site(message: Message) -> RecordDict:
+        got.append(array_bytes(message.content, "files", {"files": 9}))
+        return answer(moved(0.1))(message)
+
+    lead({"law": site})
+    assert got == [{"files": b"{}weights"}]
 
 
 def test_what_was_learned_from_is_credited_too() -> None:
