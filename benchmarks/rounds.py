@@ -61,6 +61,7 @@ def main() -> None:
         for name, contender in CONTENDERS.items():
             with tempfile.TemporaryDirectory(prefix="rounds-", ignore_cleanup_errors=True) as folder:
                 found[name].append(contender(Path(folder), given.megabytes, given.rounds, given.sites))
+                print(f"{name}: {found[name][-1]}", flush=True)  # stays, if a later run fails
     show(f"{given.sites} sites, {given.megabytes:g} MB, no training", found, given.megabytes * 1e6)
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from flwr.app import ConfigRecord, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from torch import Tensor
 
-from hub.rounds.exchange import UPDATE, Averaged, Round, bytes_array
+from hub.rounds.exchange import UPDATE, Averaged, Round, array_bytes, bytes_array
 from hub.rounds.plan import Site
 from hub.rounds.rewards import metrics
 from learning.compression import How, compress
@@ -33,7 +33,7 @@ from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
 
-FILES = {"model.safetensors": b"weights"}
+FILES = {"config.json": b"{}", "model.safetensors": b"weights"}
 REFERENCE = {"a": torch.ones(2, 3), "b": torch.zeros(4)}
 REWARDED = {"first": 0.25, "last": 0.75, "divergence": 0.5, "length": 9.0}
 
@@ -96,6 +96,17 @@ def test_a_loss_may_be_as_large_as_it_is() -> None:
     averaged = lead({"law": answer(moved(0.1), loss_first=250_000.0, loss_last=1200.0)})
     (part,) = averaged.contributions
     assert (part.excluded, part.loss_first, part.loss_last) == ("", 250_000.0, 1200.0)
+
+
+def test_a_tasks_files_travel_as_one_array_in_the_order_that_it_names() -> None:
+    got: list[dict[str, bytes]] = []
+
+    def site(message: Message) -> RecordDict:
+        got.append(array_bytes(message.content, "files", {"files": 9}))
+        return answer(moved(0.1))(message)
+
+    lead({"law": site})
+    assert got == [{"files": b"{}weights"}]
 
 
 def test_what_was_learned_from_is_credited_too() -> None:
