@@ -71,6 +71,8 @@ class Hub:
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
+        if left := asyncio.all_tasks(self._loop):  # uploads that were cut and close their files
+            self._loop.run_until_complete(asyncio.wait(left, timeout=1))
         self._loop.close()  # with its sockets, and the threads that wait for work
 
     async def _serve(self) -> None:
