@@ -3,8 +3,9 @@
 One tiny dense model and one with experts, the same batch, sequence length and thread for all; medians of short interleaved
 stretches. Ours is the worker's own loop, DeepSpeed on one rank; the peers are a hand-written torch loop with the same numbers,
 one whose optimizer computes in bf16 too, transformers' Trainer, and litgpt and torchtitan in environments of their own under
-`--peers`, which `--install` makes. The limit is this machine's matrix products. Ratios are of processor time, which other work
-on the machine disturbs least; wall time stands beside it. For machines without a GPU.
+`--peers`, which `--install` makes. torchtitan is compared with the dense model alone: its experts
+do not run on a processor (decision 20). The limit is this machine's matrix products. Ratios are of processor time, which other
+work on the machine disturbs least; wall time stands beside it. For machines without a GPU.
 """
 
 from __future__ import annotations
