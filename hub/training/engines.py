@@ -14,7 +14,6 @@ from learning.architectures import build_model
 from learning.muon import Muon, muon_groups
 from learning.pretraining import BETAS, EPSILON, TrainingShape, deepspeed_config, parameter_groups
 from learning.routing import Routers
-from learning.segments import by_segments
 from protos.documents.course import Training
 from protos.documents.runs import RunSpec
 
@@ -34,7 +33,6 @@ def engine(spec: RunSpec) -> tuple[Any, Routers]:
     model = build_model(spec.architecture.hugging_face(), shape.seed)
     if training.recompute:
         model.activation_checkpointing_enable()
-    by_segments(model)
     routers = Routers(model)
     config = deepspeed_config(shape, world, training.zero_stage, model.num_parameters())
     config["checkpoint"] = {"use_node_local_storage": True}

@@ -68,6 +68,6 @@ def test_attack_17_a_fit_update_pulls_no_further_than_its_share_of_the_bound(by:
 
 def test_attack_17_claiming_many_examples_buys_no_weight_by_default() -> None:
     """17: members weigh alike unless the campaign says otherwise, whatever number of examples one claims."""
-    adapter, reason = _round(answer(moved(0.5), examples=1 << 39))
+    adapter, reason = _round(answer(moved(0.6), examples=1 << 39))
     assert reason == ""
-    assert _distance(adapter, (4 * MEAN + 0.5) / 5) < 1e-5
+    assert _distance(adapter, (4 * MEAN + 0.6) / 5) < 1e-5
