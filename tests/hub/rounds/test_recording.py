@@ -119,7 +119,9 @@ def test_finished_rounds_become_models_once(base: Any, campaign: str, recorder: 
         assert registry.contributions(second) == [PART]
         for row in standings.rounds(session, campaign):  # all of it is told
             (told,) = _round(row).participants
-            assert PART.model_dump() == {field.name: getattr(told, field.name) for field in told.DESCRIPTOR.fields}
+            assert not told.HasField("rewarded")
+            fields = {field.name: getattr(told, field.name) for field in told.DESCRIPTOR.fields}
+            assert PART.model_dump() == fields | {"rewarded": None}
     assert base.blobs.read(digest_bytes(weights(2))) == weights(2)
     assert base.blobs.read(digest_bytes(weights(-2))) == weights(-2)
 
