@@ -29,6 +29,8 @@ class Post:
         self._boxes: dict[int, list[bytes]] = defaultdict(list)
         self.asked: asyncio.Queue[int] = asyncio.Queue()
         self.delivered = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         body, status, answer = (await receive())["body"], 200, b""
@@ -43,6 +45,8 @@ class Post:
             case "/v1/fleet/pull-messages":
                 node = PullMessagesRequest.FromString(body).node.node_id
                 status, answer = (401, b"") if node == STRANGER else (200, self._taken(node))
+        if not answer and "pull" in scope["path"]:
+            await self.gate.wait()
         await send({"type": "http.response.start", "status": status, "headers": []})
         await send({"type": "http.response.body", "body": answer})
 
@@ -120,8 +124,15 @@ async def test_a_site_hears_of_its_task_once_the_server_app_has_pushed_all_of_it
 
 async def test_a_message_that_came_while_flower_was_asked_is_not_slept_through(post: Post) -> None:
     room = WaitingRoom(post, PATIENT)
+    post.gate.clear()
+    site = asyncio.create_task(Caller(room).ask(SITE_PULL, pull(7)))
+    await post.asked.get()
     await Caller(room).ask(SERVER_PUSH, push(7))
-    assert await Caller(room).ask(SITE_PULL, pull(7)) == (200, b"task")
+    server = asyncio.create_task(Caller(room).ask(SERVER_PULL, PULL_REPLIES))
+    await post.asked.get()
+    post.gate.set()
+    assert await site == (200, b"task")
+    server.cancel()
 
 
 async def test_an_empty_answer_waits_only_so_long_and_a_refusal_not_at_all(post: Post) -> None:
