@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 import threading
+import traceback
 from collections.abc import Callable
 from contextlib import chdir, suppress
 from pathlib import Path
@@ -58,7 +59,14 @@ def serve(address: Path, warm_up: Callable[[], Main]) -> None:
     with connection:
         job = _take(connection)
         threading.Thread(target=_end_with, args=[connection], daemon=True).start()
-        main(job)
+        try:
+            main(job)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)
+        finally:  # once the connection is closed, this process is killed
+            sys.stdout.flush()
+            sys.stderr.flush()
         connection.sendall(_DONE)
 
 

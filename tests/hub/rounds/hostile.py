@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -39,6 +41,13 @@ def poison(task: RoundTask, files: Mapping[str, bytes], dataset: str) -> Answer:
     return RoundReply.read({**said, "examples": 10**6, "tokens": 1, "data": (learned,)}), update
 
 
+def keep(supernode: Child) -> None:
+    """It ends when a message was lost to it, and is started afresh, as a site does."""
+    while True:
+        supernode.tend()
+        time.sleep(1)
+
+
 def main(home: Path, campaign: str, dataset: str) -> None:
     (home / "site").mkdir(exist_ok=True)
     secret = secrets.token_hex(32).encode()
@@ -47,7 +56,8 @@ def main(home: Path, campaign: str, dataset: str) -> None:
     with Coalition(Home(home)) as hub:
         registered = register(hub, site_key(home))
         arguments = ["contributors.site.supernode", str(home), registered.superlink, str(port), str(registered.node)]
-        Child("supernode", arguments, home).tend()
+        supernode = Child("supernode", arguments, home)
+        threading.Thread(target=keep, args=[supernode], daemon=True).start()
         consent(Signers(hub), campaign)
         serve(port, secret, lambda task, files: poison(task, files, dataset))
 
