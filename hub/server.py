@@ -58,8 +58,8 @@ LOOK_AGAIN = 0.2
 """Seconds between two looks of a process that follows: at the ledger, and whether the lead is free."""
 THREADS = 64
 """Calls that may wait for the disk at the same time; the ledger answers them in groups."""
-EACH = 2
-"""Of these, one party's: more would not be faster on the interpreter that all share, and others would wait longer."""
+EACH = 1
+"""Of these, one party's: what one member asks for is done one after the other, and others wait for no more than one piece of it."""
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""The threads in which calls wait for the disk and the database: many, and for each party's calls a few at the same time.
+"""The threads in which calls wait for the disk and the database: many, and for each party's calls one at a time.
 
 Threads share one interpreter, which those that want it get in turn: how many of them one party's flood may set to work is
 what another party's call waits for.
