@@ -59,7 +59,7 @@ LOOK_AGAIN = 0.2
 THREADS = 64
 """Calls that may wait for the disk at the same time; the ledger answers them in groups."""
 EACH = 1
-"""Of these, one party's: what one member asks for is done one after the other, and others wait for no more than one piece of it."""
+"""Of these, one party's: what one member asks for is done one after the other, and others wait for one piece of it at most."""
 
 _log = logging.getLogger(__name__)
 
