@@ -33,7 +33,7 @@ def running(tmp_path: Path, first_free_port: int) -> Running:
         superlink = SuperLink(settings)
         task = asyncio.create_task(superlink.run())
         try:
-            await asyncio.wait_for(superlink.ready(), 60)
+            await asyncio.wait_for(superlink.ready(), 300)
             await act(superlink)
         finally:
             task.cancel()
@@ -69,7 +69,7 @@ async def test_it_comes_back_after_a_kill_and_still_knows_the_sites(running: Run
         )
         os.kill(found, signal.SIGKILL)
         await asyncio.wait_for(superlink.death(0), 30)
-        await asyncio.wait_for(superlink.ready(), 60)
+        await asyncio.wait_for(superlink.ready(), 300)
         assert await superlink.register(key) == node
         secret = Path(superlink.secret_file).read_text()
         with control.control_client(superlink.address, superlink.authority, secret) as client:
