@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, as_completed
 
-from hub.foundation import Foundation
-from hub.holding import held
-from hub.server import register_projections
+from hub.server import at_rest
 from hub.settings import Settings
 from hub.submissions.examination import Examination
 from hub.submissions.intake import Intake
@@ -21,12 +19,9 @@ Advance = Callable[[int, int], None]
 
 def rescreen(settings: Settings, advance: Advance = lambda done, total: None) -> dict[str, list[Finding]]:
     """Findings by dataset, of those whose text the hub holds. The hub must not be running: raises `Conflict` when it is."""
-    with held(settings.directory):
-        base = Foundation.open(settings)
+    with at_rest(settings) as base:
         screener = Screener(settings.screening_dir)
         try:
-            register_projections(base.journal)
-            base.journal.start()
             examination = Examination(base.database, base.blobs, screener, settings.screening)
             going = Intake(base.database, base.blobs, base.journal, examination).screen_again()
             for done, _ in enumerate(as_completed(going.values()), start=1):
@@ -34,9 +29,6 @@ def rescreen(settings: Settings, advance: Advance = lambda done, total: None) ->
             return {dataset: _findings(future) for dataset, future in going.items()}
         finally:
             screener.stop()
-            base.journal.stop()
-            base.database.close()
-            base.blobs.close()
 
 
 def _findings(future: Future[list[Finding]]) -> list[Finding]:

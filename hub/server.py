@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -103,6 +104,21 @@ def projecting(blobs: BlobStore, log: Log, key: ArtifactKey) -> Project:
         return journal
 
     return project
+
+
+@contextmanager
+def at_rest(settings: Settings) -> Iterator[Foundation]:
+    """The hub's stores, and its journal to record with, while no process serves it. Raises `Conflict` when one does."""
+    with held(settings.directory):
+        base = Foundation.open(settings)
+        try:
+            register_projections(base.journal)
+            base.journal.start()
+            yield base
+        finally:
+            base.journal.stop()
+            base.database.close()
+            base.blobs.close()
 
 
 async def serve(settings: Settings) -> None:

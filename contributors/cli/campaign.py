@@ -9,7 +9,16 @@ import typer
 
 from contributors.cli.session import connected
 from contributors.cli.specs import hold_of, read_spec, stop_of
-from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
+from contributors.cli.terminal import (
+    Json,
+    as_dict,
+    print_fields,
+    print_json,
+    print_messages,
+    print_table,
+    say,
+    say_recorded,
+)
 from contributors.cli.watching import follow
 
 if TYPE_CHECKING:
@@ -170,10 +179,8 @@ def join(identifier: Identifier, as_json: Json = False) -> None:
 
     with connected() as hub:
         recorded = consent(Signers(hub), identifier)
-    if as_json:
-        print_json({"id": recorded.id, "index": recorded.receipt.index})
-        return
-    say(f"{hub.identity.id} takes part in {identifier}. Keep your site running: coalition site start")
+    said = f"{hub.identity.id} takes part in {identifier}. Keep your site running: coalition site start"
+    say_recorded(recorded, said, as_json)
 
 
 @app.command("stop", epilog="Example: coalition campaign stop campaign-1a2b3c4d5e6f --why 'enough'")
@@ -185,10 +192,7 @@ def stop(
     """Sign a stop for a campaign (core team). Finished rounds stay."""
     with connected() as hub:
         recorded = hub.stop_campaign(hub.sign(stop_of(hub, identifier, why)))
-    if as_json:
-        print_json({"id": recorded.id, "index": recorded.receipt.index})
-    else:
-        say(f"{identifier} is being stopped.")
+    say_recorded(recorded, f"{identifier} is being stopped.", as_json)
 
 
 @app.command("pause", epilog="Example: coalition campaign pause campaign-1a2b3c4d5e6f --why 'a look at round 3'")
@@ -200,10 +204,7 @@ def pause(
     """Sign a pause (core team). Finished rounds stay; the one under way is given up and begins anew after the resume."""
     with connected() as hub:
         recorded = hub.pause_campaign(hub.sign(hold_of(hub, identifier, "paused", why)))
-    if as_json:
-        print_json({"id": recorded.id, "index": recorded.receipt.index})
-    else:
-        say(f"{identifier} is paused. It goes on with: coalition campaign resume {identifier}")
+    say_recorded(recorded, f"{identifier} is paused. It goes on with: coalition campaign resume {identifier}", as_json)
 
 
 @app.command("resume", epilog="Example: coalition campaign resume campaign-1a2b3c4d5e6f")
@@ -215,7 +216,4 @@ def resume(
     """Sign that a paused campaign goes on (core team), after its last finished round."""
     with connected() as hub:
         recorded = hub.resume_campaign(hub.sign(hold_of(hub, identifier, "resumed", why)))
-    if as_json:
-        print_json({"id": recorded.id, "index": recorded.receipt.index})
-    else:
-        say(f"{identifier} goes on.")
+    say_recorded(recorded, f"{identifier} goes on.", as_json)

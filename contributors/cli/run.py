@@ -10,7 +10,16 @@ import typer
 from contributors.cli import planning
 from contributors.cli.session import connected
 from contributors.cli.specs import read_spec, stop_of
-from contributors.cli.terminal import Json, as_dict, print_fields, print_json, print_messages, print_table, say
+from contributors.cli.terminal import (
+    Json,
+    as_dict,
+    print_fields,
+    print_json,
+    print_messages,
+    print_table,
+    say,
+    say_recorded,
+)
 from contributors.cli.watching import follow_run
 
 if TYPE_CHECKING:
@@ -126,7 +135,4 @@ def cancel(
     """Sign a stop for a run (core team)."""
     with connected() as hub:
         recorded = hub.cancel_run(hub.sign(stop_of(hub, identifier, why)))
-    if as_json:
-        print_json({"id": recorded.id, "index": recorded.receipt.index})
-    else:
-        say(f"{identifier} is being stopped.")
+    say_recorded(recorded, f"{identifier} is being stopped.", as_json)

@@ -23,6 +23,8 @@ from rich.text import Text
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from protos.coalition.v1 import common_pb2
+
 out = Console(markup=False, emoji=False, highlight=False)
 if not out.is_terminal and "COLUMNS" not in os.environ:
     out.width = 240  # in a pipe or a file there is no edge to wrap at
@@ -121,6 +123,14 @@ def print_fields(fields: Iterable[tuple[str, object]]) -> None:
         if text := plain(value):
             table.add_row(name, text)
     out.print(table)
+
+
+def say_recorded(recorded: common_pb2.Recorded, sentence: str, as_json: bool) -> None:
+    """What came of a statement: its place in the ledger as JSON, or a sentence."""
+    if as_json:
+        print_json({"id": recorded.id, "index": recorded.receipt.index})
+    else:
+        say(sentence)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from contributors.signers import Signers, proven, standing_of
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
 from contributors.site.keys import register, site_key
+from contributors.site.locking import alone
 from contributors.site.policy import (
     FILE,
     Agreed,
@@ -90,10 +90,7 @@ def with_agreement(
 
 def change_agreements(home: Path, change: Callable[[Agreements], Agreements]) -> Agreements:
     """Replace the agreements by what `change` makes of them, one process at a time; what they were before."""
-    folder = home / "site"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "agreements.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(home, "agreements"):
         before = read_agreements(home)
         after = change(before)
         if after != before:

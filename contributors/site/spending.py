@@ -6,13 +6,13 @@ at least what the ledger does, and more where an answer never came to a round.
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Iterable
 from functools import reduce
 from pathlib import Path
 
 from contributors.site.budget import Recorded, Spending, after, at_least, check_affordable
+from contributors.site.locking import alone
 from protos.documents.campaigns import RoundTask, SitePolicy
 from trust.errors import Corrupt, Invalid
 from trust.files import write_private
@@ -59,10 +59,7 @@ def _charged(known: Spending, task: RoundTask, policy: SitePolicy) -> Spending:
 
 def _change(home: Path, change: Callable[[Spending], Spending]) -> None:
     """Replace the record by what `change` makes of it, one process at a time; it is on the disk when this returns."""
-    folder = home / "site"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (folder / "spending.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with alone(home, "spending"):
         before = read_spending(home)
         after_it = change(before)
         if after_it != before:

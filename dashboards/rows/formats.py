@@ -6,6 +6,12 @@ import math
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _COUNTS = ("", " k", " M", " G", " T")
+_BASES = {"run": "base run", "import": "others"}
+
+
+def made_by(origin: str, otherwise: str) -> str:
+    """What a model version came of, by its origin; a round's is said in the words `otherwise`."""
+    return _BASES.get(origin, otherwise)
 
 
 def size(count: int) -> str:

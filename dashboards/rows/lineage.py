@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dashboards.rows.formats import amount, moment, natural, size
+from dashboards.rows.formats import amount, made_by, moment, natural, size
 from protos.coalition.v1 import models_pb2
 from trust.sentences import counted
 
@@ -21,9 +21,9 @@ def newest_first(models: Sequence[models_pb2.Model]) -> list[str]:
     return [model.id for model in sorted(models, key=lambda model: natural(model.id), reverse=True)]
 
 
-def made_by(model: models_pb2.Model) -> str:
+def maker(model: models_pb2.Model) -> str:
     """What a version came of."""
-    return {"run": "base run", "import": "others"}.get(model.origin, f"round {model.round}")
+    return made_by(model.origin, f"round {model.round}")
 
 
 def model_rows(models: Sequence[models_pb2.Model]) -> list[dict[str, Any]]:
@@ -31,7 +31,7 @@ def model_rows(models: Sequence[models_pb2.Model]) -> list[dict[str, Any]]:
     return [
         {
             "model": f"models?model={model.id}",
-            "made by": made_by(model),
+            "made by": maker(model),
             "from": model.parent or model.source,
             "parameters": amount(model.parameters),
             "size": size(sum(file.size for file in model.files)),
@@ -112,7 +112,7 @@ def _chain_lines(lineage: models_pb2.Lineage, chain: Sequence[models_pb2.Model],
     lines = []
     for before, model in zip([None, *drawn], drawn, strict=False):
         members = sum(1 for part in lineage.members if part.model == model.id and part.weight > 0)
-        detail = made_by(model) + (f", {members} members" if model.origin == "round" else "")
+        detail = maker(model) + (f", {members} members" if model.origin == "round" else "")
         last = f' color="{accent}" penwidth=2' if model is drawn[-1] else ""
         lines.append(f"{_quoted(model.id)} [label={_quoted(f'{model.id}{chr(10)}{detail}')}{last}];")
         if before is not None:

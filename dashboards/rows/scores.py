@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards.rows.formats import natural, optional, score
+from dashboards.rows.formats import made_by, natural, optional, score
 from protos.coalition.v1 import evaluation_pb2
 
 UP, DOWN = "↑", "↓"
@@ -148,7 +148,7 @@ def matrix(
     return [
         {
             "model": f"models?model={row.model}",
-            "origin": {"run": "base run", "import": "others"}.get(row.origin, row.origin),
+            "origin": made_by(row.origin, row.origin),
             **{column.key: _cell(row, column.key, best[column.key]) for column in columns},
         }
         for row in rows

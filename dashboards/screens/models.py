@@ -32,7 +32,7 @@ def show() -> None:
 def _one(model: models_pb2.Model) -> None:
     display.facts(
         {
-            "Made by": lineage.made_by(model),
+            "Made by": lineage.maker(model),
             "Parameters": formats.amount(model.parameters),
             "Tokens trained on": formats.amount(model.tokens),
             "Size": formats.size(sum(file.size for file in model.files)),

@@ -66,8 +66,6 @@ class WaitingRoom:
     async def _pull(self, scope: Scope, body: bytes, receive: Receive) -> list[Message]:
         """Flower's answer, as soon as it has something in it or the time is over."""
         who = _puller(scope["path"], body)
-        for receiver in self._pushed.pop(who, ()):
-            self._tell(receiver)
         loop = asyncio.get_running_loop()
         until = loop.time() + self._hold[scope["path"]]
         gone = asyncio.ensure_future(_hung_up(receive))
@@ -75,7 +73,11 @@ class WaitingRoom:
             while True:
                 seen = self._news[who]
                 answer = await self._ask(scope, body)
-                if _status(answer) != 200 or _content(answer):
+                if _status(answer) != 200:
+                    return answer
+                for receiver in self._pushed.pop(who, ()):  # who Flower refuses says nothing for another
+                    self._tell(receiver)
+                if _content(answer):
                     return answer
                 if self._news[who] == seen and not await self._wait(who, until - loop.time(), gone):
                     return answer

@@ -140,6 +140,20 @@ async def test_an_empty_answer_waits_only_so_long_and_a_refusal_not_at_all(post:
     assert await Caller(WaitingRoom(post, PATIENT)).ask(SITE_PULL, pull(STRANGER)) == (401, b"")
 
 
+async def test_who_is_refused_says_nothing_in_anothers_name(post: Post) -> None:
+    """That all parts of a message are there follows from its sender's next question alone, which Flower proves."""
+    room = WaitingRoom(post, PATIENT)
+    server = asyncio.create_task(Caller(room).ask(SERVER_PULL, PULL_REPLIES))
+    await post.asked.get()
+    await Caller(room).ask(SITE_PUSH, reply(STRANGER))
+    assert (await Caller(room).ask(SITE_PULL, pull(STRANGER)))[0] == 401
+    for _ in range(20):  # turns of the loop, in which the server app would ask again
+        await asyncio.sleep(0)
+    assert post.asked.empty()
+    assert not server.done()
+    server.cancel()
+
+
 async def test_a_second_question_of_a_site_sends_its_first_one_away(post: Post) -> None:
     room = WaitingRoom(post, PATIENT)
     first = asyncio.create_task(Caller(room).ask(SITE_PULL, pull(7)))
