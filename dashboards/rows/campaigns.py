@@ -107,6 +107,8 @@ def spent_rows(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
 def standing(campaign: rounds_pb2.Campaign) -> str:
     """What the campaign waits for or came to, in one sentence."""
     joined, needed = len(campaign.members), campaign.minimum_members
+    if campaign.state == "waiting" and joined >= needed:
+        return f"Waits: {campaign.reason}."
     if campaign.state == "waiting":
         return f"Waits for members: {joined} of at least {needed} joined."
     if campaign.state == "paused":

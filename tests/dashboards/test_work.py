@@ -171,6 +171,12 @@ def test_a_campaign_says_where_it_stands(campaign: Campaign, state: str, said: s
     assert said in campaigns.standing(campaign)
 
 
+def test_a_campaign_that_enough_have_joined_says_what_else_it_waits_for(campaign: Campaign) -> None:
+    campaign.state, campaign.reason = "waiting", "campaign-1a2b3c4d5e6f comes first"
+    campaign.minimum_members = len(campaign.members)
+    assert campaigns.standing(campaign) == "Waits: campaign-1a2b3c4d5e6f comes first."
+
+
 def test_a_failed_campaign_says_its_reason(campaign: Campaign) -> None:
     campaign.state, campaign.reason = "failed", "The SuperLink is gone."
     assert campaigns.standing(campaign) == "The SuperLink is gone."
