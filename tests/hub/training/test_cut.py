@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,6 @@ from hub.training.launch import facing
 from tests.hub.training.conftest import Cluster, attached
 
 pytestmark = pytest.mark.system
-HERE, THERE = "10.203.77.1", "10.203.77.2"
 
 
 def ip(*words: str) -> bool:
@@ -21,11 +21,18 @@ def ip(*words: str) -> bool:
 
 
 class Wire:
-    """From this host to a network namespace; names of interfaces have 15 letters at most."""
+    """From this host to a network namespace.
+
+    Names and addresses are drawn by chance: a suite that was killed leaves its wire lying, and another may run beside
+    this one. (Names of interfaces have 15 letters at most.)
+    """
 
     def __init__(self) -> None:
-        self.space = f"coalition-{os.getpid()}"
-        self.ends = (f"ca{os.getpid()}", f"cb{os.getpid()}")
+        token = secrets.token_hex(4)
+        self.space = f"coalition-{token}"
+        self.ends = (f"ca{token}", f"cb{token}")
+        block = 4 * secrets.randbelow(2**14)
+        self.here, self.there = (f"10.203.{block // 256}.{block % 256 + host}" for host in (1, 2))
 
     def lay(self) -> bool:
         near, far = self.ends
@@ -33,9 +40,9 @@ class Wire:
             ip("netns", "add", self.space)
             and ip("link", "add", near, "type", "veth", "peer", "name", far)
             and ip("link", "set", far, "netns", self.space)
-            and ip("address", "add", f"{HERE}/30", "dev", near)
+            and ip("address", "add", f"{self.here}/30", "dev", near)
             and ip("link", "set", near, "up")
-            and ip("-n", self.space, "address", "add", f"{THERE}/30", "dev", far)
+            and ip("-n", self.space, "address", "add", f"{self.there}/30", "dev", far)
             and ip("-n", self.space, "link", "set", "lo", "up")
             and self.mend()
         )
@@ -65,12 +72,12 @@ def wire() -> Iterator[Wire]:
 @pytest.fixture
 def cluster(wire: Wire, tmp_path: Path) -> Iterator[Cluster]:
     """The hub and node-1 here, node-2 on the other host."""
-    with attached(tmp_path, HERE, {"node-2": wire.space}) as cluster:
+    with attached(tmp_path, wire.here, {"node-2": wire.space}) as cluster:
         yield cluster
 
 
 def test_a_run_goes_on_from_its_checkpoint_when_a_cut_network_is_mended(wire: Wire, cluster: Cluster) -> None:
-    assert facing(THERE) == wire.ends[0]
+    assert facing(wire.there) == wire.ends[0]
     run = cluster.launch(steps=100_000, every=20)
     cluster.wait("the first checkpoint", lambda: cluster.show(run)["checkpoints"])
     wire.cut()
