@@ -11,9 +11,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -32,6 +33,7 @@ from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, 
 from contributors.site.children import die_with_parent
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
 from contributors.site.feedback import Feedback
+from contributors.site.masking import RECORD, Masking, Pack
 from contributors.site.pace import Pace, pull_quickly
 from contributors.site.policy import check_task, load_policy, read_agreements
 from contributors.site.presence import check_presence
@@ -43,7 +45,7 @@ from contributors.site.watchdog import watched
 from protos.documents.campaigns import RoundReply, RoundTask
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
-from trust.errors import Invalid, Problem
+from trust.errors import Denied, Invalid, Problem
 
 POLL = 0.3  # seconds between two looks at the most
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
@@ -55,9 +57,17 @@ _log = logging.getLogger(__name__)
 Answer = tuple[RoundReply, bytes]
 Work = Callable[[RoundTask, Mapping[str, bytes]], Answer]
 """A task and its files to the reply and the update's safetensors bytes (empty with a refusal)."""
+Masked = Callable[[RecordDict], RecordDict]
+"""A step of a sum under masks to its answer."""
 
 
-def serve(port: int, secret: bytes, work: Work) -> None:
+class Packing(Protocol):
+    """Work of which something else than the adapter may travel."""
+
+    def __call__(self, task: RoundTask, files: Mapping[str, bytes], pack: Pack | None = None) -> Answer: ...
+
+
+def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) -> None:
     """Take tasks from the SuperNode on this machine's `port`, one after the other, for ever."""
     pull_quickly()
     pace = Pace(POLL)
@@ -68,7 +78,7 @@ def serve(port: int, secret: bytes, work: Work) -> None:
                 pace.sleep()
                 continue
             try:
-                _run_task(port, token, work)
+                _run_task(port, token, work, masked)
             except httpx.HTTPError as error:
                 _log.warning("the SuperNode went away during a task: %s", error)
             pace.restart()
@@ -93,27 +103,40 @@ def _acquire(door: RuntimeHttpClient) -> str | None:
     return str(response.token) if response.HasField("task") and response.token else None
 
 
-def _run_task(port: int, token: str, work: Work) -> None:
+def _run_task(port: int, token: str, work: Work, masked: Masked | None) -> None:
     with _client(port, RuntimeTokenHttpInterceptor(token)) as client:
         heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
         heartbeat.start()
         context, status, details = None, SubStatus.FAILED, "the site's task ended early"
         try:
             message, context, _, _ = pull_task_input(client)
-            push_message(client, _reply(message, work), context)
+            push_message(client, _reply(message, work, masked), context)
             status, details = SubStatus.COMPLETED, ""
         finally:
             push_task_output(client, context, status, details)
             heartbeat.stop()
 
 
-def _reply(message: Message, work: Work) -> Message:
+def _reply(message: Message, work: Work, masked: Masked | None = None) -> Message:
+    content = message.content
+    if masked is not None and RECORD in content.config_records:
+        return Message(masked(content), reply_to=message)
+    return Message(_answer(content, work), reply_to=message)
+
+
+def in_sums(home: Path, work: Packing) -> Masked:
+    """The site's part in sums under masks, where `work` does what is to be masked."""
+    masking = Masking(home)
+    return lambda content: masking.answer(content, lambda pack: _answer(content, partial(work, pack=pack)))
+
+
+def _answer(content: RecordDict, work: Work) -> RecordDict:
     """Every way a task can go wrong becomes a refusal; its words are ours, quote no private text and name no file."""
     campaign, number = "unknown", 1
     try:
-        task = read_task(message.content)
+        task = read_task(content)
         campaign, number = task.campaign, task.round
-        files = files_of(message.content, task)
+        files = files_of(content, task)
         with watched():
             reply, update = work(task, files)
     except Problem as problem:
@@ -126,8 +149,7 @@ def _reply(message: Message, work: Work) -> Message:
         reply, update = RoundReply(campaign=campaign, round=number, refusal=why), b""
     arrays = {UPDATE: Array(dtype="uint8", shape=(len(update),), stype="bytes", data=update)} if update else {}
     document = emit(reply.model_dump(mode="json"))
-    content = RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(arrays)})
-    return Message(content, reply_to=message)
+    return RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(arrays)})
 
 
 def read_task(content: RecordDict) -> RoundTask:
@@ -152,7 +174,7 @@ def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
     return {entry.path: bytes(data[end - entry.size : end]) for entry, end in zip(task.files, ends, strict=True)}
 
 
-def honest_work(home: Path) -> Work:
+def honest_work(home: Path) -> Packing:
     """Check against consent, policy, budget and datasets as they stand now, train on the private text, note what that costs."""
     digests, feedback = remembered_digests(home), Feedback(home)
 
@@ -162,15 +184,17 @@ def honest_work(home: Path) -> Work:
 
     text = PrivateText(usable)
 
-    def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
+    def work(task: RoundTask, files: Mapping[str, bytes], pack: Pack | None = None) -> Answer:
         policy, agreements = load_policy(home), read_agreements(home)
         agreed = check_task(task, policy, agreements)
         check_presence(home, policy)
+        if (pack is None) != (task.spec.masks is None):
+            raise Denied("Updates of this campaign leave the site under masks, or those of none do.")
         check_budget(home, task, policy)
         feedback.keep_only(each.campaign for each in agreements.campaigns if not each.ended)
         _say(f"round {task.round} of {task.campaign} begins")
         trained = shielded(train(task, files, text, agreed.rewards), task.spec.privacy, os.urandom)
-        update, result = feedback.update(task, trained), trained.result
+        update, result = (pack or feedback.update)(task, trained), trained.result
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,
@@ -178,9 +202,9 @@ def honest_work(home: Path) -> Work:
             update=digest_bytes(update),
             examples=trained.examples,
             tokens=result.tokens,
-            loss_first=0 if task.spec.privacy else result.loss_first,
-            loss_last=0 if task.spec.privacy else result.loss_last,
-            rewarded=None if task.spec.privacy else trained.rewarded,
+            loss_first=0 if task.spec.withholds else result.loss_first,
+            loss_last=0 if task.spec.withholds else result.loss_last,
+            rewarded=None if task.spec.withholds else trained.rewarded,
             data=trained.data,
         )
         charge(home, task, load_policy(home))
@@ -203,7 +227,8 @@ def main(home: Path, port: int) -> None:
     """Serve until killed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    serve(port, (home / "site" / "secret").read_bytes(), honest_work(home))
+    work = honest_work(home)
+    serve(port, (home / "site" / "secret").read_bytes(), work, in_sums(home, work))
 
 
 if __name__ == "__main__":

@@ -141,6 +141,7 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
     """One round over Flower's grid, from the model before it to `rounds/NUMBER`."""
     from hub.rounds import rewards
     from hub.rounds.exchange import Round
+    from hub.rounds.masking import MaskedRound
     from hub.rounds.measuring import measure_of
     from hub.rounds.merging import starting_adapter
     from learning.export import load_model, model_files
@@ -160,7 +161,11 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
 
     taken, measure = taken_before(directory, plan, number), measure_of(directory, plan.spec, parent)
     contents = {path.name: path.read_bytes() for path in files}
-    asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure)
+    asked: Round | MaskedRound
+    if plan.spec.masks is not None:
+        asked = MaskedRound(grid, task, contents, reference, as_it_stands, say, directory / "sum.json")
+    else:
+        asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure)
     del contents  # while the sites work, one copy of the model is held: what they are sent
     averaged = asked.run(sites)
     del asked, measure

@@ -1,6 +1,7 @@
 """Shamir's secret sharing: any `threshold` shares give a secret, fewer tell nothing of it.
 
-Shamir, "How to share a secret", 1979. Over the integers modulo the Mersenne prime 2^521 - 1, in which a secret of 32 bytes fits whole.
+Shamir, "How to share a secret", 1979. Over the integers modulo the Mersenne prime 2^521 - 1, in which a secret of 32
+bytes fits whole.
 """
 
 from __future__ import annotations

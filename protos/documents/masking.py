@@ -50,7 +50,7 @@ class Masks(Document):
     ) -> str:
         """Why a campaign that takes updates together in this way cannot do it under masks; empty where it can."""
         if averaging != "factors":
-            return f'{averaging} compares single updates, and under masks there is but their sum: take averaging = "factors"'
+            return f'under masks there is but the sum of updates, and {averaging} looks at each: take averaging = "factors"'
         if weighting != "equal" or maximum_share < 1:
             return 'under masks all updates weigh the same: take weighting = "equal" and leave maximum_share out'
         if looks:
