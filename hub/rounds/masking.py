@@ -96,7 +96,6 @@ class MaskedRound:
         }
         self._gone: dict[str, str] = {}
         self._replies: dict[str, RoundReply] = {}
-        self._parts: dict[str, Contribution] = {}
 
     def run(self, sites: Iterable[Site]) -> Averaged:
         """Raises `Unavailable` when too few sites went through the stages."""
@@ -283,12 +282,12 @@ class MaskedRound:
         mean, _ = clipped(moved, self._reference, self._furthest())
         self._say(f"{counted(len(survivors), 'masked update')} summed; the hub saw no single one")
         why = f"one of {len(survivors)} summed under masks"
-        for member in self._session.members:
-            self._parts[member] = self._contribution(member, member in survivors, why, 1 / len(survivors))
         replies = [self._replies[member] for member in survivors]
         return Averaged(
             {name: tensor.float() for name, tensor in sorted(mean.items())},
-            tuple(part for _, part in sorted(self._parts.items())),
+            tuple(
+                self._contribution(each, each in survivors, why, 1 / len(survivors)) for each in self._session.members
+            ),
             sum(reply.tokens for reply in replies),
             tuple(learned for reply in replies for learned in reply.data),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -53,8 +53,12 @@ def _in_a_server_task() -> None:
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1
 
 
+def document_of(content: RecordDict) -> bytes:
+    return cast(bytes, content.config_records[RECORD]["document"])
+
+
 def stage_of(message: Message) -> str:
-    return Asked.read(parse(message.content.config_records[RECORD]["document"])).ask.stage
+    return Asked.read(parse(document_of(message.content))).ask.stage
 
 
 @dataclass
@@ -98,7 +102,7 @@ class Sites:
 
     def keys_given(self) -> set[bytes]:
         """Every answer with one-time keys."""
-        return {given.config_records[RECORD]["document"] for _, stage, given in self.seen if stage == "keys"}
+        return {document_of(given) for _, stage, given in self.seen if stage == "keys"}
 
     def _train(self, name: str, content: RecordDict) -> Callable[[Pack], RecordDict]:
         def work(task: RoundTask, pack: Pack) -> tuple[RoundReply, bytes]:
@@ -247,7 +251,7 @@ def test_a_message_that_comes_again_gets_the_same_answer_and_another_for_the_sam
     assert law.answer(asked[-1].content, lambda pack: pytest.fail("was trained again")) is answered
     for message in asked[1:-1]:
         given = law.answer(message.content, lambda pack: pytest.fail("was trained again"))
-        said = Given.read(parse(given.config_records[RECORD]["document"]))
+        said = Given.read(parse(document_of(given)))
         assert isinstance(said.give, Refuse)
         assert "over, or not there yet" in said.give.why
 
