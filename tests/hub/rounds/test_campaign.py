@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,8 +57,8 @@ def sum_under_masks(world: World, spec: CampaignSpec) -> None:
     """Three sites run; the text of one changes after it joined, so that it drops out when its secrets are shared: the masks that
     the others have with it are opened, and the sum is of these two."""
     world.processes.pop("poison").kill()
-    for supernode in pids(str(world.homes["poison"].directory), "contributors.site.supernode"):
-        os.kill(supernode, signal.SIGKILL)
+    until(lambda: not pids(str(world.homes["poison"].directory), "contributors.site"), "the hostile SuperNode's end")
+    world.declared["poison"] = "as the hostile site did"
     world.site("poison")
     masks = {"masks": Masks(colluding=0), "clip_norm": 1.0, "rounds": 2, "minimum_members": 3, "name": "masked"}
     campaign = world.open_campaign(spec.model_copy(update=masks))
