@@ -393,7 +393,7 @@ def test_an_update_of_a_campaign_under_masks_leaves_under_masks_alone(
     task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path
 ) -> None:
     """Whatever message the hub sends it in, and nothing is masked that the campaign asks for in the clear."""
-    masks = {"masks": Masks(colluding=0), "clip_norm": 1.0}
+    masks = {"masks": Masks(colluding=0), "clip_norm": 1.0, "minimum_members": 3}
     under = task.model_copy(update={"spec": task.spec.model_copy(update=masks), "campaign": "campaign-b"})
     update_policy(tmp_path, data, "all")
     declare(tmp_path, data)
