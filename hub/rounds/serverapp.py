@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +38,7 @@ from trust.errors import Problem, Unavailable
 
 if TYPE_CHECKING:
     from hub.rounds.merging import Merger
+    from hub.rounds.parts import Part
 
 STARTING = 60.0
 
@@ -75,9 +76,10 @@ def lead(directory: Path, plan: Plan, voice: Voice) -> None:
     discard_unfinished(directory)
     merger = Merger(plan.spec)
     merger.look_back(directory, plan.first_round)
+    afoot: dict[str, Part] = {}
     with server_task(plan) as grid:
         for number in range(plan.first_round, plan.spec.rounds + 1):
-            lead_round(directory, plan, number, grid, voice, merger)
+            afoot = lead_round(directory, plan, number, grid, voice, merger, afoot)
 
 
 @contextmanager
@@ -137,8 +139,17 @@ def _token(plan: Plan, authority: bytes, secret: str) -> str:
     raise Unavailable(f"The SuperLink did not hand out the server task of run {run}.")
 
 
-def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice, merger: Merger) -> None:
-    """One round over Flower's grid, from the model before it to `rounds/NUMBER`."""
+def lead_round(
+    directory: Path,
+    plan: Plan,
+    number: int,
+    grid: Any,
+    voice: Voice,
+    merger: Merger,
+    afoot: Mapping[str, Part] | None = None,
+) -> dict[str, Part]:
+    """One round over Flower's grid, from the model before it to `rounds/NUMBER`; the sites that are at work still, for the next
+    round's `afoot`."""
     from hub.rounds import rewards
     from hub.rounds.exchange import Round
     from hub.rounds.measuring import measure_of
@@ -160,9 +171,10 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
 
     taken, measure = taken_before(directory, plan, number), measure_of(directory, plan.spec, parent)
     contents = {path.name: path.read_bytes() for path in files}
-    asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure)
+    asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot)
     del contents  # while the sites work, one copy of the model is held: what they are sent
     averaged = asked.run(sites)
+    still = asked.afoot
     del asked, measure
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -182,6 +194,7 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
         f"{len(counted)} of {len(sites)} updates averaged",
         rewards.metrics(number, counted),
     )
+    return still
 
 
 def _publish(partial: Path, target: Path) -> None:

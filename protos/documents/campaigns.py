@@ -119,6 +119,15 @@ class Patience(Document):
     minimum_updates: int = Field(default=1, ge=1, le=10_000)
 
 
+class Buffer(Document):
+    """Rounds that end as soon as `updates` members gave theirs, started in the same round or up to `most_late` rounds before. One
+    that is so many rounds late counts (1 + late) ** -`staleness` of what it would. FedBuff, arXiv:2106.06639."""
+
+    updates: int = Field(ge=1, le=10_000)
+    most_late: int = Field(default=10, ge=1, le=100)
+    staleness: float = Field(default=0.5, ge=0, le=10)
+
+
 class CampaignSpec(Document):
     """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined.
 
@@ -143,6 +152,7 @@ class CampaignSpec(Document):
     rounds: int = Field(ge=1, le=10_000)
     minimum_members: int = Field(ge=1, le=10_000)
     patience: Patience = Patience()
+    buffer: Buffer | None = None
     adapter: Adapter = Adapter()
     transfer: Transfer = Transfer()
     privacy: Privacy | None = None
@@ -165,6 +175,18 @@ class CampaignSpec(Document):
     def _no_more_updates_than_members(self) -> CampaignSpec:
         if self.patience.minimum_updates > self.minimum_members:
             raise ValueError("a round cannot need more updates than minimum_members")
+        return self
+
+    @model_validator(mode="after")
+    def _a_buffer_of_what_can_be_late(self) -> CampaignSpec:
+        if self.buffer is None:
+            return self
+        if self.averaging != "products":
+            raise ValueError('a late update can be added by its product alone: [buffer] needs averaging = "products"')
+        if self.buffer.updates > self.minimum_members:
+            raise ValueError("a member gives a round one update: [buffer] cannot wait for more than minimum_members")
+        if self.buffer.updates < self.patience.minimum_updates:
+            raise ValueError("a round ends when the buffer is full: it cannot need more minimum_updates")
         return self
 
     @model_validator(mode="after")
