@@ -17,6 +17,7 @@ from trust.errors import Invalid
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _ADAPTER = "default"
+_B = ".lora_B.weight"
 _WRAPPED = "base_model.model."
 """What PEFT puts before the name of a layer."""
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -77,6 +78,19 @@ def adapter_state(model: PeftModel) -> dict[str, Tensor]:
     """A copy of the adapter's tensors: fp32 on the CPU, sorted by name. A is [rank, in], B is [out, rank]."""
     named = sorted(_adapter_parameters(model), key=lambda pair: pair[0])
     return {name: parameter.detach().to("cpu", torch.float32, copy=True) for name, parameter in named}
+
+
+def factors_b(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The B [out, rank] of each layer, under its name in an adapter file."""
+    return {name: tensor for name, tensor in adapter.items() if name.endswith(_B)}
+
+
+def hold_a(model: PeftModel) -> tuple[tuple[str, nn.Parameter], ...]:
+    """Let B alone train; its parameters, by their names in an adapter file."""
+    parameters = tuple(_adapter_parameters(model))
+    for name, parameter in parameters:
+        parameter.requires_grad_(name.endswith(_B))
+    return tuple((name, parameter) for name, parameter in parameters if name.endswith(_B))
 
 
 def load_adapter_state(model: PeftModel, state: Mapping[str, Tensor]) -> None:
