@@ -72,11 +72,8 @@ class Round:
                 "files": ArrayRecord({FILES: bytes_array(b"".join(files[entry.path] for entry in task.files))}),
             }
         )
-        self._start, self._buffer, self._before = (
-            Start(task.round, task.digest, reference),
-            task.spec.buffer,
-            afoot or {},
-        )
+        self._start = Start(task.round, task.digest, reference)
+        self._buffer, self._before = task.spec.buffer, afoot or {}
         self._most_late = self._buffer.most_late if self._buffer else 0
         self._averaged_before = set(taken)
         self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)

@@ -160,7 +160,7 @@ def lead_round(
     from hub.rounds.exchange import Round
     from hub.rounds.measuring import measure_of
     from hub.rounds.merging import starting_adapter
-    from hub.rounds.steering import given
+    from hub.rounds.steering import given, led
     from learning.export import load_model, model_files
 
     def say(message: str, metrics: tuple[tuple[int, str, float], ...] = ()) -> None:
@@ -185,12 +185,11 @@ def lead_round(
     del contents  # while the sites work, one copy of the model is held: what they are sent
     averaged = asked.run(sites)
     still = asked.afoot
-    if steering is not None:
-        steering.take(averaged.contributions, averaged.adapter)
     del asked, measure
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    merger.write_model(*load_model(parent), averaged.adapter, partial)
+    adapter = led(steering, averaged.contributions, averaged.adapter, reference)
+    merger.write_model(*load_model(parent), adapter, partial)
     result = RoundResult(
         campaign=plan.campaign,
         round=number,

@@ -68,6 +68,20 @@ def steering_of(spec: CampaignSpec, directory: Path, first_round: int) -> Steeri
     return steering
 
 
+def led(
+    steering: Steering | None,
+    contributions: Iterable[Contribution],
+    averaged: dict[str, Tensor],
+    reference: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """A round's adapter, which is remembered where somebody steers; then what sites say of A, which none of them trains, counts
+    for nothing."""
+    if steering is None:
+        return averaged
+    steering.take(contributions, averaged)
+    return {**reference, **factors_b(averaged)}
+
+
 def given(
     steering: Steering | None, members: Iterable[str], reference: Mapping[str, Tensor]
 ) -> tuple[Control | None, dict[str, bytes]]:

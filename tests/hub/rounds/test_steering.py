@@ -21,7 +21,7 @@ from contributors.site.policy import update_policy
 from hub.rounds.merging import Merger
 from hub.rounds.plan import Past, Plan, Site, past_file, read_result, round_directory, update_file, write_document
 from hub.rounds.serverapp import Voice, lead_round
-from hub.rounds.steering import Steering
+from hub.rounds.steering import Steering, led
 from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
@@ -139,6 +139,14 @@ def test_who_does_not_count_leaves_its_part_as_it_is() -> None:
     control, common = steering.control(["law", "medicine"], _averaged(0))
     assert [each.member for each in control.counted] == ["law"]
     torch.testing.assert_close(common, {B: torch.full((4, 2), 3.0 / (3 * 0.5) / 2)})  # half of law's, and nothing
+
+
+def test_what_a_site_says_of_a_counts_for_nothing() -> None:
+    """No site trains it."""
+    reference = {A: torch.zeros(2, 3), B: torch.zeros(4, 2)}
+    adapter = led(Steering(TRAINING), [_part("law")], _averaged(2.0), reference)
+    assert torch.equal(adapter[A], reference[A])
+    assert torch.equal(adapter[B], _averaged(2.0)[B])
 
 
 def test_where_the_members_change_all_begin_anew() -> None:
