@@ -95,7 +95,7 @@ def _mcnemar(wins: int, losses: int) -> float:
     for chosen in range(min(wins, losses) + 1):
         tail += term
         term = term * (count - chosen) // (chosen + 1)
-    return min(1.0, 2 * tail / 2**count)
+    return min(1.0, 2 * tail / (1 << count))
 
 
 def _bootstrap(found: Floats, counted: Floats, chance: np.random.Generator) -> tuple[float, float]:
