@@ -35,9 +35,9 @@ from contributors.demo.medicine import phenotypes
 from contributors.site.shielding import shielded
 from contributors.site.training import Trained
 from hub.rounds.gathering import Gathering
-from hub.rounds.merging import shape_of
+from hub.rounds.merging import change_of, shape_of
 from learning.adaptation import adapt
-from learning.adapters import adapter_state, attach, merge
+from learning.adapters import adapter_state, attach, moved
 from learning.aggregation.robust import clipped
 from learning.architectures import build_model
 from learning.packing import Blocks, pack
@@ -171,12 +171,10 @@ def summed(updates: list[Trained], spec: CampaignSpec) -> tuple[Update, Update]:
     bounded = [clipped(each.adapter, start, CLIP)[0] for each in updates]
     dance.mask({name: ring.encode(update, start) for name, update in zip(names, bounded, strict=True)})
     total = dance.unmask(dance.open(names, dance.sign(names)))
-    return _moved(start, ring.mean(dance.masked[names[0]], 1, start)), _moved(
-        start, ring.mean(total, len(names), start)
-    )
+    return _by(start, ring.mean(dance.masked[names[0]], 1, start)), _by(start, ring.mean(total, len(names), start))
 
 
-def _moved(start: Mapping[str, Tensor], change: Mapping[str, Tensor]) -> Update:
+def _by(start: Mapping[str, Tensor], change: Mapping[str, Tensor]) -> Update:
     return {name: (tensor.double() + change[name]).float() for name, tensor in start.items()}
 
 
@@ -189,7 +187,7 @@ def trained(model: PreTrainedModel, member: Blocks, spec: CampaignSpec, seed: in
 
 
 def merged(model: PreTrainedModel, spec: CampaignSpec, adapter: Mapping[str, Tensor]) -> PreTrainedModel:
-    return merge(model, shape_of(spec.adapter, adapter), adapter)
+    return moved(model, change_of(spec.adapter, adapter))
 
 
 def campaigns(rounds: int, steps: int, members: int) -> Iterator[tuple[str, CampaignSpec]]:

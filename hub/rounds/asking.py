@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from flwr.app import Message, MessageType, RecordDict
 
 from hub.rounds import patience
 from hub.rounds.exchange import DISOWNED, POLL, TIME_TO_LIVE, Say, SiteOf
-from hub.rounds.patience import Waiting
+from hub.rounds.parts import Part
 from hub.rounds.plan import Site
 from trust.digests import Digest, digest_bytes
 from trust.errors import Problem, Unavailable
 
 Take = Callable[[str, RecordDict], None]
 """A member and its answer. Raises a Problem where it is of no use."""
-
-
-@dataclass
-class _Part:
-    """Where one site stands with the question; times are of the monotonic clock. See `patience.Waiting`."""
-
-    site: Site
-    node: int = 0
-    activation: str = ""
-    sent_to: str = ""
-    sendings: int = 0
-    failed: bool = False
-    message: str = ""
-    sent_at: float = 0.0
-    last_seen: float = field(default_factory=time.monotonic)
-
-    def seen(self, deadline: float) -> Waiting:
-        now = time.monotonic()
-        silent = now - self.sent_at if self.sent_at else 0.0
-        away, late = now - self.last_seen, now >= deadline
-        return Waiting(self.activation, self.sent_to, self.sendings, away, silent, failed=self.failed, late=late)
 
 
 class Asking:
@@ -54,7 +32,7 @@ class Asking:
 
         Why each that gave no answer of use is left out, by member.
         """
-        waiting = {site.member: _Part(site) for site in sites}
+        waiting = {site.member: Part(site) for site in sites}
         left_out: dict[str, str] = {}
         took: list[float] = []
         while waiting and len(waiting) + len(took) >= needed:
@@ -74,7 +52,7 @@ class Asking:
                 time.sleep(max(0.0, asked + POLL - time.monotonic()) if waiting else 0.0)
         return left_out | dict.fromkeys(waiting, "too few others answered")
 
-    def _look(self, parts: Iterable[_Part]) -> None:
+    def _look(self, parts: Iterable[Part]) -> None:
         online = {digest_bytes(node.public_key): node for node in self._grid.get_nodes()}
         for part in parts:
             node = online.get(Digest(part.site.key))
@@ -82,7 +60,7 @@ class Asking:
             if node:
                 part.node, part.last_seen = int(node.node_id), time.monotonic()
 
-    def _send(self, parts: list[_Part], content: Callable[[str], RecordDict], deadline: float) -> None:
+    def _send(self, parts: list[Part], content: Callable[[str], RecordDict], deadline: float) -> None:
         """All at once: what their messages have in common is hashed and travels to the SuperLink once."""
         if not parts:
             return
@@ -104,7 +82,7 @@ class Asking:
             part.message, part.sent_to, part.sendings = identifier, part.activation, part.sendings + 1
             part.sent_at, part.failed = time.monotonic(), False
 
-    def _collect(self, waiting: dict[str, _Part], take: Take, took: list[float], left_out: dict[str, str]) -> int:
+    def _collect(self, waiting: dict[str, Part], take: Take, took: list[float], left_out: dict[str, str]) -> int:
         """Take in the answers that are there; how many."""
         asked = {part.message: part for part in waiting.values() if part.message}
         replies = list(self._grid.pull_messages(list(asked))) if asked else []
