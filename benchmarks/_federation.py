@@ -8,6 +8,7 @@ attached and comes back, is checked, averaged and merged, and the next model is 
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import subprocess
 import sys
@@ -96,13 +97,13 @@ def run_rounds(folder: Path, megabytes: float, rounds: int, sites: int) -> Round
         )
         write_document(campaign / "plan.json", plan)
         try:
-            return lead(campaign, relay)
+            return lead(campaign, relay, sites)
         finally:
             for child in running:
                 child.stop()
 
 
-def lead(campaign: Path, relay: Relay) -> Rounds:
+def lead(campaign: Path, relay: Relay, sites: int) -> Rounds:
     """Run the server app as the hub does, and note when it has averaged each round."""
     ends = Ends(lambda: relay.moved)
     with (campaign / "serverapp.log").open("wb") as log:
@@ -114,11 +115,14 @@ def lead(campaign: Path, relay: Relay) -> Rounds:
         )
     with Peak(lambda: named("hub.rounds.")) as peak:
         assert app.stdout is not None
+        failure = ""
         for line in app.stdout:
             event = read_event(line)
+            failure = event.failure or failure
             if event.metrics:
+                assert event.message == f"{sites} of {sites} updates averaged", event.message
                 ends.note()
-    assert app.wait() == 0, (campaign / "serverapp.log").read_text()[-3000:]
+    assert app.wait() == 0, failure or (campaign / "serverapp.log").read_text()[-3000:]
     return ends.rounds(peak.bytes)
 
 
@@ -172,8 +176,10 @@ def answer(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
             (Path(folder) / name).write_bytes(content)
         model, _ = load_model(Path(folder))
     shape = AdapterShape(task.spec.adapter.rank, task.spec.adapter.alpha, task.spec.adapter.targets)
-    update = save_tensors(adapter_state(attach(model, shape, task.seed)))
-    said = {"campaign": task.campaign, "round": task.round, "update": digest_bytes(update)}
+    adapter = adapter_state(attach(model, shape, task.seed))
+    next(iter(adapter.values())).add_(random.random())  # no two sites learn the same: a repeated update counts once
+    update = save_tensors(adapter)
+    said = {"campaign": task.campaign, "round": task.round, "task": task.digest, "update": digest_bytes(update)}
     return RoundReply.read({**said, "examples": 1, "tokens": 1, "data": (Learned(dataset=DATASET, tokens=1),)}), update
 
 
