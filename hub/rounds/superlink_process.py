@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub.guard import keep_secrets
 from hub.rounds.children import die_with_parent
 from hub.rounds.control import SECRET_HEADER
-from hub.rounds.housekeeping import keep_house_seldom
+from hub.rounds.housekeeping import keep_house
 from hub.rounds.waiting import WaitingRoom
 from protos.transport.bodies import Whole
 from protos.transport.layers import needed
@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> None:
     layers = superlink_app._get_middleware
     superlink_app._get_middleware = lambda: needed(layers())
     extensions.get_middleware = locked
-    keep_house_seldom()
+    keep_house()
     sys.argv = ["flower-superlink", *arguments[1:]]
     flower_superlink()
 
