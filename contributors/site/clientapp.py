@@ -64,9 +64,7 @@ def serve(port: int, secret: bytes, work: Work) -> None:
     with _client(port, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})) as door:
         while True:
             looked = time.monotonic()
-            token = _acquire(
-                door
-            )  # the SuperNode waits a moment for a task before it says that there is none (`handover`)
+            token = _acquire(door)  # an empty answer has waited for a task (`handover`)
             if token is None:
                 pace.sleep(looked)
                 continue
