@@ -22,6 +22,7 @@ from flwr.common.constant import SubStatus
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -44,14 +45,13 @@ from contributors.site.spending import charge, check_budget
 from contributors.site.training import train
 from contributors.site.watchdog import watched
 from protos.documents.campaigns import RoundReply, RoundTask
+from protos.transport.contents import DATA, data_of, document_of, packed
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem
 
 POLL = 0.3  # seconds between two looks at the most
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
-FILES = "files"
-UPDATE = "adapter.safetensors"
 UNFIT = "its data is not as its datasets say; the site's own log names the file"
 _log = logging.getLogger(__name__)
 
@@ -74,9 +74,10 @@ def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) ->
     pace = Pace(POLL)
     with _client(port, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})) as door:
         while True:
-            token = _acquire(door)
+            looked = time.monotonic()
+            token = _acquire(door)  # an empty answer has waited for a task (`handover`)
             if token is None:
-                pace.sleep()
+                pace.sleep(looked)
                 continue
             try:
                 _run_task(port, token, work, masked)
@@ -111,7 +112,9 @@ def _run_task(port: int, token: str, work: Work, masked: Masked | None) -> None:
         context, status, details = None, SubStatus.FAILED, "the site's task ended early"
         try:
             message, context, _, _ = pull_task_input(client)
-            push_message(client, _reply(message, work, masked), context)
+            reply = _reply(message, work, masked)
+            with no_object_id_recompute():  # or the update is hashed again for every object that holds it
+                push_message(client, reply, context)
             status, details = SubStatus.COMPLETED, ""
         finally:
             push_task_output(client, context, status, details)
@@ -148,28 +151,27 @@ def _answer(content: RecordDict, work: Work) -> RecordDict:
         _log.exception("round %d of %s failed", number, campaign)
         why = f"the site met an error of its own ({type(error).__name__}); its log says more"
         reply, update = RoundReply(campaign=campaign, round=number, refusal=why), b""
-    arrays = {UPDATE: Array(dtype="uint8", shape=(len(update),), stype="bytes", data=update)} if update else {}
-    document = emit(reply.model_dump(mode="json"))
-    return RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(arrays)})
+    return message_content("reply", emit(reply.model_dump(mode="json")), update)
+
+
+def message_content(record: str, document: bytes, data: bytes) -> RecordDict:
+    """Of a message to the hub's server app: see `protos.transport.contents`."""
+    beside, apart = packed(document, data)
+    arrays = {name: Array(dtype="uint8", shape=(len(part),), stype="bytes", data=part) for name, part in apart.items()}
+    more = {DATA: ArrayRecord(arrays)} if arrays else {}
+    return RecordDict({record: ConfigRecord(beside), **more})
 
 
 def read_task(content: RecordDict) -> RoundTask:
     """Raises `Invalid` for anything but a task of the closed schema."""
-    record = content.config_records.get("task")
-    document = record.get("document") if record is not None else None
-    if not isinstance(document, bytes):
-        raise Invalid("The message holds no task.")
-    return RoundTask.read(parse(document))
+    return RoundTask.read(parse(document_of(content, "task")))
 
 
 def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
-    """The files beside a task, which travel one after the other as the bytes of one array: never decoded as such. Their digests
-    are checked before they are used."""
-    arrays = content.array_records.get(FILES)
-    if arrays is None or set(arrays) != {FILES}:
-        raise Invalid("The message holds no files.")
-    data = memoryview(arrays[FILES].data)
-    if len(data) != sum(entry.size for entry in task.files):
+    """The files beside a task, which travel one after the other. Their digests are checked before they are used."""
+    size = sum(entry.size for entry in task.files)
+    data = memoryview(data_of(content, "task", size))
+    if len(data) != size:
         raise Invalid("The files beside the task are not those it names.")
     ends = list(accumulate(entry.size for entry in task.files))
     return {entry.path: bytes(data[end - entry.size : end]) for entry, end in zip(task.files, ends, strict=True)}

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ConfigRecord, RecordDict
 from torch import Tensor
 
 from hub.rounds import rewards
 from hub.rounds.asking import Asking, Take
-from hub.rounds.exchange import FILES, UPDATE, Averaged, Say, SiteOf, array_bytes, bytes_array, check_data, read_reply
+from hub.rounds.exchange import Averaged, Say, SiteOf, check_data, message_content, read_reply
 from hub.rounds.plan import Site
 from hub.rounds.unmasking import Unmasking
 from hub.rounds.withholding import contribution
@@ -51,6 +51,7 @@ from protos.documents.masking import (
     SignedSurvivors,
 )
 from protos.documents.models import Contribution
+from protos.transport.contents import data_of
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
 from trust.errors import Invalid, Unavailable
@@ -90,10 +91,8 @@ class MaskedRound:
         self._masks, self._task, self._reference, self._memory = task.spec.masks, task, reference, memory
         self._site_of, self._say = site_of, say
         self._asking = Asking(grid, task.round, site_of, say)
-        self._given = {
-            "task": ConfigRecord({"document": emit(task.model_dump(mode="json"))}),
-            "files": ArrayRecord({FILES: bytes_array(b"".join(files[entry.path] for entry in task.files))}),
-        }
+        together = b"".join(files[entry.path] for entry in task.files)
+        self._given = message_content("task", emit(task.model_dump(mode="json")), together)
         self._gone: dict[str, str] = {}
         self._replies: dict[str, RoundReply] = {}
 
@@ -178,7 +177,7 @@ class MaskedRound:
         def take(member: str, content: RecordDict) -> None:
             began = time.monotonic()
             reply = self._reply(member, content)
-            data = array_bytes(content, "update", {UPDATE: bound})[UPDATE]
+            data = data_of(content, "reply", bound)
             if reply.update != digest_bytes(data) or len(data) != bound:
                 raise Invalid("The masked update is not the one that the reply names.")
             sums.add(member, np.frombuffer(data, "<u4").astype(np.uint32, copy=False))

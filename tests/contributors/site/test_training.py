@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from pyarrow import parquet
 
 from contributors.site.budget import Recorded
-from contributors.site.clientapp import FILES, UNFIT, Work, _reply, files_of, honest_work, read_task
+from contributors.site.clientapp import UNFIT, Work, _reply, files_of, honest_work, message_content, read_task
 from contributors.site.consent import change_agreements, with_agreement
 from contributors.site.datasets import Declarations, Declared, Source, write_declarations
 from contributors.site.policy import update_policy
@@ -359,9 +359,7 @@ def reply_of(task: RoundTask, files: dict[str, bytes], work: Work) -> RoundReply
 
 def message(task: RoundTask, files: dict[str, bytes]) -> RecordDict:
     data = b"".join(files.values())  # as the task names them
-    arrays = {FILES: Array(dtype="uint8", shape=(len(data),), stype="bytes", data=data)}
-    document = emit(task.model_dump(mode="json"))
-    return RecordDict({"task": ConfigRecord({"document": document}), FILES: ArrayRecord(arrays)})
+    return message_content("task", emit(task.model_dump(mode="json")), data)
 
 
 def private(task: RoundTask, guarantee: str) -> RoundTask:

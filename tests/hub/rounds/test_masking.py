@@ -21,7 +21,7 @@ from contributors.site.masking import Masking, Pack
 from contributors.site.peers import Consented, Peers, check_seats, write_peers
 from contributors.site.policy import Agreed, Agreements, write_agreements
 from contributors.site.training import Trained
-from hub.rounds.exchange import UPDATE, Averaged
+from hub.rounds.exchange import Averaged
 from hub.rounds.masking import RECORD, MaskedRound
 from hub.rounds.plan import Site
 from learning.adaptation import AdaptationResult
@@ -29,6 +29,7 @@ from learning.privacy.ring import Ring
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask
 from protos.documents.masking import Asked, Given, Masks, Refuse, Seat
+from protos.transport.contents import data_of
 from tests.hub.rounds.postbox import DATASET, Postbox
 from trust.canonical import parse
 from trust.digests import digest_bytes
@@ -163,7 +164,7 @@ def test_the_mean_of_masked_updates_is_that_of_the_plain_ones(sites: Sites, tmp_
     for part in averaged.contributions:
         assert (part.excluded, part.why, part.withheld) == ("", "one of 3 summed under masks", True)
         assert (part.weight, part.loss_last, part.update_norm) == (pytest.approx(1 / 3), 0, 0)
-    updates = (given.array_records["update"][UPDATE].data for _, stage, given in sites.seen if stage == "masked")
+    updates = (data_of(given, "reply", 1 << 20) for _, stage, given in sites.seen if stage == "masked")
     sent = [np.frombuffer(data, "<u4") for data in updates]
     assert len(sent) == 3
     bare = Ring(1.0, 3).encode({**REFERENCE, "b": REFERENCE["b"] + 0.1}, REFERENCE)
