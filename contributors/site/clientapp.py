@@ -49,7 +49,7 @@ POLL = 0.3  # seconds between two looks at the most
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
 FILES = "files"
 UPDATE = "adapter.safetensors"
-UNFIT = "its data is not as its datasets say; the site's own log names the file"
+UNFIT = "its data does not fit its datasets or this campaign; the site's own log says why"
 _log = logging.getLogger(__name__)
 
 Answer = tuple[RoundReply, bytes]
@@ -136,7 +136,13 @@ def read_task(content: RecordDict) -> RoundTask:
     document = record.get("document") if record is not None else None
     if not isinstance(document, bytes):
         raise Invalid("The message holds no task.")
-    return RoundTask.read(parse(document))
+    try:
+        return RoundTask.read(parse(document))
+    except Invalid as problem:  # the schema is closed: a newer hub may say what we never heard of
+        raise Invalid(
+            f"This site cannot read the task ({problem.what.rstrip('.')}): the hub runs another version.",
+            "Install the hub's version of coalition.",
+        ) from None
 
 
 def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
