@@ -1,6 +1,6 @@
 """Whether training together is worth it: held-out perplexity by domain of a campaign's model, and of what members have without.
 
-    python -m benchmarks.worth [--seeds 3] [--rounds 3] [--steps 25] [--batch 8] [--averaging factors]
+    python -m benchmarks.worth [--seeds 5] [--rounds 3] [--steps 40] [--batch 4] [--averaging factors]
 
 The members are those of the demo, with the text that each of them keeps: licences, phenotypes and diagnoses, docstrings of two
 kinds. For each seed a base model is trained on a little of the text that they submit, and then are compared, on the tenth of the
@@ -42,7 +42,7 @@ from learning.tokenizer import train_tokenizer
 from protos.documents.campaigns import CampaignSpec
 from tests.shapes import llama
 
-LENGTH, VOCABULARY = 128, 2048
+LENGTH, VOCABULARY = 128, 1024
 BASE_STEPS, BASE_BATCH, BASE_RATE, BASE_BYTES = 150, 16, 2e-3, 400_000
 HELD_OUT_ROWS = 64
 BASE, CAMPAIGN, POOLED = "base", "campaign", "pooled"
@@ -80,12 +80,12 @@ class Comparison:
         self._held_out = {
             name: blocks(tokenizer, found, LENGTH)[:HELD_OUT_ROWS] for name, found in given.held_out.items()
         }
-        self._base = build_model(llama(len(tokenizer), 128, 344, 4, 4, 2, LENGTH), seed)
+        self._base = build_model(llama(len(tokenizer), 96, 256, 3, 4, 2, LENGTH), seed)
         shared = blocks(tokenizer, list(chain(*given.submitted.values())), LENGTH)
         adapt(self._base, shared, BASE_STEPS, BASE_BATCH, BASE_RATE, seed)
 
     def losses(self) -> dict[str, Losses]:
-        """By the way."""
+        """Of every way, by its name."""
         everything = {POOLED: np.concatenate(list(self._private.values()))}
         found = {BASE: self._measured(self._base)}
         for name, own in self._private.items():
@@ -130,7 +130,7 @@ def share(base: float, found: float, limit: float) -> float:
 
 
 def shares(found: Mapping[str, Losses], domains: Sequence[str]) -> dict[str, list[float]]:
-    """By the way to share it reached: in each domain, and in their mean. Of members alone: each in its own, in theirs mean."""
+    """By the way, what it reached in each domain and, last, in their mean."""
 
     def of(way: str) -> list[float]:
         each = [share(found[BASE][name], found[way][name], found[POOLED][name]) for name in domains]
@@ -141,7 +141,7 @@ def shares(found: Mapping[str, Losses], domains: Sequence[str]) -> dict[str, lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("seeds", 3), ("rounds", 3), ("steps", 25), ("batch", 8)):
+    for name, default in (("seeds", 5), ("rounds", 3), ("steps", 40), ("batch", 4)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--averaging", default="factors", choices=("factors", "products"))
     asked = parser.parse_args()
