@@ -124,7 +124,7 @@ class Site:
 
     def _supernode(self, registered: rounds_pb2.RegisterSiteResponse) -> list[str]:
         self._wrong_clock, before = wrong(registered.time, dt.datetime.now(dt.UTC)), self._wrong_clock
-        if self._wrong_clock or before:
+        if bool(self._wrong_clock) != bool(before):
             _say(self._wrong_clock or "this machine's clock is right again")
         module = "contributors.site.supernode"
         return [module, str(self._home), registered.superlink, self._port, str(registered.node)]
