@@ -1,6 +1,6 @@
 """Whether training together is worth it: held-out perplexity by domain of a campaign's model, and of what members have without.
 
-    python -m benchmarks.worth [--seeds 5] [--rounds 3] [--steps 40] [--batch 4] [--averaging factors]
+    python -m benchmarks.worth [--seeds 3] [--rounds 3] [--steps 40] [--batch 4] [--averaging factors]
 
 The members are those of the demo, with the text that each of them keeps: licences, phenotypes and diagnoses, docstrings of two
 kinds. For each seed a base model is trained on a little of the text that they submit, and then are compared, on the tenth of the
@@ -141,7 +141,7 @@ def shares(found: Mapping[str, Losses], domains: Sequence[str]) -> dict[str, lis
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("seeds", 5), ("rounds", 3), ("steps", 40), ("batch", 4)):
+    for name, default in (("seeds", 3), ("rounds", 3), ("steps", 40), ("batch", 4)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--averaging", default="factors", choices=("factors", "products"))
     asked = parser.parse_args()
