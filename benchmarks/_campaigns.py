@@ -10,9 +10,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from contributors.site.training import Trained
 from hub.rounds.gathering import Gathering
-from hub.rounds.merging import shape_of
+from hub.rounds.merging import change_of, shape_of
 from learning.adaptation import adapt
-from learning.adapters import adapter_state, attach, merge
+from learning.adapters import adapter_state, attach, moved
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
 from protos.documents.campaigns import CampaignSpec
@@ -32,7 +32,7 @@ def trained(model: PreTrainedModel, member: Blocks, spec: CampaignSpec, seed: in
 
 
 def merged(model: PreTrainedModel, spec: CampaignSpec, adapter: Mapping[str, Tensor]) -> PreTrainedModel:
-    return merge(model, shape_of(spec.adapter, adapter), adapter)
+    return moved(model, change_of(spec.adapter, adapter))
 
 
 def after_round(model: PreTrainedModel, spec: CampaignSpec, updates: Mapping[str, Trained]) -> PreTrainedModel:
