@@ -169,7 +169,7 @@ def have_bad_luck(world: World, campaign: str) -> None:
             return why in parts["law"].excluded and parts["medicine"].weight == 1
 
         world.wait(campaign, holds)
-        until(lambda: f"our update was left out: {why}" in log.read_text(), "the news")
+        until(lambda: why in log.read_text(), "the news")
 
     def well_again() -> None:
         world.wait(campaign, lambda found: learned_in_last(found) == {"law", "medicine"})
