@@ -72,7 +72,7 @@ def compare(old: Sequence[Sample], new: Sequence[Sample]) -> tuple[float, float,
     items = sorted(before.keys() & after.keys())
     sizes = [before[item].lengths[0] for item in items]
     first, last = ([-log[item].log_likelihoods[0] / math.log(2) for item in items] for log in (before, after))
-    # bits per byte is linear in the bits: the paired difference is the score of their differences
+    # bits per byte is linear in each text's bits: the paired difference is the score of their differences
     _, error = ratio([b - a for a, b in zip(first, last, strict=True)], sizes)
     return ratio(first, sizes)[0], ratio(last, sizes)[0], error
 
