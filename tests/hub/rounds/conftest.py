@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -37,7 +36,6 @@ from protos.transport.enrolment import enrol
 from tests.shapes import llama
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
-from trust.files import write_atomic
 from trust.invitations import Invitation
 
 ROOT = Path(__file__).parents[3]
@@ -149,22 +147,13 @@ class World:
             claim = Withdrawal(hub=member.identity.hub, signer=member.identity.id, submission=dataset)
             member.withdraw(member.sign(claim))
 
-    def clock(self, name: str, ahead: float = 0.0) -> Path:
-        """Set the clock of a member's site so many seconds ahead; the folder that makes it so."""
-        folder = self.directory / f"clock-of-{name}"
-        folder.mkdir(exist_ok=True)
-        shutil.copy(Path(__file__).with_name("wrong_clock.py"), folder / "sitecustomize.py")
-        write_atomic(folder / "seconds", str(ahead).encode())
-        return folder
-
     def site(self, name: str) -> None:
         """Start a member's site on private text that it has declared; it joins every campaign."""
         data = self.private_text(name)
         if name not in self.declared:
             self.declared[name] = self.declare(name, data)
         arguments = [str(self.homes[name].directory), str(data)]
-        path = os.pathsep.join(map(str, (self.clock(name), ROOT)))
-        self._start(name, [sys.executable, "-c", _SITE, *arguments], PYTHONPATH=path)
+        self._start(name, [sys.executable, "-c", _SITE, *arguments])
 
     def hostile_site(self, name: str, campaign: str) -> None:
         script = str(Path(__file__).parent / "hostile.py")
