@@ -58,7 +58,7 @@ $(bin)/uv: | $(bin)/python
 	$(uv) --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# MODEL=smollm2: its rounds start from that model instead of a base run's, and take half an hour.
+# MODEL=smollm2: its rounds start from that model instead of a base run's; 20 minutes on two busy cores.
 demo: install $(if $(MODEL),.venv/$(MODEL)) ## A real coalition on this machine; SERVE=0 stops it when done, MODEL=smollm2 starts from SmolLM2
 	$(bin)/python -m contributors.demo.story --directory .demo $(if $(filter 0,$(SERVE)),--no-serve) $(if $(MODEL),--base .venv/$(MODEL))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -22,6 +22,12 @@ def interleaved(contenders: Mapping[str, Callable[[], float]], rounds: int = 5) 
 def percentile(values: list[float], part: float) -> float:
     """The value below which `part` (0 to 1) of them lie."""
     return sorted(values)[min(len(values) - 1, int(len(values) * part))]
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """The mean over seeds with the standard deviation, of which one seed has none."""
+    deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{deviation}"
 
 
 def show(title: str, unit: str, figures: Mapping[str, float], against: str) -> None:

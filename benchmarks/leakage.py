@@ -1,26 +1,27 @@
 """What a campaign tells of one member's private text: canaries planted in it, and how well each model knows them afterwards.
 
-    python -m benchmarks.leakage [--rounds 1] [--steps 200] [--members 3] [--seed 1]
+    python -m benchmarks.leakage [--rounds 1] [--steps 200] [--members 3] [--seeds 3]
 
 The first member's text holds six sentences with a secret of six digits each, some repeated more often than others. A secret's
 exposure (Carlini et al., arXiv:1802.08232) is log2 of the candidates less log2 of its rank among them: 10 bits mean that it is
 the likeliest of 1,024, 1.44 bits what a model comes to that never saw it. It is measured in the member's update as the hub
 gets it, merged into the model that it started from, and in the model that all updates come to.
 
-Every row is a campaign of the same members, rounds and seeds, through the code of sites and hub; epsilon is what all rounds cost
-the member at delta 1e-6. Text comes from licences, phenotypes and Python's own documentation, of the packages of the demo.
+Every row is a campaign of the same members and rounds, through the code of sites and hub, once for each seed: of secrets, base
+model, adapters and batches. Figures are means over the seeds with their standard deviation, "most" of each seed's best known
+secret; epsilon is what all rounds cost the member at delta 1e-6. Text comes from licences, phenotypes and Python's own
+documentation, of the packages of the demo.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import math
 import os
 import random
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -29,18 +30,17 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from benchmarks._campaigns import after_round, blocks, merged, trained
+from benchmarks._measure import spread
 from contributors.demo.docstrings import standard_library
 from contributors.demo.law import licences
 from contributors.demo.medicine import phenotypes
 from contributors.site.shielding import shielded
 from contributors.site.training import Trained
-from hub.rounds.gathering import Gathering
-from hub.rounds.merging import change_of, shape_of
 from learning.adaptation import adapt
-from learning.adapters import adapter_state, attach, moved
 from learning.aggregation.robust import clipped
 from learning.architectures import build_model
-from learning.packing import Blocks, pack
+from learning.packing import Blocks
 from learning.pretraining import row_losses
 from learning.privacy.accounting import epsilon_of, mu_of
 from learning.privacy.exposure import UNKNOWN, exposure
@@ -55,6 +55,7 @@ LENGTH, BATCH, VOCABULARY = 64, 8, 1024
 CANDIDATES, REPEATS = 1023, (4, 8, 16, 32, 64, 128)
 TEXTS, TEXT_BYTES, HELD_OUT = 400, 800, 20
 CLIP, DELTA = 1.0, 1e-6
+BEFORE = "before any round"
 PLACES = ("archive", "vault", "laboratory", "cellar", "registry", "treasury")
 
 
@@ -82,7 +83,7 @@ class Outcome:
 
     update: list[float]
     model: list[float]
-    loss: str
+    loss: float
 
 
 def texts() -> list[list[str]]:
@@ -116,13 +117,11 @@ def setting(members: int, seed: int) -> Setting:
     parts[0] = [*parts[0], *planted]
     generator.shuffle(parts[0])
     base = build_model(llama(len(tokenizer), 96, 192, 2, 4, 2, LENGTH), seed)
-    adapt(base, blocks(tokenizer, [*shared, *shapes]), 400, BATCH, 2e-3, seed)
+    adapt(base, blocks(tokenizer, [*shared, *shapes], LENGTH), 400, BATCH, 2e-3, seed)
     canaries = [canary(tokenizer, place, secret, generator) for place, secret in secrets.items()]
-    return Setting(base, [blocks(tokenizer, part) for part in parts], blocks(tokenizer, held_out), canaries)
-
-
-def blocks(tokenizer: PreTrainedTokenizerFast, documents: list[str]) -> Blocks:
-    return pack(encode_documents(tokenizer, documents), LENGTH, END_OF_TEXT_ID)
+    return Setting(
+        base, [blocks(tokenizer, part, LENGTH) for part in parts], blocks(tokenizer, held_out, LENGTH), canaries
+    )
 
 
 def canary(tokenizer: PreTrainedTokenizerFast, place: str, secret: str, generator: random.Random) -> Canary:
@@ -149,14 +148,13 @@ def campaign(given: Setting, first: list[Trained], spec: CampaignSpec, seed: int
     for number in range(1, spec.rounds + 1):
         raw = first if number == 1 else [trained(model, member, spec, seed + number) for member in given.members]
         updates = [shielded(each, spec.privacy, os.urandom) for each in raw]
+        before = model
         if spec.masks is not None:
             told, mean = summed(updates, spec)
+            model = merged(model, spec, mean)
         else:
-            gathering = Gathering(spec, updates[0].start)
-            for member, update in enumerate(updates):
-                gathering.add(f"member-{member}", update.adapter, update.examples)
-            told, mean = updates[0].adapter, gathering.result().update
-        before, model = model, merged(model, spec, mean)
+            told = updates[0].adapter
+            model = after_round(model, spec, {f"member-{member}": update for member, update in enumerate(updates)})
     alone = merged(before, spec, told)
     return Outcome(exposures(alone, given.canaries), exposures(model, given.canaries), _loss(given, model))
 
@@ -176,18 +174,6 @@ def summed(updates: list[Trained], spec: CampaignSpec) -> tuple[Update, Update]:
 
 def _by(start: Mapping[str, Tensor], change: Mapping[str, Tensor]) -> Update:
     return {name: (tensor.double() + change[name]).float() for name, tensor in start.items()}
-
-
-def trained(model: PreTrainedModel, member: Blocks, spec: CampaignSpec, seed: int) -> Trained:
-    """A site's training in a round."""
-    adapted = attach(copy.deepcopy(model), shape_of(spec.adapter), seed)
-    start, training = adapter_state(adapted), spec.training
-    result = adapt(adapted, member, training.steps, training.batch_size, training.learning_rate, seed)
-    return Trained(adapter_state(adapted), start, len(member), result, ())
-
-
-def merged(model: PreTrainedModel, spec: CampaignSpec, adapter: Mapping[str, Tensor]) -> PreTrainedModel:
-    return moved(model, change_of(spec.adapter, adapter))
 
 
 def campaigns(rounds: int, steps: int, members: int) -> Iterator[tuple[str, CampaignSpec]]:
@@ -213,44 +199,54 @@ def campaigns(rounds: int, steps: int, members: int) -> Iterator[tuple[str, Camp
             yield f"{guarantee}, noise {noise:g}", CampaignSpec.read(private(guarantee, noise))
 
 
+def outcomes(specs: Mapping[str, CampaignSpec], members: int, seed: int) -> dict[str, Outcome]:
+    """Of one seed: what every campaign comes to, and what the base knew before."""
+    given = setting(members, seed)
+    known = exposures(given.base, given.canaries)
+    found = {BEFORE: Outcome(known, known, _loss(given, given.base))}
+    first = [trained(given.base, each, specs["nothing"], seed + 1) for each in given.members]
+    return found | {name: campaign(given, first, spec, seed) for name, spec in specs.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("rounds", 1), ("steps", 200), ("members", 3), ("seed", 1)):
+    for name, default in (("rounds", 1), ("steps", 200), ("members", 3), ("seeds", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     asked = parser.parse_args()
     began = time.monotonic()
-    given = setting(asked.members, asked.seed)
-    most = math.log2(CANDIDATES + 1)
-    print(f"Exposure in bits, of at most {most:g}; {UNKNOWN:.2f} tells nothing")
+    specs = dict(campaigns(asked.rounds, asked.steps, asked.members))
+    found = []
+    for seed in range(1, asked.seeds + 1):
+        found.append(outcomes(specs, asked.members, seed))
+        print(f"seed {seed}: {time.monotonic() - began:.0f} s", flush=True)
+    print(f"Exposure in bits, of at most {math.log2(CANDIDATES + 1):g}; {UNKNOWN:.2f} tells nothing")
     _say("protection", "epsilon", "update: mean", "most", "model: mean", "most", "loss")
-    known = _columns(exposures(given.base, given.canaries))
-    _say("before any round", "0", "", "", *known, _loss(given, given.base))
-    asked_for = dict(campaigns(asked.rounds, asked.steps, asked.members))
-    first = [trained(given.base, each, asked_for["nothing"], asked.seed + 1) for each in given.members]
-    for name, spec in asked_for.items():
-        found = campaign(given, first, spec, asked.seed)
-        _say(name, _epsilon(spec), *_columns(found.update), *_columns(found.model), found.loss)
+    for name in found[0]:
+        each = [by_seed[name] for by_seed in found]
+        update, model = (_columns([getattr(one, which) for one in each]) for which in ("update", "model"))
+        epsilon = _epsilon(specs[name]) if name in specs else "0"
+        _say(name, epsilon, *update, *model, spread([one.loss for one in each], 3))
     took = time.monotonic() - began
-    print(f"{asked.members} members, {asked.rounds} rounds of {asked.steps} steps, seed {asked.seed}: {took:.0f} s")
+    print(f"{asked.members} members, {asked.rounds} rounds of {asked.steps} steps, {asked.seeds} seeds: {took:.0f} s")
 
 
 def _say(name: str, *columns: str) -> None:
-    """A row as soon as it is known."""
-    print(f"{name:<26}" + "".join(f"{column:>13}" for column in columns), flush=True)
+    print(f"{name:<26}" + "".join(f"{column:>15}" for column in columns))
 
 
-def _loss(given: Setting, model: PreTrainedModel) -> str:
+def _loss(given: Setting, model: PreTrainedModel) -> float:
     with torch.no_grad():
         parts = torch.as_tensor(given.held_out).long().split(64)
-        return f"{float(torch.cat([row_losses(model, part)[0] for part in parts]).mean()):.3f}"
+        return float(torch.cat([row_losses(model, part)[0] for part in parts]).mean())
 
 
 def _epsilon(spec: CampaignSpec) -> str:
     return f"{epsilon_of(mu_of([(spec.rounds, spec.privacy.noise)]), DELTA):.3g}" if spec.privacy else "none"
 
 
-def _columns(found: list[float]) -> tuple[str, str]:
-    return f"{statistics.mean(found):.1f}", f"{max(found):.1f}"
+def _columns(found: Sequence[Sequence[float]]) -> tuple[str, str]:
+    """Of each seed's exposures: the mean, and the most."""
+    return spread([statistics.mean(each) for each in found], 1), spread([max(each) for each in found], 1)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from protos.transport.enrolment import Enrolled, enrol
 from protos.transport.keeping import read_credentials, write_credentials
 from protos.transport.renewal import has_expired, is_due, renew
 from trust.canonical import emit
+from trust.certificates import SKEW
 from trust.digests import digest_bytes, hex_of
 from trust.errors import Conflict, Denied, Invalid, NotFound, Unavailable
 from trust.files import write_atomic
@@ -103,9 +105,9 @@ class Home:
         Raises `Unavailable` when they have run out: TLS would only say that nobody answers.
         """
         credentials = self.credentials()
+        self._check_life(credentials)
         if not is_due(credentials):
             return credentials
-        self._check_life(credentials)
         with suppress(Unavailable, Denied):
             return self.renew()
         return credentials
@@ -122,6 +124,12 @@ class Home:
         return renewed
 
     def _check_life(self, credentials: Credentials) -> None:
+        begins = read_client_certificate(credentials.certificate).issued
+        if dt.datetime.now(dt.UTC) < begins - SKEW:
+            raise Unavailable(
+                f"Your certificate holds from {begins:%Y-%m-%d %H:%M} UTC; it is {now()} here.",
+                "Set this machine's clock.",
+            )
         if has_expired(credentials):
             ended = read_client_certificate(credentials.certificate).expires
             todo = "Ask the operator for an invitation, then run `coalition keys renew --token TOKEN`."

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from contributors.client import Coalition
-from learning.scoring import accuracy, bits_per_byte, mean
+from learning.scoring import accuracy, mean, ratio
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents.evaluations import Sample
 
@@ -70,10 +71,10 @@ def compare(old: Sequence[Sample], new: Sequence[Sample]) -> tuple[float, float,
     after = {(sample.task, sample.item): sample for sample in new}
     items = sorted(before.keys() & after.keys())
     sizes = [before[item].lengths[0] for item in items]
-    first, last = ([log[item].log_likelihoods[0] for item in items] for log in (before, after))
-    # bits per byte is linear in the likelihoods: the paired difference is the score of their differences
-    _, error = bits_per_byte([b - a for a, b in zip(first, last, strict=True)], sizes)
-    return bits_per_byte(first, sizes)[0], bits_per_byte(last, sizes)[0], error
+    first, last = ([-log[item].log_likelihoods[0] / math.log(2) for item in items] for log in (before, after))
+    # bits per byte is linear in each text's bits: the paired difference is the score of their differences
+    _, error = ratio([b - a for a, b in zip(first, last, strict=True)], sizes)
+    return ratio(first, sizes)[0], ratio(last, sizes)[0], error
 
 
 def _logs(hub: Coalition, model: str) -> dict[str, list[Sample]]:

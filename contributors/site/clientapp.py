@@ -52,7 +52,7 @@ from trust.errors import Denied, Invalid, Problem
 
 POLL = 0.3  # seconds between two looks at the most
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
-UNFIT = "its data is not as its datasets say; the site's own log names the file"
+UNFIT = "its data does not fit its datasets or this campaign; the site's own log says why"
 _log = logging.getLogger(__name__)
 
 Answer = tuple[RoundReply, bytes]
@@ -164,7 +164,14 @@ def message_content(record: str, document: bytes, data: bytes) -> RecordDict:
 
 def read_task(content: RecordDict) -> RoundTask:
     """Raises `Invalid` for anything but a task of the closed schema."""
-    return RoundTask.read(parse(document_of(content, "task")))
+    document = document_of(content, "task")
+    try:
+        return RoundTask.read(parse(document))
+    except Invalid as problem:  # the schema is closed: a newer hub may say what we never heard of
+        raise Invalid(
+            f"This site cannot read the task ({problem.what.rstrip('.')}): the hub runs another version.",
+            "Install the hub's version of coalition.",
+        ) from None
 
 
 def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:

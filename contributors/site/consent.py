@@ -23,10 +23,13 @@ from contributors.site.policy import (
 from contributors.site.rewards import signed_policies
 from contributors.site.spending import read_spending
 from protos.coalition.v1 import common_pb2
+from protos.documents.base import FileEntry
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
+from protos.documents.models import Model
 from protos.documents.rewards import RewardPolicy
 from trust.digests import Digest
 from trust.errors import Denied
+from trust.statements import verify_statement
 
 
 def consent(signers: Signers, campaign: str) -> common_pb2.Recorded:
@@ -43,8 +46,8 @@ def consent(signers: Signers, campaign: str) -> common_pb2.Recorded:
     key = site_key(home)
     register(hub, key)
     claim = Consent(hub=hub.identity.hub, signer=hub.identity.id, campaign=campaign, site_key=key.digest)
-    policies = signed_policies(signers, spec)
-    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest, policies))
+    policies, base = signed_policies(signers, spec), recorded_base(signers, spec)
+    before = change_agreements(home, lambda known: with_agreement(known, campaign, spec, key.digest, policies, base))
     try:
         return hub.join_campaign(hub.sign(claim))
     except Exception:
@@ -75,16 +78,30 @@ def signed_spec(signers: Signers, campaign: str) -> CampaignSpec:
     return claim.spec
 
 
+def recorded_base(signers: Signers, spec: CampaignSpec) -> tuple[FileEntry, ...]:
+    """The files of the model that a campaign starts from, proven from the ledger and signed by the hub.
+
+    Raises `Denied` for another statement than that model's.
+    """
+    said = proven(signers.hub, spec.base_model)
+    verify_statement(said.envelope, signers.hub.home.statement_key())
+    claim = said.claimed.claim
+    if not isinstance(claim, Model) or claim.model != spec.base_model:
+        raise Denied(f"The hub gave another statement for {spec.base_model}.")
+    return claim.files
+
+
 def with_agreement(
     known: Agreements,
     campaign: str,
     spec: CampaignSpec,
     site_key: Digest | None = None,
     rewards: tuple[RewardPolicy, ...] = (),
+    base: tuple[FileEntry, ...] = (),
 ) -> Agreements:
     """The agreements with this campaign among them, once."""
     others = tuple(each for each in known.campaigns if each.campaign != campaign)
-    agreed = Agreed(campaign=campaign, spec=spec, rewards=rewards, site_key=site_key)
+    agreed = Agreed(campaign=campaign, spec=spec, rewards=rewards, base=base, site_key=site_key)
     return Agreements(campaigns=(*others, agreed))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from contributors.site.budget import NOTHING, Spending, unaffordable
-from protos.documents.base import DigestText, Document, Identifier
+from protos.documents.base import DigestText, Document, FileEntry, Identifier
 from protos.documents.campaigns import CampaignSpec, Objective, RoundTask, SitePolicy
 from protos.documents.rewards import RewardPolicy
 from trust.errors import Denied, Invalid, NotFound
@@ -20,11 +20,13 @@ FILE = "site.toml"
 
 class Agreed(Document):
     """A campaign that we consented to: the spec as its signed statement has it, the reward policies that it names as theirs
-    have them, the site's key that our consent names, and whether it is still on."""
+    have them, the files of its base model as the ledger has them, the site's key that our consent names, and whether it is still
+    on."""
 
     campaign: Identifier
     spec: CampaignSpec
     rewards: tuple[RewardPolicy, ...] = ()
+    base: tuple[FileEntry, ...] = ()
     site_key: DigestText | None = None
     ended: bool = False
 
@@ -98,6 +100,9 @@ def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> A
         raise Denied(f"The task differs from the spec of {task.campaign} that this site consented to.")
     if task.round > agreed.spec.rounds:
         raise Denied(f"{task.campaign} has no round {task.round}.")
+    if task.round == 1 and agreed.base and (others := set(task.files) - set(agreed.base)):
+        wrong = min(each.path for each in others)
+        raise Denied(f"{wrong} of the task is not that of {task.spec.base_model} on the ledger.", "Tell the core team.")
     if why := acceptable(policy, task.spec):
         raise Denied(f"{task.campaign} goes beyond the site's policy: {why}.")
     return agreed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import fcntl
 import secrets
 import signal
@@ -19,7 +20,8 @@ from contributors.client import Coalition
 from contributors.home import Home
 from contributors.signers import Signers
 from contributors.site.children import Child
-from contributors.site.consent import change_agreements, consent, signed_spec, with_agreement
+from contributors.site.clock import wrong
+from contributors.site.consent import change_agreements, consent, recorded_base, signed_spec, with_agreement
 from contributors.site.datasets import remembered_digests, sources, write_declarations
 from contributors.site.following import Following
 from contributors.site.hearing import Hearing
@@ -74,7 +76,7 @@ class Site:
         self._specs: dict[str, CampaignSpec] = {}
         self._port = str(_free_port())
         self._looked = 0.0
-        self._troubled = ""
+        self._troubled = self._wrong_clock = ""
 
     def open(self) -> None:
         """Make our key known, waiting for the hub if need be, and set up the two processes."""
@@ -122,6 +124,9 @@ class Site:
             self._trouble(problem)
 
     def _supernode(self, registered: rounds_pb2.RegisterSiteResponse) -> list[str]:
+        self._wrong_clock, before = wrong(registered.time, dt.datetime.now(dt.UTC)), self._wrong_clock
+        if bool(self._wrong_clock) != bool(before):
+            _say(self._wrong_clock or "this machine's clock is right again")
         module = "contributors.site.supernode"
         return [module, str(self._home), registered.superlink, self._port, str(registered.node)]
 
@@ -179,7 +184,8 @@ class Site:
             agreed = {each.campaign: each for each in known.campaigns}
             if campaign not in agreed:
                 spec = self._spec(campaign)
-                return with_agreement(known, campaign, spec, rewards=signed_policies(self._signers, spec))
+                rewards, base = signed_policies(self._signers, spec), recorded_base(self._signers, spec)
+                return with_agreement(known, campaign, spec, rewards=rewards, base=base)
             if agreed[campaign].ended == ended:
                 return known
             agreed[campaign] = agreed[campaign].model_copy(update={"ended": ended})
@@ -209,7 +215,7 @@ class Site:
 
     def _trouble(self, problem: Problem) -> None:
         if problem.what != self._troubled:
-            _say(f"{problem.what} Trying again.")
+            _say(f"{escape(problem.diagnostics())} Trying again.")
         self._troubled = problem.what
 
 

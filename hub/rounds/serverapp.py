@@ -67,9 +67,14 @@ def main(directory: Path) -> int:
         voice.say(Event(phase="interrupted", failure=problem.what[:2000]))
         return 1
     except Exception as error:
-        voice.say(Event(phase="interrupted", failure=f"{type(error).__name__}: {error}"[:2000]))
+        voice.say(Event(phase="interrupted", failure=_told(error)[:2000]))
         raise
     return 0
+
+
+def _told(error: Exception) -> str:
+    """One line: what httpx says of an answer goes on with advice for who writes web pages."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def lead(directory: Path, plan: Plan, voice: Voice) -> None:

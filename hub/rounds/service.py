@@ -21,7 +21,7 @@ from hub.rounds.promises import promise
 from hub.rounds.supervisor import Supervisor
 from hub.rounds.tables import CampaignRow, RoundRow
 from protos.coalition.v1 import common_pb2, rounds_pb2, rounds_pb2_grpc
-from protos.documents.base import Claim
+from protos.documents.base import Claim, now
 from protos.documents.campaigns import Campaign, Consent, Hold
 from protos.documents.models import Contribution
 from protos.documents.runs import Stop
@@ -94,7 +94,7 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
         node, superlink, authority = await self._supervisor.register_site(
             caller().id, request.public_key, request.nonce, request.proof
         )
-        return rounds_pb2.RegisterSiteResponse(superlink=superlink, authority=authority, node=node)
+        return rounds_pb2.RegisterSiteResponse(superlink=superlink, authority=authority, node=node, time=now())
 
     def _open(self, envelope: bytes, member: str) -> common_pb2.Recorded:
         entry = self._record(envelope, member, Campaign)

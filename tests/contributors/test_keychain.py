@@ -292,6 +292,13 @@ def test_who_was_away_too_long_comes_back_by_another_invitation_and_the_same_key
         hub.invite("Law Institute", "core")
 
 
+def test_who_lives_before_the_certificate_is_told_to_set_the_clock(hub: Hub, home: Home) -> None:
+    _aged(hub, home, -2)
+    with pytest.raises(Unavailable, match="Your certificate holds from") as told:
+        Coalition(home)
+    assert told.value.todo == "Set this machine's clock."
+
+
 def _copy(home: Home, other: Home) -> None:
     for path in home.directory.rglob("*"):
         if path.is_file():

@@ -358,21 +358,25 @@ class RegisterSiteResponse(_message.Message):
     SUPERLINK_FIELD_NUMBER: _builtins.int
     AUTHORITY_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
     superlink: _builtins.str
     """HOST:PORT of the SuperLink"""
     authority: _builtins.bytes
     node: _builtins.int
     """Flower's number for the SuperNode."""
+    time: _builtins.str
+    """The hub's clock, RFC 3339 UTC: a SuperNode's calls are signed with their time."""
     def __init__(
         self,
         *,
         superlink: _builtins.str = ...,
         authority: _builtins.bytes = ...,
         node: _builtins.int = ...,
+        time: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "node", b"node", "superlink", b"superlink"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "node", b"node", "superlink", b"superlink", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

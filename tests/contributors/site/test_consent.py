@@ -7,12 +7,15 @@ import pytest
 from contributors import keychain
 from contributors.client import Coalition
 from contributors.signers import Signers
-from contributors.site.consent import signed_spec
+from contributors.site.consent import recorded_base, signed_spec
 from protos.coalition.v1 import ledger_pb2
 from protos.documents.campaigns import Campaign
+from protos.documents.models import Model
+from protos.documents.statements import HUB
 from tests.contributors.served import Hub
-from tests.contributors.site.test_policy import SPEC
-from trust.errors import Corrupt, Denied
+from tests.contributors.site.test_policy import FILE, SPEC
+from trust.digests import digest_bytes
+from trust.errors import Corrupt, Denied, NotFound
 from trust.tiles import decode_bundle, encode_bundle
 
 
@@ -49,3 +52,13 @@ def test_a_campaign_that_a_disowned_key_opened_is_not_joined(hub: Hub, client: C
         lying.held_back = client.receipt(revocation).index
         with pytest.raises(Corrupt, match="do not make the signed head"):
             signed_spec(Signers(lying), after.id)
+
+
+def test_the_files_of_the_base_model_are_those_of_the_ledger(hub: Hub, client: Coalition) -> None:
+    signers = Signers(client)
+    with pytest.raises(NotFound):
+        recorded_base(signers, SPEC)
+    said = {"model": "tiny-1", "origin": "run", "source": "run-000000000000", "payload": digest_bytes(b"a run")}
+    made = {"parameters": 1, "architecture": "llama", "files": (FILE,), "code_version": "test"}
+    hub.base.journal.sign_and_record(Model.read({"hub": client.identity.hub, "signer": HUB, **said, **made}))
+    assert recorded_base(signers, SPEC) == (FILE,)

@@ -64,6 +64,15 @@ def test_anything_else_is_refused(wrong: RoundTask, policy: SitePolicy, agreemen
         check_task(wrong, policy, agreements)
 
 
+def test_the_first_round_starts_from_the_base_model_that_the_ledger_has() -> None:
+    other = FILE.model_copy(update={"digest": digest_bytes(b"{ }")})
+    of_the_ledger = Agreements(campaigns=(Agreed(campaign="campaign-a", spec=SPEC, base=(FILE,)),))
+    check_task(task(), POLICY, of_the_ledger)
+    check_task(task(round=2, files=(other,)), POLICY, of_the_ledger)
+    with pytest.raises(Denied, match=r"config.json of the task is not that of tiny-1 on the ledger"):
+        check_task(task(files=(other,)), POLICY, of_the_ledger)
+
+
 def test_the_policy_is_kept_for_the_next_time(tmp_path: Path) -> None:
     data = tmp_path / "private"
     data.mkdir()

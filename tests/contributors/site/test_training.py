@@ -439,6 +439,13 @@ def test_a_malformed_task_is_refused(content: RecordDict) -> None:
         read_task(content)
 
 
+def test_a_task_of_another_version_says_so(task: RoundTask) -> None:
+    newer = emit({**task.model_dump(mode="json"), "invented": "later"})
+    with pytest.raises(Invalid, match=r"invented.*the hub runs another version") as told:
+        read_task(RecordDict({"task": ConfigRecord({"document": newer})}))
+    assert told.value.todo == "Install the hub's version of coalition."
+
+
 def test_files_that_the_task_does_not_name_are_refused(task: RoundTask, files: dict[str, bytes]) -> None:
     for wrong in ({}, {**files, "more.json": b"{}"}, {**files, "config.json": b"{"}):
         with pytest.raises(Invalid):

@@ -11,7 +11,7 @@ from flwr.supercore.corestate.sql_corestate import SqlCoreState
 from flwr.supercore.object_store.sql_object_store import SqlObjectStore
 
 from hub.rounds import housekeeping
-from hub.rounds.housekeeping import LOG, PAGE, keep_house, seldom
+from hub.rounds.housekeeping import LOCKED_SECONDS, LOG, PAGE, keep_house, seldom
 
 
 def test_work_is_done_at_first_and_then_once_in_a_while_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,6 +54,14 @@ def test_a_new_database_has_large_pages_and_one_that_is_there_keeps_its_own(tmp_
     keep_house()
     assert pages(tmp_path / "after.db") == (PAGE, LOG, "wal")
     assert pages(tmp_path / "before.db")[0] == 4096
+
+
+@pytest.mark.usefixtures("flower")
+def test_its_database_waits_for_updates_that_come_at_once(tmp_path: Path) -> None:
+    keep_house()
+    store = SqlObjectStore(str(tmp_path / "state.db"))
+    store.initialize()
+    assert store.query("PRAGMA busy_timeout") == [{"timeout": LOCKED_SECONDS * 1000}]
 
 
 def test_only_the_version_that_was_looked_at_is_changed(flower: pytest.MonkeyPatch) -> None:
