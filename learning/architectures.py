@@ -9,6 +9,8 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, Mistral4ForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from learning.experts import by_segments
+from learning.norms import with_own_gradient
 from learning.tokenizer import END_OF_TEXT_ID
 from trust.errors import Invalid
 
@@ -43,7 +45,8 @@ def build_model(values: Mapping[str, Any], seed: int) -> PreTrainedModel:
 
 
 def shell(config: PreTrainedConfig) -> PreTrainedModel:
-    """The model as torch's present defaults make it: device, dtype, or no memory at all under `torch.device("meta")`."""
+    """The model as torch's present defaults make it: device, dtype, or no memory at all under `torch.device("meta")`. Where it
+    learns, code of ours computes its norms and, on processors, its experts; what is stored of it is as public tools know it."""
     build = _NOT_IN_AUTO.get(config.model_type, AutoModelForCausalLM.from_config)
     try:
         model: PreTrainedModel = build(config)
@@ -51,4 +54,6 @@ def shell(config: PreTrainedConfig) -> PreTrainedModel:
         raise Invalid(
             f"There is no model of this shape: {str(error).splitlines()[0]}", "Check the architecture."
         ) from None
+    with_own_gradient(model)
+    by_segments(model)
     return model
