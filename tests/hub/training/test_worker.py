@@ -1,4 +1,4 @@
-"""Real torchrun with DeepSpeed on two ranks, each with a disk of its own: a killed run resumes to the same result."""
+"""DeepSpeed on two real ranks, each with a disk of its own: a killed run resumes to the same result, also by torchrun."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import os
 import pickle
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from learning.corpus import Corpus, is_held_out
 from learning.mixture import order
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import RunSpec
+from tests.hub.training import forks
 from trust.digests import Digest, digest_file, hex_of
 from trust.errors import Invalid
 
@@ -141,7 +142,7 @@ class Gang:
         self.folders = [folder / f"attempt-{attempt}-rank-{rank}" for rank in range(nodes)]
         self.ranks = [self._start(rank, prepared, folder, resume_step, port) for rank in range(nodes)]
 
-    def _start(self, rank: int, prepared: Path, folder: Path, resume: int, port: int) -> subprocess.Popen[bytes]:
+    def _start(self, rank: int, prepared: Path, folder: Path, resume: int, port: int) -> BaseProcess:
         own = self.folders[rank]
         own.mkdir(parents=True)
         job = {
@@ -155,13 +156,7 @@ class Gang:
             "resume_step": resume,
         }
         (own / "job.json").write_text(json.dumps(job))
-        command = torchrun(own / "job.json", rank=rank, world=self._world, host="127.0.0.1", port=port)
-        if rank == 1 and self._limit:
-            command = ["prlimit", f"--fsize={self._limit}", *command]
-        with (own / "log").open("wb") as log:
-            return subprocess.Popen(
-                command, env=worker_environment(1, True), stdout=log, stderr=log, start_new_session=True
-            )
+        return forks.start(own / "job.json", rank, self._world, port, self._limit if rank == 1 else None)
 
     def events(self, rank: int) -> list[dict[str, object]]:
         path = self.folders[rank] / "events.jsonl"
@@ -181,13 +176,15 @@ class Gang:
             assert time.monotonic() < end, (self.folders[0] / "log").read_text()[-2000:]
             time.sleep(0.05)
 
-    def wait(self) -> list[int]:
-        return [process.wait(400) for process in self.ranks]
+    def wait(self) -> list[int | None]:
+        for process in self.ranks:
+            process.join(400)
+        return [process.exitcode for process in self.ranks]
 
     def kill(self) -> None:
         for process in self.ranks:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.join()
 
 
 class Node:
