@@ -90,8 +90,8 @@ class _Way:
 
 
 def _step(mean: int) -> int:
-    """Of numbers of rows, which are `mean` on the average: a power of two, 8 at least."""
-    return max(8, 1 << (mean // _SIZES).bit_length() - 1) if mean >= _SIZES else 8
+    """What numbers of rows, which are `mean` on the average, are rounded up to multiples of: a power of two, 8 at least."""
+    return 1 << max(3, (mean // _SIZES).bit_length() - 1)
 
 
 def _apply(way: Any, rows: Tensor, which: _Way) -> Tensor:
