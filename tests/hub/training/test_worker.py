@@ -390,8 +390,8 @@ def test_a_spike_sends_training_back_and_past_the_batches_that_made_it(prepared:
     noisy = order(blocks, 0, 0)[60 * per_step : 70 * per_step]
     tokens[noisy] = np.random.default_rng(0).integers(1, 512, (len(noisy), 32), dtype=np.uint16)
     (tmp_path / "tokens").mkdir()
-    shards = Corpus({"data-1": tokens.ravel()}, {"data-1": "code"}).save(tmp_path / "tokens", 10_002)
-    assert len(shards) > 1
+    cut = Corpus({"data-1": tokens.ravel()}, {"data-1": "code"}).save(tmp_path / "tokens", 10_002)
+    assert len(cut) > 1
     shutil.copytree(prepared / "tokenizer", tmp_path / "tokenizer")
     gang = Gang(tmp_path, tmp_path / "run", 1, 0, spec)
     assert gang.wait() == [0, 0], (gang.folders[0] / "log").read_text()[-2000:]
