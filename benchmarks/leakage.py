@@ -35,9 +35,9 @@ from contributors.demo.medicine import phenotypes
 from contributors.site.shielding import shielded
 from contributors.site.training import Trained
 from hub.rounds.gathering import Gathering
-from hub.rounds.merging import shape_of
+from hub.rounds.merging import change_of, shape_of
 from learning.adaptation import adapt
-from learning.adapters import adapter_state, attach, merge
+from learning.adapters import adapter_state, attach, moved
 from learning.architectures import build_model
 from learning.packing import Blocks, pack
 from learning.pretraining import row_losses
@@ -163,7 +163,7 @@ def trained(model: PreTrainedModel, member: Blocks, spec: CampaignSpec, seed: in
 
 
 def merged(model: PreTrainedModel, spec: CampaignSpec, adapter: Mapping[str, Tensor]) -> PreTrainedModel:
-    return merge(model, shape_of(spec.adapter, adapter), adapter)
+    return moved(model, change_of(spec.adapter, adapter))
 
 
 def campaigns(rounds: int, steps: int, members: int) -> Iterator[tuple[str, CampaignSpec]]:

@@ -5,17 +5,19 @@ data, parent and place follow from the run or campaign that made it. The rules a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isclose
 
 from contributors.ledger import Recorded
-from protos.documents.campaigns import Campaign, CampaignEnd, Consent
+from learning.aggregation.weighting import Standing, shares
+from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent
 from protos.documents.evaluations import Evaluation
 from protos.documents.models import Contribution, DataUsed, Import, Model, Release
 from protos.documents.runs import Checkpoint, Run, RunEnd
 from protos.documents.statements import NAMED, unnamed
 from protos.documents.submissions import Dataset, Reward, Suite, Withdrawal
 from trust.digests import Digest
+from trust.errors import Invalid
 
 Finding = tuple[int, str]
 """The entry that does not fit, and why."""
@@ -194,7 +196,7 @@ class _History:
                 yield f"{part.member} contributed without having consented to {claim.source}."
         if len({part.member for part in claim.contributions}) < len(claim.contributions):
             yield "a member contributed twice."
-        if not _weighed(counted, by_examples=spec.weighting == "examples"):
+        if not weighed(spec, counted):
             yield f"its contributions are not weighted as {claim.source} says."
 
     def _learned(self, claim: Model, members: set[str]) -> Iterator[str]:
@@ -220,10 +222,14 @@ class _History:
             yield f"it says that {claim.run} finished, and names no model."
 
 
-def _weighed(counted: list[Contribution], *, by_examples: bool) -> bool:
-    """Whether the weights are equal, or as the examples; they sum to 1."""
-    amounts = [float(part.examples) if by_examples else 1.0 for part in counted]
-    total = sum(amounts)
-    return bool(total) and all(
-        isclose(part.weight, amount / total, rel_tol=1e-9) for part, amount in zip(counted, amounts, strict=True)
+def weighed(spec: CampaignSpec, counted: Sequence[Contribution]) -> bool:
+    """Whether the weights of those that counted are what the campaign's spec makes of what is said of each."""
+    standings = {part.member: Standing(part.examples, part.quality, part.late) for part in counted}
+    most_late, staleness = (spec.buffer.most_late, spec.buffer.staleness) if spec.buffer else (0, 0.0)
+    try:
+        due = shares(standings, spec.weighting, spec.maximum_share, staleness=staleness)
+    except Invalid:  # nobody counts
+        return False
+    return all(
+        isclose(part.weight, due[part.member].weight, rel_tol=1e-6) and part.late <= most_late for part in counted
     )

@@ -47,6 +47,7 @@ def adapt(
     on_step: Callable[[int, float], None] | None = None,
     precision: Precision = DEFAULT_PRECISION,
     proximal: float = 0.0,
+    corrected: Callable[[], None] | None = None,
 ) -> AdaptationResult:
     """Train those parameters of `model` that require gradients on `token_blocks` [n, length], in place, as `minimise` does."""
 
@@ -54,7 +55,7 @@ def adapt(
         return block_loss(model, batch_at(token_blocks, step, batch_size, 0, 1, seed).to(device_of(model)))
 
     tokens = steps * batch_size * int(token_blocks.shape[1])
-    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
+    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal, corrected)
 
 
 def adapt_to_answers(
@@ -67,6 +68,7 @@ def adapt_to_answers(
     on_step: Callable[[int, float], None] | None = None,
     precision: Precision = DEFAULT_PRECISION,
     proximal: float = 0.0,
+    corrected: Callable[[], None] | None = None,
 ) -> AdaptationResult:
     """As `adapt`, on what counts in `rows`: supervised fine-tuning. The result's tokens are those of whole rows."""
     numbers = np.arange(len(rows), dtype=np.int64).reshape(-1, 1)
@@ -76,7 +78,7 @@ def adapt_to_answers(
         return supervised_loss(model, rows.take(drawn).to(device_of(model)))
 
     tokens = steps * batch_size * int(rows.ids.shape[1])
-    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
+    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal, corrected)
 
 
 def adapt_to_preferences(
@@ -92,6 +94,7 @@ def adapt_to_preferences(
     proximal: float = 0.0,
     beta: float = 0.1,
     offset: float = 0.0,
+    corrected: Callable[[], None] | None = None,
 ) -> AdaptationResult:
     """As `adapt`, on preferences: DPO, and ODPO where `offset` (its alpha) is above 0. What the model is held to is itself as
     it comes, whose likelihoods of the pairs that the steps will draw are computed first. `filler` is a token."""
@@ -110,7 +113,7 @@ def adapt_to_preferences(
         return preference_losses(chosen, rejected, *before[step], beta, further).mean()
 
     tokens = sum(pairs[number].tokens for batch in drawn for number in batch)
-    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal)
+    return minimise(model, loss_of, steps, tokens, learning_rate, seed, on_step, precision, proximal, corrected)
 
 
 def minimise(
@@ -123,13 +126,15 @@ def minimise(
     on_step: Callable[[int, float], None] | None = None,
     precision: Precision = DEFAULT_PRECISION,
     proximal: float = 0.0,
+    corrected: Callable[[], None] | None = None,
 ) -> AdaptationResult:
     """Train those parameters of `model` that require gradients, in place, by the loss (scalar) of every step from 0; `tokens` is
     what all steps take in.
 
-    AdamW with clipping, a short warm-up and a cosine to a tenth. Weights and optimizer stay in the parameters' dtype;
-    "bf16" runs the matrix products under autocast. With `proximal` above 0, FedProx's term holds the parameters to where they
-    were (`steadying.proximal_term`); the losses told are without it. `on_step(step, loss)` follows every step
+    AdamW with clipping, a short warm-up and a cosine to a tenth; or, with `corrected`, plain gradient descent at one rate, for
+    which it changes the gradients first, as SCAFFOLD does (`steadying.correct`). Weights and optimizer stay in the parameters'
+    dtype; "bf16" runs the matrix products under autocast. With `proximal` above 0, FedProx's term holds the parameters to where
+    they were (`steadying.proximal_term`); the losses told are without it. `on_step(step, loss)` follows every step
     and may raise to stop. Raises `Invalid` where nothing trains or the loss is not finite (the model is then unusable).
     """
     named = [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
@@ -137,17 +142,22 @@ def minimise(
     start = {name: parameter.detach().clone() for name, parameter in named} if proximal else {}
     if not trainable or steps < 1:
         raise Invalid("There is nothing to train.", "Attach an adapter and ask for at least one step.")
-    optimizer = torch.optim.AdamW(trainable, lr=learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
+    optimizer: torch.optim.Optimizer = torch.optim.SGD(trainable, lr=learning_rate)
+    if corrected is None:
+        optimizer = torch.optim.AdamW(trainable, lr=learning_rate, betas=BETAS, weight_decay=0.0, fused=True)
     losses: list[float] = []
     with _training(model, seed):
         for step in range(steps):
-            for group in optimizer.param_groups:
+            for group in optimizer.param_groups if corrected is None else ():
                 group["lr"] = learning_rate * cosine_with_warmup(step, steps, max(1, steps // 10), FLOOR)
             with autocast(trainable[0].device, precision):
                 loss = loss_of(step)
             held = loss + proximal_term(named, start, proximal) if proximal else loss
             held.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(trainable, CLIP)
+            if corrected is None:
+                nn.utils.clip_grad_norm_(trainable, CLIP)
+            else:
+                corrected()
             optimizer.step()
             optimizer.zero_grad()
             losses.append(_finite(float(loss.detach()), step))

@@ -5,17 +5,22 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
-from transformers import LlamaForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _ADAPTER = "default"
+_B = ".lora_B.weight"
+_WRAPPED = "base_model.model."
+"""What PEFT puts before the name of a layer."""
+Model = TypeVar("Model", bound=PreTrainedModel)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,19 @@ def adapter_state(model: PeftModel) -> dict[str, Tensor]:
     return {name: parameter.detach().to("cpu", torch.float32, copy=True) for name, parameter in named}
 
 
+def factors_b(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The B [out, rank] of each layer, under its name in an adapter file."""
+    return {name: tensor for name, tensor in adapter.items() if name.endswith(_B)}
+
+
+def hold_a(model: PeftModel) -> tuple[tuple[str, nn.Parameter], ...]:
+    """Let B alone train; its parameters, by their names in an adapter file."""
+    parameters = tuple(_adapter_parameters(model))
+    for name, parameter in parameters:
+        parameter.requires_grad_(name.endswith(_B))
+    return tuple((name, parameter) for name, parameter in parameters if name.endswith(_B))
+
+
 def load_adapter_state(model: PeftModel, state: Mapping[str, Tensor]) -> None:
     """Copy `state` into the model's adapter. Raises `Invalid` unless names and shapes are exactly the adapter's."""
     parameters = dict(_adapter_parameters(model))
@@ -84,11 +102,11 @@ def load_adapter_state(model: PeftModel, state: Mapping[str, Tensor]) -> None:
             parameter.copy_(state[name])
 
 
-def merge(model: PreTrainedModel, shape: AdapterShape, state: Mapping[str, Tensor]) -> LlamaForCausalLM:
-    """A plain model whose weights are W + (alpha / rank) B A. `model` itself stays as it is."""
-    adapted = attach(copy.deepcopy(model), shape, seed=0)
-    load_adapter_state(adapted, state)
-    merged = adapted.merge_and_unload(safe_merge=True)
-    for parameter in merged.parameters():
-        parameter.requires_grad_(True)
-    return merged.eval()
+def moved(model: Model, change: Mapping[str, Tensor]) -> Model:
+    """A model whose weights are those of `model` plus the `change` of each layer [out, in], under the layers' names in an adapter
+    file. `model` itself stays as it is."""
+    after = copy.deepcopy(model)
+    with torch.no_grad():
+        for layer, added in change.items():
+            after.get_parameter(f"{layer.removeprefix(_WRAPPED)}.weight").add_(added)
+    return cast(Model, after.eval())

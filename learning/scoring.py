@@ -43,21 +43,35 @@ def score(metric: str, items: Iterable[Item]) -> Score:
 
     Raises `Invalid` for an unknown metric and for items that do not fit it.
     """
+    amounts, choices = [], []
+    for item in items:
+        amounts.append(worth(metric, item))
+        choices.append(len(item.log_likelihoods))
+    found, sizes = [amount for amount, _ in amounts], [size for _, size in amounts]
     try:
         if metric == "bits_per_byte":
-            pairs = [(item.log_likelihoods[0], item.lengths[0]) for item in items]
-            value, error = bits_per_byte([bits for bits, _ in pairs], [size for _, size in pairs])
-            return Score(value, error, len(pairs))
-        if metric in CREDITED:
-            worth = [_credit(item) for item in items]
-            value, error = mean(worth)
-            return Score(value, error, len(worth))
+            return Score(*ratio(found, sizes), len(sizes))
         if metric in ("acc", "acc_norm"):
-            chosen = [(_right(item, normalised=metric == "acc_norm"), len(item.log_likelihoods)) for item in items]
-            value, error = share([right for right, _ in chosen])
-            return Score(value, error, len(chosen), guessing([choices for _, choices in chosen]))
+            return Score(*share([right == 1 for right in found]), len(sizes), guessing(choices))
+        return Score(*mean(found), len(sizes))
+    except ArithmeticError:
+        raise _unfit(metric) from None
+
+
+def worth(metric: str, item: Item) -> tuple[float, int]:
+    """(what an item adds to a score, by how much it counts): a score is the ratio of the sums of both.
+
+    Raises `Invalid` for an unknown metric and for an item that does not fit it.
+    """
+    try:
+        if metric == "bits_per_byte":
+            return -item.log_likelihoods[0] / math.log(2), item.lengths[0]
+        if metric in CREDITED:
+            return _credit(item), 1
+        if metric in ("acc", "acc_norm"):
+            return float(_right(item, normalised=metric == "acc_norm")), 1
     except (IndexError, ValueError, ArithmeticError):
-        raise Invalid(f"The items of the per-item log do not fit the metric {metric}.") from None
+        raise _unfit(metric) from None
     raise Invalid(f"There is no metric {metric[:40]!r}.")
 
 
@@ -90,21 +104,19 @@ def share(right: Sequence[bool]) -> tuple[float, float]:
     return part, math.sqrt(part * (1 - part) / (count - 1)) if count > 1 else 0.0
 
 
-def bits_per_byte(log_likelihoods: Sequence[float], sizes: Sequence[int]) -> tuple[float, float]:
-    """(bits per byte over all texts, its standard error), from log likelihoods in nats and sizes in UTF-8 bytes.
+def ratio(amounts: Sequence[float], sizes: Sequence[int]) -> tuple[float, float]:
+    """(sum of amounts over sum of sizes, its standard error): bits per byte, from each text's bits and UTF-8 bytes.
 
-    A ratio of sums, so the error is the delta method's (Cochran, Sampling Techniques, 3rd ed., section 2.11).
-    Raises `Invalid` without texts.
+    The error is the delta method's (Cochran, Sampling Techniques, 3rd ed., section 2.11). Raises `Invalid` without sizes.
     """
     count, total = len(sizes), sum(sizes)
     if not count or not total:
         raise Invalid("There is no text to score.")
-    bits = [-value / math.log(2) for value in log_likelihoods]
-    ratio = sum(bits) / total
+    value = sum(amounts) / total
     if count == 1:
-        return ratio, 0.0
-    residuals = sum((value - ratio * size) ** 2 for value, size in zip(bits, sizes, strict=True))
-    return ratio, math.sqrt(count / (count - 1) * residuals) / total
+        return value, 0.0
+    residuals = sum((amount - value * size) ** 2 for amount, size in zip(amounts, sizes, strict=True))
+    return value, math.sqrt(count / (count - 1) * residuals) / total
 
 
 def mean(values: Sequence[float]) -> tuple[float, float]:
@@ -122,6 +134,10 @@ def mean(values: Sequence[float]) -> tuple[float, float]:
 def guessing(choices: Sequence[int]) -> float:
     """The accuracy of guessing: the mean of one over the number of choices."""
     return sum(1 / count for count in choices) / len(choices)
+
+
+def _unfit(metric: str) -> Invalid:
+    return Invalid(f"The items of the per-item log do not fit the metric {metric}.")
 
 
 def _credit(item: Item) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,9 +23,14 @@ from trust.errors import Denied
 from trust.sentences import counted
 
 if TYPE_CHECKING:
+    from contributors.comparing import Item
     from protos.coalition.v1 import evaluation_pb2
+    from protos.documents.evaluations import Sample
 
-app = typer.Typer(no_args_is_help=True, help="Evaluations of models by suites: list, show, verify.")
+SHOWN = 300
+"""Characters of a text that an example shows."""
+
+app = typer.Typer(no_args_is_help=True, help="Evaluations of models by suites: list, show, verify, compare.")
 
 
 @app.command("list", epilog="Example: coalition eval list --model tiny-1")
@@ -115,6 +121,62 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command("compare", epilog="Example: coalition eval compare tiny-1 tiny-1-round3 --examples 2")
+def compare(
+    first: Annotated[str, typer.Argument(help="A model version, for example tiny-1.")],
+    second: Annotated[str, typer.Argument(help="Another, that may be better or worse than the first.")],
+    examples: Annotated[
+        int, typer.Option(min=0, max=100, help="Of each task, so many items that it won most by, and lost.")
+    ] = 0,
+    as_json: Json = False,
+) -> None:
+    """Whether the second model differs from the first beyond chance, task by task, on the items that both answered.
+
+    p is two-sided and adjusted for all tasks (Holm): McNemar's exact test where items are right or wrong, else a
+    randomisation test. The interval of the change is at 95 %, by bootstrap over the items.
+    """
+    from contributors.comparing import compare as compared
+
+    with connected() as hub:
+        found = compared(hub, first, second, examples)
+    if as_json:
+        tasks = [_plain(asdict(task)) | {"verdict": task.verdict} for task in found.tasks]
+        print_json({"first": first, "second": second, "tasks": tasks, "left_out": found.left_out})
+        return
+    print_table(
+        ["*suite/task", "metric", f">{first}", f">{second}", ">gain", ">95 %", ">won", ">lost", ">p", "verdict"],
+        [
+            (
+                f"{task.suite}/{task.name}",
+                task.metric,
+                *(f"{value:.4f}" for value in task.values),
+                f"{task.difference.gain:+.4f}",
+                f"{task.difference.low:+.4f} to {task.difference.high:+.4f}",
+                task.difference.wins,
+                task.difference.losses,
+                f"{task.p:.3g}",
+                task.verdict,
+            )
+            for task in found.tasks
+        ],
+        "",
+    )
+    for reason in found.left_out:
+        say(f"Left out: {reason}")
+    for task in found.tasks:
+        for item in task.items:
+            _show_item(task.name, item, first, second)
+
+
+def _show_item(task: str, item: Item, first: str, second: str) -> None:
+    """An item as the suite has it, and what both made of it."""
+    say((f"\n{task} {item.number}", "bold"), f": {second} {'won' if item.gain > 0 else 'lost'} {abs(item.gain):.4g}")
+    for name, value in (item.row or {}).items():
+        say(f"  {name}: {_cut(value)}")
+    say(f"  {first} said: {_said(item.first)}")
+    say(f"  {second} said: {_said(item.second)}")
+
+
 def leaderboard(as_json: Json = False) -> None:
     """Models by suites: every score with its standard error."""
     with connected() as hub:
@@ -138,6 +200,31 @@ def _cell(row: evaluation_pb2.LeaderboardRow, key: str) -> str:
         return "-"
     score = row.scores[key]
     return f"{score.value:.3f} ±{score.standard_error:.3f}" + (" †" if key in row.unranked else "")
+
+
+def _said(sample: Sample) -> str:
+    """The answer, or the choice by its number, or how likely the text was."""
+    if sample.output is not None:
+        return _cut(sample.output)
+    if len(sample.log_likelihoods) > 1:
+        return f"choice {sample.log_likelihoods.index(max(sample.log_likelihoods))} of {len(sample.log_likelihoods)}"
+    return f"log likelihood {sample.log_likelihoods[0]:.2f}"
+
+
+def _cut(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _plain(value: Any) -> Any:
+    """Documents as the JSON that they are signed as."""
+    from protos.documents.base import Document
+
+    if isinstance(value, Document):
+        return value.model_dump(mode="json", exclude_none=True)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _brief(found: evaluation_pb2.Evaluation) -> str:

@@ -30,6 +30,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
 from contributors.site.children import die_with_parent
+from contributors.site.controls import Controls
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
 from contributors.site.feedback import Feedback
 from contributors.site.pace import Pace, pull_quickly
@@ -154,7 +155,7 @@ def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
 
 def honest_work(home: Path) -> Work:
     """Check against consent, policy, budget and datasets as they stand now, train on the private text, note what that costs."""
-    digests, feedback = remembered_digests(home), Feedback(home)
+    digests, feedback, controls = remembered_digests(home), Feedback(home), Controls(home)
 
     def usable() -> tuple[Source, ...]:
         policy = load_policy(home)
@@ -167,10 +168,14 @@ def honest_work(home: Path) -> Work:
         agreed = check_task(task, policy, agreements)
         check_presence(home, policy)
         check_budget(home, task, policy)
-        feedback.keep_only(each.campaign for each in agreements.campaigns if not each.ended)
+        open_ones = [each.campaign for each in agreements.campaigns if not each.ended]
+        feedback.keep_only(open_ones)
+        controls.keep_only(open_ones)
+        own = controls.own(task) if task.spec.strategy == "scaffold" else None
         _say(f"round {task.round} of {task.campaign} begins")
-        trained = shielded(train(task, files, text, agreed.rewards), task.spec.privacy, os.urandom)
+        trained = shielded(train(task, files, text, agreed.rewards, own), task.spec.privacy, os.urandom)
         update, result = feedback.update(task, trained), trained.result
+        controls.keep(task, update, trained.control)
         reply = RoundReply(
             campaign=task.campaign,
             round=task.round,

@@ -44,10 +44,15 @@ class Feedback:
 
     def keep_only(self, campaigns: Iterable[str]) -> None:
         """Drop what is kept of all others: they are over."""
-        wanted = set(campaigns)
-        for folder in self._folder.glob("*"):
-            if folder.name not in wanted:
-                shutil.rmtree(folder, ignore_errors=True)
+        drop_others(self._folder, campaigns)
+
+
+def drop_others(parent: Path, campaigns: Iterable[str]) -> None:
+    """Remove the folders of all campaigns but these."""
+    wanted = set(campaigns)
+    for folder in parent.glob("*"):
+        if folder.name not in wanted:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _before(folder: Path, task: RoundTask) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from contributors.site.judging import learn
 from contributors.site.private import PrivateText, Tasks, Texts
+from contributors.site.steering import steer
 from learning.adaptation import AdaptationResult, adapt, adapt_to_answers, adapt_to_preferences
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.compression import Packed, compress
@@ -20,7 +21,7 @@ from learning.export import load_model
 from learning.objectives.rows import Rows
 from learning.tokenizer import END_OF_TEXT_ID
 from learning.updates import save_tensors
-from protos.documents.campaigns import CampaignSpec, Learned, RoundTask, Transfer
+from protos.documents.campaigns import CONTROL, CampaignSpec, Learned, RoundTask, Transfer
 from protos.documents.rewards import Rewarded, RewardPolicy
 from trust.digests import digest_bytes
 from trust.errors import Invalid
@@ -29,7 +30,8 @@ from trust.errors import Invalid
 @dataclass(frozen=True)
 class Trained:
     """What may leave: the adapter's tensors and these numbers. `examples` counts private documents; `start` is the adapter that
-    the round began with, `rewarded` what the round came to where it learned from rewards."""
+    the round began with, `rewarded` what the round came to where it learned from rewards. `control`, which stays here, is our own
+    control variate where the campaign goes by them."""
 
     adapter: dict[str, Tensor]
     start: dict[str, Tensor]
@@ -37,46 +39,55 @@ class Trained:
     result: AdaptationResult
     data: tuple[Learned, ...]
     rewarded: Rewarded | None = None
+    control: dict[str, Tensor] | None = None
 
 
 def train(
-    task: RoundTask, files: Mapping[str, bytes], text: PrivateText, policies: tuple[RewardPolicy, ...] = ()
+    task: RoundTask,
+    files: Mapping[str, bytes],
+    text: PrivateText,
+    policies: tuple[RewardPolicy, ...] = (),
+    own: Mapping[str, Tensor] | None = None,
 ) -> Trained:
-    """Adapt the task's model to the private text, by the reward `policies` that its campaign names. Raises `Invalid` or `Unfit`,
-    never quoting the text."""
+    """Adapt the task's model to the private text, by the reward `policies` that its campaign names, or by our `own` control
+    variate as the last update that counted left it. Raises `Invalid` or `Unfit`, never quoting the text."""
     _check_files(task, files)
     spec = task.spec
     with tempfile.TemporaryDirectory(prefix="coalition-round-") as folder:
-        for name, content in files.items():
-            (Path(folder) / name).write_bytes(content)
+        for name in files.keys() - {CONTROL}:
+            (Path(folder) / name).write_bytes(files[name])
         model, tokenizer = load_model(Path(folder))
     tokenizer_digest = digest_bytes(files["tokenizer.json"])
     room = spec.training.sequence_length - (spec.rewards.max_new_tokens if spec.rewards else 0)
     packed = text.packed(spec.objective, tokenizer, tokenizer_digest, room, policies)
     shape = AdapterShape(rank=spec.adapter.rank, alpha=spec.adapter.alpha, targets=spec.adapter.targets)
-    adapted = attach(model, shape, task.seed).to("cuda" if torch.cuda.is_available() else "cpu")
+    adapted = attach(model, shape, spec.start_seed(task.round)).to("cuda" if torch.cuda.is_available() else "cpu")
     start = adapter_state(adapted)
+    steered = steer(adapted, start, files, own) if spec.strategy == "scaffold" else None
     rewarded: Rewarded | None = None
     if isinstance(packed.content, Tasks):
         result, rewarded = learn(adapted, packed.content, tokenizer, policies, spec, task.seed)
     else:
-        result = _adapt(adapted, packed.content, spec, task.seed)
-    shares = packed.shares(result.tokens)
-    return Trained(adapter_state(adapted), start, packed.documents, result, shares, rewarded)
+        result = _adapt(adapted, packed.content, spec, task.seed, steered.correct if steered else None)
+    shares, end = packed.shares(result.tokens), adapter_state(adapted)
+    control = steered.after(start, end, spec.training.steps, spec.training.learning_rate) if steered else None
+    return Trained(end, start, packed.documents, result, shares, rewarded, control)
 
 
-def _adapt(model: PeftModel, content: Texts, spec: CampaignSpec, seed: int) -> AdaptationResult:
+def _adapt(
+    model: PeftModel, content: Texts, spec: CampaignSpec, seed: int, corrected: Callable[[], None] | None = None
+) -> AdaptationResult:
     training = spec.training
     given = (training.steps, training.batch_size, training.learning_rate, seed)
     held = training.proximal
     if isinstance(content, Rows):
-        return adapt_to_answers(model, content, *given, proximal=held)
+        return adapt_to_answers(model, content, *given, proximal=held, corrected=corrected)
     if isinstance(content, tuple):
         how = spec.preferences
         return adapt_to_preferences(
-            model, content, END_OF_TEXT_ID, *given, proximal=held, beta=how.beta, offset=how.offset
+            model, content, END_OF_TEXT_ID, *given, proximal=held, beta=how.beta, offset=how.offset, corrected=corrected
         )
-    return adapt(model, content, *given, proximal=held)
+    return adapt(model, content, *given, proximal=held, corrected=corrected)
 
 
 def update_of(trained: Trained, transfer: Transfer, lost: Mapping[str, Tensor] | None = None) -> Packed:

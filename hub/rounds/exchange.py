@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hub.rounds import patience, rewards
 from hub.rounds.gathering import Gathering, Measure
-from hub.rounds.patience import Waiting
+from hub.rounds.parts import Part, Start, part_of
 from hub.rounds.plan import Site
 from hub.rounds.withholding import contribution, most_change
 from learning.aggregation.guards import Asked, Offered, admitted
@@ -38,30 +38,10 @@ SiteOf = Callable[[str], Site | None]
 """A member's site as it stands at this moment: which datasets it may learn from; None when its consent counts no more."""
 
 
-@dataclass
-class _Part:
-    """Where one member's site stands in the round; times are of the monotonic clock. See `patience.Waiting`."""
-
-    site: Site
-    node: int = 0
-    activation: str = ""
-    sent_to: str = ""
-    sendings: int = 0
-    failed: bool = False
-    message: str = ""
-    sent_at: float = 0.0
-    last_seen: float = field(default_factory=time.monotonic)
-
-    def seen(self, deadline: float) -> Waiting:
-        now = time.monotonic()
-        silent = now - self.sent_at if self.sent_at else 0.0
-        away, late = now - self.last_seen, now >= deadline
-        return Waiting(self.activation, self.sent_to, self.sendings, away, silent, failed=self.failed, late=late)
-
-
 @dataclass(frozen=True)
 class Averaged:
-    """What a round came to. The contributions' weights sum to 1 over those that counted; `data` is what they learned from."""
+    """What a round came to. The contributions' weights sum to 1 over those that counted, less what lateness takes; `data` is what
+    they learned from."""
 
     adapter: dict[str, Tensor]
     contributions: tuple[Contribution, ...]
@@ -71,7 +51,7 @@ class Averaged:
 
 class Round:
     """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from; `taken`
-    are the digests of updates that the campaign has averaged."""
+    are the digests of updates that the campaign has averaged; `afoot` are sites at work on rounds before (`Round.afoot`)."""
 
     def __init__(
         self,
@@ -83,6 +63,7 @@ class Round:
         say: Say,
         taken: Collection[str] = (),
         measure: Measure | None = None,
+        afoot: Mapping[str, Part] | None = None,
     ) -> None:
         self._grid, self._task, self._site_of, self._say = grid, task, site_of, say
         self._content = RecordDict(
@@ -91,12 +72,13 @@ class Round:
                 "files": ArrayRecord({FILES: bytes_array(b"".join(files[entry.path] for entry in task.files))}),
             }
         )
-        self._reference = reference
-        self._asked = Asked(task.round, {task.round: task.digest})
+        self._start = Start(task.round, task.digest, reference)
+        self._buffer, self._before = task.spec.buffer, afoot or {}
+        self._most_late = self._buffer.most_late if self._buffer else 0
         self._averaged_before = set(taken)
         self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)
         self._gathering = Gathering(task.spec, reference, measure)
-        self._parts: dict[str, _Part] = {}
+        self._parts: dict[str, Part] = {}
         self._done: dict[str, Contribution] = {}
         self._took: list[float] = []
         self._deadline = math.inf
@@ -105,7 +87,7 @@ class Round:
     def run(self, sites: Iterable[Site]) -> Averaged:
         """Raises `Unavailable` when too few sites gave a valid update."""
         self._deadline = time.monotonic() + self._task.spec.patience.seconds
-        self._parts = {site.member: _Part(site) for site in sites}
+        self._parts = {site.member: part_of(site, self._before, self._task.round, self._buffer) for site in sites}
         self._look(self._waiting())
         if absent := [member for member, part in self._parts.items() if not part.activation]:
             self._say(f"waits for {', '.join(absent)} to come online")
@@ -117,10 +99,22 @@ class Round:
                 time.sleep(max(0.0, asked + POLL - time.monotonic()))
         return self._averaged()
 
-    def _waiting(self) -> list[_Part]:
+    @property
+    def afoot(self) -> dict[str, Part]:
+        """Sites that are at work still, for the next round; none where a round owns its tasks."""
+        return {member: part for member, part in self._parts.items() if part.message} if self._buffer else {}
+
+    def _waiting(self) -> list[Part]:
+        """Whose updates are missing; nobody's once the buffer is full or its time is over."""
+        full = self._buffer and len(self._gathering) >= self._buffer.updates
+        if full or (self._buffer and time.monotonic() >= self._deadline):
+            return []
         return [part for member, part in self._parts.items() if member not in self._done]
 
     def _averaged(self) -> Averaged:
+        for member, part in self._parts.items():
+            if member not in self._done:
+                self._exclude(member, part.unfinished)
         if len(self._gathering) < self._gathering.needed:
             reasons = "; ".join(f"{member}: {_fate(part)}" for member, part in self._done.items())
             raise Unavailable(
@@ -139,7 +133,7 @@ class Round:
             tuple(learned for reply in replies for learned in reply.data),
         )
 
-    def _look(self, parts: Iterable[_Part]) -> None:
+    def _look(self, parts: Iterable[Part]) -> None:
         """Which SuperNodes are online; whose they are, their registered keys say."""
         online = {digest_bytes(node.public_key): node for node in self._grid.get_nodes()}
         for part in parts:
@@ -148,18 +142,18 @@ class Round:
             if node:
                 part.node, part.last_seen = int(node.node_id), time.monotonic()
 
-    def _is_due(self, part: _Part) -> bool:
+    def _is_due(self, part: Part) -> bool:
         """Whether a site is to get the task now; one that is not waited for any more is left out."""
         if self._site_of(part.site.member) is None:
             self._exclude(part.site.member, DISOWNED)
             return False
-        seen = part.seen(self._deadline)
+        seen = part.seen(self._deadline, self._buffer)
         move = patience.move(seen, self._took, self._gathering.needed)
         if move == "leave out":
             self._exclude(part.site.member, patience.reason(seen))
         return move == "send"
 
-    def _send(self, parts: list[_Part]) -> None:
+    def _send(self, parts: list[Part]) -> None:
         """Push the task to all of these at once: what they have in common is hashed and travels to the SuperLink once."""
         if not parts:
             return
@@ -168,7 +162,7 @@ class Round:
                 self._content,
                 dst_node_id=part.node,
                 message_type=MessageType.TRAIN,
-                ttl=max(TIME_TO_LIVE, self._task.spec.patience.seconds),
+                ttl=max(TIME_TO_LIVE, self._task.spec.patience.seconds) * (1 + self._most_late),
                 group_id=str(self._task.round),
             )
             for part in parts
@@ -179,7 +173,7 @@ class Round:
             if part.sendings:
                 self._say(f"{part.site.member}'s site is back and gets its task again")
             part.message, part.sent_to, part.sendings = identifier, part.activation, part.sendings + 1
-            part.sent_at, part.failed = time.monotonic(), False
+            part.start, part.sent_at, part.failed = self._start, time.monotonic(), False
 
     def _collect(self) -> int:
         """Take in the answers that are there; how many. The SuperLink waits a moment for the first of them (`waiting`)."""
@@ -198,14 +192,17 @@ class Round:
             self._take(part, reply.content)
         return len(replies)
 
-    def _take(self, part: _Part, content: RecordDict) -> None:
+    def _take(self, part: Part, content: RecordDict) -> None:
         member, took = part.site.member, time.monotonic() - part.sent_at
+        start = part.start or self._start
+        late = self._task.round - start.round
         try:
-            answer, update = self._read(member, content)
+            answer, update = self._read(member, content, start)
             offered = Offered(answer.round, answer.task or "", answer.update or "")
-            bounds = most_change(self._task.spec, self._reference)
-            norm = admitted(update, self._reference, offered, self._asked, self._averaged_before, *bounds)
-            standing = self._gathering.add(member, update, answer.examples)
+            asked = Asked(self._task.round, {start.round: start.task}, self._most_late)
+            bounds = most_change(self._task.spec, start.reference)
+            norm = admitted(update, start.reference, offered, asked, self._averaged_before, *bounds)
+            standing = self._gathering.add(member, update, answer.examples, late, start.reference)
         except (Denied, Unavailable) as problem:  # no update came, so none was bad
             self._exclude(member, problem.what)
             return
@@ -216,10 +213,12 @@ class Round:
         self._averaged_before.add(offered.digest)
         self._took.append(took)
         self._taken[member] = answer
-        self._done[member] = contribution(self._task.spec, member, answer, norm, standing.quality)
-        self._say(f"{member}: {rewards.course(self._done[member])}, in {took:.1f} s")
+        part_in_it = contribution(self._task.spec, member, answer, norm, standing.quality)
+        self._done[member] = part_in_it.model_copy(update={"late": late})
+        behind = f", {counted(late, 'round')} late" if late else ""
+        self._say(f"{member}: {rewards.course(part_in_it)}, in {took:.1f} s{behind}")
 
-    def _read(self, member: str, content: RecordDict) -> tuple[RoundReply, dict[str, Tensor]]:
+    def _read(self, member: str, content: RecordDict, start: Start) -> tuple[RoundReply, dict[str, Tensor]]:
         """A reply's document and tensors. Raises `Unavailable` where the site refused, `Invalid` for anything unasked for."""
         reply = read_reply(content)
         if reply.refusal:  # first: who cannot read the task, as of another version, does not know the campaign
@@ -231,15 +230,15 @@ class Round:
         data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
         if reply.update != digest_bytes(data):
             raise Invalid("The update is not the one that the reply names.")
-        return reply, self._tensors(data)
+        return reply, self._tensors(data, start.reference)
 
-    def _tensors(self, data: bytes) -> dict[str, Tensor]:
-        """The site's adapter, of what travelled. Raises `Invalid`."""
+    def _tensors(self, data: bytes, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The site's adapter, of what travelled and where it began. Raises `Invalid`."""
         how = self._task.spec.transfer.how
         if how == "fp32":
             return load_tensors(data)
-        change = expand(data, how, self._reference)
-        return {name: start + change[name] for name, start in self._reference.items()}
+        change = expand(data, how, reference)
+        return {name: start + change[name] for name, start in reference.items()}
 
     def _exclude(self, member: str, why: str) -> None:
         self._done[member] = Contribution(

@@ -29,7 +29,7 @@ Measure = Callable[[_Tensors], float]
 
 @dataclass(frozen=True)
 class Gathered:
-    """`shares` of all whose updates were taken, by member; they sum to 1."""
+    """`shares` of all whose updates were taken, by member; they sum to 1, less what lateness takes."""
 
     update: dict[str, Tensor]
     shares: dict[str, Share]
@@ -62,14 +62,19 @@ class Gathering:
     def __len__(self) -> int:
         return self._counting
 
-    def add(self, member: str, update: _Tensors, examples: int) -> Standing:
-        """Take in a member's update; what it is weighed by. Raises `Invalid`, unchanged, for one that cannot be counted."""
+    def add(
+        self, member: str, update: _Tensors, examples: int, late: int = 0, start: _Tensors | None = None
+    ) -> Standing:
+        """Take in a member's update; what it is weighed by. One that is so many rounds `late` began at a `start` of its own.
+
+        Raises `Invalid`, unchanged, for one that cannot be counted.
+        """
         if self._spec.weighting == "examples" and not examples:
             raise Invalid("An update of no examples counts nothing.", field="examples")
         check_names_and_shapes(update, self._reference)
         if self._spec.clip_norm is not None:
-            update, _ = clipped(update, self._reference, self._spec.clip_norm)
-        standing = Standing(examples, self._measure(update) if self._measure else None)
+            update, _ = clipped(update, start or self._reference, self._spec.clip_norm)
+        standing = Standing(examples, self._measure(update) if self._measure else None, late)
         weight = raw_weight(standing, self._spec.weighting, self._floor)
         if not weight:
             self.turn_away()
@@ -85,7 +90,8 @@ class Gathering:
         """Raises `Unavailable` where the updates are too few for the spec's rule."""
         if len(self) < self.needed:
             raise Unavailable(f"The round needs {self.needed} valid updates; {len(self)} came.")
-        even = shares(self._standings, self._spec.weighting, self._spec.maximum_share, self._floor)
+        staleness = self._spec.buffer.staleness if self._spec.buffer else 0.0
+        even = shares(self._standings, self._spec.weighting, self._spec.maximum_share, self._floor, staleness)
         if self._mean is not None:
             return Gathered(self._mean.result(), even)
         members = sorted(self._held)  # the result does not depend on who came first
@@ -97,7 +103,7 @@ class Gathering:
                 return Gathered(trimmed_mean(updates, min(self._spec.bad_updates, (len(updates) - 1) // 2)), even)
             case "krum" | "multi-krum":
                 return self._chosen(members, updates, even)
-        mean: LowRankMean | RunningMean = LowRankMean() if self._spec.averaging == "products" else RunningMean()
+        mean: LowRankMean | RunningMean = LowRankMean(whole=1) if self._spec.averaging == "products" else RunningMean()
         for member in members:
             mean.add(self._held[member], even[member].weight)
         return Gathered(mean.result(), even)

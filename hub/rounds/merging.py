@@ -6,17 +6,15 @@ step depends on the changes of the rounds before; these are read again from the 
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hub.rounds.plan import update_file
-from learning.adapters import AdapterShape, adapter_state, attach, merge
+from learning.adapters import AdapterShape, adapter_state, attach, moved
 from learning.aggregation.low_rank import products
 from learning.aggregation.stepping import Rule, ServerOptimizer
 from learning.export import save_model
@@ -25,15 +23,18 @@ from learning.updates import load_tensors, save_tensors
 from protos.documents.campaigns import Adapter, CampaignSpec
 
 _RULES: Final[dict[str, Rule]] = {"diloco": "nesterov", "fedadam": "adam", "fedyogi": "yogi"}
-_WRAPPED = "base_model.model."
-"""What PEFT puts before the name of a layer."""
 
 
-def shape_of(adapter: Adapter, state: Mapping[str, Tensor] | None = None) -> AdapterShape:
-    """Of the spec's adapter; with a `state`, of the rank that it has: an exact mean's rank is that of all members together, and
-    what it adds is scaled as theirs is."""
-    rank = adapter.rank if state is None else next(a.shape[0] for name, a in state.items() if ".lora_A." in name)
-    return AdapterShape(rank=rank, alpha=adapter.alpha * (rank / adapter.rank), targets=adapter.targets)
+def shape_of(adapter: Adapter) -> AdapterShape:
+    """Of the spec's adapter."""
+    return AdapterShape(rank=adapter.rank, alpha=adapter.alpha, targets=adapter.targets)
+
+
+def change_of(adapter: Adapter, averaged: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What an averaged adapter adds to each layer: [out, in]. An exact mean's rank is that of all members together, and what it
+    adds is scaled as theirs is."""
+    scale = adapter.alpha / adapter.rank
+    return {layer: scale * product for layer, product in products(averaged).items()}
 
 
 def starting_adapter(model: PreTrainedModel, adapter: Adapter, seed: int) -> dict[str, Tensor]:
@@ -62,7 +63,8 @@ class Merger:
         """Remember the rounds before `first_round`, where the strategy depends on them."""
         if self._optimizer is not None:
             for number in range(1, first_round):
-                self._optimizer.take(self._change(load_tensors(update_file(directory, number).read_bytes())))
+                update = load_tensors(update_file(directory, number).read_bytes())
+                self._optimizer.take(change_of(self._adapter, update))
 
     def write_model(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, averaged: dict[str, Tensor], folder: Path
@@ -78,20 +80,5 @@ class Merger:
         return save_model(self._merged(model, averaged), tokenizer, folder / "model")
 
     def _merged(self, model: PreTrainedModel, averaged: dict[str, Tensor]) -> PreTrainedModel:
-        if self._optimizer is None:
-            return merge(model, shape_of(self._adapter, averaged), averaged)
-        return _moved(model, self._optimizer.take(self._change(averaged)))
-
-    def _change(self, averaged: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What the averaged adapter adds to each layer: [out, in]."""
-        scale = self._adapter.alpha / self._adapter.rank
-        return {layer: scale * product for layer, product in products(averaged).items()}
-
-
-def _moved(model: PreTrainedModel, step: Mapping[str, Tensor]) -> PreTrainedModel:
-    """A model whose weights are those of `model` and the `step`, by layer."""
-    moved = copy.deepcopy(model)
-    with torch.no_grad():
-        for layer, change in step.items():
-            moved.get_parameter(f"{layer.removeprefix(_WRAPPED)}.weight").add_(change)
-    return moved.eval()
+        change = change_of(self._adapter, averaged)
+        return moved(model, change if self._optimizer is None else self._optimizer.take(change))

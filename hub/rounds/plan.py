@@ -2,7 +2,7 @@
 
 plan.json        from the hub: the campaign, who consented, what may be learned from, where to begin; rewritten when that changes
 parent/          the model that the first round starts from
-updates/N        the updates of the rounds before, as recorded, where the strategy looks back at them
+updates/N        the updates of the rounds before and who gave them, as recorded, where the strategy looks back at them
 held-out/        the text that updates are measured by, where the campaign names one
 rounds/N/        from the server app, by one rename: result.json, adapter.safetensors, model/
 """
@@ -56,6 +56,12 @@ class RoundResult(Document):
     contributions: tuple[Contribution, ...]
     tokens: int = Field(ge=0)
     data: tuple[Learned, ...] = ()
+
+
+class Past(Document):
+    """Who took part in a recorded round."""
+
+    contributions: tuple[Contribution, ...]
 
 
 class Event(Document):
@@ -125,6 +131,15 @@ def entries(folder: Path, files: list[Path]) -> tuple[FileEntry, ...]:
 def update_file(directory: Path, number: int) -> Path:
     """The update of round `number`, which was recorded before this Flower run."""
     return directory / "updates" / f"{number}.safetensors"
+
+
+def read_past(directory: Path, number: int) -> Past:
+    return Past.read(_json(past_file(directory, number)))
+
+
+def past_file(directory: Path, number: int) -> Path:
+    """Who gave the update of round `number`."""
+    return directory / "updates" / f"{number}.json"
 
 
 def discard_unfinished(directory: Path) -> None:

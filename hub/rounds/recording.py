@@ -14,7 +14,16 @@ from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.models.weights import parameter_count
 from hub.rounds import heldout, standings
-from hub.rounds.plan import RoundResult, entries, read_result, round_directory, update_file
+from hub.rounds.plan import (
+    Past,
+    RoundResult,
+    entries,
+    past_file,
+    read_result,
+    round_directory,
+    update_file,
+    write_document,
+)
 from hub.rounds.projection import existing
 from hub.submissions import catalogue
 from hub.version import code_version
@@ -50,7 +59,7 @@ class Recorder:
         with self._database.session() as session:
             parent = _parent(session, campaign)
             spec = standings.spec_of(existing(session, campaign))
-            done = standings.rounds(session, campaign) if spec.server is not None else []
+            done = standings.rounds(session, campaign) if spec.looks_back else []
             payloads = [Digest(registry.get(session, each.model).payload) for each in done]
             measured_on = heldout.held_out(session, spec.quality) if spec.quality else None
         if measured_on is not None:
@@ -76,6 +85,7 @@ class Recorder:
             path = update_file(directory, number)
             path.parent.mkdir(exist_ok=True)
             self._blobs.copy_out(Digest(entry.claim.update), path)
+            write_document(past_file(directory, number), Past(contributions=entry.claim.contributions))
 
     def _next(self, campaign: str, directory: Path) -> Model | None:
         with self._database.session() as session:

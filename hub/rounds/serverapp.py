@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -33,11 +33,15 @@ from hub.rounds.plan import (
     taken_before,
     write_document,
 )
+from protos.documents.base import FileEntry
 from protos.documents.campaigns import RoundTask
+from trust.digests import digest_bytes
 from trust.errors import Problem, Unavailable
 
 if TYPE_CHECKING:
     from hub.rounds.merging import Merger
+    from hub.rounds.parts import Part
+    from hub.rounds.steering import Steering
 
 STARTING = 60.0
 
@@ -71,13 +75,16 @@ def main(directory: Path) -> int:
 def lead(directory: Path, plan: Plan, voice: Voice) -> None:
     """Every round that is still to come, in one Flower run. Raises a Problem when a round comes to nothing."""
     from hub.rounds.merging import Merger
+    from hub.rounds.steering import steering_of
 
     discard_unfinished(directory)
     merger = Merger(plan.spec)
     merger.look_back(directory, plan.first_round)
+    steering = steering_of(plan.spec, directory, plan.first_round)
+    afoot: dict[str, Part] = {}
     with server_task(plan) as grid:
         for number in range(plan.first_round, plan.spec.rounds + 1):
-            lead_round(directory, plan, number, grid, voice, merger)
+            afoot = lead_round(directory, plan, number, grid, voice, merger, afoot, steering)
 
 
 @contextmanager
@@ -137,12 +144,23 @@ def _token(plan: Plan, authority: bytes, secret: str) -> str:
     raise Unavailable(f"The SuperLink did not hand out the server task of run {run}.")
 
 
-def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice, merger: Merger) -> None:
-    """One round over Flower's grid, from the model before it to `rounds/NUMBER`."""
+def lead_round(
+    directory: Path,
+    plan: Plan,
+    number: int,
+    grid: Any,
+    voice: Voice,
+    merger: Merger,
+    afoot: Mapping[str, Part] | None = None,
+    steering: Steering | None = None,
+) -> dict[str, Part]:
+    """One round over Flower's grid, from the model before it to `rounds/NUMBER`; the sites that are at work still, for the next
+    round's `afoot`."""
     from hub.rounds import rewards
     from hub.rounds.exchange import Round
     from hub.rounds.measuring import measure_of
     from hub.rounds.merging import starting_adapter
+    from hub.rounds.steering import given, led
     from learning.export import load_model, model_files
 
     def say(message: str, metrics: tuple[tuple[int, str, float], ...] = ()) -> None:
@@ -150,27 +168,32 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
 
     parent = model_directory(directory, number - 1)
     files = model_files(parent)
-    task = RoundTask(campaign=plan.campaign, round=number, spec=plan.spec, files=entries(parent, files))
-    reference = starting_adapter(load_model(parent)[0], plan.spec.adapter, task.seed)
+    reference = starting_adapter(load_model(parent)[0], plan.spec.adapter, plan.spec.start_seed(number))
     sites = read_plan(directory).sites
+    control, beside = given(steering, [site.member for site in sites], reference)
+    begun = entries(parent, files)
+    described = (FileEntry(path=name, digest=digest_bytes(data), size=len(data)) for name, data in beside.items())
+    task = RoundTask(campaign=plan.campaign, round=number, spec=plan.spec, files=(*begun, *described), control=control)
     say(f"asks {', '.join(site.member for site in sites)}")
 
     def as_it_stands(member: str) -> Site | None:
         return site_of(read_plan(directory), member)
 
     taken, measure = taken_before(directory, plan, number), measure_of(directory, plan.spec, parent)
-    contents = {path.name: path.read_bytes() for path in files}
-    asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure)
+    contents = {path.name: path.read_bytes() for path in files} | beside
+    asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot)
     del contents  # while the sites work, one copy of the model is held: what they are sent
     averaged = asked.run(sites)
+    still = asked.afoot
     del asked, measure
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    merger.write_model(*load_model(parent), averaged.adapter, partial)
+    adapter = led(steering, averaged.contributions, averaged.adapter, reference)
+    merger.write_model(*load_model(parent), adapter, partial)
     result = RoundResult(
         campaign=plan.campaign,
         round=number,
-        parent=task.files,
+        parent=begun,
         contributions=averaged.contributions,
         tokens=averaged.tokens,
         data=averaged.data,
@@ -182,6 +205,7 @@ def lead_round(directory: Path, plan: Plan, number: int, grid: Any, voice: Voice
         f"{len(counted)} of {len(sites)} updates averaged",
         rewards.metrics(number, counted),
     )
+    return still
 
 
 def _publish(partial: Path, target: Path) -> None:

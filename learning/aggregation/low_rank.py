@@ -2,15 +2,13 @@
 
 What an adapter adds to a weight is the product B A, and the mean of products is not the product of means: averaging A and B apart
 adds terms of every member's B with every other's A. Here the factors are stacked instead, so that their product is the mean of
-the products (FLoRA, Wang et al., arXiv:2409.05976), and, where the rank should not grow, cut to the nearest product of a smaller
-rank (FlexLoRA, Bai et al., arXiv:2402.11505, without ever making the whole matrix).
+the products (FLoRA, Wang et al., arXiv:2409.05976).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,22 +19,15 @@ from trust.errors import Invalid
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 
 
-@dataclass(frozen=True)
-class Cut:
-    """An adapter of a smaller rank; `lost` is the share of the mean's squared norm that it lacks, by layer."""
-
-    state: dict[str, Tensor]
-    lost: dict[str, float]
-
-
 class LowRankMean:
     """The weighted mean of adapters given one at a time, which may be of different ranks but must scale B A alike.
 
-    Holds every adapter's factors, which together are small beside a model, and never a matrix of a layer's size.
+    Holds every adapter's factors, which together are small beside a model, and never a matrix of a layer's size. Weights are
+    parts of the `whole`, by itself of their sum: where they come to less, so does what is averaged.
     """
 
-    def __init__(self) -> None:
-        self.weight = 0.0
+    def __init__(self, whole: float | None = None) -> None:
+        self.weight, self._whole = 0.0, whole
         self.count = 0
         self._taken: list[tuple[float, dict[str, Tensor]]] = []
 
@@ -66,46 +57,15 @@ class LowRankMean:
             if name.endswith(_A):
                 found[name] = torch.cat([adapter[name] for _, adapter in self._taken], 0)
             else:
-                parts = [adapter[name] * (weight / self.weight) for weight, adapter in self._taken]
+                parts = [adapter[name] * (weight / (self._whole or self.weight)) for weight, adapter in self._taken]
                 found[name] = torch.cat(parts, 1)
         return found
-
-    def cut(self, rank: int) -> Cut:
-        """The adapter of `rank` whose products are nearest to the mean's (Eckart and Young, 1936), as balanced factors."""
-        if rank < 1:
-            raise Invalid(f"An adapter of rank {rank} holds nothing.", "Give at least 1.", field="rank")
-        whole = self.result()
-        state: dict[str, Tensor] = {}
-        lost: dict[str, float] = {}
-        for name in [name for name in whole if name.endswith(_A)]:
-            layer = name.removesuffix(_A)
-            a, b, lost[layer] = _nearest(whole[name], whole[layer + _B], rank)
-            state |= {name: a, layer + _B: b}
-        return Cut({name: state[name] for name in sorted(state)}, lost)
 
 
 def products(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What an adapter adds to each layer, but for its scale: B A [out, in], fp32, by layer."""
     layers = [name.removesuffix(_A) for name in sorted(adapter) if name.endswith(_A)]
     return {layer: adapter[layer + _B].float() @ adapter[layer + _A].float() for layer in layers}
-
-
-def _nearest(a: Tensor, b: Tensor, rank: int) -> tuple[Tensor, Tensor, float]:
-    """Factors [rank, in] and [out, rank] nearest to b @ a, and the share of its squared norm that they lack.
-
-    The singular values of B A are those of R_b R_a', small matrices, where B = Q_b R_b and A' = Q_a R_a.
-    """
-    left, right = torch.linalg.qr(b.double()), torch.linalg.qr(a.double().T)
-    u, values, v = torch.linalg.svd(left.R @ right.R.T)
-    kept = min(rank, len(values))
-    roots = values[:kept].sqrt()
-    wide = torch.zeros(rank, a.shape[1], dtype=torch.float64)
-    tall = torch.zeros(b.shape[0], rank, dtype=torch.float64)
-    wide[:kept] = roots.unsqueeze(1) * (v[:kept] @ right.Q.T)
-    tall[:, :kept] = (left.Q @ u[:, :kept]) * roots
-    total = float(values.square().sum())
-    lost = float(values[kept:].square().sum()) / total if total else 0.0
-    return wide.float(), tall.float(), lost
 
 
 def _shapes(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trust.errors import Invalid
+from trust.sentences import counted
 
 Weighting = Literal["equal", "examples", "quality"]
 
@@ -24,7 +25,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Share:
-    """A member's part of the mean; all of a round's sum to 1. `reason` is a sentence for the member."""
+    """A member's part of the mean; all of a round's sum to 1, less what lateness takes. `reason` is a sentence for the member."""
 
     weight: float
     reason: str
@@ -37,7 +38,8 @@ def shares(
     floor: float = 0.0,
     staleness: float = 0.5,
 ) -> dict[str, Share]:
-    """Each member's share, by member.
+    """Each member's share, by member. What a late update counts less (`freshness`) nobody gets, as in FedBuff: a round of late
+    updates alone moves the model less.
 
     No share exceeds `cap`, as long as the members are enough to fill it: what is cut off goes to the others in proportion.
     Members whose measured quality is below `floor` do not count. Raises `Invalid` where nobody counts, for a cap outside 0 to 1
@@ -45,15 +47,17 @@ def shares(
     """
     if not 0 < cap <= 1:
         raise Invalid(f"A member's share cannot be capped at {cap}.", "Give more than 0, at most 1.", field="cap")
-    raw = {member: raw_weight(each, weighting, floor, staleness) for member, each in sorted(standings.items())}
+    raw = {member: raw_weight(each, weighting, floor) for member, each in sorted(standings.items())}
     if not any(raw.values()):
         raise Invalid("No member's update counts.", "Lower the quality floor, or measure again.", field="floor")
     total = math.fsum(raw.values())
     capped = _capped({member: weight / total for member, weight in raw.items()}, cap)
-    return {
-        member: Share(capped[member], _reason(standings[member], weighting, raw[member] / total, capped[member], floor))
-        for member in raw
-    }
+    found = {}
+    for member, weight in raw.items():
+        fresh = freshness(standings[member].late, staleness)
+        reason = _reason(standings[member], weighting, weight / total, capped[member], floor, fresh)
+        found[member] = Share(capped[member] * fresh, reason)
+    return found
 
 
 def freshness(late: int, exponent: float = 0.5) -> float:
@@ -64,8 +68,9 @@ def freshness(late: int, exponent: float = 0.5) -> float:
     return float((1.0 + late) ** -exponent)
 
 
-def raw_weight(standing: Standing, weighting: Weighting, floor: float = 0.0, staleness: float = 0.5) -> float:
-    """What a member's update weighs before shares are made to sum to 1; 0 below the `floor`. Raises as `shares`."""
+def raw_weight(standing: Standing, weighting: Weighting, floor: float = 0.0) -> float:
+    """What a member's update weighs before shares are made to sum to 1 and lateness counts; 0 below the `floor`. Raises as
+    `shares`."""
     quality = standing.quality
     if quality is not None and not (math.isfinite(quality) and quality >= 0):
         raise Invalid(f"The quality of the update is {quality}.", "Measure it again.", field="quality")
@@ -73,8 +78,7 @@ def raw_weight(standing: Standing, weighting: Weighting, floor: float = 0.0, sta
         raise Invalid("The quality of the update was not measured.", "Evaluate it first.", field="quality")
     if quality is not None and quality < floor:
         return 0.0
-    weight = {"equal": 1.0, "examples": float(standing.examples), "quality": quality or 0.0}[weighting]
-    return weight * freshness(standing.late, staleness)
+    return {"equal": 1.0, "examples": float(standing.examples), "quality": quality or 0.0}[weighting]
 
 
 def _capped(parts: Mapping[str, float], cap: float) -> dict[str, float]:
@@ -92,7 +96,7 @@ def _capped(parts: Mapping[str, float], cap: float) -> dict[str, float]:
         full |= over
 
 
-def _reason(standing: Standing, weighting: Weighting, before: float, after: float, floor: float) -> str:
+def _reason(standing: Standing, weighting: Weighting, before: float, after: float, floor: float, fresh: float) -> str:
     if not before:
         below = standing.quality is not None and standing.quality < floor
         return (
@@ -103,10 +107,10 @@ def _reason(standing: Standing, weighting: Weighting, before: float, after: floa
         "examples": f"{standing.examples} examples",
         "quality": f"quality {standing.quality or 0:.4g}",
     }[weighting]
-    late = f", {standing.late} rounds late" if standing.late else ""
+    late = f"; {counted(standing.late, 'round')} late, so it counts {fresh:.1%} of that" if standing.late else ""
     moved = (
         ""
         if math.isclose(before, after, rel_tol=1e-9)
         else f"; {before:.1%} became {after:.1%} by the cap on one member's share"
     )
-    return f"{by}{late}{moved}"
+    return f"{by}{moved}{late}"

@@ -119,6 +119,15 @@ class Patience(Document):
     minimum_updates: int = Field(default=1, ge=1, le=10_000)
 
 
+class Buffer(Document):
+    """Rounds that end as soon as `updates` members gave theirs, started in the same round or up to `most_late` rounds before. One
+    that is so many rounds late counts (1 + late) ** -`staleness` of what it would. FedBuff, arXiv:2106.06639."""
+
+    updates: int = Field(ge=1, le=10_000)
+    most_late: int = Field(default=10, ge=1, le=100)
+    staleness: float = Field(default=0.5, ge=0, le=10)
+
+
 class CampaignSpec(Document):
     """The content of SPEC.toml for `coalition campaign open`. It starts when `minimum_members` have joined.
 
@@ -132,7 +141,7 @@ class CampaignSpec(Document):
     objective: Objective = "continued-training"
     preferences: Preferences = Preferences()
     rewards: Rewards | None = None
-    strategy: Literal["fedavg", "diloco", "fedadam", "fedyogi"] = "fedavg"
+    strategy: Literal["fedavg", "diloco", "fedadam", "fedyogi", "scaffold"] = "fedavg"
     server: Server | None = None
     averaging: Averaging = "factors"
     bad_updates: int = Field(default=1, ge=0, le=1000)
@@ -143,6 +152,7 @@ class CampaignSpec(Document):
     rounds: int = Field(ge=1, le=10_000)
     minimum_members: int = Field(ge=1, le=10_000)
     patience: Patience = Patience()
+    buffer: Buffer | None = None
     adapter: Adapter = Adapter()
     transfer: Transfer = Transfer()
     privacy: Privacy | None = None
@@ -150,11 +160,41 @@ class CampaignSpec(Document):
 
     @model_validator(mode="after")
     def _a_step_where_one_is_taken(self) -> CampaignSpec:
-        if self.strategy == "fedavg" and self.server is not None:
-            raise ValueError("fedavg takes the mean as it is: leave [server] out")
-        if self.strategy != "fedavg" and self.server is None:
+        plain = self.strategy in ("fedavg", "scaffold")
+        if plain and self.server is not None:
+            raise ValueError(f"{self.strategy} takes the mean as it is: leave [server] out")
+        if not plain and self.server is None:
             raise ValueError(f"{self.strategy} needs [server] with a rate")
         return self
+
+    @model_validator(mode="after")
+    def _what_control_variates_speak_of(self) -> CampaignSpec:
+        if self.strategy != "scaffold":
+            return self
+        others = {
+            'objective = "grpo"': self.objective == "grpo",
+            f'averaging = "{self.averaging}"': self.averaging != "factors",
+            f'weighting = "{self.weighting}"': self.weighting != "equal",
+            "maximum_share": self.maximum_share < 1,
+            "clip_norm": self.clip_norm is not None,
+            "training.proximal": self.training.proximal > 0,
+            "[transfer]": self.transfer.how != "fp32",
+            "[buffer]": self.buffer is not None,
+            "[privacy]": self.privacy is not None,
+        }
+        if wrong := [name for name, given in others.items() if given]:
+            raise ValueError(f"scaffold reads gradients from the plain mean of whole updates: leave {wrong[0]} out")
+        return self
+
+    @property
+    def looks_back(self) -> bool:
+        """Whether a round depends on the updates of all rounds before."""
+        return self.server is not None or self.strategy == "scaffold"
+
+    def start_seed(self, number: int) -> int:
+        """Of the adapter that round `number` starts from, the same at every site. SCAFFOLD's A is one for all rounds, and only B
+        trains: control variates are gradients at B, and speak of the rounds before by the same A."""
+        return self.training.seed if self.strategy == "scaffold" else self.training.seed + number
 
     def updates_needed(self, bad_seen: int = 0) -> int:
         """Valid updates without which a round comes to nothing, when `bad_seen` bad ones were turned away already."""
@@ -165,6 +205,18 @@ class CampaignSpec(Document):
     def _no_more_updates_than_members(self) -> CampaignSpec:
         if self.patience.minimum_updates > self.minimum_members:
             raise ValueError("a round cannot need more updates than minimum_members")
+        return self
+
+    @model_validator(mode="after")
+    def _a_buffer_of_what_can_be_late(self) -> CampaignSpec:
+        if self.buffer is None:
+            return self
+        if self.averaging != "products":
+            raise ValueError('a late update can be added by its product alone: [buffer] needs averaging = "products"')
+        if self.buffer.updates > self.minimum_members:
+            raise ValueError("a member gives a round one update: [buffer] cannot wait for more than minimum_members")
+        if self.buffer.updates < self.patience.minimum_updates:
+            raise ValueError("a round ends when the buffer is full: it cannot need more minimum_updates")
         return self
 
     @model_validator(mode="after")
@@ -246,6 +298,26 @@ class Hold(Claim):
     why: Text
 
 
+CONTROL = "control.safetensors"
+"""SCAFFOLD's common control variate, a file of the task beside the model's."""
+
+
+class Counted(Document):
+    """The digest of a member's update."""
+
+    member: Identifier
+    update: DigestText
+
+
+class Control(Document):
+    """SCAFFOLD: each member's update that counted last, since the members last changed."""
+
+    counted: tuple[Counted, ...] = Field(default=(), max_length=10_000)
+
+    def of(self, member: str) -> Digest | None:
+        return next((Digest(each.update) for each in self.counted if each.member == member), None)
+
+
 class RoundTask(Document):
     """What the hub asks of a site in one round. The files travel beside it; the site holds the spec it consented to."""
 
@@ -253,6 +325,7 @@ class RoundTask(Document):
     round: int = Field(ge=1, le=10_000)
     spec: CampaignSpec
     files: tuple[FileEntry, ...] = Field(min_length=1, max_length=100)
+    control: Control | None = None
 
     @property
     def digest(self) -> Digest:
@@ -261,7 +334,7 @@ class RoundTask(Document):
 
     @property
     def seed(self) -> int:
-        """The same at every site, so that all start the round from one adapter."""
+        """The same at every site."""
         return self.spec.training.seed + self.round
 
 

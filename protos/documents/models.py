@@ -26,7 +26,8 @@ class DataUsed(Document):
 class Contribution(Document):
     """One member's part in a round. `why` says what gave it its weight, `excluded` why it has none; `quality` is what was
     measured on held-out text, 0 where nothing was; `update` is the digest of what its site sent, where it was fit to count;
-    `rewarded` what it came to where the campaign learns from rewards.
+    `rewarded` what it came to where the campaign learns from rewards. `late` counts the rounds since the model that it started
+    from, where the campaign takes late ones.
 
     Losses, rewards and norm are `withheld` (0, or none) where the campaign guarantees privacy, which they are not part of.
     """
@@ -43,6 +44,7 @@ class Contribution(Document):
     quality: float = Field(default=0, ge=0)
     withheld: bool = False
     rewarded: Rewarded | None = None
+    late: int = Field(default=0, ge=0)
 
 
 class Skip(Document):

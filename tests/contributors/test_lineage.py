@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from contributors.ledger import Recorded
-from contributors.lineage import check_lineage
+from contributors.lineage import check_lineage, weighed
 from protos.documents.base import Claim, FileEntry
+from protos.documents.campaigns import Buffer, CampaignSpec, LocalTraining, Quality
 from protos.documents.leaf import Leaf
-from protos.documents.models import Import, Model
+from protos.documents.models import Contribution, Import, Model
 from protos.documents.statements import HUB, read, sign
 from tests.hub.ledger.test_journal import colliding
 from trust.digests import digest_bytes
@@ -76,3 +77,37 @@ def _recorded(index: int, claim: Claim) -> Recorded:
         time="2026-01-01T00:00:00.000Z",
     )
     return Recorded(index, leaf, claimed.claim)
+
+
+BUFFER = {"averaging": "products", "buffer": Buffer(updates=1, most_late=3)}
+
+
+@pytest.mark.parametrize(
+    ("spec", "parts", "holds"),
+    [
+        ({}, [{"weight": 0.5}, {"weight": 0.5}], True),
+        ({}, [{"weight": 0.4}, {"weight": 0.6}], False),
+        ({}, [], False),
+        ({"weighting": "examples"}, [{"weight": 0.25, "examples": 1}, {"weight": 0.75, "examples": 3}], True),
+        (
+            {"weighting": "examples", "maximum_share": 0.5},
+            [{"weight": 0.5, "examples": 1}, {"weight": 0.5, "examples": 3}],
+            True,
+        ),
+        (
+            {"weighting": "quality", "quality": Quality(dataset="data-1")},
+            [{"weight": 0.25, "quality": 0.5}, {"weight": 0.75, "quality": 1.5}],
+            True,
+        ),
+        (BUFFER, [{"weight": 0.5}, {"weight": 0.25, "late": 3}], True),
+        (BUFFER, [{"weight": 0.5}, {"weight": 0.5, "late": 3}], False),
+        (BUFFER, [{"weight": 0.5}, {"weight": 0.5 * 5**-0.5, "late": 4}], False),
+        ({}, [{"weight": 0.5}, {"weight": 0.5, "late": 1}], False),
+    ],
+)
+def test_a_rounds_weights_follow_from_its_spec(spec: dict[str, Any], parts: list[dict[str, Any]], holds: bool) -> None:
+    training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
+    given = {"name": "rounds", "base_model": "tiny-1", "rounds": 9, "minimum_members": 2, "training": training}
+    said = {"examples": 2, "loss_first": 2, "loss_last": 1, "update_norm": 1}
+    counted = [Contribution.read({"member": f"m{number}", **said, **part}) for number, part in enumerate(parts)]
+    assert weighed(CampaignSpec.read({**given, **spec}), counted) == holds

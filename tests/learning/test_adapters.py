@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from learning.adapters import ALL_LINEAR, AdapterShape, adapter_state, attach, load_adapter_state, merge
+from learning.adapters import ALL_LINEAR, AdapterShape, adapter_state, attach, load_adapter_state, moved
+from learning.aggregation.low_rank import products
 from learning.architectures import build_model
 from trust.errors import Invalid
 
@@ -65,7 +66,8 @@ def test_a_merged_model_computes_what_the_adapted_one_does(model: LlamaForCausal
     adapted = attach(copy.deepcopy(model), ADAPTER, seed=1)
     state = _trained(adapter_state(adapted))
     load_adapter_state(adapted, state)
-    merged = merge(model, ADAPTER, state)
+    scale = ADAPTER.alpha / ADAPTER.rank
+    merged = moved(model, {layer: scale * product for layer, product in products(state).items()})
     assert type(merged) is LlamaForCausalLM
     assert all(p.requires_grad for p in merged.parameters())
     assert set(merged.state_dict()) == set(plain.state_dict())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from learning.scoring import accuracy, bits_per_byte, guessing, score
+from learning.scoring import accuracy, guessing, ratio, score
 from trust.errors import Invalid
 
 
@@ -38,7 +38,7 @@ def test_bits_per_byte_is_a_ratio_of_sums_with_a_jackknife_sized_error() -> None
     chance = np.random.default_rng(0)
     sizes = chance.integers(200, 2000, 400)
     nats = -sizes * chance.normal(1.5, 0.2, 400)
-    value, error = bits_per_byte(nats.tolist(), sizes.tolist())
+    value, error = ratio((-nats / math.log(2)).tolist(), sizes.tolist())
     assert value == pytest.approx(-nats.sum() / math.log(2) / sizes.sum())
     kept = [(np.delete(nats, i).sum(), np.delete(sizes, i).sum()) for i in range(400)]
     leave_one_out = np.array([-a / math.log(2) / b for a, b in kept])

@@ -208,6 +208,7 @@ class Participation(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
     REWARDED_FIELD_NUMBER: _builtins.int
+    LATE_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     examples: _builtins.int
     weight: _builtins.float
@@ -224,6 +225,8 @@ class Participation(_message.Message):
     """Held-out text's perplexity without the update over that with it; 0 where the campaign measures none."""
     withheld: _builtins.bool
     """Losses and norm are not told: the campaign guarantees privacy."""
+    late: _builtins.int
+    """Rounds since the model that it started from, in a campaign that takes late updates."""
     @_builtins.property
     def rewarded(self) -> Global___Rewarded:
         """Of campaigns that learn from rewards."""
@@ -243,10 +246,11 @@ class Participation(_message.Message):
         quality: _builtins.float = ...,
         withheld: _builtins.bool = ...,
         rewarded: Global___Rewarded | None = ...,
+        late: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rewarded", b"rewarded"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "quality", b"quality", "rewarded", b"rewarded", "update", b"update", "update_norm", b"update_norm", "weight", b"weight", "why", b"why", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["examples", b"examples", "excluded", b"excluded", "late", b"late", "loss_first", b"loss_first", "loss_last", b"loss_last", "member", b"member", "quality", b"quality", "rewarded", b"rewarded", "update", b"update", "update_norm", b"update_norm", "weight", b"weight", "why", b"why", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +13,7 @@ from contributors import keychain
 from contributors.client import Coalition
 from contributors.site.spending import read_spending
 from protos.coalition.v1 import rounds_pb2
-from protos.documents.campaigns import CampaignSpec, Hold, LocalTraining, Rewards, Server
+from protos.documents.campaigns import Buffer, CampaignSpec, Hold, LocalTraining, Rewards, Server
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
 from protos.documents.submissions import Reward
@@ -84,6 +86,36 @@ def test_a_killed_hub_and_a_killed_supernode_cost_no_finished_round(world: World
     assert noted["medicine"] >= 3
     assert noted["law"] >= 3
     assert not list((world.hub / "campaigns").iterdir())
+    a_slow_sites_work_counts_in_a_later_round(world, spec)
+
+
+def a_slow_sites_work_counts_in_a_later_round(world: World, spec: CampaignSpec) -> None:
+    """With a buffer of one update the other site's rounds go on; both run already, and one stands still for a while."""
+    (still,) = pids(str(world.homes["law"].directory), "contributors.site.clientapp")
+    os.kill(still, signal.SIGSTOP)
+    shape = {"name": "buffered", "rounds": 100, "averaging": "products", "buffer": Buffer(updates=1, most_late=100)}
+    campaign = world.open_campaign(spec.model_copy(update=shape))
+    world.wait(campaign, lambda found: len(found.rounds) >= 2)
+    parts = [part for each in world.campaign(campaign).rounds for part in each.participants]
+    assert {part.member for part in parts if part.weight} == {"medicine"}
+    assert {part.excluded for part in parts if part.member == "law"} == {
+        "its site is at work on round 1 still; its update counts when it comes"
+    }
+    os.kill(still, signal.SIGCONT)
+    world.wait(campaign, lambda found: bool(of_law(found)))
+    late = of_law(world.campaign(campaign))[0]
+    assert late.late >= 2
+    assert late.weight <= (1 + late.late) ** -0.5 + 1e-9
+    assert f"{late.late} rounds late" in late.why
+    with Coalition(world.homes["core"]) as core:
+        stop = Stop(hub=core.identity.hub, signer=core.identity.id, target=campaign, why="enough")
+        core.stop_campaign(core.sign(stop))
+    until(lambda: not list((world.hub / "campaigns").iterdir()), "nothing held")
+
+
+def of_law(found: rounds_pb2.Campaign) -> list[rounds_pb2.Participation]:
+    """Law's updates that counted."""
+    return [part for each in found.rounds for part in each.participants if part.member == "law" and part.weight]
 
 
 def test_a_campaign_learns_from_declared_data_alone_and_not_from_disowned_members(
@@ -142,8 +174,11 @@ def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped_and_
     world.processes["hub"].wait()
     world.serve()
     world.wait(campaign, lambda found: (found.state, found.reason) == ("paused", "a look"))
-    younger = world.open_campaign(spec.model_copy(update={"name": "younger", "rounds": 1, "minimum_members": 1}))
+    steered = {"strategy": "scaffold", "training": spec.training.model_copy(update={"learning_rate": 0.5})}
+    shape = {"name": "younger", "rounds": 2, "minimum_members": 1, **steered}
+    younger = world.open_campaign(spec.model_copy(update=shape))
     world.wait(younger, lambda found: found.state == "finished")
+    assert [part.excluded for each in world.campaign(younger).rounds for part in each.participants] == ["", ""]
     held = world.campaign(campaign)
     assert held.state == "paused"
     until(lambda: not pids(str(world.hub), "hub.rounds.serverapp"), "nobody to lead anything")

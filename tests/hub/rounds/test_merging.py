@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from hub.rounds.merging import Merger, shape_of, starting_adapter
+from hub.rounds.merging import Merger, change_of, starting_adapter
 from hub.rounds.plan import update_file
-from learning.adapters import merge
+from learning.adapters import moved
 from learning.aggregation.low_rank import LowRankMean, products
 from learning.architectures import build_model
 from learning.export import load_model
@@ -138,7 +138,7 @@ def test_the_plain_mean_is_merged_and_an_exact_one_with_its_own_rank(
     merger.write_model(model, tokenizer, mean.result(), tmp_path / "exact")
     merger.write_model(model, tokenizer, updates[0], tmp_path / "plain")
     plain, exact = (load_file(tmp_path / each / "model/model.safetensors") for each in ("plain", "exact"))
-    expected = merge(model, shape_of(ADAPTER), updates[0]).state_dict()
+    expected = moved(model, change_of(ADAPTER, updates[0])).state_dict()
     for layer in LAYERS:
         name = f"{layer}.weight"
         assert torch.equal(plain[name], expected[name])

@@ -11,13 +11,14 @@ import torch
 from flwr.app import Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from hub.rounds.merging import Merger, starting_adapter
+from hub.rounds.merging import Merger, change_of, starting_adapter
 from hub.rounds.plan import Plan, RoundResult, Site, read_result, round_directory, update_file, write_document
 from hub.rounds.serverapp import Voice, lead_round
 from learning.architectures import build_model
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
-from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, Quality, RoundTask, Server
+from learning.updates import load_tensors
+from protos.documents.campaigns import Adapter, Buffer, CampaignSpec, LocalTraining, Quality, RoundTask, Server
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from tests.shapes import llama
 from trust.canonical import parse
@@ -123,6 +124,28 @@ def test_a_rounds_result_says_who_counted_how_much_and_why(parent: Path, tmp_pat
         if not torch.equal(one, other)
     ]
     assert {name.split(".")[-2] for name in moved} == {"q_proj", "v_proj"}
+
+
+def test_an_update_that_comes_a_round_later_moves_the_model_that_is_there_then(parent: Path, tmp_path: Path) -> None:
+    """With a buffer; the round's result says how late it is, and the model has moved by what the result's update says."""
+    plan = _laid_out(tmp_path, parent, 1)
+    spec = SPEC.model_copy(update={"buffer": Buffer(updates=1), "strategy": "fedavg", "server": None})
+    plan, law, slow = plan.model_copy(update={"spec": spec}), _site(parent, 0.05), _site(parent, -0.02)
+    grid = Postbox({"law": law, "medicine": lambda message: None})
+    merger, voice = Merger(spec), Voice(io.BytesIO())
+    afoot = lead_round(tmp_path, plan, 1, grid, voice, merger)
+    assert list(afoot) == ["medicine"]
+    grid.answerers |= {"law": lambda message: None, "medicine": slow}
+    afoot = lead_round(tmp_path, plan, 2, grid, voice, merger, afoot)
+    assert list(afoot) == ["law"]
+    away, late = _result(tmp_path, 2).contributions
+    assert (away.weight, away.late, late.late) == (0, 0, 1)
+    assert late.weight == pytest.approx(2**-0.5)
+    before, after = (load_model(round_directory(tmp_path, number) / "model")[0] for number in (1, 2))
+    averaged = load_tensors((round_directory(tmp_path, 2) / "adapter.safetensors").read_bytes())
+    for layer, change in change_of(spec.adapter, averaged).items():
+        name = f"{layer.removeprefix('base_model.model.')}.weight"
+        torch.testing.assert_close(after.get_parameter(name), before.get_parameter(name) + change)
 
 
 def test_updates_are_measured_on_the_text_that_the_campaign_holds_out(parent: Path, tmp_path: Path) -> None:

@@ -1,0 +1,65 @@
+"""Where each member's site stands in a round, and what it is at work on: with a buffer, that may be an earlier round."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from hub.rounds.patience import Waiting
+from hub.rounds.plan import Site
+from protos.documents.campaigns import Buffer
+from trust.digests import Digest
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a round's updates start from: the digest of its task, and the adapter."""
+
+    round: int
+    task: Digest
+    reference: Mapping[str, Tensor]
+
+
+@dataclass
+class Part:
+    """One member's; times are of the monotonic clock. See `patience.Waiting`. `start` is of the task that its site was sent last,
+    `message` what its answer will answer; empty while none is awaited."""
+
+    site: Site
+    node: int = 0
+    activation: str = ""
+    sent_to: str = ""
+    sendings: int = 0
+    failed: bool = False
+    message: str = ""
+    start: Start | None = None
+    sent_at: float = 0.0
+    last_seen: float = field(default_factory=time.monotonic)
+
+    def seen(self, deadline: float, buffer: Buffer | None = None) -> Waiting:
+        """As of now. No site is silent too long whose late update counts too."""
+        now = time.monotonic()
+        silent = now - self.sent_at if self.sent_at and buffer is None else 0.0
+        away, late = now - self.last_seen, now >= deadline
+        return Waiting(self.activation, self.sent_to, self.sendings, away, silent, failed=self.failed, late=late)
+
+    @property
+    def unfinished(self) -> str:
+        """Why it has no update in a round that ended without it."""
+        if self.message and self.start is not None:
+            return f"its site is at work on round {self.start.round} still; its update counts when it comes"
+        return "its site was away when enough updates had come"
+
+
+def part_of(site: Site, afoot: Mapping[str, Part], number: int, buffer: Buffer | None) -> Part:
+    """The part of a site in round `number`: a new one, unless it is at work on a round that is not too long ago."""
+    part = afoot.get(site.member)
+    if buffer is None or part is None or part.start is None or part.site.key != site.key:
+        return Part(site)
+    if number - part.start.round > buffer.most_late:
+        return Part(site)
+    part.site = site
+    return part
