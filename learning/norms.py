@@ -40,8 +40,7 @@ class _RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         wide = rows.float()
-        squares = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_()
-        scales = squares.div_(rows.shape[-1]).add_(epsilon).rsqrt_()
+        scales = wide.square().mean(-1, keepdim=True).add_(epsilon).rsqrt_()  # in fp32 to the bit what the class finds
         ctx.save_for_backward(rows, weight, scales)
         return (wide * scales).mul_(weight.float()).to(rows.dtype)
 
