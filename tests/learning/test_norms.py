@@ -15,7 +15,7 @@ from tests.learning.test_architectures import FAMILIES, SMALL
 DENSE = Llama(**SMALL, layers=2, kv_heads=1, intermediate_size=64)
 
 
-def _norms(family: Any, dtype: torch.dtype) -> dict[str, nn.Module]:
+def _norms(family: Any, dtype: torch.dtype) -> dict[str, Any]:
     """One of each width of a new model's, its weights no longer all the same."""
     model = build_model(family.hugging_face(), seed=0).to(dtype)
     found = {
@@ -28,7 +28,7 @@ def _norms(family: Any, dtype: torch.dtype) -> dict[str, nn.Module]:
     return found
 
 
-def _learned(norm: nn.Module, compute: Any) -> list[torch.Tensor]:
+def _learned(norm: Any, compute: Any) -> list[torch.Tensor]:
     """The norm of the same random rows, and the gradients of rows and weight for a random gradient of it."""
     generator = torch.Generator().manual_seed(1)
     shape, dtype = (2, 5, len(norm.weight)), norm.weight.dtype

@@ -25,8 +25,8 @@ def start(job: Path, rank: int, world: int, port: int, limit: int | None = None)
         _FORKS.set_forkserver_preload(["hub.training.worker"])
         forkserver.ensure_running()
     place = {"RANK": rank, "GROUP_RANK": rank, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "WORLD_SIZE": world}
-    place |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     environment |= {name: str(value) for name, value in place.items()}
+    environment |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     process = _FORKS.Process(target=_work, args=(job, environment, limit), daemon=True)
     process.start()
     return process
