@@ -11,15 +11,23 @@ from benchmarks._work import CLIP, Step, Work, adamw, loss, port
 
 
 def litgpt(work: Work) -> Step:
+    """As `litgpt pretrain` has it by itself: in bf16 there are no fp32 weights, so small changes are lost."""
+    return _litgpt(work, "bf16-true" if work.precision == "bf16" else "32-true")
+
+
+def litgpt_mixed(work: Work) -> Step:
+    """With `--precision bf16-mixed`, its own way to keep fp32 weights: what others here do."""
+    return _litgpt(work, "bf16-mixed")
+
+
+def _litgpt(work: Work, precision: Any) -> Step:
     """litgpt's model, loss and order of things, as its `pretrain.fit` has them, without its compiling."""
     import lightning
     from litgpt.config import Config
     from litgpt.model import GPT
     from litgpt.utils import chunked_cross_entropy
 
-    fabric = lightning.Fabric(
-        accelerator="cpu", devices=1, precision="bf16-true" if work.precision == "bf16" else "32-true"
-    )
+    fabric = lightning.Fabric(accelerator="cpu", devices=1, precision=precision)
     config = Config(
         block_size=work.length,
         padded_vocab_size=work.vocabulary,

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from benchmarks._foreign import litgpt, torchtitan
+from benchmarks._foreign import litgpt, litgpt_mixed, torchtitan
 from benchmarks._work import BETAS, CLIP, DECAY, RATE, Pace, Step, Work, adamw, loss, port
 
 
@@ -40,8 +40,8 @@ def ours(work: Work) -> Step:
     folder = Path(tempfile.mkdtemp())
     save_tokenizer(train_tokenizer(iter(["measured"]), 257), folder / "tokenizer")
     tokens = np.random.default_rng(0).integers(1, work.vocabulary, 400_000).astype(np.uint16)
-    Corpus({"random": tokens}, {"random": "none"}).save(folder / "tokens")
-    paths = {"tokenizer": folder / "tokenizer", "tokens": folder / "tokens", "folder": folder, "checkpoints": folder}
+    shards = Corpus({"random": tokens}, {"random": "none"}).save(folder)
+    paths = {"tokenizer": folder / "tokenizer", "tokens": shards, "folder": folder, "checkpoints": folder}
     paths |= {"copies": folder, "copy": []}
 
     class Paced(Worker):
@@ -127,7 +127,7 @@ def trainer(work: Work) -> Step:
 
 
 CONTENDERS: dict[str, Callable[[Work], Step]] = {
-    made.__name__: made for made in (ours, plain, bare, trainer, litgpt, torchtitan)
+    made.__name__: made for made in (ours, plain, bare, trainer, litgpt, litgpt_mixed, torchtitan)
 }
 
 

@@ -40,7 +40,7 @@ def prepare(folder: Path, steps: int) -> None:
     save_tokenizer(train_tokenizer(text, spec["architecture"]["vocab_size"]), folder / "tokenizer")
     count = steps * BATCH * spec["training"]["sequence_length"]
     tokens = np.random.default_rng(0).integers(1, spec["architecture"]["vocab_size"], count, dtype=np.uint16)
-    Corpus({"data-1": tokens}, {"data-1": "code"}).save(folder / "tokens.safetensors")
+    Corpus({"data-1": tokens}, {"data-1": "code"}).save(folder)
 
 
 def train(folder: Path, steps: int, every: int, waits: bool, stalls: list[float]) -> float:
@@ -51,7 +51,10 @@ def train(folder: Path, steps: int, every: int, waits: bool, stalls: list[float]
     with tempfile.TemporaryDirectory(dir=folder) as own:
         job = {"spec": spec, "folder": own, "checkpoints": f"{own}/checkpoints", "resume_step": 0, "waits": waits}
         job |= {"copies": f"{own}/copies", "copy": []}
-        job |= {"tokenizer": str(folder / "tokenizer"), "tokens": str(folder / "tokens.safetensors")}
+        job |= {
+            "tokenizer": str(folder / "tokenizer"),
+            "tokens": [str(path) for path in sorted(folder.glob("tokens-*"))],
+        }
         path = Path(own) / "job.json"
         path.write_text(json.dumps(job))
         rank = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}

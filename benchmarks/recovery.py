@@ -88,7 +88,7 @@ def ordered(data: Path, place: Workplace, attempt: int, step: int) -> Part:
     folder = place.attempt_folder("run-1", attempt)
     job = {"spec": spec, "folder": str(folder), "checkpoints": str(place.checkpoints("run-1")), "resume_step": step}
     job |= {"copies": str(folder / "copies"), "copy": []}
-    job |= {"tokenizer": str(data / "tokenizer"), "tokens": str(data / "tokens.safetensors")}
+    job |= {"tokenizer": str(data / "tokenizer"), "tokens": [str(path) for path in sorted(data.glob("tokens-*"))]}
     (folder / "job.json").write_text(json.dumps(job))
     return Part("run-1", folder / "job.json", 0, 1, "127.0.0.1", free_ports(1), 1, 1)
 

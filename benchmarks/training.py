@@ -1,11 +1,12 @@
 """Training speed against its peers: `python -m benchmarks.training [--peers FOLDER] [--install] [--earlier CHECKOUT]`.
 
 One tiny dense model and one with experts, the same batch, sequence length and thread for all; medians of short interleaved
-stretches. Ours is the worker's own loop, DeepSpeed on one rank; the peers are a hand-written torch loop with the same numbers,
-one whose optimizer computes in bf16 too, transformers' Trainer, and litgpt and torchtitan in environments of their own under
-`--peers`, which `--install` makes. torchtitan is compared with the dense model alone: its experts
-do not run on a processor (decision 20). The limit is this machine's matrix products. Ratios are of processor time, which other
-work on the machine disturbs least; wall time stands beside it. For machines without a GPU.
+stretches. Ours is the worker's own loop, DeepSpeed on one rank; the peers are a hand-written torch loop with the same
+numbers, one whose optimizer computes in bf16 too, transformers' Trainer, and litgpt and torchtitan in environments of their
+own under `--peers`, which `--install` makes. In bf16 litgpt and bare keep no fp32 weights and all others do; litgpt is tried
+with them, too. torchtitan is compared with the dense model alone: its experts do not run on a processor (decision 20). The
+limit is this machine's matrix products. Ratios are of processor time, which other work on the machine disturbs least; wall
+time stands beside it. For machines without a GPU.
 """
 
 from __future__ import annotations
@@ -134,6 +135,8 @@ def contenders(work: Work, peers: Path | None, earlier: Path | None) -> dict[str
         python = peers / name / "bin" / "python" if peers else None
         if python and python.exists():
             made[name] = Contender(name, work, python, ROOT)
+            if name == "litgpt" and work.precision == "bf16":
+                made["litgpt, fp32 weights"] = Contender("litgpt_mixed", work, python, ROOT)
         else:
             print(
                 f"{name} is left out: {python or 'no --peers folder'} is not there (--peers FOLDER --install makes it)."

@@ -9,6 +9,8 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForCausalLM, Mistral4ForCausalLM, PreTrainedConfig, PreTrainedModel
 
+from learning.experts import by_segments
+from learning.norms import with_own_gradient
 from learning.tokenizer import END_OF_TEXT_ID
 from trust.errors import Invalid
 
@@ -34,16 +36,21 @@ def configuration(values: Mapping[str, Any]) -> PreTrainedConfig:
 
 
 def build_model(values: Mapping[str, Any], seed: int) -> PreTrainedModel:
-    """A fresh fp32 model that the configuration `values` and `seed` alone decide; the global random state is left as it was."""
+    """A fresh fp32 model that the configuration `values` and `seed` alone decide; the global random state is left as it was.
+
+    Code of ours multiplies its experts on processors. A plan traces the group, as accelerators have it.
+    """
     config = configuration(values)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         fresh: PreTrainedModel = shell(config).to(torch.float32)
+        by_segments(fresh)
         return fresh
 
 
 def shell(config: PreTrainedConfig) -> PreTrainedModel:
-    """The model as torch's present defaults make it: device, dtype, or no memory at all under `torch.device("meta")`."""
+    """The model as torch's present defaults make it: device, dtype, or no memory at all under `torch.device("meta")`. Where it
+    learns, code of ours computes its norms; what is stored of it is as public tools know it."""
     build = _NOT_IN_AUTO.get(config.model_type, AutoModelForCausalLM.from_config)
     try:
         model: PreTrainedModel = build(config)
@@ -51,4 +58,5 @@ def shell(config: PreTrainedConfig) -> PreTrainedModel:
         raise Invalid(
             f"There is no model of this shape: {str(error).splitlines()[0]}", "Check the architecture."
         ) from None
+    with_own_gradient(model)
     return model

@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,14 @@ from trust.errors import Invalid
 Tokens = NDArray[Any]  # [n], uint16 or int32
 Blocks = NDArray[Any]  # [n, length], uint16 or int32
 _AT_ONCE = 1 << 20  # tokens that are looked at together
+
+
+class Stream(Protocol):
+    """Tokens one after the other; a slice of them is an array."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, stretch: slice, /) -> Tokens: ...
 
 
 def join(documents: Iterable[list[int]], eos: int) -> Tokens:
@@ -38,7 +46,7 @@ def spool(documents: Iterable[list[int]], eos: int, path: Path) -> Tokens:
     return np.memmap(path, np.int32, "r") if path.stat().st_size else np.zeros(0, np.int32)
 
 
-def narrowest(tokens: Tokens) -> np.dtype[Any]:
+def narrowest(tokens: Stream) -> np.dtype[Any]:
     """The type that tokens are kept in: uint16 where every id fits, else int32."""
     parts = range(0, len(tokens), _AT_ONCE)
     top = max((int(tokens[begin : begin + _AT_ONCE].max()) for begin in parts), default=0)

@@ -48,11 +48,10 @@ def file_messages(files: Iterable[FileEntry]) -> list[common_pb2.File]:
 
 def prepared_of(message: training_pb2.Prepared) -> Prepared:
     """Raises `Invalid`."""
-    (tokens,) = file_entries([message.tokens])
     return Prepared.read(
         {
             "tokenizer": [file.model_dump() for file in file_entries(message.tokenizer)],
-            "tokens": tokens.model_dump(),
+            "tokens": [file.model_dump() for file in file_entries(message.tokens)],
             "token_count": message.token_count,
             "tokens_by_dataset": dict(message.tokens_by_dataset),
         }
@@ -137,7 +136,7 @@ def train_message(work: Work, spec: Mapping[str, Any], node: str, host: str, por
         attempt=work.attempt,
         spec=_json(spec),
         tokenizer=file_messages(work.prepared.tokenizer),
-        tokens=file_messages([work.prepared.tokens])[0],
+        tokens=file_messages(work.prepared.tokens),
         rank=work.nodes.index(node),
         world=len(work.nodes),
         master_host=host,

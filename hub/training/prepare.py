@@ -1,6 +1,6 @@
 """Rank 0's preparation, in a process of its own: tokenizer from the submitted text, text into tokens.
 
-`python -m hub.training.prepare JOB.json` writes `tokenizer/`, `tokens.safetensors` and last `prepared.json`; or `refused`, one
+`python -m hub.training.prepare JOB.json` writes `tokenizer/`, `tokens/` (shards) and last `prepared.json`; or `refused`, one
 sentence, where the spec and the data do not go together, and ends with `os.EX_DATAERR`.
 """
 
@@ -50,7 +50,8 @@ def main(job_path: Path) -> None:
         if spec.training.evaluate_every:
             length = max(leg.training.sequence_length for leg in spec.course)
             held_out_rows(corpus, length, spec.training.evaluate_sequences)
-        corpus.save(folder / "tokens.safetensors")
+        (folder / "tokens").mkdir(exist_ok=True)
+        corpus.save(folder / "tokens")
     result = {"count": sum(corpus.sizes.values()), "by_dataset": corpus.sizes}
     write_atomic(folder / "prepared.json", json.dumps(result).encode())
 

@@ -98,10 +98,10 @@ class Records:
 
     def check_prepared(self, run: str, prepared: Prepared) -> None:
         """Raises `Invalid` unless the files are here, and the tokens those of the run's datasets and enough to train on."""
-        self.check_blobs([*prepared.tokenizer, prepared.tokens])
-        total = sum(prepared.tokens_by_dataset.values())
-        if total != prepared.token_count or BYTES_PER_TOKEN * total > prepared.tokens.size:
-            raise Invalid(f"{prepared.tokens.path} cannot hold {total} tokens.", field="tokens_by_dataset")
+        self.check_blobs([*prepared.tokenizer, *prepared.tokens])
+        total, size = sum(prepared.tokens_by_dataset.values()), sum(file.size for file in prepared.tokens)
+        if total != prepared.token_count or BYTES_PER_TOKEN * total > size:
+            raise Invalid(f"{size} bytes cannot hold {total} tokens.", field="tokens_by_dataset")
         row = self.run(run)
         domains = {dataset.id: dataset.domain for dataset in self.inputs(row)}
         if unknown := prepared.tokens_by_dataset.keys() - domains.keys():

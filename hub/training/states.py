@@ -26,10 +26,10 @@ Phase = Literal["queued", "preparing", "training"]
 
 
 class Prepared(Document):
-    """What rank 0 made of the data: blobs at the hub. `tokens_by_dataset` sums to `token_count`."""
+    """What rank 0 made of the data: blobs at the hub, the tokens' in their order. `tokens_by_dataset` sums to `token_count`."""
 
     tokenizer: tuple[FileEntry, ...]
-    tokens: FileEntry
+    tokens: tuple[FileEntry, ...]
     token_count: int
     tokens_by_dataset: dict[str, Annotated[int, Bounded(ge=0)]]
 

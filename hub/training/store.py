@@ -74,7 +74,7 @@ def at_work(session: Session) -> set[Digest]:
 
 
 def _made(prepared: Prepared, copies: Iterable[Copy]) -> set[Digest]:
-    files = [*prepared.tokenizer, prepared.tokens, *(piece for copy in copies for piece in copy.pieces)]
+    files = [*prepared.tokenizer, *prepared.tokens, *(piece for copy in copies for piece in copy.pieces)]
     return {Digest(file.digest) for file in files}
 
 

@@ -75,7 +75,7 @@ async def _prepare(order: training_pb2.Prepare, place: Workplace) -> training_pb
         raise
     result = json.loads((folder / "prepared.json").read_text())
     tokenizer = await place.upload(sorted((folder / "tokenizer").iterdir()))
-    (tokens,) = await place.upload([folder / "tokens.safetensors"])
+    tokens = await place.upload(sorted((folder / "tokens").iterdir()))
     prepared = training_pb2.Prepared(
         run=order.run,
         attempt=order.attempt,
@@ -98,11 +98,11 @@ async def _train(
     await asyncio.to_thread(_go_back, parts, 0 if copy else order.resume_step)
     await asyncio.to_thread(place.register, order.run, order.resume_step)
     await place.fetch(order.tokenizer, folder / "tokenizer")
-    (tokens,) = await place.fetch([order.tokens])
+    tokens = await place.fetch(order.tokens)
     job = {
         "spec": spec,
         "tokenizer": str(folder / "tokenizer"),
-        "tokens": str(tokens),
+        "tokens": [str(path) for path in tokens],
         "folder": str(folder),
         "checkpoints": str(checkpoints),
         "copies": str(folder / "copies"),

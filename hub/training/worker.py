@@ -40,15 +40,15 @@ REPORT_EVERY = 5  # steps
 
 
 class Worker:
-    """`job`: spec, tokenizer, tokens, folder (of this attempt), checkpoints (kept across attempts), copies (where pieces go),
-    resume_step, and the pieces of a `copy` where that is what to go on from; `ordered` in seconds of the epoch."""
+    """`job`: spec, tokenizer, tokens (shards), folder (of this attempt), checkpoints (kept across attempts), copies (where pieces
+    go), resume_step, and the pieces of a `copy` where that is what to go on from; `ordered` in seconds of the epoch."""
 
     def __init__(self, job: dict[str, Any], ordered: float) -> None:
         self.spec = RunSpec.read(job["spec"])
         self.folder, self.checkpoints = Path(job["folder"]), Path(job["checkpoints"])
         self.copies, self._copy = Path(job["copies"]), [Path(path) for path in job["copy"]]
         self.tokenizer = load_tokenizer(Path(job["tokenizer"]))
-        self.corpus = Corpus.load(Path(job["tokens"]))
+        self.corpus = Corpus.load([Path(path) for path in job["tokens"]])
         self.feed = Feed(self.spec, self.corpus.sizes, self.corpus.domains)
         self.resume_step, self._ordered = int(job["resume_step"]), ordered
         self.rank, self.world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

@@ -478,8 +478,10 @@ class Prepared(_message.Message):
     @_builtins.property
     def tokenizer(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
-    def tokens(self) -> _common_pb2.File:
-        """Tokens: safetensors, for each dataset a tensor "train/ID" [tokens]; the metadata "domains" is JSON, domains by dataset."""
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]:
+        """Shards in their order: safetensors, of each dataset in it a stretch of tokens "train/ID" [tokens], or "held-out/ID". The
+        metadata are JSON: "domains" by dataset, "begins", the place in the whole of each stretch's first token, and "shards", how many.
+        """
 
     @_builtins.property
     def tokens_by_dataset(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
@@ -491,11 +493,11 @@ class Prepared(_message.Message):
         run: _builtins.str = ...,
         attempt: _builtins.int = ...,
         tokenizer: _abc.Iterable[_common_pb2.File] | None = ...,
-        tokens: _common_pb2.File | None = ...,
+        tokens: _abc.Iterable[_common_pb2.File] | None = ...,
         token_count: _builtins.int = ...,
         tokens_by_dataset: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "run", b"run", "token_count", b"token_count", "tokenizer", b"tokenizer", "tokens", b"tokens", "tokens_by_dataset", b"tokens_by_dataset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
@@ -849,7 +851,7 @@ class Train(_message.Message):
     @_builtins.property
     def tokenizer(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
-    def tokens(self) -> _common_pb2.File: ...
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
     @_builtins.property
     def copy(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]:
         """Pieces of a copy of `resume_step`, to go on from in the place of a local checkpoint."""
@@ -861,7 +863,7 @@ class Train(_message.Message):
         attempt: _builtins.int = ...,
         spec: _builtins.str = ...,
         tokenizer: _abc.Iterable[_common_pb2.File] | None = ...,
-        tokens: _common_pb2.File | None = ...,
+        tokens: _abc.Iterable[_common_pb2.File] | None = ...,
         rank: _builtins.int = ...,
         world: _builtins.int = ...,
         master_host: _builtins.str = ...,
@@ -870,7 +872,7 @@ class Train(_message.Message):
         ranks_per_node: _builtins.int = ...,
         copy: _abc.Iterable[_common_pb2.File] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
     _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "copy", b"copy", "master_host", b"master_host", "master_port", b"master_port", "rank", b"rank", "ranks_per_node", b"ranks_per_node", "resume_step", b"resume_step", "run", b"run", "spec", b"spec", "tokenizer", b"tokenizer", "tokens", b"tokens", "world", b"world"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...

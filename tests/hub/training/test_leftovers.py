@@ -49,7 +49,7 @@ def run(ledger: Base) -> str:
     run = ledger.record(Run(hub=ORIGIN, signer="core", spec=spec)).id
     prepared = Prepared(
         tokenizer=(stored(ledger, "tokenizer.json", b"{}"),),
-        tokens=stored(ledger, "tokens.safetensors", TOKENS),
+        tokens=(stored(ledger, "tokens.safetensors", TOKENS),),
         token_count=7,
         tokens_by_dataset={},
     )

@@ -23,7 +23,7 @@ SKIPS = (Skip(after=10, until=13), Skip(after=18, until=23))
 def work(**values: object) -> Work:
     prepared = Prepared(
         tokenizer=(FILE,),
-        tokens=FILE,
+        tokens=(FILE,),
         token_count=sum(TOKENS.values()),
         tokens_by_dataset=dict(reversed(TOKENS.items())),
     )

@@ -145,7 +145,7 @@ class Node:
                 run=run,
                 attempt=attempt,
                 tokenizer=[self._hub.file("tokenizer.json")],
-                tokens=self._hub.file("tokens.safetensors", TOKENS),
+                tokens=[self._hub.file("tokens.safetensors", TOKENS)],
                 token_count=640,
                 tokens_by_dataset={self._hub.dataset: 640},
             )
@@ -243,7 +243,7 @@ async def test_tokens_that_are_not_those_of_the_datasets_interrupt_the_attempt(l
         said["tokens_by_dataset"] = {name or hub.dataset: n for name, n in said["tokens_by_dataset"].items()}
         files = {
             "tokenizer": [hub.file("tokenizer.json")],
-            "tokens": hub.file("tokens.safetensors", TOKENS),
+            "tokens": [hub.file("tokens.safetensors", TOKENS)],
         }
         first.say(prepared=training_pb2.Prepared(run=run, attempt=1, **files, **said))
         await first.told("stop")
@@ -256,7 +256,7 @@ async def test_from_launch_to_model(ledger: Base) -> None:
         prepare = (await first.told("prepare")).prepare
         assert [file.digest for dataset in prepare.datasets for file in dataset.files] == [digest_bytes(TEXT)]
         dataset = prepare.datasets[0].id
-        tokens = hub.file("tokens.safetensors", TOKENS)
+        tokens = [hub.file("tokens-1", TOKENS), hub.file("tokens-2", TOKENS[::-1])]
         first.say(
             prepared=training_pb2.Prepared(
                 run=run,

@@ -14,7 +14,7 @@ from protos.documents.base import FileEntry
 
 DIGEST = "sha256:" + "0" * 64
 FILE = FileEntry(path="weights", digest=DIGEST, size=1)
-PREPARED = Prepared(tokenizer=(FILE,), tokens=FILE, token_count=10, tokens_by_dataset={"data-1": 10})
+PREPARED = Prepared(tokenizer=(FILE,), tokens=(FILE,), token_count=10, tokens_by_dataset={"data-1": 10})
 NODES = ("a", "b")
 
 

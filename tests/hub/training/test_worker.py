@@ -1,4 +1,4 @@
-"""Real torchrun with DeepSpeed on two ranks, each with a disk of its own: a killed run resumes to the same result."""
+"""DeepSpeed on two real ranks, each with a disk of its own: a killed run resumes to the same result, also by torchrun."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 import os
 import pickle
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from learning.corpus import Corpus, is_held_out
 from learning.mixture import order
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.runs import RunSpec
+from tests.hub.training import forks
 from trust.digests import Digest, digest_file, hex_of
 from trust.errors import Invalid
 
@@ -116,6 +117,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def packed(prepared: Path) -> list[str]:
+    """The shards of its tokens."""
+    return [str(path) for path in sorted((prepared / "tokens").iterdir())]
+
+
 class Gang:
     """The ranks of a run, two as its spec has it or so many `nodes`; `folder` keeps each rank's checkpoints across attempts, but
     they may go on from the pieces of a `copy`. The second may be limited to files of so many bytes, as a full disk would."""
@@ -136,13 +142,13 @@ class Gang:
         self.folders = [folder / f"attempt-{attempt}-rank-{rank}" for rank in range(nodes)]
         self.ranks = [self._start(rank, prepared, folder, resume_step, port) for rank in range(nodes)]
 
-    def _start(self, rank: int, prepared: Path, folder: Path, resume: int, port: int) -> subprocess.Popen[bytes]:
+    def _start(self, rank: int, prepared: Path, folder: Path, resume: int, port: int) -> BaseProcess:
         own = self.folders[rank]
         own.mkdir(parents=True)
         job = {
             "spec": RunSpec.read(self._spec).on(self._world).model_dump(mode="json"),
             "tokenizer": str(prepared / "tokenizer"),
-            "tokens": str(prepared / "tokens.safetensors"),
+            "tokens": packed(prepared),
             "folder": str(own),
             "checkpoints": str(folder / f"checkpoints-{rank}"),
             "copies": str(own / "copies"),
@@ -150,13 +156,7 @@ class Gang:
             "resume_step": resume,
         }
         (own / "job.json").write_text(json.dumps(job))
-        command = torchrun(own / "job.json", rank=rank, world=self._world, host="127.0.0.1", port=port)
-        if rank == 1 and self._limit:
-            command = ["prlimit", f"--fsize={self._limit}", *command]
-        with (own / "log").open("wb") as log:
-            return subprocess.Popen(
-                command, env=worker_environment(1, True), stdout=log, stderr=log, start_new_session=True
-            )
+        return forks.start(own / "job.json", rank, self._world, port, self._limit if rank == 1 else None)
 
     def events(self, rank: int) -> list[dict[str, object]]:
         path = self.folders[rank] / "events.jsonl"
@@ -176,13 +176,15 @@ class Gang:
             assert time.monotonic() < end, (self.folders[0] / "log").read_text()[-2000:]
             time.sleep(0.05)
 
-    def wait(self) -> list[int]:
-        return [process.wait(400) for process in self.ranks]
+    def wait(self) -> list[int | None]:
+        for process in self.ranks:
+            process.join(400)
+        return [process.exitcode for process in self.ranks]
 
     def kill(self) -> None:
         for process in self.ranks:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process.kill()
+            process.join()
 
 
 class Node:
@@ -194,7 +196,7 @@ class Node:
         job = {
             "spec": SPEC | {"placement": {"nodes": 1, "ranks_per_node": 2}},
             "tokenizer": str(prepared / "tokenizer"),
-            "tokens": str(prepared / "tokens.safetensors"),
+            "tokens": packed(prepared),
             "folder": str(self.folder),
             "checkpoints": str(folder / "checkpoints"),
             "copies": str(self.folder / "copies"),
@@ -293,7 +295,7 @@ async def test_a_node_whose_copy_is_not_the_state_of_the_model_says_so(prepared:
         attempt=2,
         spec=RunSpec.read(SPEC).on(1).model_dump_json(),
         tokenizer=[cached(path) for path in (prepared / "tokenizer").iterdir()],
-        tokens=cached(prepared / "tokens.safetensors"),
+        tokens=[cached(Path(path)) for path in packed(prepared)],
         world=1,
         master_host="127.0.0.1",
         master_port=free_port(),
@@ -387,7 +389,9 @@ def test_a_spike_sends_training_back_and_past_the_batches_that_made_it(prepared:
     tokens = np.tile(np.array([5, 9], np.uint16), (blocks, 16))
     noisy = order(blocks, 0, 0)[60 * per_step : 70 * per_step]
     tokens[noisy] = np.random.default_rng(0).integers(1, 512, (len(noisy), 32), dtype=np.uint16)
-    Corpus({"data-1": tokens.ravel()}, {"data-1": "code"}).save(tmp_path / "tokens.safetensors")
+    (tmp_path / "tokens").mkdir()
+    cut = Corpus({"data-1": tokens.ravel()}, {"data-1": "code"}).save(tmp_path / "tokens", 10_002)
+    assert len(cut) > 1
     shutil.copytree(prepared / "tokenizer", tmp_path / "tokenizer")
     gang = Gang(tmp_path, tmp_path / "run", 1, 0, spec)
     assert gang.wait() == [0, 0], (gang.folders[0] / "log").read_text()[-2000:]
@@ -402,12 +406,12 @@ def test_a_spike_sends_training_back_and_past_the_batches_that_made_it(prepared:
 
 def test_preparation_holds_documents_out_and_learns_no_token_from_them(tmp_path: Path) -> None:
     prepared = _prepare(tmp_path, COURSE)
-    corpus = Corpus.load(prepared / "tokens.safetensors")
+    corpus = Corpus.load([Path(path) for path in packed(prepared)])
     texts = [json.loads(line)["text"] for line in (tmp_path / "code.jsonl").read_text().splitlines()]
     held_out = [text for text in texts if is_held_out(text, 0.2)]
-    ends = int((corpus.held_out["data-1"] == 0).sum())
+    ends = int((corpus.held_out["data-1"][:] == 0).sum())
     assert ends == len(held_out) > 10
-    assert int((corpus.train["data-1"] == 0).sum()) == len(texts) - ends
+    assert int((corpus.train["data-1"][:] == 0).sum()) == len(texts) - ends
 
 
 def test_too_little_held_out_text_is_refused(tmp_path: Path) -> None:
@@ -419,4 +423,4 @@ def test_preparation_counts_the_tokens_of_every_dataset(prepared: Path) -> None:
     result = json.loads((prepared / "prepared.json").read_text())
     assert sum(result["by_dataset"].values()) == result["count"]
     assert result["by_dataset"].keys() == {"data-1", "data-2"}
-    assert Corpus.load(prepared / "tokens.safetensors").sizes == result["by_dataset"]
+    assert Corpus.load([Path(path) for path in packed(prepared)]).sizes == result["by_dataset"]

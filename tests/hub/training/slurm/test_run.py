@@ -19,11 +19,17 @@ def squeue(form: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
 
 
+def copied(cluster: Cluster, run: str) -> list[int]:
+    """The steps of which the hub has the pieces of both machines' ranks, while the run goes on."""
+    return [int(each["step"]) for each in cluster.show(run)["checkpoints"] if each["places"] == 2]
+
+
 def test_a_run_on_two_machines_is_preempted_and_goes_on_to_its_end(cluster: Cluster, slurm: Path) -> None:
     options = ("--slurm", "--partition", "low", "--label", "cluster=slurm")
     cluster.attach("dgx", *options, COALITION_TOKEN=cluster.invite("dgx"))
-    run = cluster.launch(steps=60, every=10, placement='nodes = 2\nlabels = {cluster = "slurm"}')
-    cluster.wait("a checkpoint", lambda: len(cluster.show(run)["checkpoints"]) > 0, 240)
+    placement = 'nodes = 2\nlabels = {cluster = "slurm"}'
+    run = cluster.launch(steps=60, every=10, training="copy_every = 10", placement=placement)
+    cluster.wait("a copy at the hub, besides the cluster's own shards", lambda: copied(cluster, run), 240)
     assert cluster.show(run)["nodes"] == ["dgx"]
     (job,) = squeue("%i")
     urgent = [
