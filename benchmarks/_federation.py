@@ -8,7 +8,9 @@ attached and comes back, is checked, averaged and merged, and the next model is 
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from benchmarks._relay import Relay
@@ -42,6 +45,19 @@ HIDDEN, INNER = 256, 512
 LAYER = 4 * HIDDEN * HIDDEN + 3 * HIDDEN * INNER
 RANK = LAYER // (8 * HIDDEN + 3 * (HIDDEN + INNER))  # an adapter of as many bytes as the layers
 DATASET = "data-0123456789ab"
+KINDS = {
+    "SuperLink": "hub.rounds.superlink_process",
+    "server app": "hub.rounds.serverapp",
+    "SuperNodes": "contributors.site.supernode",
+    "training processes": "benchmarks._federation",
+}
+STAGES = {
+    "model loaded": "asks ",
+    "updates taken": ", in ",
+    "averaged": " weighs ",
+    "merged and written": "updates averaged",
+}
+"""What the server app says last in each stage of a round."""
 
 
 def spec(rounds: int, members: int) -> CampaignSpec:
@@ -96,15 +112,16 @@ def run_rounds(folder: Path, megabytes: float, rounds: int, sites: int) -> Round
         )
         write_document(campaign / "plan.json", plan)
         try:
-            return lead(campaign, relay)
+            return lead(campaign, relay, sites)
         finally:
             for child in running:
                 child.stop()
 
 
-def lead(campaign: Path, relay: Relay) -> Rounds:
+def lead(campaign: Path, relay: Relay, sites: int) -> Rounds:
     """Run the server app as the hub does, and note when it has averaged each round."""
-    ends = Ends(lambda: relay.moved)
+    ends = Ends(lambda: relay.moved, KINDS)
+    said: list[tuple[float, str]] = []
     with (campaign / "serverapp.log").open("wb") as log:
         app = subprocess.Popen(
             [sys.executable, "-m", "hub.rounds.serverapp", str(campaign)],
@@ -114,12 +131,36 @@ def lead(campaign: Path, relay: Relay) -> Rounds:
         )
     with Peak(lambda: named("hub.rounds.")) as peak:
         assert app.stdout is not None
+        failure = ""
         for line in app.stdout:
             event = read_event(line)
+            failure = event.failure or failure
+            said.append((time.monotonic(), event.message))
             if event.metrics:
+                assert event.message == f"{sites} of {sites} updates averaged", event.message
                 ends.note()
-    assert app.wait() == 0, (campaign / "serverapp.log").read_text()[-3000:]
-    return ends.rounds(peak.bytes)
+    assert app.wait() == 0, failure or (campaign / "serverapp.log").read_text()[-3000:]
+    return ends.rounds(peak.bytes, stages(said))
+
+
+def stages(said: list[tuple[float, str]]) -> dict[str, float]:
+    """Median seconds of what a round does one after the other, of when the server app said the last of it; without the first."""
+    ended: dict[str, list[float]] = {stage: [] for stage in STAGES}
+    for moment, message in said:
+        stage = next((stage for stage, words in STAGES.items() if words in message), None)
+        if stage == next(iter(STAGES)):
+            for moments in ended.values():
+                moments.append(moment)
+        elif stage is not None:
+            ended[stage][-1] = moment
+    begun, *others = ended.values()
+    seconds = dict(zip(STAGES, _gaps([others[-1][:-1], begun[1:], *(each[1:] for each in others)]), strict=True))
+    return {stage: statistics.median(values) for stage, values in seconds.items() if values}
+
+
+def _gaps(moments: list[list[float]]) -> list[list[float]]:
+    """From each list to the next: the differences, place by place."""
+    return [[after - before for before, after in zip(*pair, strict=True)] for pair in pairwise(moments)]
 
 
 class Link:
@@ -172,8 +213,10 @@ def answer(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
             (Path(folder) / name).write_bytes(content)
         model, _ = load_model(Path(folder))
     shape = AdapterShape(task.spec.adapter.rank, task.spec.adapter.alpha, task.spec.adapter.targets)
-    update = save_tensors(adapter_state(attach(model, shape, task.seed)))
-    said = {"campaign": task.campaign, "round": task.round, "update": digest_bytes(update)}
+    adapter = adapter_state(attach(model, shape, task.seed))
+    next(iter(adapter.values())).add_(random.random())  # no two sites learn the same: a repeated update counts once
+    update = save_tensors(adapter)
+    said = {"campaign": task.campaign, "round": task.round, "task": task.digest, "update": digest_bytes(update)}
     return RoundReply.read({**said, "examples": 1, "tokens": 1, "data": (Learned(dataset=DATASET, tokens=1),)}), update
 
 

@@ -6,8 +6,9 @@ import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 EVERY = 0.02
@@ -16,12 +17,15 @@ EVERY = 0.02
 @dataclass(frozen=True)
 class Rounds:
     """Of one run. `seconds` of each round but the first, which starts things up; a round's `processor` seconds and the bytes
-    `moved` between server and sites; `peak` the server's memory at its most, in bytes, libraries and all."""
+    `moved` between server and sites; `peak` the server's memory at its most, in bytes, libraries and all. `parts` are the
+    processor seconds by kind of process, `stages` the seconds by what a round does one after the other, where they are known."""
 
     seconds: tuple[float, ...]
     processor: float
     moved: float
     peak: float
+    parts: Mapping[str, float] = field(default_factory=dict)
+    stages: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def median(self) -> float:
@@ -29,26 +33,36 @@ class Rounds:
 
 
 class Ends:
-    """Notes, at the end of each round, the time, the bytes moved so far and the processor time of all our processes."""
+    """Notes, at the end of each round, the time, the bytes moved so far and the processor time of all our processes, by kind:
+    `words` says what is in the command line of a kind's processes."""
 
-    def __init__(self, moved: Callable[[], int]) -> None:
-        self._moved = moved
-        self._noted: list[tuple[float, float, float]] = []
+    def __init__(self, moved: Callable[[], int], words: Mapping[str, str] | None = None) -> None:
+        self._moved, self._words = moved, words or {}
+        self._noted: list[tuple[float, float, Counter[str]]] = []
 
     def __len__(self) -> int:
         return len(self._noted)
 
     def note(self) -> None:
-        self._noted.append((time.monotonic(), self._moved(), sum(map(_processor, descendants(os.getpid())))))
+        used: Counter[str] = Counter()
+        for pid in descendants(os.getpid()):
+            used[self._kind(pid)] += _processor(pid)
+        self._noted.append((time.monotonic(), self._moved(), used))
 
-    def rounds(self, peak: int) -> Rounds:
+    def _kind(self, pid: int) -> str:
+        line = _command(pid)
+        return next((kind for kind, word in self._words.items() if word in line), "the benchmark's own")
+
+    def rounds(self, peak: int, stages: Mapping[str, float] | None = None) -> Rounds:
         pairs = list(zip(self._noted, self._noted[1:], strict=False))
         first, last, count = self._noted[0], self._noted[-1], len(pairs)
         return Rounds(
             tuple(after[0] - before[0] for before, after in pairs),
-            (last[2] - first[2]) / count,
+            (last[2].total() - first[2].total()) / count,
             (last[1] - first[1]) / count,
             peak,
+            {kind: (used - first[2][kind]) / count for kind, used in last[2].items()} if self._words else {},
+            stages or {},
         )
 
 
@@ -93,13 +107,17 @@ def named(word: str) -> set[int]:
     """Our processes whose command line holds the word, and those that they started."""
     found: set[int] = set()
     for pid in descendants(os.getpid()):
-        try:
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        if word.encode() in line:
+        if word in _command(pid):
             found |= descendants(pid)
     return found
+
+
+def _command(pid: int) -> str:
+    """A process's command line; nothing for one that is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
 
 
 class Peak:

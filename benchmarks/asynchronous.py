@@ -18,14 +18,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from contributors.site.clientapp import UPDATE, files_of, read_task
-from hub.rounds.exchange import Averaged, Round, bytes_array
+from contributors.site.clientapp import files_of, read_task
+from hub.rounds.exchange import Averaged, Round, message_content
 from hub.rounds.parts import Part
 from hub.rounds.plan import Site
 from learning.aggregation.low_rank import products
@@ -74,9 +74,7 @@ class Member:
             tokens=ROWS,
             data=(Learned(dataset=DATASET, tokens=ROWS),),
         )
-        document = emit(reply.model_dump(mode="json"))
-        arrays = ArrayRecord({UPDATE: bytes_array(update)})
-        return RecordDict({"reply": ConfigRecord({"document": document}), "update": arrays})
+        return message_content("reply", emit(reply.model_dump(mode="json")), update)
 
     def _trained(self, weight: Tensor, start: Mapping[str, Tensor]) -> dict[str, Tensor]:
         (a_name, a), (b_name, b) = ((name, start[name].clone().requires_grad_()) for name in sorted(start))

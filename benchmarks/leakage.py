@@ -38,15 +38,19 @@ from contributors.demo.medicine import phenotypes
 from contributors.site.shielding import shielded
 from contributors.site.training import Trained
 from learning.adaptation import adapt
+from learning.aggregation.robust import clipped
 from learning.architectures import build_model
 from learning.packing import Blocks
 from learning.pretraining import row_losses
 from learning.privacy.accounting import epsilon_of, mu_of
 from learning.privacy.exposure import UNKNOWN, exposure
+from learning.privacy.ring import Ring
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents, train_tokenizer
 from protos.documents.campaigns import CampaignSpec
+from tests.hub.rounds.masked import NAMES, Dance
 from tests.shapes import llama
 
+Update = dict[str, Tensor]
 LENGTH, BATCH, VOCABULARY = 64, 8, 1024
 CANDIDATES, REPEATS = 1023, (4, 8, 16, 32, 64, 128)
 TEXTS, TEXT_BYTES, HELD_OUT = 400, 800, 20
@@ -144,10 +148,32 @@ def campaign(given: Setting, first: list[Trained], spec: CampaignSpec, seed: int
     for number in range(1, spec.rounds + 1):
         raw = first if number == 1 else [trained(model, member, spec, seed + number) for member in given.members]
         updates = [shielded(each, spec.privacy, os.urandom) for each in raw]
-        before, told = model, updates[0].adapter
-        model = after_round(model, spec, {f"member-{member}": update for member, update in enumerate(updates)})
+        if spec.masks is not None:
+            told, mean = summed(updates, spec)
+            after = merged(model, spec, mean)
+        else:
+            told = updates[0].adapter
+            after = after_round(model, spec, {f"member-{member}": update for member, update in enumerate(updates)})
+        before, model = model, after
     alone = merged(before, spec, told)
     return Outcome(exposures(alone, given.canaries), exposures(model, given.canaries), _loss(given, model))
+
+
+def summed(updates: list[Trained], spec: CampaignSpec) -> tuple[Update, Update]:
+    """What the hub gets of the first member, read as if it were an update, and the mean that comes out of the sum."""
+    names, start = NAMES[: len(updates)], updates[0].start
+    ring = Ring(spec.largest_value, len(names))
+    dance = Dance(len(names))
+    dance.give_keys(names)
+    dance.share(names)
+    bounded = [clipped(each.adapter, start, CLIP)[0] for each in updates]
+    dance.mask({name: ring.encode(update, start) for name, update in zip(names, bounded, strict=True)})
+    total = dance.unmask(dance.open(names, dance.sign(names)))
+    return _by(start, ring.mean(dance.masked[names[0]], 1, start)), _by(start, ring.mean(total, len(names), start))
+
+
+def _by(start: Mapping[str, Tensor], change: Mapping[str, Tensor]) -> Update:
+    return {name: (tensor.double() + change[name]).float() for name, tensor in start.items()}
 
 
 def campaigns(rounds: int, steps: int, members: int) -> Iterator[tuple[str, CampaignSpec]]:
@@ -167,6 +193,7 @@ def campaigns(rounds: int, steps: int, members: int) -> Iterator[tuple[str, Camp
 
     yield "nothing", CampaignSpec.read(plain)
     yield f"clipped by the hub to {CLIP:g}", CampaignSpec.read(plain | {"clip_norm": CLIP})
+    yield f"masked, clipped to {CLIP:g}", CampaignSpec.read(plain | {"clip_norm": CLIP, "masks": {"colluding": 0}})
     for guarantee, noises in (("central", (0.01, 0.1, 1.0)), ("local", (0.01, 0.1, 1.0))):
         for noise in noises:
             yield f"{guarantee}, noise {noise:g}", CampaignSpec.read(private(guarantee, noise))

@@ -5,7 +5,8 @@
 All processes of each contender are started for its turn, TLS and authentication on; its first round is not counted. Ours is a
 whole round of a campaign but for the training: the model goes out, an adapter of as many bytes comes back, is checked, averaged
 and merged, and the next model is on the disk. Flower's sends an array of the model's size, gets it back and averages it.
-Processor seconds are those of all processes and say more than the clock where others use the machine. Memory is the server's at
+Processor seconds are those of all processes and say more than the clock where others use the machine; ours are split by process,
+and our seconds by what the server app does one after the other. Memory is the server's at
 its most, libraries and all. Bytes are those between server and sites.
 """
 
@@ -15,7 +16,7 @@ import argparse
 import os
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from rich.console import Console
@@ -40,6 +41,11 @@ def show(title: str, found: dict[str, list[Rounds]], model: float) -> None:
         row = [f"{seconds:.2f}", f"{seconds / base[0]:.2f}", f"{processor:.2f}", f"{processor / base[1]:.2f}"]
         table.add_row(name, *row, f"{moved / 1e6:.1f}", f"{moved / model:.1f}", f"{peak / 1e6:,.0f}")
     Console().print(table)
+    for name, runs in found.items():
+        for what, found_of in (("processor seconds", "parts"), ("seconds", "stages")):
+            split = [f"{part} {value:.2f}" for part, value in _split([getattr(run, found_of) for run in runs]).items()]
+            if split:
+                Console().print(f"{name}, {what} of a round: {', '.join(split)}", highlight=False)
     Console().print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f}", highlight=False)
 
 
@@ -47,6 +53,11 @@ def _figures(runs: list[Rounds]) -> tuple[float, float, float, float]:
     seconds = statistics.median(value for run in runs for value in run.seconds)
     middle = (statistics.median(getattr(run, name) for run in runs) for name in ("processor", "moved"))
     return seconds, *middle, max(run.peak for run in runs)
+
+
+def _split(found: list[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each part over the runs."""
+    return {part: statistics.median(each.get(part, 0.0) for each in found) for part in found[0]}
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from protos.transport.memory import REUSED
+
 GRACE = 5.0
 CHUNK = 16 << 20  # bytes that Flower sends in one request; 5 MiB by itself
 FIRST_PAUSE = 1.0
@@ -27,6 +29,7 @@ def environment(home: Path) -> dict[str, str]:
     kept = {key: os.environ[key] for key in _KEPT if key in os.environ}
     return {
         **kept,
+        **REUSED,
         PARENT: str(os.getpid()),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "FLWR_HOME": str(home / "site" / "flwr"),

@@ -11,9 +11,10 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -21,6 +22,7 @@ from flwr.common.constant import SubStatus
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -33,6 +35,7 @@ from contributors.site.children import die_with_parent
 from contributors.site.controls import Controls
 from contributors.site.datasets import Source, read_declarations, remembered_digests, sources
 from contributors.site.feedback import Feedback
+from contributors.site.masking import RECORD, Masking, Pack
 from contributors.site.pace import Pace, pull_quickly
 from contributors.site.policy import check_task, load_policy, read_agreements
 from contributors.site.presence import check_presence
@@ -42,34 +45,42 @@ from contributors.site.spending import charge, check_budget
 from contributors.site.training import train
 from contributors.site.watchdog import watched
 from protos.documents.campaigns import RoundReply, RoundTask
+from protos.transport.contents import DATA, data_of, document_of, packed
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
-from trust.errors import Invalid, Problem
+from trust.errors import Denied, Invalid, Problem
 
 POLL = 0.3  # seconds between two looks at the most
 ACQUIRE = "/flwr.proto.Runtime/AcquireTask"
-FILES = "files"
-UPDATE = "adapter.safetensors"
 UNFIT = "its data does not fit its datasets or this campaign; the site's own log says why"
 _log = logging.getLogger(__name__)
 
 Answer = tuple[RoundReply, bytes]
 Work = Callable[[RoundTask, Mapping[str, bytes]], Answer]
 """A task and its files to the reply and the update's safetensors bytes (empty with a refusal)."""
+Masked = Callable[[RecordDict], RecordDict]
+"""A step of a sum under masks to its answer."""
 
 
-def serve(port: int, secret: bytes, work: Work) -> None:
+class Packing(Protocol):
+    """Work of which something else than the adapter may travel."""
+
+    def __call__(self, task: RoundTask, files: Mapping[str, bytes], pack: Pack | None = None) -> Answer: ...
+
+
+def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) -> None:
     """Take tasks from the SuperNode on this machine's `port`, one after the other, for ever."""
     pull_quickly()
     pace = Pace(POLL)
     with _client(port, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})) as door:
         while True:
-            token = _acquire(door)
+            looked = time.monotonic()
+            token = _acquire(door)  # an empty answer has waited for a task (`handover`)
             if token is None:
-                pace.sleep()
+                pace.sleep(looked)
                 continue
             try:
-                _run_task(port, token, work)
+                _run_task(port, token, work, masked)
             except httpx.HTTPError as error:
                 _log.warning("the SuperNode went away during a task: %s", error)
             pace.restart()
@@ -94,27 +105,42 @@ def _acquire(door: RuntimeHttpClient) -> str | None:
     return str(response.token) if response.HasField("task") and response.token else None
 
 
-def _run_task(port: int, token: str, work: Work) -> None:
+def _run_task(port: int, token: str, work: Work, masked: Masked | None) -> None:
     with _client(port, RuntimeTokenHttpInterceptor(token)) as client:
         heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
         heartbeat.start()
         context, status, details = None, SubStatus.FAILED, "the site's task ended early"
         try:
             message, context, _, _ = pull_task_input(client)
-            push_message(client, _reply(message, work), context)
+            reply = _reply(message, work, masked)
+            with no_object_id_recompute():  # or the update is hashed again for every object that holds it
+                push_message(client, reply, context)
             status, details = SubStatus.COMPLETED, ""
         finally:
             push_task_output(client, context, status, details)
             heartbeat.stop()
 
 
-def _reply(message: Message, work: Work) -> Message:
+def _reply(message: Message, work: Work, masked: Masked | None = None) -> Message:
+    content = message.content
+    if masked is not None and RECORD in content.config_records:
+        return Message(masked(content), reply_to=message)
+    return Message(_answer(content, work), reply_to=message)
+
+
+def in_sums(home: Path, work: Packing) -> Masked:
+    """The site's part in sums under masks, where `work` does what is to be masked."""
+    masking = Masking(home)
+    return lambda content: masking.answer(content, lambda pack: _answer(content, partial(work, pack=pack)))
+
+
+def _answer(content: RecordDict, work: Work) -> RecordDict:
     """Every way a task can go wrong becomes a refusal; its words are ours, quote no private text and name no file."""
     campaign, number = "unknown", 1
     try:
-        task = read_task(message.content)
+        task = read_task(content)
         campaign, number = task.campaign, task.round
-        files = files_of(message.content, task)
+        files = files_of(content, task)
         with watched():
             reply, update = work(task, files)
     except Problem as problem:
@@ -125,18 +151,20 @@ def _reply(message: Message, work: Work) -> Message:
         _log.exception("round %d of %s failed", number, campaign)
         why = f"the site met an error of its own ({type(error).__name__}); its log says more"
         reply, update = RoundReply(campaign=campaign, round=number, refusal=why), b""
-    arrays = {UPDATE: Array(dtype="uint8", shape=(len(update),), stype="bytes", data=update)} if update else {}
-    document = emit(reply.model_dump(mode="json"))
-    content = RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(arrays)})
-    return Message(content, reply_to=message)
+    return message_content("reply", emit(reply.model_dump(mode="json")), update)
+
+
+def message_content(record: str, document: bytes, data: bytes) -> RecordDict:
+    """Of a message to the hub's server app: see `protos.transport.contents`."""
+    beside, apart = packed(document, data)
+    arrays = {name: Array(dtype="uint8", shape=(len(part),), stype="bytes", data=part) for name, part in apart.items()}
+    more = {DATA: ArrayRecord(arrays)} if arrays else {}
+    return RecordDict({record: ConfigRecord(beside), **more})
 
 
 def read_task(content: RecordDict) -> RoundTask:
     """Raises `Invalid` for anything but a task of the closed schema."""
-    record = content.config_records.get("task")
-    document = record.get("document") if record is not None else None
-    if not isinstance(document, bytes):
-        raise Invalid("The message holds no task.")
+    document = document_of(content, "task")
     try:
         return RoundTask.read(parse(document))
     except Invalid as problem:  # the schema is closed: a newer hub may say what we never heard of
@@ -147,19 +175,16 @@ def read_task(content: RecordDict) -> RoundTask:
 
 
 def files_of(content: RecordDict, task: RoundTask) -> dict[str, bytes]:
-    """The files beside a task, which travel one after the other as the bytes of one array: never decoded as such. Their digests
-    are checked before they are used."""
-    arrays = content.array_records.get(FILES)
-    if arrays is None or set(arrays) != {FILES}:
-        raise Invalid("The message holds no files.")
-    data = memoryview(arrays[FILES].data)
-    if len(data) != sum(entry.size for entry in task.files):
+    """The files beside a task, which travel one after the other. Their digests are checked before they are used."""
+    size = sum(entry.size for entry in task.files)
+    data = memoryview(data_of(content, "task", size))
+    if len(data) != size:
         raise Invalid("The files beside the task are not those it names.")
     ends = list(accumulate(entry.size for entry in task.files))
     return {entry.path: bytes(data[end - entry.size : end]) for entry, end in zip(task.files, ends, strict=True)}
 
 
-def honest_work(home: Path) -> Work:
+def honest_work(home: Path) -> Packing:
     """Check against consent, policy, budget and datasets as they stand now, train on the private text, note what that costs."""
     digests, feedback, controls = remembered_digests(home), Feedback(home), Controls(home)
 
@@ -169,10 +194,12 @@ def honest_work(home: Path) -> Work:
 
     text = PrivateText(usable)
 
-    def work(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
+    def work(task: RoundTask, files: Mapping[str, bytes], pack: Pack | None = None) -> Answer:
         policy, agreements = load_policy(home), read_agreements(home)
         agreed = check_task(task, policy, agreements)
         check_presence(home, policy)
+        if (pack is None) != (task.spec.masks is None):
+            raise Denied("Updates of this campaign leave the site under masks, or those of none do.")
         check_budget(home, task, policy)
         open_ones = [each.campaign for each in agreements.campaigns if not each.ended]
         feedback.keep_only(open_ones)
@@ -180,7 +207,7 @@ def honest_work(home: Path) -> Work:
         own = controls.own(task) if task.spec.strategy == "scaffold" else None
         _say(f"round {task.round} of {task.campaign} begins")
         trained = shielded(train(task, files, text, agreed.rewards, own), task.spec.privacy, os.urandom)
-        update, result = feedback.update(task, trained), trained.result
+        update, result = (pack or feedback.update)(task, trained), trained.result
         controls.keep(task, update, trained.control)
         reply = RoundReply(
             campaign=task.campaign,
@@ -189,9 +216,9 @@ def honest_work(home: Path) -> Work:
             update=digest_bytes(update),
             examples=trained.examples,
             tokens=result.tokens,
-            loss_first=0 if task.spec.privacy else result.loss_first,
-            loss_last=0 if task.spec.privacy else result.loss_last,
-            rewarded=None if task.spec.privacy else trained.rewarded,
+            loss_first=0 if task.spec.withholds else result.loss_first,
+            loss_last=0 if task.spec.withholds else result.loss_last,
+            rewarded=None if task.spec.withholds else trained.rewarded,
             data=trained.data,
         )
         charge(home, task, load_policy(home))
@@ -214,7 +241,8 @@ def main(home: Path, port: int) -> None:
     """Serve until killed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    serve(port, (home / "site" / "secret").read_bytes(), honest_work(home))
+    work = honest_work(home)
+    serve(port, (home / "site" / "secret").read_bytes(), work, in_sums(home, work))
 
 
 if __name__ == "__main__":

@@ -9,16 +9,18 @@ from contributors.leaves import Leaves
 from contributors.signers import ABOUT_KEYS
 from contributors.site.budget import Recorded
 from contributors.site.datasets import Declarations, Declared
+from contributors.site.peers import Consented, Peers
 from protos.documents import statements
-from protos.documents.campaigns import Campaign, CampaignSpec
+from protos.documents.campaigns import Campaign, CampaignSpec, Consent
 from protos.documents.leaf import Leaf
+from protos.documents.masking import Seat
 from protos.documents.models import Model
 from protos.documents.roll import Roll
 from protos.documents.submissions import Dataset, Withdrawal
 from trust.dsse import MAX_ENVELOPE
 from trust.errors import Problem, Unavailable
 
-_ABOUT_ROUNDS = frozenset({"campaign", "model"})
+_ABOUT_ROUNDS = frozenset({"campaign", "consent", "model"})
 
 
 class Following:
@@ -36,6 +38,7 @@ class Following:
         self._withdrawn: set[str] = set()
         self._specs: dict[str, CampaignSpec] = {}
         self._rounds: Counter[str] = Counter()
+        self._consents: dict[str, dict[str, tuple[str, str]]] = {}  # by campaign and member: consent, site key
 
     def look(self) -> Declarations:
         """Raises `Unavailable`, the next look goes on from there; and as `Leaves.new`."""
@@ -69,6 +72,25 @@ class Following:
             if campaign in private
         )
 
+    def peers(self) -> Peers:
+        """Who consented to each campaign under masks, with which key, as of the last look: members that are so still, by
+        consents that no thief signed."""
+        stolen = {identifier for _, identifier, _ in self._roll.quarantined()}
+        return Peers(
+            campaigns=tuple(
+                Consented(
+                    campaign=campaign,
+                    seats=tuple(
+                        Seat(member=member, site_key=key)
+                        for member, (consent, key) in sorted(given.items())
+                        if consent not in stolen and not self._roll.members[member].revoked
+                    ),
+                )
+                for campaign, given in self._consents.items()
+                if campaign in self._specs and self._specs[campaign].masks is not None
+            )
+        )
+
     def _gone(self, identifier: str, stolen: set[str]) -> str:
         if identifier in self._withdrawn:
             return f"{identifier} was withdrawn"
@@ -94,6 +116,8 @@ class Following:
             self._withdrawn.add(claim.submission)
         elif isinstance(claim, Campaign):
             self._specs[claimed.id] = claim.spec
+        elif isinstance(claim, Consent):
+            self._consents.setdefault(claim.campaign, {})[claim.signer] = (claimed.id, claim.site_key)
         elif isinstance(claim, Model) and claim.origin == "round":
             ours = (part for part in claim.contributions if part.member == self._hub.identity.id)
             self._rounds[claim.source] += any(not part.excluded or part.examples for part in ours)

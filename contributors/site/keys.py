@@ -25,6 +25,11 @@ class SiteKey:
     digest: Digest
     private_path: Path
 
+    @property
+    def public_pem(self) -> bytes:
+        """SPKI PEM, of which `digest` is."""
+        return _public_pem(_load(self.private_path))
+
     def sign(self, message: bytes) -> bytes:
         """ECDSA with SHA-384."""
         return _load(self.private_path).sign(message, ec.ECDSA(hashes.SHA384()))
@@ -44,10 +49,9 @@ def site_key(home: Path) -> SiteKey:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         fresh = ec.generate_private_key(ec.SECP384R1())
         write_private(path, _private_bytes(fresh))
-    public = _load(path).public_key()
-    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
-    line = public.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
-    return SiteKey(line, digest_bytes(pem), path)
+    key = _load(path)
+    line = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    return SiteKey(line, digest_bytes(_public_pem(key)), path)
 
 
 def _load(path: Path) -> ec.EllipticCurvePrivateKey:
@@ -63,6 +67,10 @@ def _load(path: Path) -> ec.EllipticCurvePrivateKey:
 def discard(home: Path) -> None:
     """The site makes a new one at its next start: whoever had the home may have copied this."""
     (home / "keys" / "site.key").unlink(missing_ok=True)
+
+
+def _public_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _private_bytes(key: ec.EllipticCurvePrivateKey) -> bytes:

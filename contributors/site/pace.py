@@ -30,8 +30,9 @@ class Pace:
         """Seconds."""
         return min(self._longest, max(SHORTEST, (time.monotonic() - self._since) / SHARE))
 
-    def sleep(self) -> None:
-        time.sleep(self.pause())
+    def sleep(self, looked: float) -> None:
+        """Until a pause after the last look has passed, which began at `looked` on the monotonic clock."""
+        time.sleep(max(0.0, looked + self.pause() - time.monotonic()))
 
 
 def pull_quickly() -> None:

@@ -26,6 +26,7 @@ from contributors.site.datasets import remembered_digests, sources, write_declar
 from contributors.site.following import Following
 from contributors.site.hearing import Hearing
 from contributors.site.keys import SiteKey, register, site_key
+from contributors.site.peers import write_peers
 from contributors.site.policy import Agreements, acceptable, read_agreements, update_policy
 from contributors.site.rewards import signed_policies
 from contributors.site.spending import note_recorded, read_spending
@@ -146,6 +147,7 @@ class Site:
         """Whether we may train on every file; the first that we may not is named, once. Raises `Unavailable`."""
         known = self._following.look()
         write_declarations(self._home, known)
+        write_peers(self._home, self._following.peers())
         note_recorded(self._home, self._following.recorded())
         why = ""
         try:

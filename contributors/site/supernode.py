@@ -1,10 +1,10 @@
 """Flower's SuperNode for this site: `python -m contributors.site.supernode HOME SUPERLINK PORT`.
 
-Four departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
-minute and may not come back before: with our key we first say that it is gone. It sleeps as its `pace` says, not three seconds
-for messages and half a second for the answer. It takes the update in one piece. And when a message got lost on its way in (its
-run was stopped, say), it ends, to be started afresh: Flower would keep the message's task, for whose parts the training process
-would wait two hours.
+Five departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
+minute and may not come back before: with our key we first say that it is gone. It waits for news (`handover`), not three seconds
+for messages and half a second for the answer. It takes the update in one piece, and past layers that do nothing for it. And when
+a message got lost on its way in (its run was stopped, say), it ends, to be started afresh: Flower would keep the message's task,
+for whose parts the training process would wait two hours.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from contributors.site.children import die_with_parent
+from contributors.site.handover import Handover, Held
 from contributors.site.pace import Pace, pull_quickly
 from protos.transport.bodies import Whole
+from protos.transport.layers import needed
 from trust.keys import read_secret_file
 
 POLL = 0.5  # seconds between two looks at the most
@@ -38,12 +40,12 @@ POLL = 0.5  # seconds between two looks at the most
 def main(home: Path, superlink: str, port: int, node: int) -> None:
     """Serve until a signal."""
     _say_gone(home, superlink, node)
-    pace = Pace(POLL)
-    pull = _ending_when_lost(start_client_internal._pull_and_store_message, pace)
+    pace, handover = Pace(POLL), Handover()
+    pull = _ending_when_lost(start_client_internal._pull_and_store_message, pace, handover)
     start_client_internal._pull_and_store_message = pull
-    start_client_internal.time = SimpleNamespace(sleep=lambda seconds: pace.sleep())
+    start_client_internal.time = SimpleNamespace(sleep=lambda seconds: handover.wait_for_answer(pace.pause()))
     pull_quickly()
-    main_app.create_app = _in_one_piece(main_app.create_app)
+    main_app.create_app = _served(main_app.create_app, handover)
     sys.argv = [
         "flower-supernode",
         f"--superlink={superlink}",
@@ -57,18 +59,21 @@ def main(home: Path, superlink: str, port: int, node: int) -> None:
     flower_supernode()
 
 
-def _in_one_piece(create: Callable[..., Any]) -> Callable[..., Any]:
-    """Flower's app for our training process, which gets each request whole: an update comes in one piece."""
+def _served(create: Callable[..., Any], handover: Handover) -> Callable[..., Any]:
+    """Flower's app for our training process: it gets each request whole, since an update comes in one piece, and holds questions
+    for tasks until there are some."""
 
     def app(**given: Any) -> Any:
         created = create(**given)
+        created.user_middleware[:] = needed(created.user_middleware)
+        created.add_middleware(Held, handover=handover)
         created.add_middleware(Whole)
         return created
 
     return app
 
 
-def _ending_when_lost(pull: Callable[..., int | None], pace: Pace) -> Callable[..., int | None]:
+def _ending_when_lost(pull: Callable[..., int | None], pace: Pace, handover: Handover) -> Callable[..., int | None]:
     """`pull` answers None when there was no message; when there was one nevertheless, it is lost. A message restarts the pace."""
 
     def pull_or_end(*, receive: Callable[[], Any], **rest: Any) -> int | None:
@@ -85,6 +90,7 @@ def _ending_when_lost(pull: Callable[..., int | None], pace: Pace) -> Callable[.
             os.kill(os.getpid(), signal.SIGTERM)
         if run is not None:
             pace.restart()
+            handover.task_came()
         return run
 
     return pull_or_end

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from protos.transport.memory import REUSED
+
 GRACE = 5.0
 CHUNK = 16 << 20  # bytes that Flower sends in one request; 5 MiB by itself
 _PR_SET_PDEATHSIG = 1
@@ -24,6 +26,7 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     kept["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
     return {
         **kept,
+        **REUSED,
         PARENT: str(os.getpid()),
         "FLWR_HOME": str(home),
         "FLWR_TELEMETRY_ENABLED": "0",

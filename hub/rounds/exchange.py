@@ -21,6 +21,7 @@ from learning.compression import expand
 from learning.updates import load_tensors
 from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution
+from protos.transport.contents import DATA, data_of, document_of, packed
 from trust.canonical import emit, parse
 from trust.digests import Digest, digest_bytes
 from trust.errors import Denied, Invalid, Problem, Unavailable
@@ -28,8 +29,6 @@ from trust.sentences import counted
 
 POLL = 0.5
 TIME_TO_LIVE = 24 * 3600.0
-FILES = "files"  # one after the other, as the task names them: an array of each would be so many more requests
-UPDATE = "adapter.safetensors"
 DISOWNED = "Its member's consent does not count any more."
 HEADROOM = 2  # an update may have this many times the reference's bytes
 
@@ -66,12 +65,8 @@ class Round:
         afoot: Mapping[str, Part] | None = None,
     ) -> None:
         self._grid, self._task, self._site_of, self._say = grid, task, site_of, say
-        self._content = RecordDict(
-            {
-                "task": ConfigRecord({"document": emit(task.model_dump(mode="json"))}),
-                "files": ArrayRecord({FILES: bytes_array(b"".join(files[entry.path] for entry in task.files))}),
-            }
-        )
+        together = b"".join(files[entry.path] for entry in task.files)  # one after the other, as the task names them
+        self._content = message_content("task", emit(task.model_dump(mode="json")), together)
         self._start = Start(task.round, task.digest, reference)
         self._buffer, self._before = task.spec.buffer, afoot or {}
         self._most_late = self._buffer.most_late if self._buffer else 0
@@ -227,7 +222,7 @@ class Round:
             raise Invalid("The reply is about another campaign.")
         check_data(reply, self._site_of(member))
         rewards.check_told(reply, self._task.spec)
-        data = array_bytes(content, "update", {UPDATE: self._bound})[UPDATE]
+        data = data_of(content, "reply", self._bound)
         if reply.update != digest_bytes(data):
             raise Invalid("The update is not the one that the reply names.")
         return reply, self._tensors(data, start.reference)
@@ -272,27 +267,12 @@ def check_data(reply: RoundReply, site: Site | None) -> None:
 
 def read_reply(content: RecordDict) -> RoundReply:
     """Raises `Invalid`."""
-    record = content.config_records.get("reply")
-    document = record.get("document") if record is not None else None
-    if not isinstance(document, bytes):
-        raise Invalid("The reply holds no document.")
-    return RoundReply.read(parse(document))
+    return RoundReply.read(parse(document_of(content, "reply")))
 
 
-def bytes_array(data: bytes) -> Array:
-    """Opaque bytes as Flower carries them best: in chunks, and once for all receivers."""
-    return Array(dtype="uint8", shape=(len(data),), stype="bytes", data=data)
-
-
-def array_bytes(content: RecordDict, record: str, bounds: Mapping[str, int]) -> dict[str, bytes]:
-    """The opaque bytes of a record, by name; `bounds` says which must be there and how long each may be.
-
-    Only `data` is read, never decoded as an array. Raises `Invalid`.
-    """
-    arrays = content.array_records.get(record)
-    if arrays is None or set(arrays) != set(bounds):
-        raise Invalid(f"The message lacks {', '.join(sorted(bounds))}, or holds something else.")
-    for name, bound in bounds.items():
-        if len(arrays[name].data) > bound:
-            raise Invalid(f"{name} has more than {bound} bytes.")
-    return {name: arrays[name].data for name in bounds}
+def message_content(record: str, document: bytes, data: bytes) -> RecordDict:
+    """Of a message to a site: see `protos.transport.contents`."""
+    beside, apart = packed(document, data)
+    arrays = {name: Array(dtype="uint8", shape=(len(part),), stype="bytes", data=part) for name, part in apart.items()}
+    more = {DATA: ArrayRecord(arrays)} if arrays else {}
+    return RecordDict({record: ConfigRecord(beside), **more})

@@ -52,6 +52,29 @@ def check_promise(spec: CampaignSpec) -> None:
 
 def promise(spec: CampaignSpec) -> str:
     """What is guaranteed and what is not; empty where nothing is."""
+    return " ".join(part for part in (_noise(spec), _masks(spec)) if part)
+
+
+def _masks(spec: CampaignSpec) -> str:
+    """What masks hide, and what they do not; empty where there are none."""
+    masks = spec.masks
+    if masks is None:
+        return ""
+    members, helped = spec.minimum_members, masks.colluding
+    if helped:
+        who = f"the hub, also with what {helped} of a round's members tell{'s' if helped == 1 else ''} it"
+    else:
+        who = "the hub, as long as no member of the round helps it"
+    noise = "" if spec.privacy else " What sums and models tell is bounded by no noise."
+    return (
+        f"Updates leave a site under masks: {who}, learns the sum of those that are in it, of {members} members at least"
+        f" {masks.threshold(members)}, and no single update.{noise} Sums of several rounds can be compared, above all where a"
+        " member is in one of them only. Nobody can look at a single update: each site brings its own back to the norm, and who"
+        " does not can move a round's mean anywhere within it."
+    )
+
+
+def _noise(spec: CampaignSpec) -> str:
     privacy = spec.privacy
     if privacy is None:
         return ""

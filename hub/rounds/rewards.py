@@ -12,8 +12,8 @@ Metrics = tuple[tuple[int, str, float], ...]
 
 
 def check_told(reply: RoundReply, spec: CampaignSpec) -> None:
-    """That a reply tells of rewards where its campaign learns from them and guarantees no privacy. Raises `Invalid`."""
-    if (reply.rewarded is None) != (spec.rewards is None or spec.privacy is not None):
+    """That a reply tells of rewards where its campaign learns from them and withholds nothing. Raises `Invalid`."""
+    if (reply.rewarded is None) != (spec.rewards is None or spec.withholds):
         raise Invalid("It tells of rewards where none teach, or of none where they do.", field="rewarded")
 
 

@@ -163,6 +163,7 @@ def lead_round(
     round's `afoot`."""
     from hub.rounds import rewards
     from hub.rounds.exchange import Round
+    from hub.rounds.masking import MaskedRound
     from hub.rounds.measuring import measure_of
     from hub.rounds.merging import starting_adapter
     from hub.rounds.steering import given, led
@@ -186,10 +187,14 @@ def lead_round(
 
     taken, measure = taken_before(directory, plan, number), measure_of(directory, plan.spec, parent)
     contents = {path.name: path.read_bytes() for path in files} | beside
-    asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot)
+    asked: Round | MaskedRound
+    if plan.spec.masks is not None:
+        asked = MaskedRound(grid, task, contents, reference, as_it_stands, say, directory / "sum.json")
+    else:
+        asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot)
     del contents  # while the sites work, one copy of the model is held: what they are sent
     averaged = asked.run(sites)
-    still = asked.afoot
+    still = asked.afoot if isinstance(asked, Round) else {}
     del asked, measure
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)

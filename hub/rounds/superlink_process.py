@@ -2,7 +2,8 @@
 
 `python -m hub.rounds.superlink_process SECRET_FILE [flower-superlink arguments]`. Fleet calls are signed by SuperNodes and
 runtime calls carry a task's token (acquiring one is signed with the secret); everything else must carry the secret.
-Behind the door, who asks for messages waits until there are some (`waiting`).
+Behind the door, who asks for messages waits until there are some (`waiting`); requests go past layers that do nothing for them
+(`layers`).
 
 Its database gives up on a lock after five seconds (flwr 1.41, no setting). Four updates of 20 MB that came at once on a busy
 machine held it for longer, and the round was lost: here it waits.
@@ -17,6 +18,7 @@ from typing import Any
 
 from flwr.supercore import sql_mixin
 from flwr.superlink import extensions
+from flwr.superlink import main as superlink_app
 from flwr.superlink.cli.flower_superlink import flower_superlink
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -24,8 +26,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from hub.guard import keep_secrets
 from hub.rounds.children import die_with_parent
 from hub.rounds.control import SECRET_HEADER
+from hub.rounds.housekeeping import keep_house
 from hub.rounds.waiting import WaitingRoom
 from protos.transport.bodies import Whole
+from protos.transport.layers import needed
 
 SELF_PROTECTED = ("/v1/fleet/", "/v1/runtime/")
 OPEN = ("/health",)
@@ -73,7 +77,10 @@ def main(arguments: list[str]) -> None:
         lock: Any = Lock
         return (Middleware(lock, secret=secret), Middleware(Whole), Middleware(WaitingRoom), *original())
 
+    layers = superlink_app._get_middleware
+    superlink_app._get_middleware = lambda: needed(layers())
     extensions.get_middleware = locked
+    keep_house()
     sys.argv = ["flower-superlink", *arguments[1:]]
     flower_superlink()
 

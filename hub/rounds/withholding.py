@@ -45,8 +45,8 @@ def contribution(
         quality=quality or 0,
         rewarded=answer.rewarded,
     )
-    if spec.privacy is None:
+    if not spec.withholds:
         return part
     withheld = {"loss_first": 0.0, "loss_last": 0.0, "update_norm": 0.0, "rewarded": None, "withheld": True}
-    bare = {"update": None} if spec.privacy.guarantee == "central" else {}
+    bare = {"update": None} if spec.privacy and spec.privacy.guarantee == "central" else {}
     return part.model_copy(update={**withheld, **bare})

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
 from protos.documents.jurisdictions import Country
+from protos.documents.masking import Masks
 from protos.documents.privacy import Privacy, PrivacyBudget
 from protos.documents.rewards import Rewarded
 from trust.canonical import emit
@@ -156,6 +157,7 @@ class CampaignSpec(Document):
     adapter: Adapter = Adapter()
     transfer: Transfer = Transfer()
     privacy: Privacy | None = None
+    masks: Masks | None = None
     training: LocalTraining
 
     @model_validator(mode="after")
@@ -245,6 +247,37 @@ class CampaignSpec(Document):
         if self.privacy and self.transfer.feedback:
             raise ValueError("feedback would send later what a guarantee of privacy clipped: leave it out")
         return self
+
+    @model_validator(mode="after")
+    def _nothing_against_the_masks(self) -> CampaignSpec:
+        if self.masks is None:
+            return self
+        if self.clip_norm is None and self.privacy is None:
+            raise ValueError("masked updates need a norm that every site brings its own back to: give clip_norm")
+        why = self.masks.contradiction(
+            averaging=self.averaging,
+            weighting=self.weighting,
+            how=self.transfer.how,
+            looks=self.quality is not None,
+            maximum_share=self.maximum_share,
+            members=self.minimum_members,
+            hub_noise=self.privacy is not None and self.privacy.guarantee == "central",
+        )
+        if why:
+            raise ValueError(why)
+        return self
+
+    @property
+    def withholds(self) -> bool:
+        """Whether losses, rewards and norms of single members are told to nobody."""
+        return self.privacy is not None or self.masks is not None
+
+    @property
+    def largest_value(self) -> float:
+        """What no value of a change exceeds once it is clipped; with noise of the site, but once in 10^15 draws."""
+        if self.privacy is not None:
+            return self.privacy.clip * (1 + 8 * self.privacy.noise)
+        return self.clip_norm or 0.0
 
     @model_validator(mode="after")
     def _rewards_where_they_teach(self) -> CampaignSpec:

@@ -12,9 +12,9 @@ Guarantee = Literal["central", "local"]
 """Who adds the noise: the hub, once, to the mean of all updates, which it sees in the clear; or each site, to its own update,
 which protects it from the hub as well."""
 
-_NO_SECURE_AGGREGATION = (
-    "secure aggregation is not offered: the masks of Flower 1.41 come from seeds of 32 bits and keys that nobody signed"
-    ' (decision 25); "local" protects a member from the hub'
+_MASKS_APART = (
+    "secure aggregation is no guarantee of [privacy]: write [masks], alone or with guarantee"
+    ' = "local" beside it (decision 30)'
 )
 
 
@@ -36,9 +36,9 @@ class Privacy(Document):
 
     @field_validator("guarantee", mode="before")
     @classmethod
-    def _secure_aggregation_is_not_offered(cls, value: object) -> object:
+    def _masks_are_asked_for_apart(cls, value: object) -> object:
         if value in ("secure", "secure-aggregation", "secagg", "secagg+"):
-            raise ValueError(_NO_SECURE_AGGREGATION)
+            raise ValueError(_MASKS_APART)
         return value
 
     def contradiction(self, averaging: str, weighting: str, clip_norm: float | None) -> str:

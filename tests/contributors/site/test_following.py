@@ -14,7 +14,8 @@ from contributors.packing import list_dataset
 from contributors.site.budget import Recorded
 from contributors.site.following import Following
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Campaign, CampaignSpec, LocalTraining
+from protos.documents.campaigns import Campaign, CampaignSpec, Consent, LocalTraining
+from protos.documents.masking import Masks, Seat
 from protos.documents.models import Model
 from protos.documents.privacy import Privacy
 from protos.documents.statements import HUB
@@ -100,10 +101,44 @@ def test_our_rounds_in_campaigns_with_privacy_are_counted_as_the_ledger_has_them
     assert following.recorded() == (Recorded(private, 2.0, 2),)
 
 
-def _opened(hub: Hub, core: Coalition, privacy: Privacy | None) -> str:
+def test_who_consented_to_a_sum_and_with_which_key_is_what_members_signed(
+    hub: Hub, client: Coalition, core: Coalition
+) -> None:
+    """The newest consent of each counts; one that a thief signed does not."""
+    following = Following(client)
+    campaign = _opened(hub, core, None, masks=Masks())
+    plain = _opened(hub, core, None)
+
+    def consents(who: Coalition, key: bytes, where: str = campaign) -> int:
+        claim = Consent(hub=who.identity.hub, signer=who.identity.id, campaign=where, site_key=digest_bytes(key))
+        return hub.base.journal.record(who.sign(claim).envelope, who.identity.id).index
+
+    with Coalition(hub.home("University")) as other:
+        consents(client, b"ours", plain)
+        consents(client, b"ours before")
+        consents(client, b"ours")
+        index = consents(other, b"theirs")
+        following.look()
+        ours = Seat(member=client.identity.id, site_key=digest_bytes(b"ours"))
+        theirs = Seat(member=other.identity.id, site_key=digest_bytes(b"theirs"))
+        assert following.peers().of(campaign) == {ours, theirs}
+        assert following.peers().of(plain) == frozenset()
+        keychain.revoke(other, "", index, "laptop stolen")
+        following.look()
+        assert following.peers().of(campaign) == {ours}
+
+
+def _opened(hub: Hub, core: Coalition, privacy: Privacy | None, masks: Masks | None = None) -> str:
     training = LocalTraining(steps=1, batch_size=1, sequence_length=16, learning_rate=0.1)
     spec = CampaignSpec(
-        name="rounds", base_model="tiny-1", rounds=2, minimum_members=1, training=training, privacy=privacy
+        name="rounds",
+        base_model="tiny-1",
+        rounds=2,
+        minimum_members=4,
+        training=training,
+        privacy=privacy,
+        masks=masks,
+        clip_norm=1.0 if masks else None,
     )
     claim = Campaign(hub=core.identity.hub, signer=core.identity.id, spec=spec)
     return hub.base.journal.record(core.sign(claim).envelope, core.identity.id).id

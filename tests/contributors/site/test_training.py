@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from pyarrow import parquet
 
 from contributors.site.budget import Recorded
-from contributors.site.clientapp import FILES, UNFIT, Work, _reply, files_of, honest_work, read_task
+from contributors.site.clientapp import UNFIT, Work, _reply, files_of, honest_work, message_content, read_task
 from contributors.site.consent import change_agreements, with_agreement
 from contributors.site.datasets import Declarations, Declared, Source, write_declarations
 from contributors.site.policy import update_policy
@@ -38,6 +38,7 @@ from protos.documents.campaigns import (
     RoundTask,
     Transfer,
 )
+from protos.documents.masking import Masks
 from protos.documents.privacy import Privacy
 from tests.shapes import llama
 from trust.canonical import emit, parse
@@ -358,9 +359,7 @@ def reply_of(task: RoundTask, files: dict[str, bytes], work: Work) -> RoundReply
 
 def message(task: RoundTask, files: dict[str, bytes]) -> RecordDict:
     data = b"".join(files.values())  # as the task names them
-    arrays = {FILES: Array(dtype="uint8", shape=(len(data),), stype="bytes", data=data)}
-    document = emit(task.model_dump(mode="json"))
-    return RecordDict({"task": ConfigRecord({"document": document}), FILES: ArrayRecord(arrays)})
+    return message_content("task", emit(task.model_dump(mode="json")), data)
 
 
 def private(task: RoundTask, guarantee: str) -> RoundTask:
@@ -386,6 +385,22 @@ def test_what_leaves_is_clipped_and_noised_and_noted_first_and_tells_no_loss(
     if guarantee == "local":
         _, other = honest_work(tmp_path)(asked, files)
         assert other != update
+
+
+def test_an_update_of_a_campaign_under_masks_leaves_under_masks_alone(
+    task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path
+) -> None:
+    """Whatever message the hub sends it in, and nothing is masked that the campaign asks for in the clear."""
+    masks = {"masks": Masks(colluding=0), "clip_norm": 1.0, "minimum_members": 3}
+    under = task.model_copy(update={"spec": task.spec.model_copy(update=masks), "campaign": "campaign-b"})
+    update_policy(tmp_path, data, "all")
+    declare(tmp_path, data)
+    for each in (task, under):
+        change_agreements(tmp_path, lambda known, each=each: with_agreement(known, each.campaign, each.spec))
+    work = honest_work(tmp_path)
+    assert "leave the site under masks" in reply_of(under, files, work).refusal
+    with pytest.raises(Denied, match="or those of none do"):
+        work(task, files, lambda task, trained: pytest.fail("was packed"))
 
 
 def test_a_site_whose_budget_is_spent_says_so_before_it_trains(

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, cast
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Message, RecordDict
 from torch import Tensor
 
-from hub.rounds.exchange import UPDATE, bytes_array
+from hub.rounds.exchange import message_content
 from learning.updates import save_tensors
 from trust.canonical import emit
 from trust.digests import digest_bytes
@@ -58,16 +58,17 @@ class Postbox:
         ]
 
 
-def answer(tensors: dict[str, Tensor] | bytes, arrays: dict[str, Array] | None = None, **more: Any) -> Answerer:
-    """A site that answers with this update to the task that it was given; `more` goes into its reply document."""
+def answer(tensors: dict[str, Tensor] | bytes, travels: bytes | None = None, **more: Any) -> Answerer:
+    """A site that answers with this update to the task that it was given; `more` goes into its reply document, and
+    `travels` instead of the update."""
     data = tensors if isinstance(tensors, bytes) else save_tensors(tensors)
     said = {"campaign": "campaign-a", "round": 2, "update": digest_bytes(data), "examples": 5, "tokens": 7}
     learned = {"data": [{"dataset": DATASET, "tokens": 7}], "loss_first": 2.0, "loss_last": 1.0, "refusal": ""}
-    content = {UPDATE: bytes_array(data)} if arrays is None else arrays
+    beside = data if travels is None else travels
 
     def at(message: Message) -> RecordDict:
         task = digest_bytes(cast(bytes, message.content.config_records["task"]["document"]))
         document = emit({**said, **learned, "task": task, **more})
-        return RecordDict({"reply": ConfigRecord({"document": document}), "update": ArrayRecord(content)})
+        return message_content("reply", document, beside)
 
     return at

@@ -14,6 +14,7 @@ from contributors.client import Coalition
 from contributors.site.spending import read_spending
 from protos.coalition.v1 import rounds_pb2
 from protos.documents.campaigns import Buffer, CampaignSpec, Hold, LocalTraining, Rewards, Server
+from protos.documents.masking import Masks
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
 from protos.documents.submissions import Reward
@@ -51,6 +52,32 @@ def test_a_campaign_survives_its_superlink_and_leaves_out_a_poisoned_update(worl
             assert not parts[member].excluded
             assert parts[member].weight == pytest.approx(0.5)
             assert parts[member].loss_last < parts[member].loss_first
+    sum_under_masks(world, spec)
+
+
+def sum_under_masks(world: World, spec: CampaignSpec) -> None:
+    """Three sites run; the text of one changes after it joined, so that it drops out when its secrets are shared: the masks that
+    the others have with it are opened, and the sum is of these two."""
+    world.processes.pop("poison").kill()
+    until(lambda: not pids(str(world.homes["poison"].directory), "contributors.site"), "the hostile SuperNode's end")
+    world.declared["poison"] = "as the hostile site did"
+    world.site("poison")
+    masks = {"masks": Masks(colluding=0), "clip_norm": 1.0, "rounds": 2, "minimum_members": 3, "name": "masked"}
+    campaign = world.open_campaign(spec.model_copy(update=masks))
+    world.wait(campaign, lambda found: len(found.members) == 3)
+    (world.homes["poison"].directory / "private" / "more.txt").write_text("of no dataset")
+    world.wait(campaign, lambda found: found.state in ("finished", "failed"))
+    found = world.campaign(campaign)
+    assert (found.state, len(found.rounds)) == ("finished", 2), found.reason
+    assert "learns the sum of those that are in it" in found.guarantee
+    parts = {part.member: part for part in found.rounds[-1].participants}
+    assert parts["poison"].excluded.startswith("it dropped out before its masked update")
+    for member in ("medicine", "law"):
+        assert (parts[member].why, parts[member].withheld) == ("one of 2 summed under masks", True)
+        assert parts[member].weight == pytest.approx(0.5)
+    with Coalition(world.homes["core"]) as core:
+        said = [event.message for event in core.watch_campaign(campaign)]
+    assert "2 masked updates summed; the hub saw no single one" in said
 
 
 def test_a_killed_hub_and_a_killed_supernode_cost_no_finished_round(world: World, spec: CampaignSpec) -> None:

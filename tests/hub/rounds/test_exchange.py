@@ -11,7 +11,7 @@ from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 from torch import Tensor
 
-from hub.rounds.exchange import UPDATE, Averaged, Round, array_bytes, bytes_array
+from hub.rounds.exchange import Averaged, Round
 from hub.rounds.plan import Site
 from hub.rounds.rewards import metrics
 from learning.compression import How, compress
@@ -29,6 +29,7 @@ from protos.documents.campaigns import (
 )
 from protos.documents.privacy import Privacy
 from protos.documents.rewards import Rewarded
+from protos.transport.contents import data_of
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.digests import digest_bytes
 from trust.errors import Unavailable
@@ -98,15 +99,15 @@ def test_a_loss_may_be_as_large_as_it_is() -> None:
     assert (part.excluded, part.loss_first, part.loss_last) == ("", 250_000.0, 1200.0)
 
 
-def test_a_tasks_files_travel_as_one_array_in_the_order_that_it_names() -> None:
-    got: list[dict[str, bytes]] = []
+def test_a_tasks_files_travel_together_in_the_order_that_it_names() -> None:
+    got: list[bytes] = []
 
     def site(message: Message) -> RecordDict:
-        got.append(array_bytes(message.content, "files", {"files": 9}))
+        got.append(data_of(message.content, "task", 9))
         return answer(moved(0.1))(message)
 
     lead({"law": site})
-    assert got == [{"files": b"{}weights"}]
+    assert got == [b"{}weights"]
 
 
 def test_what_was_learned_from_is_credited_too() -> None:
@@ -195,8 +196,8 @@ def test_noise_of_a_site_moves_its_update_far_and_that_far_alone() -> None:
         (answer(moved(0.5)), "averaged before"),
         (answer(moved(0.1)), "averaged before"),
         (answer(moved(0.1), update=digest_bytes(b"other")), "not the one"),
-        (answer(moved(0.1), {}), "lacks"),
-        (answer(moved(0.1), {UPDATE: bytes_array(b"0" * (4 << 20))}), "bytes"),
+        (answer(moved(0.1), b""), "not the one"),
+        (answer(moved(0.1), b"0" * (4 << 20)), "bytes"),
         (answer(moved(0.1), refusal="the site's policy"), "refused: the site's policy"),
         (
             answer(moved(0.1), campaign="unknown", round=1, refusal="spec.new: is not known"),

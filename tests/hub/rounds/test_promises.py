@@ -40,6 +40,21 @@ def test_it_is_said_who_is_protected_from_whom() -> None:
     assert promise(_spec(none=1)) == ""
 
 
+def test_what_masks_hide_is_said_and_what_they_do_not() -> None:
+    training = {"steps": 1, "batch_size": 1, "sequence_length": 16, "learning_rate": 0.1}
+    given = {"name": "rounds", "base_model": "tiny-1", "rounds": 2, "minimum_members": 4, "training": training}
+    alone = promise(CampaignSpec.read(given | {"clip_norm": 1, "masks": {}}))
+    assert "also with what 1 of a round's members tells it" in alone
+    assert "of 4 members at least 3, and no single update" in alone
+    assert "bounded by no noise" in alone
+    assert "who does not can move a round's mean anywhere within it" in alone
+    local = {"guarantee": "local", "clip": 0.5, "noise": 1, "delta": 1e-5, "maximum_epsilon": 18}
+    both = promise(CampaignSpec.read(given | {"privacy": local, "masks": {"colluding": 0}}))
+    assert "adds Gaussian noise" in both
+    assert "as long as no member of the round helps it" in both
+    assert "bounded by no noise" not in both
+
+
 def test_noise_of_four_sites_adds_up_in_a_mean_and_nowhere_else() -> None:
     """Four times the variance is twice the noise."""
     assert 7.51 < epsilon_of(mu_of([(10, 2.0)]), 1e-5) < 7.515

@@ -172,5 +172,5 @@ def test_where_the_members_change_all_begin_anew() -> None:
     ],
 )
 def test_what_would_hide_the_gradients_is_refused(given: dict[str, Any]) -> None:
-    with pytest.raises(Invalid, match="scaffold"):
+    with pytest.raises(Invalid, match="Scaffold"):
         CampaignSpec.read({**GIVEN, **given})

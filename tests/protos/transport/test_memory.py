@@ -1,0 +1,36 @@
+"""Processes that pass models on use the memory of one for the next."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from contributors.site import children as site
+from hub.rounds import children as hub
+
+COPIES = """
+import resource
+for _ in range(20):
+    copies = [bytearray(10_000_000) for _ in range(5)]
+    del copies
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+"""
+PAGES = 20 * 50_000_000 // os.sysconf("SC_PAGE_SIZE")
+
+
+def faults(environment: Mapping[str, str]) -> int:
+    """How often the system gave a page to a process that makes and frees 50 MB, twenty times."""
+    told = subprocess.run([sys.executable, "-c", COPIES], env=environment, capture_output=True, check=True)
+    return int(told.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other settings")
+def test_a_freed_model_makes_room_for_the_next(tmp_path: Path) -> None:
+    for environment in (site.environment(tmp_path), hub.environment(tmp_path)):
+        assert faults(environment) < PAGES / 4
