@@ -34,7 +34,7 @@ from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Event
 from protos.coalition.v1 import rounds_pb2
 from protos.documents.campaigns import CampaignSpec, SitePolicy
-from trust.errors import Conflict, Corrupt, Problem, Unavailable
+from trust.errors import Conflict, Corrupt, Invalid, Problem, Unavailable
 from trust.files import write_private
 
 TICK = 0.5
@@ -136,7 +136,7 @@ class Site:
             fit = self._data_is_fit()
             for campaign in self._hub.campaigns():
                 self._consider(campaign, fit)
-        except (Unavailable, Corrupt) as problem:  # a ledger that does not hold is no news to act on, now or ever
+        except (Unavailable, Corrupt, Invalid) as problem:  # what does not hold is no news to act on, now or ever
             self._trouble(problem)
             return
         if self._troubled:
