@@ -37,7 +37,9 @@ from learning.adapters import AdapterShape, adapter_state, attach
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
 from learning.updates import save_tensors
-from protos.documents.campaigns import Adapter, CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.methods import Adapter, LocalTraining
+from protos.documents.rounds import Learned, RoundReply, RoundTask
 from trust.digests import digest_bytes
 from trust.files import write_atomic, write_private
 

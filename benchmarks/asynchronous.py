@@ -31,7 +31,8 @@ from hub.rounds.plan import Site
 from learning.aggregation.low_rank import products
 from learning.updates import load_tensors, save_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import CampaignSpec, Learned, RoundReply, RoundTask
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.rounds import Learned, RoundReply, RoundTask
 from trust.canonical import emit
 from trust.digests import digest_bytes
 

@@ -9,8 +9,9 @@ from pydantic import Field
 
 from learning.privacy.accounting import epsilon_of, mu_of
 from protos.documents.base import DigestText, Document, Identifier
-from protos.documents.campaigns import CampaignSpec, RoundTask
+from protos.documents.campaigns import CampaignSpec
 from protos.documents.privacy import Privacy, PrivacyBudget
+from protos.documents.rounds import RoundTask
 from trust.errors import Denied
 
 

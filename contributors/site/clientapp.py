@@ -44,7 +44,7 @@ from contributors.site.shielding import shielded
 from contributors.site.spending import charge, check_budget
 from contributors.site.training import train
 from contributors.site.watchdog import watched
-from protos.documents.campaigns import RoundReply, RoundTask
+from protos.documents.rounds import RoundReply, RoundTask
 from protos.transport.contents import DATA, data_of, document_of, packed
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes

@@ -13,7 +13,7 @@ from torch import Tensor
 from contributors.site.datasets import read_declarations
 from contributors.site.feedback import drop_others
 from learning.updates import load_tensors, save_tensors
-from protos.documents.campaigns import CONTROL, RoundTask
+from protos.documents.rounds import CONTROL, RoundTask
 from trust.digests import Digest, digest_bytes, hex_of
 from trust.errors import Denied, Invalid
 from trust.files import write_private

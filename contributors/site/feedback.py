@@ -15,7 +15,7 @@ from torch import Tensor
 
 from contributors.site.training import Trained, update_of
 from learning.updates import check_names_and_shapes, load_tensors, save_tensors
-from protos.documents.campaigns import RoundTask
+from protos.documents.rounds import RoundTask
 from trust.canonical import emit
 from trust.digests import digest_bytes, hex_of
 from trust.errors import Invalid

@@ -20,7 +20,7 @@ from contributors.site.sums import check_another, note_signed, read_sums
 from contributors.site.training import Trained
 from learning.aggregation.robust import clipped
 from learning.privacy.ring import Ring
-from protos.documents.campaigns import CampaignSpec, RoundTask
+from protos.documents.campaigns import CampaignSpec
 from protos.documents.masking import (
     Asked,
     AskKeys,
@@ -37,6 +37,7 @@ from protos.documents.masking import (
     Refuse,
     Session,
 )
+from protos.documents.rounds import RoundTask
 from trust.canonical import emit, parse
 from trust.digests import Digest, digest_bytes
 from trust.errors import Denied, Invalid, Problem

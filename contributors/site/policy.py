@@ -10,8 +10,10 @@ from typing import Any, get_args
 
 from contributors.site.budget import NOTHING, Spending, unaffordable
 from protos.documents.base import DigestText, Document, FileEntry, Identifier
-from protos.documents.campaigns import CampaignSpec, Objective, RoundTask, SitePolicy
+from protos.documents.campaigns import CampaignSpec, SitePolicy
+from protos.documents.methods import Objective
 from protos.documents.rewards import RewardPolicy
+from protos.documents.rounds import RoundTask
 from trust.errors import Denied, Invalid, NotFound
 from trust.files import write_atomic
 

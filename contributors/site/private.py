@@ -16,8 +16,9 @@ from learning.objectives.pairs import Pair, cut
 from learning.objectives.rows import Rows, Sample, pack_apart, shortened
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
-from protos.documents.campaigns import Learned, Objective
+from protos.documents.methods import Objective
 from protos.documents.rewards import RewardPolicy, check_reward_row
+from protos.documents.rounds import Learned
 from protos.formats import conversations, preferences, tasks
 from protos.formats.texts import text_rows
 from trust.errors import Denied, Invalid, Problem

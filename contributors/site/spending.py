@@ -13,7 +13,8 @@ from pathlib import Path
 
 from contributors.site.budget import Recorded, Spending, after, at_least, check_affordable
 from contributors.site.locking import alone
-from protos.documents.campaigns import RoundTask, SitePolicy
+from protos.documents.campaigns import SitePolicy
+from protos.documents.rounds import RoundTask
 from trust.errors import Corrupt, Invalid
 from trust.files import write_private
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from learning.adapters import factors_b, hold_a
 from learning.objectives.steadying import correct, next_control
 from learning.updates import check_names_and_shapes, load_tensors
-from protos.documents.campaigns import CONTROL
+from protos.documents.rounds import CONTROL
 from trust.errors import Invalid
 
 

@@ -21,8 +21,10 @@ from learning.export import load_model
 from learning.objectives.rows import Rows
 from learning.tokenizer import END_OF_TEXT_ID
 from learning.updates import save_tensors
-from protos.documents.campaigns import CONTROL, CampaignSpec, Learned, RoundTask, Transfer
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.methods import Transfer
 from protos.documents.rewards import Rewarded, RewardPolicy
+from protos.documents.rounds import CONTROL, Learned, RoundTask
 from trust.digests import digest_bytes
 from trust.errors import Invalid
 

@@ -19,8 +19,8 @@ from hub.rounds.withholding import contribution, most_change
 from learning.aggregation.guards import Asked, Offered, admitted
 from learning.compression import expand
 from learning.updates import load_tensors
-from protos.documents.campaigns import Learned, RoundReply, RoundTask
 from protos.documents.models import Contribution
+from protos.documents.rounds import Learned, RoundReply, RoundTask
 from protos.transport.contents import DATA, data_of, document_of, packed
 from trust.canonical import emit, parse
 from trust.digests import Digest, digest_bytes

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from hub.blobs import BlobStore
 from hub.submissions import catalogue
 from hub.submissions.catalogue import Accepted
-from protos.documents.campaigns import Quality
+from protos.documents.methods import Quality
 from protos.documents.placing import FOR_MEMBERS
 from protos.documents.submissions import DatasetFile
 from protos.formats.texts import text_rows

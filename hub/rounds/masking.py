@@ -29,7 +29,6 @@ from learning.aggregation.robust import clipped
 from learning.privacy.noise import most_noise
 from learning.privacy.ring import Ring, Words, size_of
 from protos.documents.base import Document, Identifier
-from protos.documents.campaigns import RoundReply, RoundTask
 from protos.documents.masking import (
     Asked,
     AskKeys,
@@ -51,6 +50,7 @@ from protos.documents.masking import (
     SignedSurvivors,
 )
 from protos.documents.models import Contribution
+from protos.documents.rounds import RoundReply, RoundTask
 from protos.transport.contents import data_of
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes

@@ -20,7 +20,8 @@ from learning.aggregation.stepping import Rule, ServerOptimizer
 from learning.export import save_model
 from learning.objectives.chats import template_of
 from learning.updates import load_tensors, save_tensors
-from protos.documents.campaigns import Adapter, CampaignSpec
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.methods import Adapter
 
 _RULES: Final[dict[str, Rule]] = {"diloco": "nesterov", "fedadam": "adam", "fedyogi": "yogi"}
 

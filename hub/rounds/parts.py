@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hub.rounds.patience import Waiting
 from hub.rounds.plan import Site
-from protos.documents.campaigns import Buffer
+from protos.documents.methods import Buffer
 from trust.digests import Digest
 
 

@@ -16,8 +16,9 @@ from pathlib import Path
 from pydantic import Field
 
 from protos.documents.base import DigestText, Document, FileEntry, Identifier
-from protos.documents.campaigns import CampaignSpec, Learned
+from protos.documents.campaigns import CampaignSpec
 from protos.documents.models import Contribution
+from protos.documents.rounds import Learned
 from trust.digests import digest_file
 from trust.errors import Invalid, NotFound
 from trust.files import write_atomic

@@ -13,7 +13,8 @@ from hub.rounds.heldout import held_out
 from hub.rounds.promises import check_promise
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
 from hub.submissions import catalogue
-from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold, Rewards
+from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold
+from protos.documents.methods import Rewards
 from protos.documents.models import Model
 from protos.documents.runs import Stop
 from protos.documents.statements import Claimed

@@ -28,8 +28,8 @@ from hub.rounds.projection import existing
 from hub.submissions import catalogue
 from hub.version import code_version
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Learned
 from protos.documents.models import DataUsed, Model
+from protos.documents.rounds import Learned
 from protos.documents.statements import HUB
 from trust.digests import Digest
 from trust.errors import Corrupt

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from protos.documents.campaigns import CampaignSpec, RoundReply
+from protos.documents.campaigns import CampaignSpec
 from protos.documents.models import Contribution
+from protos.documents.rounds import RoundReply
 from trust.errors import Invalid
 
 Metrics = tuple[tuple[int, str, float], ...]

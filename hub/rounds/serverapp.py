@@ -34,7 +34,7 @@ from hub.rounds.plan import (
     write_document,
 )
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import RoundTask
+from protos.documents.rounds import RoundTask
 from trust.digests import digest_bytes
 from trust.errors import Problem, Unavailable
 

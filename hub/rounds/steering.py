@@ -17,8 +17,10 @@ from hub.rounds.plan import read_past, update_file
 from learning.adapters import factors_b
 from learning.objectives.steadying import next_common, next_control
 from learning.updates import load_tensors, save_tensors
-from protos.documents.campaigns import CONTROL, CampaignSpec, Control, Counted, LocalTraining
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.methods import LocalTraining
 from protos.documents.models import Contribution
+from protos.documents.rounds import CONTROL, Control, Counted
 
 
 class Steering:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from learning.privacy.noise import most_noise
-from protos.documents.campaigns import CampaignSpec, RoundReply
+from protos.documents.campaigns import CampaignSpec
 from protos.documents.models import Contribution
+from protos.documents.rounds import RoundReply
 
 _RATIO = 10.0  # of an update's norm to that of what it started from, where nothing is guaranteed
 

@@ -6,127 +6,24 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from protos.documents.base import Claim, DigestText, Document, FileEntry, Identifier, Name, Text
+from protos.documents.base import Claim, DigestText, Document, Identifier, Name, Text
 from protos.documents.jurisdictions import Country
 from protos.documents.masking import Masks
+from protos.documents.methods import (
+    NEEDED,
+    Adapter,
+    Averaging,
+    Buffer,
+    LocalTraining,
+    Objective,
+    Patience,
+    Preferences,
+    Quality,
+    Rewards,
+    Server,
+    Transfer,
+)
 from protos.documents.privacy import Privacy, PrivacyBudget
-from protos.documents.rewards import Rewarded
-from trust.canonical import emit
-from trust.digests import Digest, digest_bytes
-
-
-class Adapter(Document):
-    """The trainable part: LoRA on the named linear modules."""
-
-    rank: int = Field(default=16, ge=1, le=1024)
-    alpha: float = Field(default=32, gt=0)
-    targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
-
-
-class LocalTraining(Document):
-    """What each site does in a round. `proximal` is FedProx's mu: how firmly an update is held to where the round began."""
-
-    steps: int = Field(ge=1, le=1_000_000)
-    batch_size: int = Field(ge=1, le=65_536)
-    sequence_length: int = Field(ge=16, le=1_048_576)
-    learning_rate: float = Field(gt=0, le=1)
-    seed: int = Field(default=0, ge=0)
-    proximal: float = Field(default=0, ge=0, le=1000)
-
-
-Objective = Literal["continued-training", "sft", "dpo", "grpo"]
-"""What a site minimises: the loss of its texts; of what the assistant says in its conversations (supervised fine-tuning); of its
-preferences between two answers; or of what the model itself answers to its tasks, by the rewards of members' policies."""
-
-
-Averaging = Literal["factors", "products", "median", "trimmed-mean", "krum", "multi-krum"]
-_NEEDED = {"median": (1, 2), "trimmed-mean": (1, 2), "krum": (3, 2), "multi-krum": (3, 2)}
-"""Updates that a rule needs: so many, and so many more for each bad one that it stands up to."""
-
-
-class Preferences(Document):
-    """DPO's beta, and ODPO's alpha: how much further apart an answer is to be that was scored higher; 0 is plain DPO."""
-
-    beta: float = Field(default=0.1, gt=0, le=100)
-    offset: float = Field(default=0, ge=0, le=100)
-
-
-class Rewards(Document):
-    """GRPO: what judges the model's own completions, and how it learns from that. `policies` names the statements of reward
-    policies by their payloads' digests; a completion's reward is the mean of theirs.
-
-    A step takes `batch_size` completions, `group` of each prompt, sampled at `temperature`; each is learned from in `passes`
-    steps, in which its likelihood's ratio is clipped at 1 +- `clip`. `beta` is the weight of the KL divergence from the model
-    that the round began with.
-    """
-
-    policies: tuple[DigestText, ...] = Field(min_length=1, max_length=20)
-    group: int = Field(default=8, ge=2, le=128)
-    temperature: float = Field(default=1, ge=0.1, le=2)
-    max_new_tokens: int = Field(default=128, ge=1, le=4096)
-    passes: int = Field(default=1, ge=1, le=16)
-    clip: float = Field(default=0.2, gt=0, lt=1)
-    beta: float = Field(default=0.04, ge=0, le=100)
-
-
-class Transfer(Document):
-    """How updates travel: whole adapters in fp32, or what changed in fewer bytes; `keep` is the share of values of top-k.
-
-    With `feedback` a site adds what was lost to its next update. Each round's training begins at the merged model and sees for
-    itself what is missing there, so this helps where rounds are short, and counts twice where they are long: see
-    `benchmarks/feedback.py`.
-    """
-
-    how: Literal["fp32", "bf16", "int8", "top-k"] = "fp32"
-    keep: float = Field(default=0.1, gt=0, le=1)
-    feedback: bool = False
-
-    @model_validator(mode="after")
-    def _something_is_lost(self) -> Transfer:
-        if self.feedback and self.how == "fp32":
-            raise ValueError("nothing is lost in fp32: leave feedback out")
-        return self
-
-
-class Server(Document):
-    """The step that the hub takes with a round's mean change, for the strategies that take one of their own.
-
-    `momentum` is DiLoCo's Nesterov momentum, or FedAdam's and FedYogi's beta 1; `second` is their beta 2, `adaptivity` their tau.
-    """
-
-    rate: float = Field(gt=0, le=100)
-    momentum: float = Field(default=0.9, ge=0, lt=1)
-    second: float = Field(default=0.99, ge=0, lt=1)
-    adaptivity: float = Field(default=1e-3, gt=0, le=1)
-
-
-class Quality(Document):
-    """How the hub measures every update before it counts: the perplexity of a held-out text without it over that with it, so 1
-    where nothing changes. The text is the first `blocks` blocks of a `dataset` that every member may read. An update below
-    `floor` does not count."""
-
-    dataset: Identifier
-    floor: float = Field(default=0, ge=0, le=100)
-    blocks: int = Field(default=16, ge=1, le=1024)
-
-
-class Patience(Document):
-    """How long a campaign waits. It fails when fewer than its minimum of members take part `days_to_join` after it was opened. A
-    round ends when every site has answered; sites that are slow or away are left out once `minimum_updates` came; after `seconds`
-    it goes on with these, or is begun anew where they are fewer."""
-
-    days_to_join: int = Field(default=30, ge=1, le=3650)
-    seconds: float = Field(default=86_400, ge=1, le=2_592_000)
-    minimum_updates: int = Field(default=1, ge=1, le=10_000)
-
-
-class Buffer(Document):
-    """Rounds that end as soon as `updates` members gave theirs, started in the same round or up to `most_late` rounds before. One
-    that is so many rounds late counts (1 + late) ** -`staleness` of what it would. FedBuff, arXiv:2106.06639."""
-
-    updates: int = Field(ge=1, le=10_000)
-    most_late: int = Field(default=10, ge=1, le=100)
-    staleness: float = Field(default=0.5, ge=0, le=10)
 
 
 class CampaignSpec(Document):
@@ -200,7 +97,7 @@ class CampaignSpec(Document):
 
     def updates_needed(self, bad_seen: int = 0) -> int:
         """Valid updates without which a round comes to nothing, when `bad_seen` bad ones were turned away already."""
-        least, each = _NEEDED.get(self.averaging, (1, 0))
+        least, each = NEEDED.get(self.averaging, (1, 0))
         return least + each * max(0, self.bad_updates - bad_seen)
 
     @model_validator(mode="after")
@@ -236,7 +133,7 @@ class CampaignSpec(Document):
             raise ValueError(
                 f"{self.averaging} needs minimum_members of {needed} for bad_updates of {self.bad_updates}"
             )
-        if self.averaging in _NEEDED and (self.weighting != "equal" or self.maximum_share < 1):
+        if self.averaging in NEEDED and (self.weighting != "equal" or self.maximum_share < 1):
             raise ValueError(f"{self.averaging} weighs all updates the same: leave weighting and maximum_share out")
         return self
 
@@ -329,73 +226,6 @@ class Hold(Claim):
     turn: int = Field(ge=1, le=1_000_000)
     state: Literal["paused", "resumed"]
     why: Text
-
-
-CONTROL = "control.safetensors"
-"""SCAFFOLD's common control variate, a file of the task beside the model's."""
-
-
-class Counted(Document):
-    """The digest of a member's update."""
-
-    member: Identifier
-    update: DigestText
-
-
-class Control(Document):
-    """SCAFFOLD: each member's update that counted last, since the members last changed."""
-
-    counted: tuple[Counted, ...] = Field(default=(), max_length=10_000)
-
-    def of(self, member: str) -> Digest | None:
-        return next((Digest(each.update) for each in self.counted if each.member == member), None)
-
-
-class RoundTask(Document):
-    """What the hub asks of a site in one round. The files travel beside it; the site holds the spec it consented to."""
-
-    campaign: Identifier
-    round: int = Field(ge=1, le=10_000)
-    spec: CampaignSpec
-    files: tuple[FileEntry, ...] = Field(min_length=1, max_length=100)
-    control: Control | None = None
-
-    @property
-    def digest(self) -> Digest:
-        """What a reply names, so that it answers this task and no other: not one of a round that was begun anew."""
-        return digest_bytes(emit(self.model_dump(mode="json")))
-
-    @property
-    def seed(self) -> int:
-        """The same at every site."""
-        return self.spec.training.seed + self.round
-
-
-class Learned(Document):
-    """A dataset of the site's member that an update learned from, and the tokens trained on: its share of the site's text."""
-
-    dataset: Identifier
-    tokens: int = Field(ge=0, le=1 << 50)
-
-
-class RoundReply(Document):
-    """A site's answer to the task of this digest. Losses are nats per token; GRPO's may be below 0, and `rewarded` says more.
-    `update` is the digest of the adapter that travels beside it, `data` is what it learned from.
-
-    A `refusal` says why there is no update. In a campaign with privacy there are no losses: noise does not hide them.
-    """
-
-    campaign: Identifier
-    round: int = Field(ge=1, le=10_000)
-    task: DigestText | None = None
-    refusal: str = Field(default="", max_length=500)
-    update: DigestText | None = None
-    examples: int = Field(default=0, ge=0, le=1 << 40)
-    tokens: int = Field(default=0, ge=0, le=1 << 50)
-    loss_first: float = Field(default=0, ge=-1000)
-    loss_last: float = Field(default=0, ge=-1000)
-    rewarded: Rewarded | None = None
-    data: tuple[Learned, ...] = Field(default=(), max_length=1000)
 
 
 def site_challenge(hub: str, member: str, nonce: bytes, site_key: DigestText) -> bytes:

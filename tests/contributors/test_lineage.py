@@ -9,8 +9,9 @@ import pytest
 from contributors.ledger import Recorded
 from contributors.lineage import check_lineage, weighed
 from protos.documents.base import Claim, FileEntry
-from protos.documents.campaigns import Buffer, CampaignSpec, LocalTraining, Quality
+from protos.documents.campaigns import CampaignSpec
 from protos.documents.leaf import Leaf
+from protos.documents.methods import Buffer, LocalTraining, Quality
 from protos.documents.models import Contribution, Import, Model
 from protos.documents.statements import HUB, read, sign
 from tests.hub.ledger.test_journal import colliding

@@ -16,9 +16,10 @@ from hub.settings import Settings
 from learning.scoring import score
 from protos.documents.architectures import Llama
 from protos.documents.base import Claim, FileEntry
-from protos.documents.campaigns import Adapter, Campaign, CampaignEnd, CampaignSpec, Consent, LocalTraining, Rewards
+from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent
 from protos.documents.evaluations import Evaluation, Metric, Sample, TaskScore
 from protos.documents.members import Member
+from protos.documents.methods import Adapter, LocalTraining, Rewards
 from protos.documents.models import Contribution, DataUsed, Model
 from protos.documents.runs import Data, Run, RunEnd, RunSpec, Training
 from protos.documents.statements import HUB, sign

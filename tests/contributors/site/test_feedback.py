@@ -13,7 +13,8 @@ from contributors.site.training import Trained
 from learning.adaptation import AdaptationResult
 from learning.compression import expand
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import RoundTask, Transfer
+from protos.documents.methods import Transfer
+from protos.documents.rounds import RoundTask
 from tests.contributors.site.test_policy import SPEC
 from trust.digests import digest_bytes
 from trust.errors import Invalid

@@ -14,8 +14,9 @@ from contributors.packing import list_dataset
 from contributors.site.budget import Recorded
 from contributors.site.following import Following
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Campaign, CampaignSpec, Consent, LocalTraining
+from protos.documents.campaigns import Campaign, CampaignSpec, Consent
 from protos.documents.masking import Masks, Seat
+from protos.documents.methods import LocalTraining
 from protos.documents.models import Model
 from protos.documents.privacy import Privacy
 from protos.documents.statements import HUB

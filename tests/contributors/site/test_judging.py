@@ -16,9 +16,11 @@ from contributors.site.policy import acceptable, update_policy
 from contributors.site.private import Unfit
 from contributors.site.training import train
 from learning.export import load_model, save_model
-from protos.documents.campaigns import Adapter, CampaignSpec, RoundTask, SitePolicy
+from protos.documents.campaigns import CampaignSpec, SitePolicy
+from protos.documents.methods import Adapter
 from protos.documents.privacy import Privacy
 from protos.documents.rewards import RewardPolicy
+from protos.documents.rounds import RoundTask
 from tests.contributors.site.test_training import SECRET, declare, files, text_of  # noqa: F401  (a fixture)
 from trust.digests import digest_bytes
 from trust.errors import Invalid

@@ -17,8 +17,10 @@ from contributors.site.policy import (
     update_policy,
 )
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import CampaignSpec, LocalTraining, RoundTask, SitePolicy
+from protos.documents.campaigns import CampaignSpec, SitePolicy
+from protos.documents.methods import LocalTraining
 from protos.documents.privacy import PrivacyBudget
+from protos.documents.rounds import RoundTask
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, NotFound
 

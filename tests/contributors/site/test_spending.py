@@ -17,8 +17,9 @@ from contributors.site.budget import Recorded, Spending, after, at_least, unaffo
 from contributors.site.spending import charge, check_budget, note_recorded, read_spending
 from learning.privacy.accounting import epsilon_of, mu_of
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import CampaignSpec, RoundTask, SitePolicy
+from protos.documents.campaigns import CampaignSpec, SitePolicy
 from protos.documents.privacy import PrivacyBudget
+from protos.documents.rounds import RoundTask
 from trust.digests import digest_bytes
 from trust.errors import Corrupt, Denied
 

@@ -16,7 +16,9 @@ from learning.adapters import AdapterShape, adapter_state, attach, factors_b
 from learning.architectures import build_model
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import CONTROL, CampaignSpec, Control, Counted, LocalTraining, RoundTask
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.methods import LocalTraining
+from protos.documents.rounds import CONTROL, Control, Counted, RoundTask
 from tests.shapes import llama
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid

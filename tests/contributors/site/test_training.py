@@ -29,17 +29,11 @@ from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
 from learning.updates import load_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import (
-    Adapter,
-    CampaignSpec,
-    LocalTraining,
-    Preferences,
-    RoundReply,
-    RoundTask,
-    Transfer,
-)
+from protos.documents.campaigns import CampaignSpec
 from protos.documents.masking import Masks
+from protos.documents.methods import Adapter, LocalTraining, Preferences, Transfer
 from protos.documents.privacy import Privacy
+from protos.documents.rounds import RoundReply, RoundTask
 from tests.shapes import llama
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes

@@ -28,7 +28,8 @@ from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from protos.coalition.v1 import rounds_pb2
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Adapter, Campaign, CampaignSpec, LocalTraining
+from protos.documents.campaigns import Campaign, CampaignSpec
+from protos.documents.methods import Adapter, LocalTraining
 from protos.documents.models import Model
 from protos.documents.statements import HUB
 from protos.documents.submissions import Dataset, Withdrawal

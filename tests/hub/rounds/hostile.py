@@ -23,7 +23,7 @@ from contributors.site.run import _free_port
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.export import load_model
 from learning.updates import save_tensors
-from protos.documents.campaigns import Learned, RoundReply, RoundTask
+from protos.documents.rounds import Learned, RoundReply, RoundTask
 from trust.digests import digest_bytes
 
 

@@ -16,7 +16,9 @@ from hub.rounds.parts import Part, Start, part_of
 from hub.rounds.plan import Site
 from learning.aggregation.low_rank import products
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Buffer, CampaignSpec, LocalTraining, RoundTask
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.methods import Buffer, LocalTraining
+from protos.documents.rounds import RoundTask
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.canonical import parse
 from trust.digests import digest_bytes

@@ -13,8 +13,9 @@ from contributors import keychain
 from contributors.client import Coalition
 from contributors.site.spending import read_spending
 from protos.coalition.v1 import rounds_pb2
-from protos.documents.campaigns import Buffer, CampaignSpec, Hold, LocalTraining, Rewards, Server
+from protos.documents.campaigns import CampaignSpec, Hold
 from protos.documents.masking import Masks
+from protos.documents.methods import Buffer, LocalTraining, Rewards, Server
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
 from protos.documents.submissions import Reward

@@ -17,18 +17,11 @@ from hub.rounds.rewards import metrics
 from learning.compression import How, compress
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import (
-    CampaignSpec,
-    Learned,
-    LocalTraining,
-    Patience,
-    Rewards,
-    RoundReply,
-    RoundTask,
-    Transfer,
-)
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.methods import LocalTraining, Patience, Rewards, Transfer
 from protos.documents.privacy import Privacy
 from protos.documents.rewards import Rewarded
+from protos.documents.rounds import Learned, RoundReply, RoundTask
 from protos.transport.contents import data_of
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from trust.digests import digest_bytes

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from hub.rounds import heldout, projection
-from protos.documents.campaigns import Campaign, CampaignSpec, LocalTraining, Quality
+from protos.documents.campaigns import Campaign, CampaignSpec
+from protos.documents.methods import LocalTraining, Quality
 from protos.documents.submissions import Dataset, Withdrawal
 from tests.hub.rounds.test_projection import ORIGIN, model
 from trust.errors import Invalid, NotFound

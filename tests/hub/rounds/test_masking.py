@@ -27,8 +27,10 @@ from hub.rounds.plan import Site
 from learning.adaptation import AdaptationResult
 from learning.privacy.ring import Ring
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import CampaignSpec, Learned, LocalTraining, RoundReply, RoundTask
+from protos.documents.campaigns import CampaignSpec
 from protos.documents.masking import Asked, Given, Masks, Refuse, Seat
+from protos.documents.methods import LocalTraining
+from protos.documents.rounds import Learned, RoundReply, RoundTask
 from protos.transport.contents import data_of
 from tests.hub.rounds.postbox import DATASET, Postbox
 from trust.canonical import parse

@@ -20,7 +20,8 @@ from learning.architectures import build_model
 from learning.export import load_model
 from learning.objectives.chats import template_of
 from learning.tokenizer import train_tokenizer
-from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining, Server
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.methods import Adapter, LocalTraining, Server
 from tests.shapes import llama
 from trust.errors import Invalid
 

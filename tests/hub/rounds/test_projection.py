@@ -12,7 +12,8 @@ from hub.rounds import projection, standings
 from hub.rounds.projection import existing
 from hub.rounds.tables import SiteRow
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent, Hold, LocalTraining, Rewards
+from protos.documents.campaigns import Campaign, CampaignEnd, CampaignSpec, Consent, Hold
+from protos.documents.methods import LocalTraining, Rewards
 from protos.documents.models import Contribution, Model
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop

@@ -14,8 +14,10 @@ from hub.rounds.recording import Recorder
 from hub.rounds.service import _round
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
-from protos.documents.campaigns import Campaign, CampaignSpec, Learned, LocalTraining, Server
+from protos.documents.campaigns import Campaign, CampaignSpec
+from protos.documents.methods import LocalTraining, Server
 from protos.documents.models import Contribution, DataUsed, Model
+from protos.documents.rounds import Learned
 from protos.documents.runs import Stop
 from protos.documents.statements import HUB
 from protos.documents.submissions import Dataset

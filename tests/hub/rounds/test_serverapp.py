@@ -18,7 +18,9 @@ from learning.architectures import build_model
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
 from learning.updates import load_tensors
-from protos.documents.campaigns import Adapter, Buffer, CampaignSpec, LocalTraining, Quality, RoundTask, Server
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.methods import Adapter, Buffer, LocalTraining, Quality, Server
+from protos.documents.rounds import RoundTask
 from tests.hub.rounds.postbox import DATASET, Answerer, Postbox, answer
 from tests.shapes import llama
 from trust.canonical import parse

@@ -9,8 +9,9 @@ import pytest
 from hub.rounds import projection, sites, standings
 from hub.rounds.projection import existing
 from hub.rounds.tables import SiteRow
-from protos.documents.campaigns import Campaign, CampaignSpec, Consent, LocalTraining
+from protos.documents.campaigns import Campaign, CampaignSpec, Consent
 from protos.documents.members import Keys, Revocation
+from protos.documents.methods import LocalTraining
 from protos.documents.placing import Place
 from protos.documents.statements import sign
 from protos.documents.submissions import Dataset, Withdrawal

@@ -26,7 +26,8 @@ from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from learning.updates import load_tensors
-from protos.documents.campaigns import Adapter, CampaignSpec, LocalTraining
+from protos.documents.campaigns import CampaignSpec
+from protos.documents.methods import Adapter, LocalTraining
 from protos.documents.models import Contribution
 from tests.hub.rounds.postbox import Answerer, Postbox
 from tests.shapes import llama
