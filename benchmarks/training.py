@@ -27,6 +27,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks._peers import install, python_of
 from benchmarks._work import MARK, Work
 from learning.planning.tracing import forward_flops
 from protos.documents.runs import RunSpec
@@ -108,22 +109,6 @@ def matrix_products(precision: str, seconds: float = 0.5) -> Speed:
     return Speed(done / passed, done / (time.process_time() - busy))
 
 
-def install(folder: Path) -> None:
-    """Each foreign trainer in an environment of its own, with this one's torch."""
-    wheels = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.find-links"], capture_output=True, text=True, check=False
-    ).stdout.split()
-    uv, found = str(Path(sys.executable).with_name("uv")), [word for path in wheels for word in ("--find-links", path)]
-    for name, packages in FOREIGN.items():
-        home = folder / name
-        subprocess.run([uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(home)], check=True)
-        torch_version = f"torch=={torch.__version__.partition('+')[0]}"
-        wanted = [*packages.split(), torch_version]
-        command = [uv, "pip", "install", "--quiet", "--python", str(home / "bin" / "python"), *found, *wanted]
-        if subprocess.run(command, check=False).returncode:
-            print(f"{name} could not be installed.")
-
-
 def contenders(work: Work, peers: Path | None, earlier: Path | None) -> dict[str, Contender]:
     """All that are there; why the others are not is printed."""
     here, made = Path(sys.executable), {}
@@ -132,15 +117,10 @@ def contenders(work: Work, peers: Path | None, earlier: Path | None) -> dict[str
     if earlier:
         made["ours, earlier"] = Contender("ours", work, here, earlier)
     for name in FOREIGN:
-        python = peers / name / "bin" / "python" if peers else None
-        if python and python.exists():
+        if python := python_of(peers, name):
             made[name] = Contender(name, work, python, ROOT)
             if name == "litgpt" and work.precision == "bf16":
                 made["litgpt, fp32 weights"] = Contender("litgpt_mixed", work, python, ROOT)
-        else:
-            print(
-                f"{name} is left out: {python or 'no --peers folder'} is not there (--peers FOLDER --install makes it)."
-            )
     return made
 
 
@@ -198,7 +178,9 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.install and options.peers:
-        install(options.peers)
+        own = f"torch=={torch.__version__.partition('+')[0]}"
+        for name, packages in FOREIGN.items():
+            install(options.peers, name, *packages.split(), own)
     for model in options.models:
         for precision in options.precisions:
             work = Work(**asdict(MODELS[model]) | {"precision": precision})
