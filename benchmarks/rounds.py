@@ -4,8 +4,9 @@
 
 All processes of each contender are started for its turn, TLS and authentication on; its first round is not counted. Ours is a
 whole round of a campaign but for the training: the model goes out, an adapter of as many bytes comes back, is checked, averaged
-and merged, and the next model is on the disk. Flower's sends an array of the model's size, gets it back and averages it; so does FLARE, in an environment of its own below `--peers`, which
-`--install` makes.
+and merged, and the next model is on the disk. Flower's sends an array of the model's size, gets it back and averages it; so
+does FLARE, in an environment of its own below `--peers`, which `--install` makes.
+
 Processor seconds are those of all processes and say more than the clock where others use the machine; ours are split by
 process, and our seconds by what the server app does one after the other. Memory is the server's at its most, libraries and all.
 Bytes are those between server and sites.
