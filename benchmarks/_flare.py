@@ -68,7 +68,8 @@ def run_rounds(python: Path, folder: Path, megabytes: float, count: int, sites: 
         job = subprocess.Popen([python, "job.py", *given], cwd=folder, env=environment, stdout=log, stderr=log)
         until = time.monotonic() + 1800
         while len(noted) < count + 1:
-            assert time.monotonic() < until and job.poll() is None, (folder / "log").read_text()[-2000:]
+            assert job.poll() is None, (folder / "log").read_text()[-2000:]
+            assert time.monotonic() < until, "FLARE's rounds do not end"
             if moments.exists() and moments.read_text().count("\n") > len(noted):
                 noted.note()
             time.sleep(0.02)
