@@ -120,8 +120,8 @@ def run_rounds(folder: Path, megabytes: float, rounds: int, sites: int) -> Round
                 child.stop()
 
 
-def lead(campaign: Path, relay: Relay, sites: int) -> Rounds:
-    """Run the server app as the hub does, and note when it has averaged each round."""
+def lead(campaign: Path, relay: Relay, sites: int, counting: int | None = None) -> Rounds:
+    """Run the server app as the hub does, and note when it has averaged each round, of so many counting updates (all)."""
     ends = Ends(lambda: relay.moved, KINDS)
     said: list[tuple[float, str]] = []
     with (campaign / "serverapp.log").open("wb") as log:
@@ -139,7 +139,7 @@ def lead(campaign: Path, relay: Relay, sites: int) -> Rounds:
             failure = event.failure or failure
             said.append((time.monotonic(), event.message))
             if event.metrics:
-                assert event.message == f"{sites} of {sites} updates averaged", event.message
+                assert event.message == f"{counting or sites} of {sites} updates averaged", event.message
                 ends.note()
     assert app.wait() == 0, failure or (campaign / "serverapp.log").read_text()[-3000:]
     return ends.rounds(peak.bytes, stages(said))
