@@ -85,8 +85,9 @@ class Asking:
     def _collect(self, waiting: dict[str, Part], take: Take, took: list[float], left_out: dict[str, str]) -> int:
         """Take in the answers that are there; how many."""
         asked = {part.message: part for part in waiting.values() if part.message}
-        replies = list(self._grid.pull_messages(list(asked))) if asked else []
-        for reply in replies:
+        replies = 0
+        for reply in self._grid.pull_messages(list(asked)) if asked else ():
+            replies += 1
             part = asked.get(reply.metadata.reply_to_message_id)
             if part is None:
                 continue
@@ -101,4 +102,4 @@ class Asking:
                 took.append(time.monotonic() - part.sent_at)
             except Problem as problem:
                 left_out[member] = problem.what
-        return len(replies)
+        return replies

@@ -175,8 +175,9 @@ class Round:
         waiting = {part.message: part for part in self._waiting() if part.message}
         if not waiting:
             return 0
-        replies = list(self._grid.pull_messages(list(waiting)))
-        for reply in replies:
+        replies = 0
+        for reply in self._grid.pull_messages(list(waiting)):  # one in memory at a time
+            replies += 1
             part = waiting.get(reply.metadata.reply_to_message_id)
             if part is None:
                 continue
@@ -185,7 +186,7 @@ class Round:
                 part.failed = True
                 continue
             self._take(part, reply.content)
-        return len(replies)
+        return replies
 
     def _take(self, part: Part, content: RecordDict) -> None:
         member, took = part.site.member, time.monotonic() - part.sent_at

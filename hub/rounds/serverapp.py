@@ -87,24 +87,30 @@ def lead(directory: Path, plan: Plan, voice: Voice) -> None:
     merger.look_back(directory, plan.first_round)
     steering = steering_of(plan.spec, directory, plan.first_round)
     afoot: dict[str, Part] = {}
-    with server_task(plan) as grid:
+    with server_task(plan, most_of(model_directory(directory, plan.first_round - 1))) as grid:
         for number in range(plan.first_round, plan.spec.rounds + 1):
             afoot = lead_round(directory, plan, number, grid, voice, merger, afoot, steering)
 
 
+def most_of(model: Path) -> int:
+    """Bytes that a reply may have: of an adapter of the model's size in fp32, where the model is in bf16, four times."""
+    return 8 * sum(path.stat().st_size for path in model.iterdir()) + (64 << 20)
+
+
 @contextmanager
-def server_task(plan: Plan) -> Iterator[Any]:
-    """Start a Flower run and hold its server task: Flower's grid, with which messages are pushed and pulled."""
+def server_task(plan: Plan, most: int) -> Iterator[Any]:
+    """Start a Flower run and hold its server task: its grid, for messages to push and to pull, of at most `most` bytes."""
     from flwr.common.constant import SubStatus
     from flwr.common.serde import run_from_proto
     from flwr.proto.runtime_pb2 import PullTaskInputRequest, PushTaskOutputRequest
     from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
     from flwr.supercore.task_identity import TaskIdentity
-    from flwr.superlink.grid import HttpGrid
+
+    from hub.rounds.grid import Grid
 
     _pull_quickly()
     authority, secret = Path(plan.authority).read_bytes(), Path(plan.secret).read_text()
-    grid = HttpGrid(plan.superlink, root_certificates=authority, token=_token(plan, authority, secret))
+    grid = Grid(plan.superlink, authority, _token(plan, authority, secret), most)
     client = grid._runtime_client
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
     status, details = SubStatus.FAILED, "interrupted"

@@ -171,15 +171,18 @@ class World:
             return core.campaign(identifier)
 
     def wait(self, identifier: str, what: Callable[[rounds_pb2.Campaign], bool]) -> None:
-        """Look at the campaign until `what` holds, as long as every process lives."""
+        """Look at the campaign until `what` holds, as long as every process lives and the campaign may still come to it."""
 
         def holds() -> bool:
             for name, process in self.processes.items():
                 assert process.poll() is None, (name, (self.directory / f"{name}.log").read_text()[-3000:])
             try:
-                return what(self.campaign(identifier))
+                found = self.campaign(identifier)
             except Unavailable:
                 return False
+            held = what(found)
+            assert held or found.state != "failed", found.reason
+            return held
 
         until(holds, f"the campaign in {self.directory}")
 

@@ -1,0 +1,111 @@
+"""Flower's grid for replies that anybody may have made: one is taken in at a time, bounded, and a bad one is one site's.
+
+Flower's own (flwr 1.41) holds every reply that is there, joins the chunks of an array as often as its sender says, so that a few
+bytes become more than a machine has, and raises for one that is no message, which would end the round for all.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from flwr.app import Message, Metadata
+from flwr.app.error import Error
+from flwr.app.message import make_message
+from flwr.common.constant import ErrorCode
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.runtime_pb2 import PullAppMessagesRequest
+from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, inflate_object_from_contents, pull_objects
+from flwr.superlink.grid import HttpGrid
+
+from trust.errors import Invalid
+
+MOST_OBJECTS = 10_000
+_log = logging.getLogger(__name__)
+
+
+class Grid(HttpGrid):  # type: ignore[misc]
+    """`most` are the bytes that a reply may have, its arrays joined."""
+
+    def __init__(self, address: str, authority: bytes, token: str, most: int) -> None:
+        super().__init__(address, root_certificates=authority, token=token)
+        self._most = most
+
+    def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
+        """The replies that are there, each as it is asked for. One that is lost, too large or no message comes as an error."""
+        found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
+        for message, tree in zip(found.messages_list, found.message_object_trees, strict=True):
+            try:
+                yield self._taken_in(message.metadata.message_id, tree)
+            except (
+                ObjectPullError,
+                Invalid,
+                ValueError,
+                TypeError,
+                LookupError,
+                AttributeError,
+                RecursionError,
+            ) as error:
+                _log.warning("a reply was lost: %s", error)
+                yield self._lost(message.metadata.reply_to_message_id, str(error))
+
+    def _taken_in(self, root: str, tree: ObjectTree) -> Message:
+        run_id = cast(Any, self._run).run_id
+        names = [each.object_id for each in iterate_object_tree(tree)]
+        if len(names) > MOST_OBJECTS:
+            raise Invalid(f"The reply has {len(names)} parts.")
+        pull, left = make_pull_object_fn_protobuf(self._runtime_client.PullObject, self.node, run_id), self._most
+
+        def counted(name: str) -> bytes:
+            nonlocal left
+            content: bytes = pull(name)
+            left -= len(content)
+            if left < 0:
+                raise Invalid(f"The reply has more than {self._most} bytes.")
+            return content
+
+        contents = pull_objects(names, counted)
+        received = ConfirmMessageReceivedRequest(node=self.node, run_id=run_id, message_object_id=root)
+        self._runtime_client.ConfirmMessageReceived(received)
+        check_joins(contents, self._most)
+        message = cast(Message, inflate_object_from_contents(root, contents))
+        message.metadata.__dict__["_message_id"] = root
+        return message
+
+    def _lost(self, asked: str, why: str) -> Message:
+        here = self.node.node_id
+        said = Metadata(
+            run_id=cast(Any, self._run).run_id,
+            message_id="",
+            src_node_id=here,
+            dst_node_id=here,
+            message_type=SYSTEM_MESSAGE_TYPE,
+            group_id="",
+            ttl=0,
+            reply_to_message_id=asked,
+            created_at=time.time(),
+        )
+        return make_message(metadata=said, error=Error(code=ErrorCode.MESSAGE_UNAVAILABLE, reason=why[:500]))
+
+
+def check_joins(contents: Mapping[str, bytes], most: int) -> None:
+    """Raise `Invalid` where the arrays among a message's objects would have more than `most` bytes, joined.
+
+    An object is a head "TYPE CHILDREN LENGTH", a zero byte and a body; an array's body says which of its children follow each
+    other, one perhaps more than once.
+    """
+    for content in contents.values():
+        head, _, body = content.partition(b"\0") if content.startswith(b"Array ") else (b"", b"", b"")
+        if not head:
+            continue
+        children = [name for name in head.split(b" ")[1].decode().split(",") if name]
+        for place in json.loads(body)["arraychunk_ids"]:
+            most -= len(contents[children[place]])
+            if most < 0:
+                raise Invalid("The reply holds an array that says to have more bytes than an update may.")
