@@ -20,7 +20,7 @@ from protos.documents.base import FileEntry
 from protos.documents.campaigns import CampaignSpec, SitePolicy
 from protos.documents.methods import LocalTraining
 from protos.documents.privacy import PrivacyBudget
-from protos.documents.rounds import RoundTask
+from protos.documents.rounds import CONTROL, Control, RoundTask
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, NotFound
 
@@ -73,6 +73,10 @@ def test_the_first_round_starts_from_the_base_model_that_the_ledger_has() -> Non
     check_task(task(round=2, files=(other,)), POLICY, of_the_ledger)
     with pytest.raises(Denied, match=r"config.json of the task is not that of tiny-1 on the ledger"):
         check_task(task(files=(other,)), POLICY, of_the_ledger)
+    beside = FileEntry(path=CONTROL, digest=digest_bytes(b"control"), size=7)
+    check_task(task(files=(FILE, beside), control=Control()), POLICY, of_the_ledger)
+    with pytest.raises(Denied, match=f"{CONTROL} of the task"):
+        check_task(task(files=(FILE, beside)), POLICY, of_the_ledger)
 
 
 def test_the_policy_is_kept_for_the_next_time(tmp_path: Path) -> None:
