@@ -8,13 +8,14 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from hub.rounds import patience, rewards
 from hub.rounds.gathering import Gathering, Measure
 from hub.rounds.parts import Part, Start, part_of
 from hub.rounds.plan import Site
+from hub.rounds.posting import TIME_TO_LIVE, Say, answers, look, pause, send
 from hub.rounds.withholding import contribution, most_change
 from learning.aggregation.guards import Asked, Offered, admitted
 from learning.compression import expand
@@ -23,16 +24,13 @@ from protos.documents.models import Contribution
 from protos.documents.rounds import Learned, RoundReply, RoundTask
 from protos.transport.contents import DATA, data_of, document_of, packed
 from trust.canonical import emit, parse
-from trust.digests import Digest, digest_bytes
+from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem, Unavailable
 from trust.sentences import counted
 
-POLL = 0.5
-TIME_TO_LIVE = 24 * 3600.0
 DISOWNED = "Its member's consent does not count any more."
 HEADROOM = 2  # an update may have this many times the reference's bytes
 
-Say = Callable[[str], None]
 SiteOf = Callable[[str], Site | None]
 """A member's site as it stands at this moment: which datasets it may learn from; None when its consent counts no more."""
 
@@ -83,15 +81,15 @@ class Round:
         """Raises `Unavailable` when too few sites gave a valid update."""
         self._deadline = time.monotonic() + self._task.spec.patience.seconds
         self._parts = {site.member: part_of(site, self._before, self._task.round, self._buffer) for site in sites}
-        self._look(self._waiting())
+        look(self._grid, self._waiting())
         if absent := [member for member, part in self._parts.items() if not part.activation]:
             self._say(f"waits for {', '.join(absent)} to come online")
         while waiting := self._waiting():
-            self._look(waiting)
+            look(self._grid, waiting)
             self._send([part for part in waiting if self._is_due(part)])
             asked = time.monotonic()
             if not self._collect():
-                time.sleep(max(0.0, asked + POLL - time.monotonic()))
+                pause(asked)
         return self._averaged()
 
     @property
@@ -128,15 +126,6 @@ class Round:
             tuple(learned for reply in replies for learned in reply.data),
         )
 
-    def _look(self, parts: Iterable[Part]) -> None:
-        """Which SuperNodes are online; whose they are, their registered keys say."""
-        online = {digest_bytes(node.public_key): node for node in self._grid.get_nodes()}
-        for part in parts:
-            node = online.get(Digest(part.site.key))
-            part.activation = node.last_activated_at if node else ""
-            if node:
-                part.node, part.last_seen = int(node.node_id), time.monotonic()
-
     def _is_due(self, part: Part) -> bool:
         """Whether a site is to get the task now; one that is not waited for any more is left out."""
         if self._site_of(part.site.member) is None:
@@ -149,44 +138,19 @@ class Round:
         return move == "send"
 
     def _send(self, parts: list[Part]) -> None:
-        """Push the task to all of these at once: what they have in common is hashed and travels to the SuperLink once."""
-        if not parts:
-            return
-        messages = [
-            Message(
-                self._content,
-                dst_node_id=part.node,
-                message_type=MessageType.TRAIN,
-                ttl=max(TIME_TO_LIVE, self._task.spec.patience.seconds) * (1 + self._most_late),
-                group_id=str(self._task.round),
-            )
-            for part in parts
-        ]
-        for part, identifier in zip(parts, self._grid.push_messages(messages), strict=True):
-            if not identifier:
-                raise Unavailable(f"The SuperLink took no task for {part.site.member}.")
-            if part.sendings:
-                self._say(f"{part.site.member}'s site is back and gets its task again")
-            part.message, part.sent_to, part.sendings = identifier, part.activation, part.sendings + 1
-            part.start, part.sent_at, part.failed = self._start, time.monotonic(), False
+        seconds = max(TIME_TO_LIVE, self._task.spec.patience.seconds) * (1 + self._most_late)
+        send(self._grid, parts, lambda member: self._content, seconds, self._task.round, self._say)
+        for part in parts:
+            part.start = self._start
 
     def _collect(self) -> int:
-        """Take in the answers that are there; how many. The SuperLink waits a moment for the first of them (`waiting`)."""
-        waiting = {part.message: part for part in self._waiting() if part.message}
-        if not waiting:
-            return 0
-        replies = 0
-        for reply in self._grid.pull_messages(list(waiting)):  # one in memory at a time
-            replies += 1
-            part = waiting.get(reply.metadata.reply_to_message_id)
-            if part is None:
-                continue
-            part.message = ""
-            if reply.has_error():  # of Flower's making: the SuperNode is away, or the message was lost
-                part.failed = True
-                continue
-            self._take(part, reply.content)
-        return replies
+        """Take in the answers that are there; how many."""
+        count = 0
+        for part, content in answers(self._grid, self._waiting()):
+            count += 1
+            if content is not None:
+                self._take(part, content)
+        return count
 
     def _take(self, part: Part, content: RecordDict) -> None:
         member, took = part.site.member, time.monotonic() - part.sent_at

@@ -27,6 +27,8 @@ from flwr.superlink.grid import HttpGrid
 from trust.errors import Invalid
 
 MOST_OBJECTS = 10_000
+SOON = {"initial_backoff": 0.05, "backoff_cap": 2.0}
+"""Seconds after which parts that are on their way are looked for again: Flower's are 1 and 10."""
 _log = logging.getLogger(__name__)
 
 
@@ -70,7 +72,7 @@ class Grid(HttpGrid):  # type: ignore[misc]
                 raise Invalid(f"The reply has more than {self._most} bytes.")
             return content
 
-        contents = pull_objects(names, counted)
+        contents = pull_objects(names, counted, max_tries_per_object=None, **SOON)
         received = ConfirmMessageReceivedRequest(node=self.node, run_id=run_id, message_object_id=root)
         self._runtime_client.ConfirmMessageReceived(received)
         check_joins(contents, self._most)

@@ -21,8 +21,9 @@ from torch import Tensor
 
 from hub.rounds import rewards
 from hub.rounds.asking import Asking, Take
-from hub.rounds.exchange import Averaged, Say, SiteOf, check_data, message_content, read_reply
+from hub.rounds.exchange import Averaged, SiteOf, check_data, message_content, read_reply
 from hub.rounds.plan import Site
+from hub.rounds.posting import Say
 from hub.rounds.unmasking import Unmasking
 from hub.rounds.withholding import contribution
 from learning.aggregation.robust import clipped

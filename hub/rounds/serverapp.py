@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -108,7 +107,6 @@ def server_task(plan: Plan, most: int) -> Iterator[Any]:
 
     from hub.rounds.grid import Grid
 
-    _pull_quickly()
     authority, secret = Path(plan.authority).read_bytes(), Path(plan.secret).read_text()
     grid = Grid(plan.superlink, authority, _token(plan, authority, secret), most)
     client = grid._runtime_client
@@ -127,16 +125,6 @@ def server_task(plan: Plan, most: int) -> Iterator[Any]:
         client.PushTaskOutput(PushTaskOutputRequest(sub_status=status, details=details))
         heartbeat.stop()
         grid.close()
-
-
-def _pull_quickly() -> None:
-    """Let Flower look soon for an update's parts that are still on their way: it has no setting for it (see the same function in
-    `contributors.site.pace`)."""
-    from flwr.supercore.inflatable import inflatable_utils
-
-    if version("flwr").startswith("1.41."):
-        quick: dict[str, Any] = {"initial_backoff": 0.05, "backoff_cap": 2.0, "max_tries_per_object": None}
-        inflatable_utils.pull_objects.__kwdefaults__.update(quick)
 
 
 def _token(plan: Plan, authority: bytes, secret: str) -> str:
