@@ -21,9 +21,8 @@ from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_expe
 
 SEGMENTS = "segments"
 _OTHERWISE = ("has_bias", "is_transposed", "has_post_expert_norm", "_is_expert_parallel")
-_SIZES = (
-    16  # to which an expert's mean number of rows is rounded, at least; few enough for oneDNN to keep a kernel for each
-)
+_SIZES = 16
+"""To which an expert's mean number of rows is rounded, at least; few enough for oneDNN to keep a kernel for each."""
 
 
 def by_segments(model: PreTrainedModel) -> None:
@@ -43,11 +42,11 @@ def segments_forward(experts: Any, states: Tensor, picks: Tensor, weights: Tenso
         grouped: Tensor = grouped_mm_experts_forward(experts, states, picks, weights)
         return grouped
     way = _Way.of(picks, experts.num_experts, rounded=experts.down_proj.dtype == torch.bfloat16)
-    inner = _product(_apply(_ToExperts, states, way), experts, "gate_up_proj" if experts.has_gate else "up_proj", way)
+    inner = _product(_moved(states, way, there=True), experts, "gate_up_proj" if experts.has_gate else "up_proj", way)
     inner = experts._apply_gate(inner) if experts.has_gate else experts.act_fn(inner)
     shares = weights.flatten().index_select(0, way.picks) * way.filled
     outer = _product(inner, experts, "down_proj", way) * shares.unsqueeze(-1)
-    return _apply(_FromExperts, outer, way).to(states.dtype)
+    return _moved(outer, way, there=False).to(states.dtype)
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,8 @@ def _step(mean: int) -> int:
     return 1 << max(3, (mean // _SIZES).bit_length() - 1)
 
 
-def _apply(way: Any, rows: Tensor, which: _Way) -> Tensor:
-    found: Tensor = way.apply(rows, which)
+def _moved(rows: Tensor, way: _Way, *, there: bool) -> Tensor:
+    found: Tensor = _Moved.apply(rows, way, there)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -105,28 +104,18 @@ def _product(rows: Tensor, experts: nn.Module, name: str, way: _Way) -> Tensor:
     return found
 
 
-class _ToExperts(torch.autograd.Function):
+class _Moved(torch.autograd.Function):
+    """Rows into the order of the experts (`there`), or back; each is the other's gradient."""
+
     @staticmethod
-    def forward(ctx: Any, states: Tensor, way: _Way) -> Tensor:
-        ctx.way = way
-        return way.there(states)
+    def forward(ctx: Any, rows: Tensor, way: _Way, there: bool) -> Tensor:
+        ctx.way, ctx.there = way, there
+        return way.there(rows) if there else way.back(rows)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.way.back(gradient), None
-
-
-class _FromExperts(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, way: _Way) -> Tensor:
-        ctx.way = way
-        return way.back(rows)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.way.there(gradient), None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.way.back(gradient) if ctx.there else ctx.way.there(gradient), None, None
 
 
 class _Product(torch.autograd.Function):
