@@ -29,7 +29,7 @@ from tests.contributors.cli.conftest import Coalition, coalition
 from tests.contributors.conftest import base, database, database_url, hub
 from tests.contributors.served import Hub
 from tests.hub.conftest import ORIGIN, Base
-from tests.hub.evaluation.conftest import CHOICE, TASKS, record_suite, suite_files
+from tests.hub.evaluation.conftest import CHOICE, TASKS, record_evaluation, record_suite, suite_files
 from tests.hub.models.conftest import contribution, record_model
 from tests.shapes import llama
 
@@ -55,26 +55,7 @@ def log(model_files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory)
 
 
 def record(base: Base, suite: Entry, samples: list[Sample], claimed: tuple[TaskScore, ...]) -> Entry:
-    """What a hub says that a model got."""
-    from hub.models import registry
-
-    with base.database.session() as session:
-        model = registry.get(session, "tiny-1")
-    body = "".join(sample.model_dump_json(exclude_none=True) + "\n" for sample in samples)
-    return base.journal.sign_and_record(
-        Evaluation(
-            hub=ORIGIN,
-            signer=HUB,
-            model="tiny-1",
-            model_payload=model.payload,
-            suite=suite.id,
-            suite_payload=suite.payload,
-            harness="lm-eval",
-            scores=claimed,
-            samples=base.blobs.put(body.encode()),
-            seconds=1,
-        )
-    )
+    return record_evaluation(base, "tiny-1", suite, samples, claimed)
 
 
 @pytest.fixture

@@ -10,15 +10,13 @@ import pytest
 from hub.evaluation import projection
 from hub.evaluation.outputs import scores_of
 from hub.ledger.entries import Entry
-from hub.models import registry
-from protos.documents.evaluations import Evaluation, Sample
-from protos.documents.statements import HUB
+from protos.documents.evaluations import Sample
 from protos.documents.suite_files import read_suite
 from tests.contributors.cli.conftest import Coalition, coalition
 from tests.contributors.conftest import base, database, database_url, hub
 from tests.contributors.served import Hub
-from tests.hub.conftest import ORIGIN, Base
-from tests.hub.evaluation.conftest import CHOICE, record_suite, suite_files
+from tests.hub.conftest import Base
+from tests.hub.evaluation.conftest import CHOICE, record_evaluation, record_suite, suite_files
 from tests.hub.models.conftest import record_model
 
 __all__ = ["base", "coalition", "database", "database_url", "hub"]
@@ -42,23 +40,7 @@ def answered(right: Sequence[int]) -> list[Sample]:
 
 def evaluate(base: Base, model: str, suite: Entry, samples: list[Sample], claimed: list[Sample] | None = None) -> None:
     """What the hub says that a model got: what follows from its log, or from what else it claims."""
-    with base.database.session() as session:
-        payload = registry.get(session, model).payload
-    log = "".join(sample.model_dump_json(exclude_none=True) + "\n" for sample in samples)
-    base.journal.sign_and_record(
-        Evaluation(
-            hub=ORIGIN,
-            signer=HUB,
-            model=model,
-            model_payload=payload,
-            suite=suite.id,
-            suite_payload=suite.payload,
-            harness="lm-eval",
-            scores=scores_of(read_suite(FILES), claimed or samples),
-            samples=base.blobs.put(log.encode()),
-            seconds=1,
-        )
-    )
+    record_evaluation(base, model, suite, samples, scores_of(read_suite(FILES), claimed or samples))
 
 
 @pytest.fixture

@@ -13,11 +13,14 @@ import pytest
 
 from hub.evaluation import projection
 from hub.ledger.entries import Entry
+from hub.models import registry
 from hub.settings import SANDBOX, demanded
 from learning.architectures import build_model
 from learning.export import save_model
 from learning.tokenizer import train_tokenizer
 from protos.documents.base import FileEntry
+from protos.documents.evaluations import Evaluation, Sample, TaskScore
+from protos.documents.statements import HUB
 from protos.documents.submissions import Suite, SuiteVisibility
 from tests.hub.conftest import ORIGIN, Base
 from tests.shapes import llama
@@ -155,3 +158,26 @@ def record_suite(
 
 def payload(text: str) -> str:
     return digest_bytes(text.encode())
+
+
+def record_evaluation(
+    base: Base, model: str, suite: Entry, samples: Sequence[Sample], claimed: tuple[TaskScore, ...]
+) -> Entry:
+    """What a hub says that a model got, whether it follows from the log or not."""
+    with base.database.session() as session:
+        payload = registry.get(session, model).payload
+    log = "".join(sample.model_dump_json(exclude_none=True) + "\n" for sample in samples)
+    return base.journal.sign_and_record(
+        Evaluation(
+            hub=ORIGIN,
+            signer=HUB,
+            model=model,
+            model_payload=payload,
+            suite=suite.id,
+            suite_payload=suite.payload,
+            harness="lm-eval",
+            scores=claimed,
+            samples=base.blobs.put(log.encode()),
+            seconds=1,
+        )
+    )
