@@ -100,7 +100,7 @@ def _mcnemar(wins: int, losses: int) -> float:
 
 def _bootstrap(found: Floats, counted: Floats, chance: np.random.Generator) -> tuple[float, float]:
     drawn: list[Floats] = []
-    for rows in _parts(len(found)):
+    for rows in parts_of(RESAMPLES, len(found)):
         picked = chance.integers(0, len(found), (rows, len(found)))
         drawn.append(found[picked].sum(axis=1) / np.maximum(counted[picked].sum(axis=1), 1e-300))
     rest = (1 - LEVEL) / 2
@@ -114,7 +114,7 @@ def _randomisation(found: Floats, chance: np.random.Generator) -> float:
         return 1.0
     seen = abs(float(differing.sum())) * (1 - 1e-12)  # sums in another order are not further away
     further = sum(
-        int((np.abs(_signs(chance, rows, len(differing)) @ differing) >= seen).sum()) for rows in _parts(len(differing))
+        int((np.abs(_signs(chance, rows, len(differing)) @ differing) >= seen).sum()) for rows in parts_of(RESAMPLES, len(differing))
     )
     return (further + 1) / (RESAMPLES + 1)
 
@@ -123,8 +123,8 @@ def _signs(chance: np.random.Generator, rows: int, columns: int) -> Floats:
     return chance.integers(0, 2, (rows, columns)).astype(np.float64) * 2 - 1
 
 
-def _parts(items: int) -> list[int]:
+def parts_of(resamples: int, items: int) -> list[int]:
     """How many resamples at a time, so that memory does not grow with their number."""
     at_once = max(1, _AT_ONCE // items)
-    whole, rest = divmod(RESAMPLES, at_once)
+    whole, rest = divmod(resamples, at_once)
     return [at_once] * whole + [rest] * math.ceil(rest / at_once)

@@ -1,0 +1,149 @@
+"""Models in an order that says what it does not know: an aggregate of all tasks with its interval, and ranks that are intervals.
+
+Two models that cannot be told apart share ranks. Chance is drawn by everybody alike, so anyone who has the per-item logs
+comes to the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learning.comparison import LEVEL, Floats, parts_of
+from learning.scoring import LOWER_IS_BETTER, Item, worth
+from trust.errors import Invalid
+
+RESAMPLES = 2_000
+UNANIMOUS = 6
+"""So many items that all say the same tell two models apart: 2 / 2^6 is below 5 %."""
+RANDOM_BITS = 8.0
+"""Per byte, of a model for which all bytes are alike: what guessing is to text."""
+_SEED = 20_260_102
+_NOTHING = 1e-12
+"""Differences of sums in another order."""
+
+Bools: TypeAlias = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the items of a task are worth, and by how much each counts: a score is the ratio of the sums. Both of shape (items,)."""
+
+    amounts: Floats
+    sizes: Floats
+
+    @classmethod
+    def of(cls, metric: str, items: Iterable[Item]) -> Answers:
+        """Raises `Invalid` for items that do not fit the metric."""
+        pairs = np.array([worth(metric, item) for item in items], dtype=np.float64).reshape(-1, 2)
+        return cls(np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]))
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that all ranked models answered; `answers` in their order. `baseline` is what guessing gets."""
+
+    suite: str
+    metric: str
+    baseline: float | None
+    answers: Sequence[Answers]
+
+
+@dataclass(frozen=True)
+class Rank:
+    """`value` is 0 for guessing and 1 for the best possible, `low` and `high` bound it at `LEVEL`; between `first` and `last` lies
+    the model's rank, 1 for the best."""
+
+    value: float
+    low: float
+    high: float
+    first: int
+    last: int
+
+
+def comparable(scored: Mapping[str, Collection[str]]) -> tuple[list[str], list[str]]:
+    """(models, tasks) to rank by, of the tasks that each model has a score in: tasks that more than half of the models have, and
+    the models that have all of those. So neither a new suite nor a model that fails in one ends the ranking of the others."""
+    counts = Counter(task for tasks in scored.values() for task in set(tasks))
+    tasks = sorted(task for task, count in counts.items() if 2 * count > len(scored))
+    return [model for model, own in scored.items() if tasks and set(tasks) <= set(own)], tasks
+
+
+def ranks(tasks: Sequence[Task]) -> list[Rank]:
+    """Of each model, in the order of the tasks' answers.
+
+    The aggregate is the mean of the suites, each the mean of its tasks, each on the scale of `Rank.value`. It is drawn again
+    `RESAMPLES` times, over tasks and over each task's items, the same ones for all models. A model is above another where
+    the difference is surer than all differences together demand: by the greatest studentised deviation of any pair (Mogstad,
+    Romano, Shaikh and Wilhelm, Review of Economic Studies 91, 2024), so at `LEVEL` no pair at all is put in a wrong order.
+    """
+    if not tasks:
+        return []
+    chance = np.random.default_rng(_SEED)
+    shares = _shares(tasks)
+    drawn = chance.multinomial(len(tasks), np.full(len(tasks), 1 / len(tasks)), RESAMPLES) * shares
+    drawn /= drawn.sum(axis=1, keepdims=True)
+    models = len(tasks[0].answers)
+    values, again = np.zeros(models), np.zeros((RESAMPLES, models))
+    for task, share, weights in zip(tasks, shares, drawn.T, strict=True):
+        amounts, sizes = _table(task)
+        values += share * _scaled(task, amounts.sum(axis=1) / sizes.sum())
+        again += weights[:, None] * _scaled(task, _redrawn(amounts, sizes, chance))
+    low, high = np.quantile(again, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
+    above = _above(values, again, sum(len(task.answers[0].sizes) for task in tasks))
+    return [
+        Rank(float(values[i]), float(low[i]), float(high[i]), 1 + int(above[:, i].sum()), models - int(above[i].sum()))
+        for i in range(models)
+    ]
+
+
+def _shares(tasks: Sequence[Task]) -> Floats:
+    """Of each task in the aggregate: suites count alike, whatever their number of tasks."""
+    of_suite = Counter(task.suite for task in tasks)
+    return np.array([1 / (len(of_suite) * of_suite[task.suite]) for task in tasks])
+
+
+def _table(task: Task) -> tuple[Floats, Floats]:
+    """(amounts of shape (models, items), sizes). Raises `Invalid` where the models did not answer the same items."""
+    sizes = task.answers[0].sizes
+    if not len(sizes) or not all(np.array_equal(each.sizes, sizes) for each in task.answers):
+        raise Invalid("The models were not scored on the same items.")
+    return np.stack([each.amounts for each in task.answers]), sizes
+
+
+def _scaled(task: Task, value: Floats) -> Floats:
+    """0 for guessing, 1 for the best possible."""
+    if task.metric in LOWER_IS_BETTER:
+        return 1 - value / RANDOM_BITS
+    guessed = task.baseline or 0.0
+    return (value - guessed) / (1 - guessed)
+
+
+def _redrawn(amounts: Floats, sizes: Floats, chance: np.random.Generator) -> Floats:
+    """The scores, (resamples, models), of items drawn with replacement, the same ones for all models."""
+    items = len(sizes)
+    parts = []
+    for rows in parts_of(RESAMPLES, items):
+        picked = chance.integers(0, items, (rows, items)) + items * np.arange(rows)[:, None]
+        counts = np.bincount(picked.ravel(), minlength=rows * items).reshape(rows, items).astype(np.float64)
+        parts.append((counts @ amounts.T) / (counts @ sizes)[:, None])
+    return np.concatenate(parts)
+
+
+def _above(values: Floats, again: Floats, items: int) -> Bools:
+    """(models, models): whether the first is surely above the second."""
+    moved = again - values
+    spread = np.stack([(moved[:, [i]] - moved).std(axis=0) for i in range(len(values))])
+    known = np.where(spread > _NOTHING, spread, np.inf)
+    furthest = np.zeros(len(again))
+    for i in range(len(values)):
+        furthest = np.maximum(furthest, (np.abs(moved[:, [i]] - moved) / known[i]).max(axis=1))
+    sure = np.quantile(furthest, LEVEL) * spread
+    unanimous = (spread <= _NOTHING) & (items < UNANIMOUS)
+    gained = values[:, None] - values
+    return (gained > np.maximum(sure, _NOTHING)) & ~unanimous
