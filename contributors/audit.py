@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from contributors.client import Coalition
@@ -9,11 +10,13 @@ from contributors.finality import final_size
 from contributors.home import Home
 from contributors.ledger import Advance, Recorded, Verdict, verify_ledger
 from contributors.lineage import Finding, check_lineage
+from contributors.ranks import compare_ranking
 from contributors.seen import Head, Seen
 from contributors.sources import Source
 from contributors.standings import Board, board_of, check_scores, compare
 from contributors.trusted import Trusted
 from contributors.witness.standing import standing
+from learning.ranking import Answers
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents.witnesses import Watch
 from trust.errors import Corrupt, Denied
@@ -23,17 +26,18 @@ from trust.notes import verify_tree_head
 
 @dataclass(frozen=True)
 class Served:
-    """What a hub showed in this order, before an audit began: its head, the one with a quorum, and then the leaderboard. So the
-    leaderboard cannot lack what was final under those.
+    """What a hub showed in this order, before an audit began: its head, the one with a quorum, and then the leaderboard and the
+    ranking. So these cannot lack what was final under those.
     """
 
     note: bytes
     witnessed: bytes
     board: evaluation_pb2.Leaderboard
+    ranking: evaluation_pb2.Ranking
 
     @classmethod
     def by(cls, hub: Coalition) -> Served:
-        return cls(hub.head().note, standing(hub).witnessed, hub.leaderboard())
+        return cls(hub.head().note, standing(hub).witnessed, hub.leaderboard(), hub.ranking())
 
 
 @dataclass
@@ -85,7 +89,7 @@ def audit(
     except (Corrupt, Denied) as problem:
         findings.append((verdict.head.size, problem.what))
     if served is not None:
-        findings += _compare(served, verdict, final, key)
+        findings += _compare(served, verdict, checked.answers) + _sizes(served, verdict, final, key)
     return Audited(
         verdict,
         final,
@@ -97,12 +101,21 @@ def audit(
     )
 
 
-def _compare(served: Served, verdict: Verdict, final: int, key: LogPublicKey) -> list[Finding]:
-    """The leaderboard against the ledger: of its own size, which lies between what was final before and what is final now."""
-    size = int(served.board.ledger_size)
-    findings = compare(board_of(verdict.recorded, size), served.board)
-    if size > final:
-        findings.append((final, "the leaderboard counts entries that are not final."))
+def _compare(
+    served: Served, verdict: Verdict, answers: Mapping[tuple[str, str], Mapping[str, Answers]]
+) -> list[Finding]:
+    """The leaderboard and the ranking, each against the ledger of its own size."""
+    findings = compare(board_of(verdict.recorded, int(served.board.ledger_size)), served.board)
+    ranked = board_of(verdict.recorded, int(served.ranking.ledger_size))
+    return findings + compare_ranking(ranked, answers, served.ranking)
+
+
+def _sizes(served: Served, verdict: Verdict, final: int, key: LogPublicKey) -> list[Finding]:
+    """Both have to be of a size between what was final before they were shown and what is final now."""
+    sizes = {"leaderboard": int(served.board.ledger_size), "ranking": int(served.ranking.ledger_size)}
+    findings = [
+        (final, f"the {what} counts entries that are not final.") for what, size in sizes.items() if size > final
+    ]
     before = verify_tree_head(served.note, key, key.name).size
     watch = Watch(
         [each for each in verdict.watch.witnesses if each.index < before],
@@ -112,11 +125,8 @@ def _compare(served: Served, verdict: Verdict, final: int, key: LogPublicKey) ->
         due = final_size(watch, verdict.leaves[:before], served.witnessed, key)
     except (Corrupt, Denied) as problem:
         return [*findings, (before, problem.what)]
-    if size < due:
-        findings.append(
-            (size, f"the leaderboard counts {size} entries alone, and {due} were final before it was shown.")
-        )
-    return findings
+    stale = "the {} counts {} entries alone, and {} were final before it was shown."
+    return findings + [(size, stale.format(what, size, due)) for what, size in sizes.items() if size < due]
 
 
 def _strange(home: Home, recorded: list[Recorded]) -> list[Finding]:

@@ -301,6 +301,9 @@ class Coalition:
     def leaderboard(self) -> evaluation_pb2.Leaderboard:
         return call(self._evaluations.GetLeaderboard, evaluation_pb2.GetLeaderboardRequest())
 
+    def ranking(self, domain: str = "") -> evaluation_pb2.Ranking:
+        return call(self._evaluations.GetRanking, evaluation_pb2.GetRankingRequest(domain=domain))
+
     def models(self) -> list[models_pb2.Model]:
         return list(call(self._models.ListModels, models_pb2.ListModelsRequest()).models)
 

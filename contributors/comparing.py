@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from contributors.client import Coalition
-from contributors.recheck import MAX_LOG, read_log, recomputed, statement, suite_files
+from contributors.recheck import recomputed, statement, suite_files
 from learning.comparison import LEVEL, Difference, difference, gains, holm
-from protos.documents.evaluations import Evaluation, Sample
+from protos.documents.evaluations import MAX_LOG, Evaluation, Sample, read_log
 from protos.documents.suite_files import read_suite, task_rows
 from trust.errors import Corrupt, NotFound
 

@@ -18,17 +18,15 @@ from learning.scoring import score
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents import statements
 from protos.documents.base import Claim
-from protos.documents.evaluations import Evaluation, Sample, TaskScore
+from protos.documents.evaluations import MAX_LOG, Evaluation, Sample, TaskScore, read_log
 from protos.documents.leaf import Leaf
 from protos.documents.submissions import Suite
 from protos.documents.suite import Generation, LogLikelihood, MultipleChoice, Perplexity, Task
 from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
-from trust.canonical import parse
 from trust.dsse import MAX_ENVELOPE
 from trust.errors import Corrupt, Invalid, NotFound, Problem
 from trust.statements import payload_digest, verify_statement
 
-MAX_LOG = 64 << 20
 EXACT = 1e-9
 TOLERANCE = 0.01
 """Of a score computed again elsewhere: a hundredth of its items, or of its value where it has no bound."""
@@ -95,11 +93,6 @@ def suite_files(hub: Coalition, claim: Evaluation) -> dict[str, bytes] | None:
         return {file.path: hub.blob(file.digest, MAX_SUITE) for file in suite.files}
     except NotFound:
         return None
-
-
-def read_log(log: bytes) -> list[Sample]:
-    """Raises `Invalid` for what is not one."""
-    return [Sample.read(parse(line)) for line in log.splitlines()]
 
 
 def shown_otherwise(claim: Evaluation, shown: evaluation_pb2.Evaluation) -> Iterator[str]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from contributors.ledger import Recorded
 from contributors.lineage import Finding
-from contributors.recheck import read_log, recomputed
+from contributors.recheck import recomputed
 from contributors.sources import Source
+from learning.ranking import Answers
 from learning.scoring import LOWER_IS_BETTER
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents import interests
-from protos.documents.evaluations import Evaluation, TaskScore
+from protos.documents.evaluations import Evaluation, TaskScore, read_log
 from protos.documents.models import Model
 from protos.documents.submissions import Suite
 from trust.digests import Digest
@@ -23,10 +24,11 @@ from trust.errors import Corrupt, Invalid, NotFound
 
 @dataclass(frozen=True)
 class Cell:
-    """A score, the entry that records it, and the author of its suite."""
+    """A score, the entry that records it, and its suite with the author."""
 
     index: int
     score: TaskScore
+    suite: str
     author: str
 
 
@@ -38,6 +40,8 @@ class Board:
     cells: dict[tuple[str, str], Cell] = field(default_factory=dict)
     shares: dict[str, dict[str, float]] = field(default_factory=dict)
     """By model and member: see `protos.documents.interests`."""
+    open: dict[str, bool] = field(default_factory=dict)
+    """By suite: whether its per-item logs are for everybody."""
 
 
 def board_of(recorded: Sequence[Recorded], size: int) -> Board:
@@ -53,12 +57,15 @@ def board_of(recorded: Sequence[Recorded], size: int) -> Board:
     }
     authors = {each.leaf.id: each.claim.signer for each in newest.values()}
     board = Board([each for each in first if isinstance(each.claim, Model)])
+    board.open = {
+        each.leaf.id: each.claim.visibility == "members" for each in newest.values() if isinstance(each.claim, Suite)
+    }
     board.shares = interests.shares(_made(each.claim) for each in board.models if isinstance(each.claim, Model))
     for each in first:
         if isinstance(each.claim, Evaluation) and each.claim.suite in labels:
             for found in each.claim.scores:
                 board.cells[each.claim.model, f"{labels[each.claim.suite]}/{found.task}"] = Cell(
-                    each.index, found, authors[each.claim.suite]
+                    each.index, found, each.claim.suite, authors[each.claim.suite]
                 )
     return board
 
@@ -115,6 +122,8 @@ class Checked:
     findings: list[Finding] = field(default_factory=list)
     scores: int = 0
     sealed: int = 0
+    answers: dict[tuple[str, str], dict[str, Answers]] = field(default_factory=dict)
+    """By model and suite: what the items of each task are worth, of the logs that are for everybody."""
 
 
 def check_scores(recorded: Iterable[Recorded], source: Source, reader: str) -> Checked:
@@ -152,8 +161,12 @@ def _check(index: int, claim: Evaluation, suite: Suite | None, source: Source, r
     except (Corrupt, Invalid) as problem:
         checked.findings.append((index, f"its per-item log cannot be read: {problem.what}"))
         return
-    checked.findings += [(index, what) for what in recomputed(claim, samples)]
+    wrong = [(index, what) for what in recomputed(claim, samples)]
+    checked.findings += wrong
     checked.scores += len(claim.scores)
+    if not wrong and suite is not None and suite.visibility == "members":
+        metrics = {score.task: score.metric for score in claim.scores}
+        checked.answers[claim.model, claim.suite] = Answers.by_task(metrics, samples)
 
 
 def _same(told: evaluation_pb2.Score, ours: TaskScore) -> bool:

@@ -53,6 +53,7 @@ ACTS: dict[str, dict[str, str]] = {
         "ListEvaluations": "list evaluations",
         "GetEvaluation": "look at evaluations",
         "GetLeaderboard": "look at the leaderboard",
+        "GetRanking": "look at the leaderboard",
     },
     "Models": {"ListModels": "list models", "GetModel": "look at models", "GetLineage": "look at a model's lineage"},
     "Witnesses": {

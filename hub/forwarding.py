@@ -30,7 +30,7 @@ LOCAL: dict[str, frozenset[str]] = {
     "Submissions": frozenset({"Open", "Upload", "ListSubmissions", "GetSubmission"}),
     "Models": frozenset({"ListModels", "GetModel", "GetLineage"}),
     "Releases": frozenset({"ListReleases", "GetRelease"}),
-    "Evaluations": frozenset({"GetEvaluation", "GetLeaderboard"}),
+    "Evaluations": frozenset({"GetEvaluation", "GetLeaderboard", "GetRanking"}),
 }
 """Calls that every process answers from the database and the stores. All others need the ledger's writer or what only the
 leader has in memory: nodes, runs, campaigns."""

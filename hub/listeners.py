@@ -14,6 +14,7 @@ from hub.authorities import Authorities
 from hub.calls import ALLOWED
 from hub.evaluation.evaluator import Evaluator
 from hub.evaluation.leaderboard import scores_of
+from hub.evaluation.ranking import Rankings
 from hub.evaluation.service import EvaluationsService
 from hub.forwarding import Dial, Forwarding, dial_enrolment, dial_main
 from hub.foundation import Foundation
@@ -137,7 +138,7 @@ def _add_rooms(
         ReleasesService(database=database, journal=journal, releases=releases), server
     )
     evaluation_pb2_grpc.add_EvaluationsServicer_to_server(
-        EvaluationsService(database=database, evaluator=evaluator, finality=finality), server
+        EvaluationsService(database=database, evaluator=evaluator, finality=finality, rankings=Rankings(blobs)), server
     )
 
 

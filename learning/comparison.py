@@ -114,7 +114,8 @@ def _randomisation(found: Floats, chance: np.random.Generator) -> float:
         return 1.0
     seen = abs(float(differing.sum())) * (1 - 1e-12)  # sums in another order are not further away
     further = sum(
-        int((np.abs(_signs(chance, rows, len(differing)) @ differing) >= seen).sum()) for rows in parts_of(RESAMPLES, len(differing))
+        int((np.abs(_signs(chance, rows, len(differing)) @ differing) >= seen).sum())
+        for rows in parts_of(RESAMPLES, len(differing))
     )
     return (further + 1) / (RESAMPLES + 1)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,12 +30,28 @@ _NOTHING = 1e-12
 Bools: TypeAlias = NDArray[np.bool_]
 
 
+class TaskItem(Item, Protocol):
+    """One line of a per-item log."""
+
+    @property
+    def task(self) -> str: ...
+
+
 @dataclass(frozen=True)
 class Answers:
-    """What the items of a task are worth, and by how much each counts: a score is the ratio of the sums. Both of shape (items,)."""
+    """What the items of a task are worth, and by how much each counts, (items,): a score is the ratio of the sums."""
 
     amounts: Floats
     sizes: Floats
+
+    @classmethod
+    def by_task(cls, metrics: Mapping[str, str], items: Iterable[TaskItem]) -> dict[str, Answers]:
+        """Of each task that has a metric. Raises `Invalid` for items that do not fit it."""
+        found: dict[str, list[TaskItem]] = {task: [] for task in metrics}
+        for item in items:
+            if item.task in found:
+                found[item.task].append(item)
+        return {task: cls.of(metrics[task], own) for task, own in found.items()}
 
     @classmethod
     def of(cls, metric: str, items: Iterable[Item]) -> Answers:
@@ -45,8 +61,18 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Answered:
+    """A model's task. `baseline` is what guessing gets."""
+
+    suite: str
+    metric: str
+    baseline: float | None
+    answers: Answers
+
+
+@dataclass(frozen=True)
 class Task:
-    """A task that all ranked models answered; `answers` in their order. `baseline` is what guessing gets."""
+    """A task that all ranked models answered; `answers` in their order."""
 
     suite: str
     metric: str
@@ -56,8 +82,10 @@ class Task:
 
 @dataclass(frozen=True)
 class Rank:
-    """`value` is 0 for guessing and 1 for the best possible, `low` and `high` bound it at `LEVEL`; between `first` and `last` lies
-    the model's rank, 1 for the best."""
+    """`value` is 0 for guessing and 1 for the best possible, `low` and `high` bound it at `LEVEL`.
+
+    Between `first` and `last` lies the model's rank, 1 for the best.
+    """
 
     value: float
     low: float
@@ -72,6 +100,21 @@ def comparable(scored: Mapping[str, Collection[str]]) -> tuple[list[str], list[s
     counts = Counter(task for tasks in scored.values() for task in set(tasks))
     tasks = sorted(task for task, count in counts.items() if 2 * count > len(scored))
     return [model for model, own in scored.items() if tasks and set(tasks) <= set(own)], tasks
+
+
+def ranking(answered: Mapping[str, Mapping[str, Answered]]) -> tuple[dict[str, Rank], list[str]]:
+    """(the rank of each model that has one, the tasks that count), from the tasks of each model.
+
+    Raises `Invalid` where the models did not answer the same items.
+    """
+    models, chosen = comparable(answered)
+    if not models:
+        return {}, []
+    tasks = []
+    for name in chosen:
+        found = [answered[model][name] for model in models]
+        tasks.append(Task(found[0].suite, found[0].metric, found[0].baseline, [each.answers for each in found]))
+    return dict(zip(models, ranks(tasks), strict=True)), chosen
 
 
 def ranks(tasks: Sequence[Task]) -> list[Rank]:

@@ -177,13 +177,23 @@ def _show_item(task: str, item: Item, first: str, second: str) -> None:
     say(f"  {second} said: {_said(item.second)}")
 
 
-def leaderboard(as_json: Json = False) -> None:
-    """Models by suites: every score with its standard error."""
+def leaderboard(
+    domain: Annotated[str, typer.Option(help="Of this domain's suites alone.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Models by suites: every score with its standard error; and the models ranked by all that can be checked.
+
+    The aggregate is the mean of the suites, 0 for guessing and 1 for the best possible, with its 95 % interval. Models that
+    can't be told apart share ranks.
+    """
     with connected() as hub:
-        board = hub.leaderboard()
+        board, ranking = hub.leaderboard(), hub.ranking(domain)
+    for column in [column for column in board.columns if domain not in ("", column.domain)]:
+        board.columns.remove(column)
     if as_json:
-        print_json(_finite(as_dict(board)))
+        print_json(_finite(as_dict(board) | {"ranking": as_dict(ranking)}))
         return
+    _show_ranking(ranking)
     columns = [f">{c.key}\n{c.metric} {'up' if c.higher_is_better else 'down'}" for c in board.columns]
     rows = [[row.model, *(_cell(row, column.key) for column in board.columns)] for row in board.rows]
     print_table(["*model", *columns], rows, "No model yet.")
@@ -193,6 +203,26 @@ def leaderboard(as_json: Json = False) -> None:
         say("† The suite's author supplied half or more of a training of the model: shown, not ranked.")
     if board.waiting:
         say(f"{counted(board.waiting, 'evaluation')} still to come.")
+
+
+def _show_ranking(ranking: evaluation_pb2.Ranking) -> None:
+    if ranking.models:
+        print_table(
+            [">rank", "*model", ">aggregate", ">95 %"],
+            [
+                (
+                    str(each.first) if each.first == each.last else f"{each.first}-{each.last}",
+                    each.model,
+                    f"{each.value:.3f}",
+                    f"{each.low:.3f} to {each.high:.3f}",
+                )
+                for each in ranking.models
+            ],
+            "",
+        )
+        say(f"By {counted(len(ranking.tasks), 'task')}: {', '.join(ranking.tasks)}.")
+    for each in ranking.left_out:
+        say(f"Not ranked: {each.what}. {each.why}")
 
 
 def _cell(row: evaluation_pb2.LeaderboardRow, key: str) -> str:

@@ -33,7 +33,7 @@ def leaderboard(session: Session, final: int = EVERYTHING) -> evaluation_pb2.Lea
         for model in models
         if model.index < final
     }
-    shares = interests.shares(_made(model) for model in models)
+    shares = interests.shares(registry.made(model) for model in models)
     pending = 0
     for evaluation in store.recorded(session):
         if evaluation.index >= final:
@@ -90,10 +90,6 @@ def scores_of(session: Session, model: str, final: int = EVERYTHING) -> list[Sco
         if row.model == model and row.suite in suites and row.index < final
         for score in store.scores(row)
     ]
-
-
-def _made(model: registry.ModelRow) -> interests.Made:
-    return interests.Made(model.id, model.parent, registry.data_used(model), registry.contributions(model))
 
 
 def _column(key: str, label: str, suite: store.Suite, score: TaskScore) -> evaluation_pb2.LeaderboardColumn:

@@ -11,6 +11,7 @@ from hub.database import Database
 from hub.evaluation import store
 from hub.evaluation.evaluator import Evaluator
 from hub.evaluation.leaderboard import leaderboard, score_message
+from hub.evaluation.ranking import Rankings
 from hub.evaluation.tables import EvaluationRow
 from hub.submissions import catalogue
 from hub.witnesses.finality import Finality
@@ -20,8 +21,8 @@ from protos.coalition.v1 import common_pb2, evaluation_pb2, evaluation_pb2_grpc
 class EvaluationsService(evaluation_pb2_grpc.EvaluationsServicer):
     """What was evaluated, and what waits for it."""
 
-    def __init__(self, *, database: Database, evaluator: Evaluator, finality: Finality) -> None:
-        self._database, self._evaluator, self._finality = database, evaluator, finality
+    def __init__(self, *, database: Database, evaluator: Evaluator, finality: Finality, rankings: Rankings) -> None:
+        self._database, self._evaluator, self._finality, self._rankings = database, evaluator, finality, rankings
 
     async def ListEvaluations(
         self, request: evaluation_pb2.ListEvaluationsRequest, context: Any
@@ -42,6 +43,13 @@ class EvaluationsService(evaluation_pb2_grpc.EvaluationsServicer):
         def compute() -> evaluation_pb2.Leaderboard:
             with self._database.session() as session:
                 return leaderboard(session, self._finality.size(session))
+
+        return await asyncio.to_thread(compute)
+
+    async def GetRanking(self, request: evaluation_pb2.GetRankingRequest, context: Any) -> evaluation_pb2.Ranking:
+        def compute() -> evaluation_pb2.Ranking:
+            with self._database.session() as session:
+                return self._rankings.of(session, self._finality.size(session), request.domain)
 
         return await asyncio.to_thread(compute)
 

@@ -8,6 +8,7 @@ from sqlmodel import Session, col, select
 
 from hub.models.tables import ModelRow as ModelRow  # what `get` and the others answer with
 from hub.models.tables import ReleaseRow
+from protos.documents import interests
 from protos.documents.base import FileEntry
 from protos.documents.models import Contribution, DataUsed
 from trust.errors import NotFound
@@ -67,6 +68,10 @@ def data_of(rows: Sequence[ModelRow]) -> list[DataUsed]:
 
 def contributions(row: ModelRow) -> list[Contribution]:
     return [Contribution.read(value) for value in row.contributions]
+
+
+def made(row: ModelRow) -> interests.Made:
+    return interests.Made(row.id, row.parent, data_used(row), contributions(row))
 
 
 def next_base_id(session: Session, run_name: str) -> str:

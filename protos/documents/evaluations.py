@@ -7,6 +7,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from protos.documents.base import Claim, DigestText, Document, Identifier
+from trust.canonical import parse
+
+MAX_LOG = 64 << 20
+"""Bytes of a per-item log."""
 
 Metric = Literal[
     "acc",
@@ -64,3 +68,8 @@ class Sample(Document):
     answer: int | None = None
     credit: float | None = Field(default=None, ge=0, le=1)
     output: str | None = Field(default=None, max_length=16_384)
+
+
+def read_log(log: bytes) -> list[Sample]:
+    """A per-item log. Raises `Invalid` for what is not one."""
+    return [Sample.read(parse(line)) for line in log.splitlines()]

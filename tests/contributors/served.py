@@ -13,6 +13,7 @@ from contributors.client import Coalition
 from contributors.home import Home
 from hub.access import Access, Answers
 from hub.evaluation.evaluator import Evaluator
+from hub.evaluation.ranking import Rankings
 from hub.evaluation.service import EvaluationsService
 from hub.ledger.service import BlobsService, LedgerService
 from hub.listeners import OPTIONS
@@ -122,7 +123,13 @@ class Hub:
         settings = Settings(name=ORIGIN, directory=self.base.directory)
         evaluator = Evaluator(settings=settings, database=database, blobs=blobs, journal=journal)
         evaluation_pb2_grpc.add_EvaluationsServicer_to_server(
-            EvaluationsService(database=database, evaluator=evaluator, finality=Finality(self.base.log)), server
+            EvaluationsService(
+                database=database,
+                evaluator=evaluator,
+                finality=Finality(self.base.log),
+                rankings=Rankings(self.base.blobs),
+            ),
+            server,
         )
         releases = Releases(database=database, blobs=blobs, journal=journal, scores_of=lambda session, model: [])
         models_pb2_grpc.add_ReleasesServicer_to_server(

@@ -22,7 +22,8 @@ from contributors.trusted import Trusted
 from contributors.witness.attachment import attached
 from contributors.witness.standing import standing
 from hub import setup
-from hub.evaluation.leaderboard import leaderboard
+from hub.evaluation.leaderboard import EVERYTHING, leaderboard
+from hub.evaluation.ranking import Rankings
 from hub.ledger.log import Log
 from hub.settings import Settings
 from learning.scoring import score
@@ -104,8 +105,16 @@ class Told:
         with self.history.base.database.session() as session:
             return leaderboard(session)
 
-    def audit(self, board: evaluation_pb2.Leaderboard | None = None) -> Audited:
-        served = Served(self.history.base.log.note(), b"", board) if board is not None else None
+    def ranking(self, size: int = EVERYTHING) -> evaluation_pb2.Ranking:
+        with self.history.base.database.session() as session:
+            return Rankings(self.history.base.blobs).of(session, size)
+
+    def audit(
+        self, board: evaluation_pb2.Leaderboard | None = None, ranking: evaluation_pb2.Ranking | None = None
+    ) -> Audited:
+        served = None
+        if board is not None:
+            served = Served(self.history.base.log.note(), b"", board, ranking or self.ranking())
         return audit(self.home, StoreSource(self.settings.directory), Trusted.of(self.home), served)
 
     def sealed_suite(self, visibility: str) -> str:
@@ -194,6 +203,35 @@ def test_a_leaderboard_of_an_earlier_ledger_is_stale(told: Told) -> None:
         )
     ]
     assert told.audit(told.served()).holds
+
+
+def test_a_ranking_of_an_earlier_ledger_is_stale(told: Told) -> None:
+    ((index, what),) = told.audit(told.served(), told.ranking(told.size - 1)).findings
+    assert (index, "the ranking counts" in what) == (told.size - 1, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda ranking: setattr(ranking.models[0], "value", 0.9), "ranks tiny-1 at 1 to 1 with 0.9"),
+        (lambda ranking: setattr(ranking.models[0], "last", 2), "ranks tiny-1 at 1 to 2"),
+        (lambda ranking: setattr(ranking.models[0], "low", 0.0), "ranks tiny-1"),
+        (lambda ranking: ranking.models.pop(), "ranks other models"),
+        (lambda ranking: ranking.tasks.append("law-suite/easy"), "ranks by examiner:law-suite/text, law-suite/easy"),
+        (lambda ranking: setattr(ranking, "ledger_size", 1000), "the ranking counts entries that are not final"),
+    ],
+)
+def test_a_ranking_that_is_not_the_logs(
+    told: Told, change: Callable[[evaluation_pb2.Ranking], object], words: str
+) -> None:
+    told.history.enrol("examiner", "contributor")
+    told.suite = told.history.suite("examiner", "law")
+    told.evaluate()
+    ranking = told.ranking()
+    assert [(each.model, each.first) for each in ranking.models] == [("tiny-1", 1)]
+    assert told.audit(told.served(), ranking).holds
+    change(ranking)
+    assert any(words in what for _, what in told.audit(told.served(), ranking).findings)
 
 
 def test_a_score_without_a_log_is_named(told: Told) -> None:

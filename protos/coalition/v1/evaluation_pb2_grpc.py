@@ -50,6 +50,11 @@ class EvaluationsStub:
                 request_serializer=protos_dot_coalition_dot_v1_dot_evaluation__pb2.GetLeaderboardRequest.SerializeToString,
                 response_deserializer=protos_dot_coalition_dot_v1_dot_evaluation__pb2.Leaderboard.FromString,
                 _registered_method=True)
+        self.GetRanking = channel.unary_unary(
+                '/coalition.v1.Evaluations/GetRanking',
+                request_serializer=protos_dot_coalition_dot_v1_dot_evaluation__pb2.GetRankingRequest.SerializeToString,
+                response_deserializer=protos_dot_coalition_dot_v1_dot_evaluation__pb2.Ranking.FromString,
+                _registered_method=True)
 
 
 class EvaluationsServicer:
@@ -73,6 +78,12 @@ class EvaluationsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRanking(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EvaluationsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -90,6 +101,11 @@ def add_EvaluationsServicer_to_server(servicer, server):
                     servicer.GetLeaderboard,
                     request_deserializer=protos_dot_coalition_dot_v1_dot_evaluation__pb2.GetLeaderboardRequest.FromString,
                     response_serializer=protos_dot_coalition_dot_v1_dot_evaluation__pb2.Leaderboard.SerializeToString,
+            ),
+            'GetRanking': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRanking,
+                    request_deserializer=protos_dot_coalition_dot_v1_dot_evaluation__pb2.GetRankingRequest.FromString,
+                    response_serializer=protos_dot_coalition_dot_v1_dot_evaluation__pb2.Ranking.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -173,6 +189,33 @@ class Evaluations:
             '/coalition.v1.Evaluations/GetLeaderboard',
             protos_dot_coalition_dot_v1_dot_evaluation__pb2.GetLeaderboardRequest.SerializeToString,
             protos_dot_coalition_dot_v1_dot_evaluation__pb2.Leaderboard.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRanking(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/coalition.v1.Evaluations/GetRanking',
+            protos_dot_coalition_dot_v1_dot_evaluation__pb2.GetRankingRequest.SerializeToString,
+            protos_dot_coalition_dot_v1_dot_evaluation__pb2.Ranking.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,7 @@ class EvaluationsStub:
     ListEvaluations: _grpc.UnaryUnaryMultiCallable[_evaluation_pb2.ListEvaluationsRequest, _evaluation_pb2.ListEvaluationsResponse]
     GetEvaluation: _grpc.UnaryUnaryMultiCallable[_common_pb2.ById, _evaluation_pb2.Evaluation]
     GetLeaderboard: _grpc.UnaryUnaryMultiCallable[_evaluation_pb2.GetLeaderboardRequest, _evaluation_pb2.Leaderboard]
+    GetRanking: _grpc.UnaryUnaryMultiCallable[_evaluation_pb2.GetRankingRequest, _evaluation_pb2.Ranking]
 
 @_typing.type_check_only
 class EvaluationsAsyncStub(EvaluationsStub):
@@ -42,6 +43,7 @@ class EvaluationsAsyncStub(EvaluationsStub):
     ListEvaluations: _aio.UnaryUnaryMultiCallable[_evaluation_pb2.ListEvaluationsRequest, _evaluation_pb2.ListEvaluationsResponse]  # type: ignore[assignment]
     GetEvaluation: _aio.UnaryUnaryMultiCallable[_common_pb2.ById, _evaluation_pb2.Evaluation]  # type: ignore[assignment]
     GetLeaderboard: _aio.UnaryUnaryMultiCallable[_evaluation_pb2.GetLeaderboardRequest, _evaluation_pb2.Leaderboard]  # type: ignore[assignment]
+    GetRanking: _aio.UnaryUnaryMultiCallable[_evaluation_pb2.GetRankingRequest, _evaluation_pb2.Ranking]  # type: ignore[assignment]
 
 class EvaluationsServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -64,5 +66,12 @@ class EvaluationsServicer(metaclass=_abc_1.ABCMeta):
         request: _evaluation_pb2.GetLeaderboardRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_evaluation_pb2.Leaderboard, _abc.Awaitable[_evaluation_pb2.Leaderboard]]: ...
+
+    @_abc_1.abstractmethod
+    def GetRanking(
+        self,
+        request: _evaluation_pb2.GetRankingRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_evaluation_pb2.Ranking, _abc.Awaitable[_evaluation_pb2.Ranking]]: ...
 
 def add_EvaluationsServicer_to_server(servicer: EvaluationsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,6 +17,7 @@ from hub.evaluation import store
 from hub.evaluation.evaluator import Evaluator
 from hub.evaluation.outputs import scores_of
 from hub.evaluation.process import Output, WorkerProcess
+from hub.evaluation.ranking import Rankings
 from hub.evaluation.sandbox import cgroups
 from hub.evaluation.sandbox.layers import refusal
 from hub.evaluation.scorer import Scorer
@@ -268,7 +269,9 @@ async def test_a_changed_blob_holds_up_its_pair_only_and_is_not_recorded(hub: Ba
     async with running(hub) as watched:
         record_model(hub, "tiny-1", files)
         claim = await watched.next()
-        service = EvaluationsService(database=hub.database, evaluator=watched.evaluator, finality=Finality(hub.log))
+        service = EvaluationsService(
+            database=hub.database, evaluator=watched.evaluator, finality=Finality(hub.log), rankings=Rankings(hub.blobs)
+        )
         listed = await service.ListEvaluations(evaluation_pb2.ListEvaluationsRequest(), None)
     assert claim.suite == good.id
     assert [(row.suite, row.state) for row in listed.evaluations] == [(good.id, "finished"), (odd.id, "waiting")]
@@ -327,7 +330,9 @@ async def test_without_a_demanded_layer_nothing_is_evaluated_or_recorded(
     async with running(hub, sandbox=("cgroup", "seccomp")) as watched:
         while ("tiny-1", suite.id) not in watched.evaluator.troubles:
             await asyncio.sleep(0.05)
-        service = EvaluationsService(database=hub.database, evaluator=watched.evaluator, finality=Finality(hub.log))
+        service = EvaluationsService(
+            database=hub.database, evaluator=watched.evaluator, finality=Finality(hub.log), rankings=Rankings(hub.blobs)
+        )
         listed = await service.ListEvaluations(evaluation_pb2.ListEvaluationsRequest(), None)
     assert [(row.state, row.reason) for row in listed.evaluations] == [("waiting", refusal(["cgroup"]))]
     assert not watched.rows()

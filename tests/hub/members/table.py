@@ -48,6 +48,7 @@ Campaigns/RegisterSite        core contributor - -            consent
 Evaluations/ListEvaluations   core contributor viewer -       any
 Evaluations/GetEvaluation     core contributor viewer -       any
 Evaluations/GetLeaderboard    core contributor viewer -       any
+Evaluations/GetRanking        core contributor viewer -       any
 Models/ListModels             core contributor viewer -       any
 Models/GetModel               core contributor viewer -       any
 Models/GetLineage             core contributor viewer -       any
