@@ -59,6 +59,11 @@ def leaderboard() -> evaluation_pb2.Leaderboard:
 
 
 @_briefly
+def ranking(domain: str) -> evaluation_pb2.Ranking:
+    return coalition().ranking(domain)
+
+
+@_briefly
 def evaluations(model: str) -> list[evaluation_pb2.Evaluation]:
     return list(coalition().evaluations(model=model).evaluations)
 

@@ -43,6 +43,11 @@ def score(value: float, error: float) -> str:
     return f"{value:.3f} ± {error:.3f}"
 
 
+def rank(first: int, last: int) -> str:
+    """'2', or '2-4' for a model that may have any of them."""
+    return str(first) if first == last else f"{first}-{last}"
+
+
 def optional(value: float) -> float | None:
     """None in place of NaN, which JSON and tables do not know."""
     return None if math.isnan(value) else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -10,12 +10,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboards import display, source
-from dashboards.rows import scores
+from dashboards.rows import ranking, scores
 from dashboards.rows.scores import Progress
 from protos.coalition.v1 import evaluation_pb2
 from trust.sentences import counted
 
 MAX_TILES = 8
+MAX_RANKED = 20
 ALL = "all"
 GREY = "#808a9b"
 """Legible on the light and on the dark page."""
@@ -36,6 +37,7 @@ def show() -> None:
         family = families[_chosen_base(list(reversed(families)))]
     columns = scores.columns_of(board, domain)
     steps = scores.progress(columns, family)
+    _ranking(source.ranking(domain or ""))
     _tiles(steps)
     _progress(steps)
     _intervals(steps, family)
@@ -73,6 +75,25 @@ def _chosen_base(bases: Sequence[str]) -> str:
     if len(bases) == 1:
         return bases[0]
     return display.choose("Base model and its rounds", bases, "base", width=260)
+
+
+def _ranking(found: evaluation_pb2.Ranking) -> None:
+    """Every ranked model; those that can't be told apart share ranks."""
+    if not found.models:
+        return
+    st.subheader("Ranking")
+    shown = ranking.points(found)[:MAX_RANKED]
+    title = "0: guessing, 1: the best possible"
+    st.altair_chart(point_chart(shown, title), height=70 + 26 * len(shown))
+    tasks = counted(len(found.tasks), "task")
+    st.caption(
+        f"The mean of the suites, by {tasks} whose per-item logs everybody may read; 95 % intervals, drawn again over tasks and "
+        "items. Models that can't be told apart share ranks: all answered the same items, so ranks are surer than intervals. "
+        f"`coalition ledger audit` computes the same. {display.words(ranking.left_out(found))}"
+    )
+    if len(found.models) > MAX_RANKED:
+        with st.expander(f"All {len(found.models)} ranked models"):
+            display.table(ranking.ranked(found), "Ranked models", {"model": display.link("Model", "model")})
 
 
 def _tiles(steps: Sequence[Progress]) -> None:
@@ -139,20 +160,25 @@ def _intervals(steps: Sequence[Progress], family: Sequence[evaluation_pb2.Leader
 def interval_chart(points: list[dict[str, Any]], step: Progress) -> Any:
     """A point and its interval per model; a dashed rule where guessing would be."""
     title = f"{scores.metric_name(step.metric)} ({'higher' if step.rising else 'lower'} is better)"
-    data = alt.Chart(pd.DataFrame(points[-30:]))
-    models = alt.Y("model:N", sort=None, title=None)
+    return point_chart(points[-30:], title, step.chance)
+
+
+def point_chart(points: Sequence[Mapping[str, Any]], title: str, chance: float | None = None) -> Any:
+    """Models from top to bottom, each a `score` between `low` and `high`; a dashed rule at `chance`."""
+    data = alt.Chart(pd.DataFrame(points))
+    models = alt.Y("model:N", sort=None, title=None, axis=alt.Axis(labelLimit=260))
 
     def score_axis(field: str) -> Any:
         return alt.X(field, title=title, scale=alt.Scale(zero=False, padding=20), axis=alt.Axis(tickCount=6))
 
     bars = data.mark_rule(strokeWidth=2, color=GREY).encode(y=models, x=score_axis("low:Q"), x2="high:Q")
     dots = data.mark_point(filled=True, size=90, opacity=1).encode(
-        y=models, x=score_axis("score:Q"), tooltip=["model", "score", "low", "high", "items"]
+        y=models, x=score_axis("score:Q"), tooltip=list(points[0])
     )
     layers = [bars, dots]
-    if step.chance is not None:
-        chance = alt.Chart(pd.DataFrame({"guessing": [step.chance]}))
-        layers.insert(0, chance.mark_rule(strokeDash=[5, 4], color=GREY).encode(x=score_axis("guessing:Q")))
+    if chance is not None:
+        rule = alt.Chart(pd.DataFrame({"guessing": [chance]})).mark_rule(strokeDash=[5, 4], color=GREY)
+        layers.insert(0, rule.encode(x=score_axis("guessing:Q")))
     return alt.layer(*layers)
 
 

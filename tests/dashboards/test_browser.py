@@ -83,6 +83,7 @@ def test_the_leaderboard_shows_every_model_and_how_it_moved(page: Any, full: Sit
     assert shown.count("better") == 2 * len(history.DOMAINS)
     assert page.locator("[data-testid=stMetric]").count() == len(history.DOMAINS)
     page.locator("[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg").first.wait_for()
+    says(page, "Models that can't be told apart share ranks")
     no_failure(page)
 
 
