@@ -2,7 +2,7 @@
 
 The hub's word is taken for nothing but the log, whose digest its signed statement names: a score that does not follow from
 the log is found by anyone, a log that does not follow from the suite by whoever may read the suite, and likelihoods that the
-model does not give by whoever evaluates again (`coalition eval verify --rerun`).
+model does not give by whoever evaluates again (`coalition eval reproduce`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from learning.scoring import score
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents import statements
 from protos.documents.base import Claim
-from protos.documents.evaluations import MAX_LOG, Evaluation, Sample, TaskScore, read_log
+from protos.documents.evaluations import MAX_LOG, Evaluation, Sample, read_log
 from protos.documents.leaf import Leaf
 from protos.documents.submissions import Suite
 from protos.documents.suite import Generation, LogLikelihood, MultipleChoice, Perplexity, Task
@@ -28,8 +28,6 @@ from trust.errors import Corrupt, Invalid, NotFound, Problem
 from trust.statements import payload_digest, verify_statement
 
 EXACT = 1e-9
-TOLERANCE = 0.01
-"""Of a score computed again elsewhere: a hundredth of its items, or of its value where it has no bound."""
 
 
 @dataclass
@@ -137,20 +135,6 @@ def regraded(files: Mapping[str, bytes], samples: Sequence[Sample]) -> Iterator[
         wrong = [item.item for item, row in zip(items, rows, strict=True) if not _fits(task, item, row)]
         if wrong:
             yield f"The log of {task.name} does not fit the suite at item {wrong[0]} (and {len(wrong) - 1} more)."
-
-
-def differing(theirs: Sequence[TaskScore], ours: Sequence[TaskScore]) -> Iterator[str]:
-    """Where scores that were computed again differ by more than other hardware explains."""
-    mine = {each.task: each for each in ours}
-    for stated in theirs:
-        again = mine.get(stated.task)
-        if again is None or again.metric != stated.metric or again.items != stated.items:
-            yield f"Evaluated again, {stated.task} is another task."
-            continue
-        bounded = stated.metric != "bits_per_byte"
-        allowed = max(TOLERANCE, 1 / stated.items) if bounded else TOLERANCE * abs(stated.value)
-        if abs(again.value - stated.value) > allowed:
-            yield f"Evaluated again, the {stated.metric} of {stated.task} is {again.value:.4f}, not {stated.value:.4f}."
 
 
 def _fits(task: Task, sample: Sample, row: Mapping[str, object]) -> bool:

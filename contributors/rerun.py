@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import subprocess
 import sys
@@ -15,16 +14,14 @@ from contributors.calling import Advance
 from contributors.client import Coalition
 from contributors.recheck import statement
 from protos.coalition.v1 import common_pb2
-from protos.documents.evaluations import Evaluation, TaskScore
+from protos.documents.evaluations import Evaluation
 from protos.documents.leaf import Leaf
 from protos.documents.models import Model
 from trust.errors import Corrupt, NotFound, Unavailable
 
 
-def rerun(
-    hub: Coalition, claim: Evaluation, suite: Mapping[str, bytes], folder: Path, advance: Advance
-) -> list[TaskScore]:
-    """Our scores. Raises `Unavailable` where the evaluator is not installed or fails."""
+def rerun(hub: Coalition, claim: Evaluation, suite: Mapping[str, bytes], folder: Path, advance: Advance) -> bytes:
+    """Our per-item log. Raises `NotFound` where the evaluator is not installed, `Unavailable` where it fails."""
     program = _program()
     model = statement(hub, claim.model)
     if not isinstance(model, Model) or Leaf.decode(hub.receipt(claim.model).leaf).payload != claim.model_payload:
@@ -32,12 +29,12 @@ def rerun(
     for file in model.files:
         message = common_pb2.File(path=file.path, digest=file.digest, size=file.size)
         hub.download(message, folder / "model", advance)
-    command = [program, "evaluate", str(folder / "model"), "-", "--json"]
+    command = [program, "evaluate", str(folder / "model"), "-", "--items"]
     done = subprocess.run(command, input=_tar(suite), capture_output=True, check=False)
     if done.returncode:
         reason = (done.stderr.decode(errors="replace").strip().splitlines() or ["it says nothing"])[-1]
         raise Unavailable(f"Evaluating again failed: {reason[:300]}")
-    return [TaskScore.read(each) for each in json.loads(done.stdout)["scores"]]
+    return done.stdout
 
 
 def _tar(files: Mapping[str, bytes]) -> bytes:

@@ -108,6 +108,7 @@ def evaluate(
     sandbox: Annotated[
         str, typer.Option(envvar="COALITION_SANDBOX", help="The layers that must stand; see hub.toml's.")
     ] = ",".join(SANDBOX),
+    items: Annotated[bool, typer.Option("--items", help="Print the per-item log, a line of JSON an item.")] = False,
     as_json: Json = False,
 ) -> None:
     """Evaluate a model by a suite on this machine, in the hub's sandbox; nothing is recorded."""
@@ -117,13 +118,16 @@ def evaluate(
     harness, found = asyncio.run(local.evaluate(model, files, demanded(sandbox)))
     if found.failure:
         raise Invalid(found.failure)
+    if items:
+        sys.stdout.buffer.write(found.log)
+        return
     if as_json:
         scores = [score.model_dump(mode="json") for score in found.scores]
         out.print_json(json.dumps({"harness": harness, "scores": scores, "seconds": found.seconds}))
         return
     for score in found.scores:
-        items = counted(score.items, "item")
-        say(f"{score.task}: {score.metric} {score.value:.4f} ± {score.standard_error:.4f} over {items}")
+        over = counted(score.items, "item")
+        say(f"{score.task}: {score.metric} {score.value:.4f} ± {score.standard_error:.4f} over {over}")
 
 
 @app.command(epilog="Example: coalition-hub invite /srv/coalition --organisation 'Law Institute' --role contributor")

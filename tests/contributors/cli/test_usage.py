@@ -32,6 +32,7 @@ CONTRACT = {
         "eval show",
         "eval verify",
         "eval compare",
+        "eval reproduce",
     ),
     *("release cut", "release list", "release verify", "release download"),
     *("ledger head", "ledger entries", "ledger verify", "ledger receipt"),
