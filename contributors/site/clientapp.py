@@ -46,6 +46,7 @@ from contributors.site.training import train
 from contributors.site.watchdog import watched
 from protos.documents.rounds import RoundReply, RoundTask
 from protos.transport.contents import DATA, data_of, document_of, packed
+from protos.transport.version import installed
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem
@@ -136,19 +137,20 @@ def in_sums(home: Path, work: Packing) -> Masked:
 
 def _answer(content: RecordDict, work: Work) -> RecordDict:
     """Every way a task can go wrong becomes a refusal; its words are ours, quote no private text and name no file."""
-    campaign, number = "unknown", 1
+    campaign, number, about = "unknown", 1, "a task"
     try:
         task = read_task(content)
         campaign, number = task.campaign, task.round
+        about = f"round {number} of {campaign}"
         files = files_of(content, task)
         with watched():
             reply, update = work(task, files)
     except Problem as problem:
-        _say(f"round {number} of {campaign} refused: {problem.diagnostics()}")
+        _say(f"{about} refused: {problem.diagnostics()}")
         why = UNFIT if isinstance(problem, Unfit) else problem.what
         reply, update = RoundReply(campaign=campaign, round=number, refusal=why[:500]), b""
     except Exception as error:
-        _log.exception("round %d of %s failed", number, campaign)
+        _log.exception("%s failed", about)
         why = f"the site met an error of its own ({type(error).__name__}); its log says more"
         reply, update = RoundReply(campaign=campaign, round=number, refusal=why), b""
     return message_content("reply", emit(reply.model_dump(mode="json")), update)
@@ -168,8 +170,9 @@ def read_task(content: RecordDict) -> RoundTask:
     try:
         return RoundTask.read(parse(document))
     except Invalid as problem:  # the schema is closed: a newer hub may say what we never heard of
+        what = problem.what.partition(";")[0].rstrip(".")
         raise Invalid(
-            f"This site cannot read the task ({problem.what.rstrip('.')}): the hub runs another version.",
+            f"This site runs coalition {installed()} and the hub another version, whose task it cannot read ({what}).",
             "Install the hub's version of coalition.",
         ) from None
 
