@@ -48,7 +48,7 @@ class Averaged:
 
 class Round:
     """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from; `taken`
-    are the digests of updates that the campaign has averaged; `afoot` is what the round before left behind (`Round.afoot`)."""
+    are the digests of updates that the campaign has averaged; `afoot` are sites at work on rounds before (`Round.afoot`)."""
 
     def __init__(
         self,
