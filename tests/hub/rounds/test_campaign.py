@@ -85,7 +85,7 @@ def test_a_killed_hub_and_a_killed_supernode_cost_no_finished_round(world: World
     for name in ("medicine", "law"):
         world.member(name)
         world.site(name)
-    slow = spec.training.model_copy(update={"steps": 300})
+    slow = spec.training.model_copy(update={"steps": 120})
     privacy = Privacy(guarantee="local", clip=0.1, noise=0.02, delta=1e-6, maximum_epsilon=1e5)
     campaign = world.open_campaign(spec.model_copy(update={"training": slow, "privacy": privacy}))
     world.wait(campaign, lambda found: len(found.rounds) >= 1)

@@ -1,20 +1,20 @@
 """Bad input and bad luck, with real SuperNodes in one campaign: rounds go on without whom it meets, who can act is told what to
 do in one sentence, and once it is over its site takes part again.
 
-| what meets a member               | what its site says, or the hub                                                      |
-|-----------------------------------|-------------------------------------------------------------------------------------|
-| its text is of no dataset         | ... belongs to no dataset that law has submitted                                    |
-| another base model than ledger's  | model.safetensors of the task is not that of tiny-1 on the ledger. Tell the core team. |
-| it joins late                     | joined campaign-...                                                                 |
-| its clock is off by a day         | This machine's clock is 1 day, 0:00:00 ahead of the hub's: ...                      |
-| its certificate ran out           | Your certificate expired at ...: Ask the operator for an invitation, ...            |
-| it runs another version           | This site runs coalition 0.0.9 and the hub ...                                      |
-| it is slow                        | the round's deadline passed while its site had the task                             |
-| too little text                   | The site's text does not fill one block of tokens. Give it more text.               |
-| no text                           | ... holds no text. Put ... files there.                                             |
-| it is cut off amid an upload      | the SuperNode died; it starts again                                                 |
-| its dataset is withdrawn          | notes.txt may not be trained on: ... was withdrawn                                  |
-| it leaves for good                | (no site any more; the rounds' records do not list it)                              |
+| what meets a member           | what it is told                                                                        |
+|-------------------------------|----------------------------------------------------------------------------------------|
+| its text is of no dataset     | ... belongs to no dataset that law has submitted                                       |
+| another base model is sent    | model.safetensors of the task is not that of tiny-1 on the ledger. Tell the core team. |
+| it joins late                 | joined campaign-...                                                                    |
+| its clock is off by a day     | This machine's clock is 1 day, 0:00:00 ahead of the hub's: ...                         |
+| its certificate ran out       | Your certificate expired at ... Ask the operator for an invitation, then run ...       |
+| it runs another version       | This site runs coalition 0.0.9 and the hub 0.1.0: ...                                  |
+| it is slow                    | our update was left out: the round's deadline passed while its site had the task       |
+| it has too little text        | The site's text does not fill one block of tokens. Give it more text.                  |
+| it has no text                | ... holds no text. Put .jsonl, ... files there.                                        |
+| it is cut off amid an upload  | the SuperNode died; it starts again                                                    |
+| its dataset was withdrawn     | notes.txt may not be trained on: data-... was withdrawn                                |
+| it leaves for good            | The member law was revoked.                                                            |
 """
 
 from __future__ import annotations
@@ -177,3 +177,4 @@ def withdraw_what_was_learned_from_and_leave(course: Course, world: World, law: 
     )
     assert world.campaign(course.campaign).members == ["medicine", "museum"]
     assert site.wait(PATIENCE) != 0, "a revoked member's site has nothing to do here"
+    course.says(law, "The member law was revoked.")
