@@ -23,6 +23,7 @@ from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
 from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -84,6 +85,10 @@ def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) ->
                 _run_task(port, token, work, masked)
             except httpx.HTTPError as error:
                 _log.warning("the SuperNode went away during a task: %s", error)
+            except (
+                ObjectPushError
+            ) as error:  # it drops an answer as soon as it hears that the campaign was stopped or paused
+                _log.warning("nobody waits for the answer any more: %s", error)
             pace.restart()
 
 

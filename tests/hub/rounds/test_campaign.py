@@ -184,6 +184,9 @@ def test_a_campaign_is_paused_over_a_restart_of_the_hub_resumed_and_stopped_and_
     assert (found.state, found.reason) == ("stopped", "enough")
     assert found.rounds
     learn_to_answer_with_a_vowel(world, spec)
+    assert "the training process died" not in (world.directory / "law.log").read_text(), (
+        "it stays warm over all of this"
+    )
     until(lambda: not list((world.hub / "campaigns").iterdir()), "nothing held")
 
 
