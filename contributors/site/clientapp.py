@@ -85,9 +85,7 @@ def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) ->
                 _run_task(port, token, work, masked)
             except httpx.HTTPError as error:
                 _log.warning("the SuperNode went away during a task: %s", error)
-            except (
-                ObjectPushError
-            ) as error:  # it drops an answer as soon as it hears that the campaign was stopped or paused
+            except ObjectPushError as error:  # it drops answers to a campaign that was stopped or paused
                 _log.warning("nobody waits for the answer any more: %s", error)
             pace.restart()
 
