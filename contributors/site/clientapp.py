@@ -140,20 +140,19 @@ def in_sums(home: Path, work: Packing) -> Masked:
 
 def _answer(content: RecordDict, work: Work) -> RecordDict:
     """Every way a task can go wrong becomes a refusal; its words are ours, quote no private text and name no file."""
-    campaign, number, about = "unknown", 1, "a task"
+    campaign, number = "unknown", 1
     try:
         task = read_task(content)
         campaign, number = task.campaign, task.round
-        about = f"round {number} of {campaign}"
         files = files_of(content, task)
         with watched():
             reply, update = work(task, files)
     except Problem as problem:
-        _say(f"{about} refused: {problem.diagnostics()}")
+        _say(f"round {number} of {campaign} refused: {problem.diagnostics()}")
         why = UNFIT if isinstance(problem, Unfit) else problem.what
         reply, update = RoundReply(campaign=campaign, round=number, refusal=why[:500]), b""
     except Exception as error:
-        _log.exception("%s failed", about)
+        _log.exception("round %d of %s failed", number, campaign)
         why = f"the site met an error of its own ({type(error).__name__}); its log says more"
         reply, update = RoundReply(campaign=campaign, round=number, refusal=why), b""
     return message_content("reply", emit(reply.model_dump(mode="json")), update)
