@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from protos.transport.version import installed
 
 _ROOT = Path(__file__).parent.parent
 _PACKAGES = ("trust", "protos", "learning", "hub", "contributors")
@@ -18,8 +19,4 @@ def code_version() -> str:
     for package in _PACKAGES:
         for path in sorted((_ROOT / package).rglob("*.py")):
             digest.update(path.relative_to(_ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    try:
-        number = version("coalition")
-    except PackageNotFoundError:
-        number = "0"
-    return f"{number}+{digest.hexdigest()[:12]}"
+    return f"{installed()}+{digest.hexdigest()[:12]}"

@@ -23,6 +23,7 @@ from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
 from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
+from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -46,6 +47,7 @@ from contributors.site.training import train
 from contributors.site.watchdog import watched
 from protos.documents.rounds import RoundReply, RoundTask
 from protos.transport.contents import DATA, data_of, document_of, packed
+from protos.transport.version import installed
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem
@@ -83,6 +85,8 @@ def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) ->
                 _run_task(port, token, work, masked)
             except httpx.HTTPError as error:
                 _log.warning("the SuperNode went away during a task: %s", error)
+            except ObjectPushError as error:  # it drops answers to a campaign that was stopped or paused
+                _log.warning("nobody waits for the answer any more: %s", error)
             pace.restart()
 
 
@@ -168,8 +172,9 @@ def read_task(content: RecordDict) -> RoundTask:
     try:
         return RoundTask.read(parse(document))
     except Invalid as problem:  # the schema is closed: a newer hub may say what we never heard of
+        what = problem.what.partition(";")[0].rstrip(".")
         raise Invalid(
-            f"This site cannot read the task ({problem.what.rstrip('.')}): the hub runs another version.",
+            f"This site runs coalition {installed()} and the hub another version, whose task it cannot read ({what}).",
             "Install the hub's version of coalition.",
         ) from None
 

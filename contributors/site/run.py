@@ -34,6 +34,7 @@ from contributors.witness.attachment import attached
 from contributors.witness.cosigner import Event
 from protos.coalition.v1 import rounds_pb2
 from protos.documents.campaigns import CampaignSpec, SitePolicy
+from protos.transport.version import differing, installed
 from trust.errors import Conflict, Corrupt, Invalid, Problem, Unavailable
 from trust.files import write_private
 
@@ -76,7 +77,8 @@ class Site:
         self._specs: dict[str, CampaignSpec] = {}
         self._port = str(_free_port())
         self._looked = 0.0
-        self._troubled = self._wrong_clock = ""
+        self._troubled = ""
+        self._warned: dict[str, str] = {}
 
     def open(self) -> None:
         """Make our key known, waiting for the hub if need be, and set up the two processes."""
@@ -124,11 +126,16 @@ class Site:
             self._trouble(problem)
 
     def _supernode(self, registered: rounds_pb2.RegisterSiteResponse) -> list[str]:
-        self._wrong_clock, before = wrong(registered.time, dt.datetime.now(dt.UTC)), self._wrong_clock
-        if bool(self._wrong_clock) != bool(before):
-            _say(self._wrong_clock or "this machine's clock is right again")
+        self._warn("clock", wrong(registered.time, dt.datetime.now(dt.UTC)), "this machine's clock is right again")
+        self._warn("version", differing(registered.version, installed()), "the hub runs this site's version again")
         module = "contributors.site.supernode"
         return [module, str(self._home), registered.superlink, self._port, str(registered.node)]
+
+    def _warn(self, of: str, warning: str, over: str) -> None:
+        """What keeps us out of rounds is said once, and that it is over."""
+        before, self._warned[of] = self._warned.get(of, ""), warning
+        if bool(warning) != bool(before):
+            _say(warning or over)
 
     def _look(self) -> None:
         try:
@@ -142,6 +149,8 @@ class Site:
         if self._troubled:
             _say("the hub is back")
         self._troubled = ""
+        if self._warned.get("clock"):
+            self._register_again(self._children[0])  # it hears when the clock was set right
 
     def _data_is_fit(self) -> bool:
         """Whether we may train on every file; the first that we may not is named, once. Raises `Unavailable`."""

@@ -10,7 +10,7 @@ from flwr.app import RecordDict
 
 from hub.rounds import patience
 from hub.rounds.exchange import DISOWNED, SiteOf
-from hub.rounds.parts import Part
+from hub.rounds.parts import Part, away, part_of
 from hub.rounds.plan import Site
 from hub.rounds.posting import TIME_TO_LIVE, Say, answers, look, pause, send
 from trust.errors import Problem
@@ -20,10 +20,12 @@ Take = Callable[[str, RecordDict], None]
 
 
 class Asking:
-    """Over one round's `grid`; a site whose consent counts no more is asked nothing further."""
+    """Over one round's `grid`; a site whose consent counts no more is asked nothing further. `away` says since when sites are
+    away, at the beginning as the round before left it."""
 
-    def __init__(self, grid: Any, number: int, site_of: SiteOf, say: Say) -> None:
+    def __init__(self, grid: Any, number: int, site_of: SiteOf, say: Say, away: Mapping[str, Part]) -> None:
         self._grid, self._number, self._site_of, self._say = grid, number, site_of, say
+        self.away = away
 
     def ask(
         self, sites: Iterable[Site], content: Callable[[str], RecordDict], take: Take, needed: int, deadline: float
@@ -32,7 +34,8 @@ class Asking:
 
         Why each that gave no answer of use is left out, by member.
         """
-        waiting = {site.member: Part(site) for site in sites}
+        parts = [part_of(site, self.away, self._number, 0) for site in sites]
+        waiting = {part.site.member: part for part in parts}
         left_out: dict[str, str] = {}
         took: list[float] = []
         while waiting and len(waiting) + len(took) >= needed:
@@ -51,6 +54,8 @@ class Asking:
             asked = time.monotonic()
             if not self._collect(waiting, take, took, left_out) and waiting:
                 pause(asked)
+        members = {part.site.member for part in parts}
+        self.away = {name: part for name, part in self.away.items() if name not in members} | away(parts)
         return left_out | dict.fromkeys(waiting, "too few others answered")
 
     def _collect(self, waiting: dict[str, Part], take: Take, took: list[float], left_out: dict[str, str]) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hub.rounds import patience, rewards
 from hub.rounds.gathering import Gathering, Measure
-from hub.rounds.parts import Part, Start, part_of
+from hub.rounds.parts import Part, Start, away, part_of
 from hub.rounds.plan import Site
 from hub.rounds.posting import TIME_TO_LIVE, Say, answers, look, pause, send
 from hub.rounds.withholding import contribution, most_change
@@ -80,7 +80,7 @@ class Round:
     def run(self, sites: Iterable[Site]) -> Averaged:
         """Raises `Unavailable` when too few sites gave a valid update."""
         self._deadline = time.monotonic() + self._task.spec.patience.seconds
-        self._parts = {site.member: part_of(site, self._before, self._task.round, self._buffer) for site in sites}
+        self._parts = {site.member: part_of(site, self._before, self._task.round, self._most_late) for site in sites}
         look(self._grid, self._waiting())
         if absent := [member for member, part in self._parts.items() if not part.activation]:
             self._say(f"waits for {', '.join(absent)} to come online")
@@ -94,8 +94,9 @@ class Round:
 
     @property
     def afoot(self) -> dict[str, Part]:
-        """Sites that are at work still, for the next round; none where a round owns its tasks."""
-        return {member: part for member, part in self._parts.items() if part.message} if self._buffer else {}
+        """For the next round: since when sites are away, and with a buffer those that are at work still."""
+        still = {name: part for name, part in self._parts.items() if part.message} if self._buffer else {}
+        return away(self._parts.values()) | still
 
     def _waiting(self) -> list[Part]:
         """Whose updates are missing; nobody's once the buffer is full or its time is over."""

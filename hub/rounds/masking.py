@@ -22,6 +22,7 @@ from torch import Tensor
 from hub.rounds import rewards
 from hub.rounds.asking import Asking, Take
 from hub.rounds.exchange import Averaged, SiteOf, check_data, message_content, read_reply
+from hub.rounds.parts import Part
 from hub.rounds.plan import Site
 from hub.rounds.posting import Say
 from hub.rounds.unmasking import Unmasking
@@ -86,12 +87,13 @@ class MaskedRound:
         site_of: SiteOf,
         say: Say,
         memory: Path,
+        afoot: Mapping[str, Part] | None = None,
     ) -> None:
         if task.spec.masks is None:
             raise Invalid("The campaign has no [masks].")
         self._masks, self._task, self._reference, self._memory = task.spec.masks, task, reference, memory
         self._site_of, self._say = site_of, say
-        self._asking = Asking(grid, task.round, site_of, say)
+        self._asking = Asking(grid, task.round, site_of, say, afoot or {})
         together = b"".join(files[entry.path] for entry in task.files)
         self._given = message_content("task", emit(task.model_dump(mode="json")), together)
         self._gone: dict[str, str] = {}
@@ -117,6 +119,11 @@ class MaskedRound:
         self._updates({name: seated[name] for name in seeds}, boxes, sums, deadline)
         opened = self._open({name: seated[name] for name in sums.survivors}, sums.survivors, deadline)
         return self._averaged(sums.result(opened), sums.survivors)
+
+    @property
+    def afoot(self) -> Mapping[str, Part]:
+        """As `exchange.Round.afoot`."""
+        return self._asking.away
 
     def _seated(self, sites: dict[str, Site]) -> dict[str, Site]:
         """Everybody, or those of a sum of this round that was begun; not for ever, for one of them may have left for good."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -54,12 +54,20 @@ class Part:
         return "its site was away when enough updates had come"
 
 
-def part_of(site: Site, afoot: Mapping[str, Part], number: int, buffer: Buffer | None) -> Part:
-    """The part of a site in round `number`: a new one, unless it is at work on a round that is not too long ago."""
-    part = afoot.get(site.member)
-    if buffer is None or part is None or part.start is None or part.site.key != site.key:
+def part_of(site: Site, before: Mapping[str, Part], number: int, most_late: int) -> Part:
+    """The part of a site in round `number`: a new one, unless it is at work on a round that is not too long ago, or was away at
+    the end of the round before and may be so still."""
+    part = before.get(site.member)
+    if part is None or part.site.key != site.key:
         return Part(site)
-    if number - part.start.round > buffer.most_late:
+    if part.start is None:
+        return Part(site, last_seen=part.last_seen)
+    if number - part.start.round > most_late:
         return Part(site)
     part.site = site
     return part
+
+
+def away(parts: Iterable[Part]) -> dict[str, Part]:
+    """Sites that were away when they were last looked at, for the next round: with nothing but since when they are."""
+    return {part.site.member: Part(part.site, last_seen=part.last_seen) for part in parts if not part.activation}

@@ -85,7 +85,7 @@ def lead(directory: Path, plan: Plan, voice: Voice) -> None:
     merger = Merger(plan.spec)
     merger.look_back(directory, plan.first_round)
     steering = steering_of(plan.spec, directory, plan.first_round)
-    afoot: dict[str, Part] = {}
+    afoot: Mapping[str, Part] = {}
     with server_task(plan, most_of(model_directory(directory, plan.first_round - 1))) as grid:
         for number in range(plan.first_round, plan.spec.rounds + 1):
             afoot = lead_round(directory, plan, number, grid, voice, merger, afoot, steering)
@@ -152,9 +152,8 @@ def lead_round(
     merger: Merger,
     afoot: Mapping[str, Part] | None = None,
     steering: Steering | None = None,
-) -> dict[str, Part]:
-    """One round over Flower's grid, from the model before it to `rounds/NUMBER`; the sites that are at work still, for the next
-    round's `afoot`."""
+) -> Mapping[str, Part]:
+    """One round over Flower's grid, from the model before it to `rounds/NUMBER`; what it leaves for the next one's `afoot`."""
     from hub.rounds import rewards
     from hub.rounds.exchange import Round
     from hub.rounds.masking import MaskedRound
@@ -183,12 +182,12 @@ def lead_round(
     contents = {path.name: path.read_bytes() for path in files} | beside
     asked: Round | MaskedRound
     if plan.spec.masks is not None:
-        asked = MaskedRound(grid, task, contents, reference, as_it_stands, say, directory / "sum.json")
+        asked = MaskedRound(grid, task, contents, reference, as_it_stands, say, directory / "sum.json", afoot)
     else:
         asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot)
     del contents  # while the sites work, one copy of the model is held: what they are sent
     averaged = asked.run(sites)
-    still = asked.afoot if isinstance(asked, Round) else {}
+    left = asked.afoot
     del asked, measure
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -209,7 +208,7 @@ def lead_round(
         f"{len(counted)} of {len(sites)} updates averaged",
         rewards.metrics(number, counted),
     )
-    return still
+    return left
 
 
 def _publish(partial: Path, target: Path) -> None:

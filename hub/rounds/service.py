@@ -25,6 +25,7 @@ from protos.documents.base import Claim, now
 from protos.documents.campaigns import Campaign, Consent, Hold
 from protos.documents.models import Contribution
 from protos.documents.runs import Stop
+from protos.transport.version import installed
 from trust.canonical import emit
 from trust.errors import Invalid
 
@@ -94,7 +95,9 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
         node, superlink, authority = await self._supervisor.register_site(
             caller().id, request.public_key, request.nonce, request.proof
         )
-        return rounds_pb2.RegisterSiteResponse(superlink=superlink, authority=authority, node=node, time=now())
+        return rounds_pb2.RegisterSiteResponse(
+            superlink=superlink, authority=authority, node=node, time=now(), version=installed()
+        )
 
     def _open(self, envelope: bytes, member: str) -> common_pb2.Recorded:
         entry = self._record(envelope, member, Campaign)

@@ -359,6 +359,7 @@ class RegisterSiteResponse(_message.Message):
     AUTHORITY_FIELD_NUMBER: _builtins.int
     NODE_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     superlink: _builtins.str
     """HOST:PORT of the SuperLink"""
     authority: _builtins.bytes
@@ -366,6 +367,8 @@ class RegisterSiteResponse(_message.Message):
     """Flower's number for the SuperNode."""
     time: _builtins.str
     """The hub's clock, RFC 3339 UTC: a SuperNode's calls are signed with their time."""
+    version: _builtins.str
+    """The release that the hub runs, for example 0.1.0: its sites are to run the same."""
     def __init__(
         self,
         *,
@@ -373,10 +376,11 @@ class RegisterSiteResponse(_message.Message):
         authority: _builtins.bytes = ...,
         node: _builtins.int = ...,
         time: _builtins.str = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "node", b"node", "superlink", b"superlink", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authority", b"authority", "node", b"node", "superlink", b"superlink", "time", b"time", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -435,7 +435,9 @@ def test_a_malformed_task_is_refused(content: RecordDict) -> None:
 
 def test_a_task_of_another_version_says_so(task: RoundTask) -> None:
     newer = emit({**task.model_dump(mode="json"), "invented": "later"})
-    with pytest.raises(Invalid, match=r"invented.*the hub runs another version") as told:
+    with pytest.raises(
+        Invalid, match=r"the hub another version, whose task it cannot read \(invented: is not known here\)\."
+    ) as told:
         read_task(RecordDict({"task": ConfigRecord({"document": newer})}))
     assert told.value.todo == "Install the hub's version of coalition."
 

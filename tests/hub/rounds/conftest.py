@@ -130,7 +130,7 @@ class World:
         """A folder of a member's own."""
         data = self.homes[name].directory / "private"
         data.mkdir(exist_ok=True)
-        (data / "notes.txt").write_text(TEXTS[name] * 60)
+        (data / "notes.txt").write_text(TEXTS.get(name, TEXTS["law"]) * 60)
         return data
 
     def declare(self, name: str, data: Path, dataset: str = "notes", **terms: object) -> str:
@@ -148,13 +148,15 @@ class World:
             claim = Withdrawal(hub=member.identity.hub, signer=member.identity.id, submission=dataset)
             member.withdraw(member.sign(claim))
 
-    def site(self, name: str) -> None:
-        """Start a member's site on private text that it has declared; it joins every campaign."""
+    def site(self, name: str, *first: Path) -> None:
+        """Start a member's site on private text that it has declared; it joins every campaign. Folders come `first` in its
+        PYTHONPATH."""
         data = self.private_text(name)
         if name not in self.declared:
             self.declared[name] = self.declare(name, data)
         arguments = [str(self.homes[name].directory), str(data)]
-        self._start(name, [sys.executable, "-c", _SITE, *arguments])
+        path = os.pathsep.join(map(str, (*first, ROOT)))
+        self._start(name, [sys.executable, "-c", _SITE, *arguments], PYTHONPATH=path)
 
     def hostile_site(self, name: str, campaign: str) -> None:
         script = str(Path(__file__).parent / "hostile.py")
@@ -181,7 +183,7 @@ class World:
             except Unavailable:
                 return False
             held = what(found)
-            assert held or found.state != "failed", found.reason
+            assert held or found.state not in ("finished", "failed", "stopped"), (found.state, found.reason)
             return held
 
         until(holds, f"the campaign in {self.directory}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from hub.rounds.exchange import Averaged, Round
 from hub.rounds.parts import Part, Start, part_of
+from hub.rounds.patience import AWAY
 from hub.rounds.plan import Site
 from learning.aggregation.low_rank import products
 from protos.documents.base import FileEntry
@@ -168,21 +171,28 @@ def test_where_a_round_owns_its_tasks_nothing_is_left_of_it() -> None:
     assert federation._afoot == {}
 
 
+def test_a_site_that_is_gone_for_good_is_waited_for_once_and_not_in_every_round() -> None:
+    federation = Federation(buffer=None)
+    del federation.postbox.answerers["slow"]
+    since = time.monotonic() - 20 * AWAY
+    federation._afoot = {"slow": Part(federation.sites["slow"], last_seen=since)}
+    for number in (1, 2):
+        parts = {part.member: part for part in federation.lead(number).contributions}
+        assert re.fullmatch(r"its site was away for \d{4} s", parts["slow"].excluded)
+        assert parts["law"].weight == 0.5
+        assert {member: part.last_seen for member, part in federation._afoot.items()} == {"slow": since}
+
+
 def _at_work(site: Site, number: int) -> Part:
     return Part(site, message="m", start=Start(number, digest_bytes(b"task"), {}), sent_at=1.0)
 
 
 def test_a_site_with_another_key_is_not_the_one_that_is_at_work() -> None:
     site = Site(member="law", key=digest_bytes(b"one"))
-    buffer = Buffer(updates=1, most_late=2)
     afoot = {"law": _at_work(site, 3)}
-    assert part_of(site, afoot, 5, buffer) is afoot["law"]
-    for other, number, how in (
-        (site.model_copy(update={"key": digest_bytes(b"two")}), 5, buffer),
-        (site, 6, buffer),
-        (site, 5, None),
-    ):
-        assert part_of(other, afoot, number, how) is not afoot["law"]
+    assert part_of(site, afoot, 5, 2) is afoot["law"]
+    for other, number in ((site.model_copy(update={"key": digest_bytes(b"two")}), 5), (site, 6)):
+        assert part_of(other, afoot, number, 2) is not afoot["law"]
 
 
 def test_no_site_is_given_up_for_its_silence_where_late_updates_count() -> None:

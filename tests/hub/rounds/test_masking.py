@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,8 @@ from contributors.site.policy import Agreed, Agreements, write_agreements
 from contributors.site.training import Trained
 from hub.rounds.exchange import Averaged
 from hub.rounds.masking import RECORD, MaskedRound
+from hub.rounds.parts import Part
+from hub.rounds.patience import AWAY
 from hub.rounds.plan import Site
 from learning.adaptation import AdaptationResult
 from learning.privacy.ring import Ring
@@ -75,6 +79,7 @@ class Sites:
     asked: list[tuple[str, Message]] = field(default_factory=list)
     keys: dict[str, SiteKey] = field(default_factory=dict)
     masking: dict[str, Masking] = field(default_factory=dict)
+    away: dict[str, Part] = field(default_factory=dict)  # as the round before left it
 
     def __post_init__(self) -> None:
         for name in self.moves:
@@ -128,11 +133,11 @@ class _Seated(MaskedRound):
     """Seats name the sites' keys, whose digests the postbox does not know: it finds a site by its name."""
 
     def __init__(self, sites: Sites, task: RoundTask, known: dict[str, Site], memory: Path) -> None:
-        post = _Post({name: sites.answer(name) for name in known})
+        post = _Post({name: sites.answer(name) for name in known if name not in sites.away})
         post.keys = {name: sites.keys[name].public_pem for name in known}
         real = {name: site.model_copy(update={"key": sites.keys[name].digest}) for name, site in known.items()}
         known.update(real)
-        super().__init__(post, task, FILES, REFERENCE, real.get, lambda message: None, memory)
+        super().__init__(post, task, FILES, REFERENCE, real.get, lambda message: None, memory, sites.away)
 
 
 class _Post(Postbox):
@@ -194,6 +199,15 @@ def test_one_of_three_may_drop_out_anywhere(
     assert law.excluded.startswith(excluded)
     assert bool(law.excluded) == bool(excluded)
     assert law.why.startswith(why)
+
+
+def test_a_site_that_is_gone_for_good_is_not_waited_for_again(sites: Sites, tmp_path: Path) -> None:
+    gone = Part(Site(member="law", key=sites.keys["law"].digest), last_seen=time.monotonic() - 20 * AWAY)
+    sites.away["law"] = gone
+    averaged = sites.lead(tmp_path / "sum.json")
+    torch.testing.assert_close(averaged.adapter["b"], torch.full((4,), 0.25), rtol=0, atol=1e-6)
+    (law,) = (part for part in averaged.contributions if part.member == "law")
+    assert re.search(r"its site was away for \d{4} s", law.excluded)
 
 
 @pytest.mark.parametrize("stage", ["keys", "shares", "masked", "survivors", "opening"])
