@@ -24,11 +24,11 @@ LONGEST_PAUSE = 30.0
 class Attempts:
     """The present work on every run, in memory as in the database."""
 
-    def __init__(self, records: Records, attachments: Attachments) -> None:
+    def __init__(self, records: Records, attachments: Attachments, allocation: Allocation) -> None:
         self._records, self._attachments = records, attachments
         self.works: dict[str, Work] = {}
         self.orders: dict[str, Order] = {}
-        self.allocation = Allocation()
+        self.allocation = allocation
         self._away: dict[str, float] = {}  # working node -> when it was missed
         self._not_before: dict[str, float] = {}  # run -> when its next attempt may begin
 

@@ -218,6 +218,8 @@ def attached(directory: Path, host: str, spaces: dict[str, str]) -> Iterator[Clu
             cluster.port,
         ]
     )
+    settings = hub / "hub.toml"
+    settings.write_text(settings.read_text().replace("wait_for_nodes = 60.0", "wait_for_nodes = 15.0"))
     try:
         cluster.serve()
         token = run([BIN / "coalition-hub", "invite", hub, "--organisation", "Core Team", "--role", "core"]).strip()
