@@ -144,6 +144,7 @@ async def _serve(settings: Settings) -> None:
         blobs=base.blobs,
         journal=base.journal,
         progress=base.progress,
+        patience=settings.lost_after,
         wait=settings.wait_for_nodes,
     )
     supervisor = Supervisor(

@@ -22,7 +22,7 @@ from protos.documents.placing import Terms
 from protos.documents.runs import RunSpec
 
 RETURN = 60.0
-"""Seconds to wait for nodes that hold a checkpoint's shards and are away before going on otherwise, unless the hub says more."""
+"""Seconds to wait for nodes that hold a checkpoint's shards and are away, before going on without them."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -193,15 +193,22 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Enrolled, with a dataset, both nodes attached."""
-    with attached(tmp_path_factory.mktemp("cluster"), "127.0.0.1", {}) as cluster:
+    """Enrolled, with a dataset, two nodes attached of which the first keeps ranks warm."""
+    nodes = {"node-1": ("--warm",), "node-2": ()}
+    with attached(tmp_path_factory.mktemp("cluster"), nodes) as cluster:
         yield cluster
 
 
 @contextmanager
-def attached(directory: Path, host: str, spaces: dict[str, str]) -> Iterator[Cluster]:
-    """Such a cluster, whose hub is at an address of this machine."""
-    cluster = Cluster(directory, free_ports(3), Party("core", directory / "core"), host=host, spaces=spaces)
+def attached(
+    directory: Path,
+    nodes: Mapping[str, Sequence[str]],
+    host: str = "127.0.0.1",
+    spaces: dict[str, str] | None = None,
+    lost_after: float = 15.0,
+) -> Iterator[Cluster]:
+    """A cluster of `nodes` with their options, whose hub is at an address of this machine."""
+    cluster = Cluster(directory, free_ports(3), Party("core", directory / "core"), host=host, spaces=spaces or {})
     hub = directory / "hub"
     run(
         [
@@ -219,7 +226,10 @@ def attached(directory: Path, host: str, spaces: dict[str, str]) -> Iterator[Clu
         ]
     )
     settings = hub / "hub.toml"
-    settings.write_text(settings.read_text().replace("wait_for_nodes = 60.0", "wait_for_nodes = 15.0"))
+    waits = {"wait_for_nodes = 60.0": "wait_for_nodes = 15.0", "lost_after = 15.0": f"lost_after = {lost_after}"}
+    for usual, short in waits.items():
+        assert usual in settings.read_text()
+        settings.write_text(settings.read_text().replace(usual, short))
     try:
         cluster.serve()
         token = run([BIN / "coalition-hub", "invite", hub, "--organisation", "Core Team", "--role", "core"]).strip()
@@ -230,9 +240,8 @@ def attached(directory: Path, host: str, spaces: dict[str, str]) -> Iterator[Clu
         (data / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
         described = ("--name", "sources", "--domain", "code", "--licence", "PSF-2.0")
         cluster.core.coalition("data", "submit", data, *described)
-        for node in ("node-1", "node-2"):
-            warm = ["--warm"] if node == "node-1" else []
-            cluster.attach(node, *warm, COALITION_TOKEN=cluster.invite(node))
+        for node, options in nodes.items():
+            cluster.attach(node, *options, COALITION_TOKEN=cluster.invite(node))
         yield cluster
     finally:
         cluster.close()
