@@ -47,7 +47,14 @@ def spec_of(name: str, stage: int, recompute: bool, optimizer: str) -> RunSpec:
 
 def planned(spec: RunSpec, ranks: int) -> int:
     training, values = spec.training, spec.architecture.hugging_face()
-    passing = held(values, training.at_once, training.sequence_length, training.precision, training.recompute)
+    passing = held(
+        values,
+        training.at_once,
+        training.sequence_length,
+        training.precision,
+        training.recompute,
+        segments=not has_gpu(),
+    )
     return memory(
         census(values),
         passing,

@@ -156,7 +156,15 @@ def _needs(job: Job, cluster: Cluster, counted: Census, report: Report) -> Calla
     def traced(sequences: int, recompute: bool) -> Held:
         length = job.widest.length
         report(f"tracing a pass of {sequences} x {length} tokens{', recomputing' if recompute else ''}")
-        return held(job.values, sequences, length, job.precision, recompute, separate=job.separate)
+        return held(
+            job.values,
+            sequences,
+            length,
+            job.precision,
+            recompute,
+            separate=job.separate,
+            segments=cluster.accelerator.is_processor,
+        )
 
     def passing(sequences: int, recompute: bool) -> Held:
         one = traced(1, recompute)

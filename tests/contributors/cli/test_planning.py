@@ -107,7 +107,7 @@ def test_one_accelerator_is_too_little_for_fourteen_billion(coalition: Coalition
         ),
         ("batch_size = 8", "batch_size = 8\nmicro_batch = 3", "micro_batch = 3 does not divide batch_size = 8"),
         ("warmup_steps = 20", "warmup_steps = 301", "training: 301 warm-up steps exceed steps = 300"),
-        ("layers = 4", "layers = 0", "architecture.layers: must be at least 1"),
+        ("layers = 6", "layers = 0", "architecture.layers: must be at least 1"),
     ],
 )
 def test_a_spec_that_cannot_be_is_one_sentence(
