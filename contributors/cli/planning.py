@@ -59,7 +59,8 @@ def plan(
         _show(read, made, cluster, assumed)
     if not made.asked.fits:
         raise Invalid(
-            f"{spec} does not fit {_describe(cluster)}: a rank needs {size(made.asked.memory.total)}.", _remedy(made)
+            f"{spec} does not fit {_describe(cluster)}: a rank needs {size(made.asked.memory.total)}.",
+            _remedy(made, cluster),
         )
 
 
@@ -144,13 +145,20 @@ def _words(option: Option) -> str:
     return f"zero_stage = {layout.zero_stage}, {at_once}{', recomputing activations' if layout.recompute else ''}"
 
 
-def _remedy(made: Plan) -> str:
-    if made.chosen is None:
-        return "No layout fits: take more nodes, accelerators with more memory, or a smaller model."
-    layout = made.chosen.layout
+def _remedy(made: Plan, cluster: Cluster) -> str:
+    if made.chosen:
+        return f"This fits: {_settings(made.chosen)}."
+    if made.enough:
+        return f"No layout fits so few; {made.enough.nodes} nodes would do: {_settings(made.enough.option)}."
+    kind = cluster.accelerator.name
+    return f"No layout fits, however many {kind} there are: take accelerators with more memory, or a smaller model."
+
+
+def _settings(option: Option) -> str:
+    layout = option.layout
     return (
-        f"This fits: zero_stage = {layout.zero_stage}, micro_batch = {layout.micro_batch}, "
-        f"recompute = {str(layout.recompute).lower()} ({size(made.chosen.memory.total)} a rank)."
+        f"zero_stage = {layout.zero_stage}, micro_batch = {layout.micro_batch}, "
+        f"recompute = {str(layout.recompute).lower()} ({size(option.memory.total)} a rank)"
     )
 
 

@@ -17,7 +17,10 @@ from typing import Any
 
 import pytest
 
+from contributors.cli.terminal import as_dict
+from contributors.client import Coalition
 from contributors.demo.parties import BIN, Party, run
+from contributors.home import Home
 from trust.errors import Problem
 
 SPEC = """
@@ -79,6 +82,7 @@ class Cluster:
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     host: str = "127.0.0.1"
     spaces: dict[str, str] = field(default_factory=dict)
+    _member: Coalition | None = None
 
     def serve(self) -> None:
         self._start("hub", "serve", self.directory / "hub")
@@ -139,7 +143,10 @@ class Cluster:
         return str(self.core.coalition("run", "launch", spec)["id"])
 
     def show(self, identifier: str) -> dict[str, Any]:
-        return dict(self.core.coalition("run", "show", identifier))
+        """What `coalition run show --json` prints, by a connection that stays: a process for each look takes a processor."""
+        if self._member is None:
+            self._member = Coalition(Home(self.core.home))
+        return as_dict(self._member.run(identifier))
 
     def said(self, identifier: str) -> list[str]:
         """Every message about a run that has ended."""
@@ -164,6 +171,8 @@ class Cluster:
             time.sleep(0.3)
 
     def close(self) -> None:
+        if self._member is not None:
+            self._member.channel.close()
         for process in reversed(list(self.running.values())):
             process.terminate()
         for process in self.running.values():
