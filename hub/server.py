@@ -139,7 +139,14 @@ async def _serve(settings: Settings) -> None:
     register_projections(base.journal)
     if base.election is None:
         await asyncio.to_thread(base.journal.start)
-    scheduler = Scheduler(database=base.database, blobs=base.blobs, journal=base.journal, progress=base.progress)
+    scheduler = Scheduler(
+        database=base.database,
+        blobs=base.blobs,
+        journal=base.journal,
+        progress=base.progress,
+        patience=settings.lost_after,
+        wait=settings.wait_for_nodes,
+    )
     supervisor = Supervisor(
         settings=settings, database=base.database, blobs=base.blobs, journal=base.journal, progress=base.progress
     )

@@ -73,6 +73,8 @@ class Listening(Document):
     times as many at once). A submission that is not committed is dropped after `draft_days`, with its files.
     `purge_withdrawn` is what becomes of the bytes of a submission that was withdrawn: `purge` deletes what nothing else needs
     `purge_grace_days` after the withdrawal, `keep` keeps them where nobody is served them.
+    `lost_after` is how many seconds a node may be away before what it works on counts as interrupted, and
+    `wait_for_nodes` how many seconds a run waits for nodes that hold its checkpoint and are away, before it goes on otherwise.
     Everything that is stored is read again every `scrub_days` (0: never), at `scrub_rate` bytes a second.
     """
 
@@ -91,6 +93,8 @@ class Listening(Document):
     quota_open: int = Field(default=20, ge=1, le=1000)
     calls_per_second: float = Field(default=50.0, gt=0)
     draft_days: float = Field(default=7.0, gt=0)
+    lost_after: float = Field(default=15.0, ge=1)
+    wait_for_nodes: float = Field(default=60.0, ge=0)
     scrub_days: float = Field(default=7.0, ge=0)
     scrub_rate: int = Field(default=16 << 20, ge=1 << 10)
     screening: ScreeningPolicy = ScreeningPolicy()

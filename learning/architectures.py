@@ -38,7 +38,7 @@ def configuration(values: Mapping[str, Any]) -> PreTrainedConfig:
 def build_model(values: Mapping[str, Any], seed: int) -> PreTrainedModel:
     """A fresh fp32 model that the configuration `values` and `seed` alone decide; the global random state is left as it was.
 
-    Code of ours multiplies its experts on processors. A plan traces the group, as accelerators have it.
+    Code of ours multiplies its experts on processors.
     """
     config = configuration(values)
     with torch.random.fork_rng(devices=[]):

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd.function import once_differentiable
 from transformers import PreTrainedModel
 from transformers.integrations.moe import ALL_EXPERTS_FUNCTIONS, grouped_mm_experts_forward
@@ -41,7 +42,7 @@ def segments_forward(experts: Any, states: Tensor, picks: Tensor, weights: Tenso
     if others or states.device.type != "cpu" or not torch.is_grad_enabled():
         grouped: Tensor = grouped_mm_experts_forward(experts, states, picks, weights)
         return grouped
-    way = _Way.of(picks, experts.num_experts, rounded=experts.down_proj.dtype == torch.bfloat16)
+    way = _way(picks, experts.num_experts, rounded=experts.down_proj.dtype == torch.bfloat16)
     inner = _product(_moved(states, way, there=True), experts, "gate_up_proj" if experts.has_gate else "up_proj", way)
     inner = experts._apply_gate(inner) if experts.has_gate else experts.act_fn(inner)
     shares = weights.flatten().index_select(0, way.picks) * way.filled
@@ -79,6 +80,20 @@ class _Way:
             picked=picks.shape[1],
         )
 
+    @classmethod
+    def usual(cls, picks: Tensor, experts: int, *, rounded: bool) -> _Way:
+        """Of `picks` whose numbers nobody knows: every expert has as many places as the mean one, half a step of them empty."""
+        count = picks.numel()
+        empty = (_step(count // experts) - 1) / 2 if rounded else 0.0
+        ends = [round((count / experts + empty) * (expert + 1)) for expert in range(experts)]
+        return cls(
+            picks=picks.new_zeros(ends[-1]),
+            places=picks.new_zeros(count),
+            filled=picks.new_zeros(ends[-1], dtype=torch.int8),
+            ends=ends,
+            picked=picks.shape[1],
+        )
+
     def there(self, states: Tensor) -> Tensor:
         """The token of each place: [places, width] from `states` [tokens, width]."""
         return states.index_select(0, self.picks // self.picked)
@@ -86,6 +101,12 @@ class _Way:
     def back(self, rows: Tensor) -> Tensor:
         """Over the picks of each token: [tokens, width] from `rows` [places, width]."""
         return rows.index_select(0, self.places).view(-1, self.picked, rows.shape[-1]).sum(1)
+
+
+def _way(picks: Tensor, experts: int, *, rounded: bool) -> _Way:
+    """Of picks without numbers, as a plan has them, the usual one."""
+    make = _Way.usual if isinstance(picks, FakeTensor) else _Way.of
+    return make(picks, experts, rounded=rounded)
 
 
 def _step(mean: int) -> int:

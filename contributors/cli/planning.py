@@ -59,7 +59,8 @@ def plan(
         _show(read, made, cluster, assumed)
     if not made.asked.fits:
         raise Invalid(
-            f"{spec} does not fit {_describe(cluster)}: a rank needs {size(made.asked.memory.total)}.", _remedy(made)
+            f"{spec} does not fit {_describe(cluster)}: a rank needs {size(made.asked.memory.total)}.",
+            _remedy(made, cluster),
         )
 
 
@@ -104,7 +105,11 @@ def _attached(spec: RunSpec, nodes: int) -> Cluster:
     from learning.planning.plan import Cluster
 
     wanted, per_node = nodes or spec.placement.nodes, spec.placement.ranks_per_node
-    with connected() as hub:
+    try:
+        hub = connected()
+    except NotFound as problem:
+        raise NotFound(problem.what, f"{problem.todo} To plan without a hub: --gpu h200 --nodes {wanted}.") from None
+    with hub:
         present = [node for node in hub.nodes() if node.attached]
     kinds: dict[tuple[str, ...], list[Node]] = {}
     for node in present:
@@ -140,13 +145,20 @@ def _words(option: Option) -> str:
     return f"zero_stage = {layout.zero_stage}, {at_once}{', recomputing activations' if layout.recompute else ''}"
 
 
-def _remedy(made: Plan) -> str:
-    if made.chosen is None:
-        return "No layout fits: take more nodes, accelerators with more memory, or a smaller model."
-    layout = made.chosen.layout
+def _remedy(made: Plan, cluster: Cluster) -> str:
+    if made.chosen:
+        return f"This fits: {_settings(made.chosen)}."
+    if made.enough:
+        return f"No layout fits so few; {made.enough.nodes} nodes would do: {_settings(made.enough.option)}."
+    kind = cluster.accelerator.name
+    return f"No layout fits, however many {kind} there are: take accelerators with more memory, or a smaller model."
+
+
+def _settings(option: Option) -> str:
+    layout = option.layout
     return (
-        f"This fits: zero_stage = {layout.zero_stage}, micro_batch = {layout.micro_batch}, "
-        f"recompute = {str(layout.recompute).lower()} ({size(made.chosen.memory.total)} a rank)."
+        f"zero_stage = {layout.zero_stage}, micro_batch = {layout.micro_batch}, "
+        f"recompute = {str(layout.recompute).lower()} ({size(option.memory.total)} a rank)"
     )
 
 
@@ -154,6 +166,7 @@ def _show(spec: RunSpec, made: Plan, cluster: Cluster, assumed: Assumptions) -> 
     widest, census = _widest(spec), made.census
     experts = f", {_billions(census.experts)} in experts" if census.experts else ""
     verdict = f"{size(made.asked.memory.total)} a rank, {'fits' if made.asked.fits else 'does not fit'}"
+    ranks = "1 rank" if cluster.ranks == 1 else f"{cluster.ranks} ranks"
     print_fields(
         [
             ("model", f"{spec.name}, {spec.architecture.family}"),
@@ -161,7 +174,7 @@ def _show(spec: RunSpec, made: Plan, cluster: Cluster, assumed: Assumptions) -> 
             ("", f"{census.total:,} exactly; {census.embeddings:,} in embeddings"),
             *((f"stage {work.stage.name}" if widest.name else "a step", _stage_words(work)) for work in made.works),
             ("memory", f"of the stage {widest.name}, with the most tokens in a pass" if widest.name else ""),
-            ("cluster", f"{_describe(cluster)}, {cluster.ranks} ranks with {size(cluster.accelerator.memory)} each"),
+            ("cluster", f"{_describe(cluster)}, {ranks} with {size(cluster.accelerator.memory)} each"),
             ("as specified", f"{_words(made.asked)}: {verdict}"),
         ]
     )
@@ -205,13 +218,13 @@ def _show_forecast(chosen: Option, told: Forecast, checkpoint: int, cluster: Clu
             ("layout", _words(chosen)),
             ("speed", f"{told.tokens_per_second:,.0f} tokens/s at {assumed.mfu:.0%} of {peak}"),
             ("time", f"{_duration(told.days * 86_400)}, {_duration(told.step)} a step"),
-            ("energy", f"{told.energy:,.3g} kWh" if known else ""),
-            ("cost", f"{told.cost:,.0f} at {assumed.price:g} an accelerator hour" if known else ""),
+            ("energy", _energy(told.energy) if known else ""),
+            ("cost", f"{_about(told.cost)} at {assumed.price:g} an accelerator hour" if known else ""),
             (
                 "checkpoint",
                 f"{size(checkpoint)}, {_duration(told.checkpoint)} to write; best every {told.every:,} steps",
             ),
-            ("failures", f"{told.failures:,.2g} to expect, at one in {assumed.mtbf:,.0f} hours a node"),
+            ("failures", f"{_about(told.failures)} to expect, at one in {assumed.mtbf:,.0f} hours a node"),
             ("lost time", f"{told.lost:.1%}, to checkpoints, repeated steps and restarts"),
         ]
     )
@@ -225,7 +238,20 @@ def _duration(seconds: float) -> str:
     for unit, length in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.1f} {unit}"
-    return f"{seconds:,.3g} seconds"
+    return f"{seconds:.3g} seconds" if seconds >= 0.1 else f"{seconds * 1000:.3g} milliseconds"
+
+
+def _energy(kilowatt_hours: float) -> str:
+    for unit, many in (("GWh", 1e6), ("MWh", 1e3)):
+        if kilowatt_hours >= many:
+            return f"{kilowatt_hours / many:.3g} {unit}"
+    return f"{_about(kilowatt_hours)} kWh"
+
+
+def _about(count: float) -> str:
+    if count < 0.01:
+        return "less than 0.01"
+    return f"{count:.3g}" if count < 1000 else f"{count:,.0f}"
 
 
 def _as_json(made: Plan, cluster: Cluster, assumed: Assumptions) -> dict[str, Any]:

@@ -21,7 +21,8 @@ from protos.coalition.v1 import training_pb2
 from protos.documents.placing import Terms
 from protos.documents.runs import RunSpec
 
-RETURN = 60.0  # seconds to wait for nodes that hold a checkpoint's shards and are away, before starting over elsewhere
+RETURN = 60.0
+"""Seconds to wait for nodes that hold a checkpoint's shards and are away, before going on without them."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Order:
 class Allocation:
     """Times are seconds of the epoch."""
 
-    def __init__(self) -> None:
+    def __init__(self, wait: float = RETURN) -> None:
+        self._wait = wait
         self._usage, self._held = Usage(), dict[str, int]()  # slots by project, from the last account on
         self._paces: dict[str, gangs.Pace] = {}
         self._missed: dict[str, float] = {}  # run -> since when a node that holds its shards is away
@@ -141,7 +143,7 @@ class Allocation:
         if well.issuperset(work.registered_on):
             self._missed.pop(work.run, None)
             return True
-        return now - self._missed.setdefault(work.run, now) < RETURN
+        return now - self._missed.setdefault(work.run, now) < self._wait
 
     def could_grow(self, work: Work, works: Mapping[str, Work], order: Order, nodes: Sequence[Attached]) -> bool:
         """Whether a run that goes on with fewer nodes would get all that it asks for, with nobody waiting, and lose no
@@ -163,7 +165,7 @@ class Allocation:
         whole = gangs.needs(spec.placement, spec.placement.nodes, among)
         if not work.copies or cluster.holds(cluster.slots, whole):
             self._short.pop(work.run, None)
-        elif now - self._short.setdefault(work.run, now) >= RETURN:
+        elif now - self._short.setdefault(work.run, now) >= self._wait:
             return gangs.fewer(spec, cluster.most(whole))
         return whole.nodes, ""
 

@@ -17,18 +17,21 @@ from hub.training.records import Records
 from hub.training.states import Work
 from protos.documents.runs import RunSpec
 
-PATIENCE = 15.0  # seconds a working node may be away before its attempt counts as lost
+PATIENCE = 15.0
+"""Seconds a working node may be away or silent before its attempt counts as lost, unless the hub says otherwise."""
 LONGEST_PAUSE = 30.0
 
 
 class Attempts:
     """The present work on every run, in memory as in the database."""
 
-    def __init__(self, records: Records, attachments: Attachments) -> None:
-        self._records, self._attachments = records, attachments
+    def __init__(
+        self, records: Records, attachments: Attachments, allocation: Allocation, patience: float = PATIENCE
+    ) -> None:
+        self._records, self._attachments, self._patience = records, attachments, patience
         self.works: dict[str, Work] = {}
         self.orders: dict[str, Order] = {}
-        self.allocation = Allocation()
+        self.allocation = allocation
         self._away: dict[str, float] = {}  # working node -> when it was missed
         self._not_before: dict[str, float] = {}  # run -> when its next attempt may begin
 
@@ -57,7 +60,7 @@ class Attempts:
             node = self._attachments.get(name)
             if node is not None and not node.silent():
                 self._away.pop(name, None)
-            elif time.monotonic() - self._away.setdefault(name, time.monotonic()) > PATIENCE:
+            elif time.monotonic() - self._away.setdefault(name, time.monotonic()) > self._patience:
                 return name
         return ""
 

@@ -36,10 +36,3 @@ def check(session: Session, spec: RunSpec) -> None:
             "Give the domain a weight, or leave the dataset out.",
             field="data.datasets",
         )
-    for leg in spec.course:
-        if leg.training.warmup_steps > leg.training.steps:
-            raise Invalid(
-                f"warmup_steps = {leg.training.warmup_steps} are more than steps = {leg.training.steps}.",
-                "Warm up for fewer steps.",
-                field="training.warmup_steps",
-            )

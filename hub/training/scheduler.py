@@ -20,7 +20,8 @@ from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.progress.log import Progress
 from hub.training import states
-from hub.training.attempts import Attempts
+from hub.training.allocation import RETURN, Allocation
+from hub.training.attempts import PATIENCE, Attempts
 from hub.training.failures import failed
 from hub.training.gangs import agents
 from hub.training.inbox import Inbox
@@ -64,13 +65,23 @@ Event: TypeAlias = Said | Came | None  # None: look again
 
 
 class Scheduler:
-    """`attach` and `detach` are called by the service; `run` lives as long as the hub."""
+    """`attach` and `detach` are called by the service; `run` lives as long as the hub. `patience` and `wait` in seconds:
+    `lost_after` and `wait_for_nodes` of the settings."""
 
-    def __init__(self, *, database: Database, blobs: BlobStore, journal: Journal, progress: Progress) -> None:
+    def __init__(
+        self,
+        *,
+        database: Database,
+        blobs: BlobStore,
+        journal: Journal,
+        progress: Progress,
+        patience: float = PATIENCE,
+        wait: float = RETURN,
+    ) -> None:
         self._records = Records(database=database, blobs=blobs, journal=journal, progress=progress)
         self._journal = journal
         self.attachments = Attachments()
-        self.attempts = Attempts(self._records, self.attachments)
+        self.attempts = Attempts(self._records, self.attachments, Allocation(wait), patience)
         self._events: Inbox[Event] = Inbox()
         self._next_decision = self._look_again = 0.0
         self._left_out: dict[str, str] = {}  # run -> why it waits for other nodes, as far as that was told

@@ -10,6 +10,7 @@ import torch
 from trust.errors import Invalid
 
 GB = 1_000_000_000
+_PROCESSOR = "cpu"
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class Accelerator:
     memory: int
     flops: float
     watts: float
+
+    @property
+    def is_processor(self) -> bool:
+        return self.name == _PROCESSOR
 
 
 _KNOWN = [
@@ -45,7 +50,7 @@ def accelerator(name: str) -> Accelerator:
 
 def processor(memory: int, cores: int) -> Accelerator:
     """A node without accelerators: `memory` in bytes; its rate is what this machine's matrix products reach, by the core."""
-    return Accelerator("cpu", memory, measured_rate() / torch.get_num_threads() * cores, 0.0)
+    return Accelerator(_PROCESSOR, memory, measured_rate() / torch.get_num_threads() * cores, 0.0)
 
 
 def measured_rate(width: int = 1024, seconds: float = 0.3) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from learning.pretraining import Optimizer
 
 MARGIN = 0.92
 """The share of an accelerator's memory that is planned with: the rest goes to the allocator's gaps, kernels and NCCL."""
+
+MOST_NODES = 4096
 
 
 @dataclass(frozen=True)
@@ -45,3 +48,10 @@ def choose(
 ) -> Layout | None:
     """The first layout that fits `available` bytes a rank; none where none does."""
     return next((layout for layout in alternatives(batch_size, optimizer) if fits(needs(layout), available)), None)
+
+
+def enough(fitting: Callable[[int], bool], too_few: int) -> int:
+    """The fewest nodes that are `fitting`, more than `too_few`; 0 where `MOST_NODES` are not. The more, the less a rank holds."""
+    counts = range(too_few + 1, MOST_NODES + 1)
+    found = bisect_left(counts, True, key=fitting)
+    return counts[found] if found < len(counts) else 0

@@ -10,7 +10,7 @@ from typing import Any
 from learning.planning.census import Census, census
 from learning.planning.forecast import Assumptions, Forecast, forecast
 from learning.planning.hardware import Accelerator
-from learning.planning.layouts import Layout, choose, fits, stages
+from learning.planning.layouts import Layout, choose, enough, fits, stages
 from learning.planning.memory import BF16, FP32, Memory, memory, moments
 from learning.planning.tracing import Held, forward_flops, held
 from learning.pretraining import Optimizer, Precision
@@ -65,6 +65,14 @@ class Option:
 
 
 @dataclass(frozen=True)
+class Enough:
+    """The fewest nodes of the cluster's kind on which a layout fits."""
+
+    nodes: int
+    option: Option
+
+
+@dataclass(frozen=True)
 class Work:
     """Of one stage: `flops` of one token forward and back, `step_tokens` of all ranks."""
 
@@ -81,13 +89,15 @@ class Work:
 @dataclass(frozen=True)
 class Plan:
     """`asked` is the layout of the spec; `options` the others with as many sequences at once; `chosen` the one to take, which is
-    `asked` where it fits, and none where nothing does. `works` are the stages in their order; memory is that of the widest."""
+    `asked` where it fits, and none where nothing does: then `enough` says how many nodes would do, if any number does. `works`
+    are the stages in their order; memory is that of the widest."""
 
     census: Census
     works: tuple[Work, ...]
     asked: Option
     options: tuple[Option, ...]
     chosen: Option | None
+    enough: Enough | None
     checkpoint_bytes: int
     forecast: Forecast | None
 
@@ -96,11 +106,26 @@ def plan(job: Job, cluster: Cluster, assumed: Assumptions, report: Report = lamb
     """Plan `job` on `cluster`; `report` hears in a few words what is being worked out. Raises `Invalid`."""
     report("counting parameters")
     counted = census(job.values)
-    needs = _needs(job, cluster, counted, report)
+    passing = _passing(job, cluster.accelerator.is_processor, report)
 
-    def option(layout: Layout) -> Option:
-        needed = needs(layout)
+    def needs(layout: Layout, nodes: int) -> Memory:
+        return memory(
+            counted,
+            passing(layout),
+            ranks=nodes * cluster.per_node,
+            zero_stage=layout.zero_stage,
+            precision=job.precision,
+            optimizer=job.optimizer,
+        )
+
+    def option(layout: Layout, nodes: int = cluster.nodes) -> Option:
+        needed = needs(layout, nodes)
         return Option(layout, needed, fits(needed, cluster.accelerator.memory))
+
+    def best(nodes: int) -> Option | None:
+        available = cluster.accelerator.memory
+        found = choose(job.widest.batch_size, available, lambda layout: needs(layout, nodes), job.optimizer)
+        return option(found, nodes) if found else None
 
     asked = option(job.layout)
     options = tuple(
@@ -108,11 +133,7 @@ def plan(job: Job, cluster: Cluster, assumed: Assumptions, report: Report = lamb
         for recompute in (False, True)
         for stage in stages(job.optimizer)
     )
-    if asked.fits:
-        chosen: Option | None = asked
-    else:
-        found = choose(job.widest.batch_size, cluster.accelerator.memory, needs, job.optimizer)
-        chosen = option(found) if found else None
+    chosen = asked if asked.fits else best(cluster.nodes)
     report("counting operations")
     works = _works(job, cluster)
     steps = sum(work.stage.steps for work in works)
@@ -124,6 +145,7 @@ def plan(job: Job, cluster: Cluster, assumed: Assumptions, report: Report = lamb
         asked=asked,
         options=options,
         chosen=chosen,
+        enough=None if chosen else _enough(best, cluster.nodes),
         checkpoint_bytes=checkpoint,
         forecast=forecast(
             step_flops=sum(work.total for work in works) / steps,
@@ -149,27 +171,24 @@ def _works(job: Job, cluster: Cluster) -> tuple[Work, ...]:
     )
 
 
-def _needs(job: Job, cluster: Cluster, counted: Census, report: Report) -> Callable[[Layout], Memory]:
-    """Memory by layout. What a pass holds grows evenly with the sequences in it, so two traces tell all sizes."""
+def _passing(job: Job, on_processors: bool, report: Report) -> Callable[[Layout], Held]:
+    """A pass by layout. What it holds grows evenly with the sequences in it, so two traces tell all sizes."""
 
     @cache
     def traced(sequences: int, recompute: bool) -> Held:
         length = job.widest.length
         report(f"tracing a pass of {sequences} x {length} tokens{', recomputing' if recompute else ''}")
-        return held(job.values, sequences, length, job.precision, recompute, separate=job.separate)
+        separate = job.separate
+        return held(job.values, sequences, length, job.precision, recompute, separate=separate, segments=on_processors)
 
-    def passing(sequences: int, recompute: bool) -> Held:
-        one = traced(1, recompute)
-        return one if sequences == 1 else one.of(sequences, traced(2, recompute))
+    def passing(layout: Layout) -> Held:
+        one = traced(1, layout.recompute)
+        return one if layout.micro_batch == 1 else one.of(layout.micro_batch, traced(2, layout.recompute))
 
-    def needs(layout: Layout) -> Memory:
-        return memory(
-            counted,
-            passing(layout.micro_batch, layout.recompute),
-            ranks=cluster.ranks,
-            zero_stage=layout.zero_stage,
-            precision=job.precision,
-            optimizer=job.optimizer,
-        )
+    return passing
 
-    return needs
+
+def _enough(best: Callable[[int], Option | None], too_few: int) -> Enough | None:
+    nodes = enough(lambda count: best(count) is not None, too_few)
+    option = best(nodes) if nodes else None
+    return Enough(nodes, option) if option else None

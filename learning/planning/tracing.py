@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from transformers import PreTrainedModel
 
 from learning.architectures import configuration, shell
+from learning.experts import by_segments
 from learning.pretraining import Precision, block_loss
 
 
@@ -59,14 +60,17 @@ def held(
     recompute: bool,
     *,
     separate: bool = False,
+    segments: bool = False,
 ) -> Held:
     """The memory of one pass of `sequences` x `length` tokens through the model of the configuration `values`, with a mask that
-    holds documents apart if they are `separate`.
+    holds documents apart if they are `separate`, and experts in `segments` as on processors (`learning.experts`).
 
     Raises `Invalid`. State space layers are traced as `transformers` computes them without fused kernels, which keep less.
     """
     with _shell(values, precision) as model:
         model.train()
+        if segments:
+            by_segments(model)
         if recompute:
             model.activation_checkpointing_enable()
         blocks = torch.zeros(sequences, length, dtype=torch.long)

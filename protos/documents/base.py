@@ -85,8 +85,8 @@ class Document(BaseModel):
             return cls.model_validate(value)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            field = ".".join(str(part) for part in first["loc"]) or cls.__name__
-            raise Invalid(wording.sentence(first, cls.__name__), field=field) from None
+            field = wording.place(first, value)
+            raise Invalid(wording.sentence(first, cls.__name__, field), field=field or cls.__name__) from None
 
 
 class FileEntry(Document):

@@ -56,7 +56,7 @@ class Training(Document):
     floor: float = Field(default=0.1, ge=0, le=1)
     weight_decay: float = Field(default=0.1, ge=0, le=1)
     clip: float = Field(default=1.0, gt=0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**53 - 1)
     precision: Literal["fp32", "bf16"] = "bf16"
     zero_stage: Literal[0, 1, 2, 3] = 1
     micro_batch: int | None = Field(default=None, ge=1, le=65_536)
@@ -86,10 +86,9 @@ class Training(Document):
             )
         if self.decay_steps and self.schedule != "wsd":
             raise ValueError('decay_steps belong to schedule = "wsd"')
-        if self.schedule == "wsd" and self.warmup_steps + self.decay_steps > self.steps:
-            raise ValueError(
-                f"{self.warmup_steps} warm-up and {self.decay_steps} decay steps exceed steps = {self.steps}"
-            )
+        if self.warmup_steps + self.decay_steps > self.steps:
+            decay = f" and {self.decay_steps} decay" if self.decay_steps else ""
+            raise ValueError(f"{self.warmup_steps} warm-up{decay} steps exceed steps = {self.steps}")
         if self.optimizer == "muon" and self.zero_stage == 3:
             raise ValueError("muon works under zero_stage 0 to 2")
         return self

@@ -51,11 +51,31 @@ _WORDS = {
 }
 
 
-def sentence(error: Mapping[str, Any], kind: str) -> str:
-    """One of pydantic's error details as `field: what is wrong.`; of a `kind` as a whole where no field is at fault."""
+def place(error: Mapping[str, Any], value: Any) -> str:
+    """Where in `value` one of pydantic's errors lies, as who wrote it knows it; empty for the whole of it.
+
+    The validator's own steps are left out: which of several schemas it took, and that a key was at fault.
+    """
+    known = list[Any]()
+    for step in error["loc"]:
+        if _has(value, step):
+            known, value = [*known, step], value[step]
+    if error["type"] == "missing":
+        known.append(error["loc"][-1])
+    return ".".join(map(str, known))
+
+
+def _has(value: Any, step: Any) -> bool:
+    if isinstance(value, Mapping):
+        return step in value
+    return isinstance(value, list | tuple) and isinstance(step, int) and step < len(value)
+
+
+def sentence(error: Mapping[str, Any], kind: str, field: str) -> str:
+    """One of pydantic's error details as `field: what is wrong.`; of a `kind` as a whole where no `field` is at fault."""
     words = _words(error["type"], error.get("ctx", {}), error["msg"])
-    if error["loc"]:
-        return f"{'.'.join(map(str, error['loc']))}: {words}."
+    if field:
+        return f"{field}: {words}."
     if words.startswith(("is ", "must ", "has ")):
         return f"The {kind.lower()} {words}."
     first = words.split(" ", 1)[0]
@@ -68,4 +88,5 @@ def _words(kind: str, context: Mapping[str, Any], otherwise: str) -> str:
     if kind in ("string_too_short", "too_short") and context.get("min_length") == 1:
         return "must not be empty"
     shape = _SHAPES.get(context.get("pattern", ""))
-    return shape or _WORDS.get(kind, otherwise).format_map(context)
+    plain = {name: f"{limit:.15g}" if isinstance(limit, float) else limit for name, limit in context.items()}
+    return shape or _WORDS.get(kind, otherwise).format_map(plain)

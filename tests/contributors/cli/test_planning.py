@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def test_a_run_in_stages_takes_the_memory_of_the_widest_and_the_time_of_all(coal
     done = coalition("run", "plan", SPECS / "tiny-course.toml", "--gpu", "h200")
     assert "of the stage pre-train, with the most tokens in a pass" in done.out
     assert "40 steps are" in done.out
+    assert "less than 0.01 kWh" in done.out
+    assert re.search(r"\d milliseconds a step", done.out)
 
 
 @pytest.mark.slow
@@ -88,7 +91,7 @@ def test_one_accelerator_is_too_little_for_fourteen_billion(coalition: Coalition
     spec.write_text((SPECS / "small-4.toml").read_text().replace("layers = 36", "layers = 4"))
     done = coalition("run", "plan", spec, "--gpu", "h100", "--nodes", 1, "--gpus-per-node", 1)
     assert done.code == 1
-    assert "No layout fits" in done.err
+    assert re.search(r"No layout fits so few; \d nodes would do: zero_stage = 3, micro_batch = 1, ", done.err)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +106,8 @@ def test_one_accelerator_is_too_little_for_fourteen_billion(coalition: Coalition
             "A sequence_length of 512 exceeds architecture.context_length",
         ),
         ("batch_size = 8", "batch_size = 8\nmicro_batch = 3", "micro_batch = 3 does not divide batch_size = 8"),
+        ("warmup_steps = 20", "warmup_steps = 301", "training: 301 warm-up steps exceed steps = 300"),
+        ("layers = 6", "layers = 0", "architecture.layers: must be at least 1"),
     ],
 )
 def test_a_spec_that_cannot_be_is_one_sentence(
@@ -115,6 +120,13 @@ def test_a_spec_that_cannot_be_is_one_sentence(
     assert done.code == 1
     assert sentence in done.err
     assert len(done.err.strip().splitlines()) == 1
+
+
+def test_whoever_has_no_hub_to_ask_for_nodes_hears_how_to_plan_without(coalition: Coalition) -> None:
+    done = coalition("run", "plan", SPECS / "tiny-dense.toml")
+    assert done.code == 1
+    assert "is not enrolled" in done.err
+    assert "To plan without a hub: --gpu h200 --nodes 2" in done.err
 
 
 def test_an_accelerator_that_nobody_knows(coalition: Coalition) -> None:

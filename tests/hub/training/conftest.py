@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,10 @@ from typing import Any
 
 import pytest
 
+from contributors.cli.terminal import as_dict
+from contributors.client import Coalition
 from contributors.demo.parties import BIN, Party, run
+from contributors.home import Home
 from trust.errors import Problem
 
 SPEC = """
@@ -79,6 +82,7 @@ class Cluster:
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     host: str = "127.0.0.1"
     spaces: dict[str, str] = field(default_factory=dict)
+    _member: Coalition | None = None
 
     def serve(self) -> None:
         self._start("hub", "serve", self.directory / "hub")
@@ -139,7 +143,10 @@ class Cluster:
         return str(self.core.coalition("run", "launch", spec)["id"])
 
     def show(self, identifier: str) -> dict[str, Any]:
-        return dict(self.core.coalition("run", "show", identifier))
+        """What `coalition run show --json` prints, by a connection that stays: a process for each look takes a processor."""
+        if self._member is None:
+            self._member = Coalition(Home(self.core.home))
+        return as_dict(self._member.run(identifier))
 
     def said(self, identifier: str) -> list[str]:
         """Every message about a run that has ended."""
@@ -164,6 +171,8 @@ class Cluster:
             time.sleep(0.3)
 
     def close(self) -> None:
+        if self._member is not None:
+            self._member.channel.close()
         for process in reversed(list(self.running.values())):
             process.terminate()
         for process in self.running.values():
@@ -193,15 +202,22 @@ class Cluster:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Enrolled, with a dataset, both nodes attached."""
-    with attached(tmp_path_factory.mktemp("cluster"), "127.0.0.1", {}) as cluster:
+    """Enrolled, with a dataset, two nodes attached of which the first keeps ranks warm."""
+    nodes = {"node-1": ("--warm",), "node-2": ()}
+    with attached(tmp_path_factory.mktemp("cluster"), nodes) as cluster:
         yield cluster
 
 
 @contextmanager
-def attached(directory: Path, host: str, spaces: dict[str, str]) -> Iterator[Cluster]:
-    """Such a cluster, whose hub is at an address of this machine."""
-    cluster = Cluster(directory, free_ports(3), Party("core", directory / "core"), host=host, spaces=spaces)
+def attached(
+    directory: Path,
+    nodes: Mapping[str, Sequence[str]],
+    host: str = "127.0.0.1",
+    spaces: dict[str, str] | None = None,
+    lost_after: float = 15.0,
+) -> Iterator[Cluster]:
+    """A cluster of `nodes` with their options, whose hub is at an address of this machine."""
+    cluster = Cluster(directory, free_ports(3), Party("core", directory / "core"), host=host, spaces=spaces or {})
     hub = directory / "hub"
     run(
         [
@@ -218,6 +234,11 @@ def attached(directory: Path, host: str, spaces: dict[str, str]) -> Iterator[Clu
             cluster.port,
         ]
     )
+    settings = hub / "hub.toml"
+    waits = {"wait_for_nodes = 60.0": "wait_for_nodes = 15.0", "lost_after = 15.0": f"lost_after = {lost_after}"}
+    for usual, short in waits.items():
+        assert usual in settings.read_text()
+        settings.write_text(settings.read_text().replace(usual, short))
     try:
         cluster.serve()
         token = run([BIN / "coalition-hub", "invite", hub, "--organisation", "Core Team", "--role", "core"]).strip()
@@ -228,9 +249,8 @@ def attached(directory: Path, host: str, spaces: dict[str, str]) -> Iterator[Clu
         (data / "text.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
         described = ("--name", "sources", "--domain", "code", "--licence", "PSF-2.0")
         cluster.core.coalition("data", "submit", data, *described)
-        for node in ("node-1", "node-2"):
-            warm = ["--warm"] if node == "node-1" else []
-            cluster.attach(node, *warm, COALITION_TOKEN=cluster.invite(node))
+        for node, options in nodes.items():
+            cluster.attach(node, *options, COALITION_TOKEN=cluster.invite(node))
         yield cluster
     finally:
         cluster.close()

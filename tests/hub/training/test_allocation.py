@@ -53,6 +53,12 @@ def test_a_run_waits_a_while_for_a_node_that_is_away_and_then_starts_over_elsewh
     assert starts(allocation, [work], orders, attached("b"), NOW + RETURN) == (Start("run-1", ("b",)),)
 
 
+def test_how_long_it_waits_is_for_the_hub_to_say() -> None:
+    work, orders, allocation = Work("run-1", registered=10, registered_on=("a",)), {"run-1": order()}, Allocation(5)
+    assert starts(allocation, [work], orders, attached("b"), NOW) == ()
+    assert starts(allocation, [work], orders, attached("b"), NOW + 5) == (Start("run-1", ("b",)),)
+
+
 def test_a_node_that_came_back_meanwhile_is_waited_for_anew() -> None:
     work, orders, allocation = Work("run-1", registered=10, registered_on=("a",)), {"run-1": order()}, Allocation()
     starts(allocation, [work], orders, attached("b"), NOW)

@@ -71,8 +71,9 @@ def wire() -> Iterator[Wire]:
 
 @pytest.fixture
 def cluster(wire: Wire, tmp_path: Path) -> Iterator[Cluster]:
-    """The hub and node-1 here, node-2 on the other host."""
-    with attached(tmp_path, wire.here, {"node-2": wire.space}) as cluster:
+    """The hub and node-1 here, node-2 on the other host; a hub that soon gives up on it."""
+    nodes = {"node-1": (), "node-2": ()}
+    with attached(tmp_path, nodes, wire.here, {"node-2": wire.space}, lost_after=3.0) as cluster:
         yield cluster
 
 

@@ -161,9 +161,3 @@ def test_weights_and_datasets_that_do_not_agree_are_refused_before_anything_star
     with ledger.database.session() as session:
         row = store.get(session, run)
         assert [dataset.id for dataset in inputs(session, RunSpec.read(row.spec), row.index)] == [code]
-
-
-def test_an_impossible_warm_up_is_refused_before_anything_starts(ledger: Base) -> None:
-    submit(ledger)
-    with pytest.raises(Invalid, match="warmup_steps = 31 are more than steps = 30"):
-        launch(ledger, spec(training=SPEC.training.model_dump() | {"warmup_steps": 31}))

@@ -19,7 +19,7 @@ from hub.ledger.tables import LedgerEntry
 from hub.models import registry
 from hub.progress.log import Progress
 from hub.submissions import catalogue
-from hub.training import allocation, attempts, inbox, projection, scheduler, store
+from hub.training import attempts, inbox, projection, scheduler, store
 from hub.training.nodes import SILENCE, Attached
 from hub.training.scheduler import Scheduler
 from hub.training.service import NodesService
@@ -200,10 +200,10 @@ def ledger(base: Base) -> Base:
 
 
 @asynccontextmanager
-async def living(base: Base) -> AsyncIterator[Hub]:
-    """A hub's scheduler from its start to its death."""
+async def living(base: Base, **waits: float) -> AsyncIterator[Hub]:
+    """A hub's scheduler from its start to its death, with the `waits` of its settings."""
     progress = Progress(base.database)
-    driver = Scheduler(database=base.database, blobs=base.blobs, journal=base.journal, progress=progress)
+    driver = Scheduler(database=base.database, blobs=base.blobs, journal=base.journal, progress=progress, **waits)
     task = asyncio.create_task(driver.run())
     try:
         yield Hub(base, progress, driver)
@@ -563,9 +563,8 @@ async def test_a_node_that_comes_back_without_its_work_ends_the_attempt(ledger: 
         assert (await first.told("train")).train.attempt == 2
 
 
-async def test_a_node_that_stays_away_ends_the_attempt(ledger: Base, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempts, "PATIENCE", 0.2)
-    async with living(ledger) as hub:
+async def test_a_node_that_stays_away_ends_the_attempt(ledger: Base) -> None:
+    async with living(ledger, patience=0.2) as hub:
         run = hub.launch()
         first, second = await in_training(hub, run)
         second.leave()
@@ -582,11 +581,10 @@ def copying(hub: Hub, nodes: int = 2) -> str:
 
 
 async def test_a_run_goes_on_without_a_node_that_is_lost_also_under_another_hub_and_with_it_when_it_is_back(
-    ledger: Base, monkeypatch: pytest.MonkeyPatch
+    ledger: Base,
 ) -> None:
-    monkeypatch.setattr(attempts, "PATIENCE", 0.2)
-    monkeypatch.setattr(allocation, "RETURN", 0.2)
-    async with living(ledger) as hub:
+    waits = {"patience": 0.2, "wait": 0.2}
+    async with living(ledger, **waits) as hub:
         run = copying(hub)
         first, second = await in_training(hub, run)
         for rank, node in enumerate((first, second)):
@@ -595,13 +593,13 @@ async def test_a_run_goes_on_without_a_node_that_is_lost_also_under_another_hub_
         await hub.said(
             run, "checkpoint of step 10 is copied to the hub: any nodes can go on from it, it lies in 2 places"
         )
-    async with living(ledger) as hub:
+    async with living(ledger, **waits) as hub:
         first = Node(hub, "node-1", run, 1)
         order = (await first.told("stop")) and (await first.told("train")).train
         assert (order.rank, order.world, order.resume_step, order.ranks_per_node) == (0, 1, 10, 1)
         assert [file.path for file in order.copy] == [piece(rank, 2) for rank in range(2)]
         assert RunSpec.read(json.loads(order.spec)).training.batch_size == 2 * SPEC.training.batch_size
-    async with living(ledger) as hub:
+    async with living(ledger, **waits) as hub:
         first, second = Node(hub, "node-1", run, order.attempt), Node(hub, "node-2")
         await hub.heard(second)
         first.saved(run, 20, order.attempt, weights=True)

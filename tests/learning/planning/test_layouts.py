@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from learning.planning.census import Census
-from learning.planning.layouts import MARGIN, Layout, alternatives, choose
+from learning.planning.layouts import MARGIN, MOST_NODES, Layout, alternatives, choose, enough
 from learning.planning.memory import Memory, memory
 from learning.planning.tracing import Held
 from learning.pretraining import REDUCE_BUCKET, Precision
@@ -38,6 +38,14 @@ def test_less_at_once_comes_before_more_exchange_and_that_before_work_done_twice
 
 def test_where_nothing_fits_nothing_is_chosen() -> None:
     assert choose(4, 2 * GB, needs) is None
+
+
+def test_the_fewest_nodes_that_would_do_are_told_if_any_number_does() -> None:
+    assert enough(lambda nodes: choose(4, 16 * GB, lambda layout: needs(layout, 8 * nodes)) is not None, 1) == 2
+    for least in (2, 3, 17, MOST_NODES):
+        assert enough(lambda nodes, least=least: nodes >= least, 1) == least
+    assert enough(lambda _: False, 1) == 0
+    assert enough(lambda _: True, MOST_NODES) == 0
 
 
 @given(st.integers(1, 64), st.integers(1, 300))

@@ -33,6 +33,22 @@ def test_a_trace_holds_what_the_real_pass_holds(recompute: bool, separate: bool)
     assert sum(traced.fullest(1.0, lambda _: 0)) == pytest.approx(meter.peak, rel=0.1)
 
 
+def test_experts_on_processors_hold_empty_places_too() -> None:
+    """Of 16 rows each on the average, which are rounded up to eights."""
+    family = next(f for f in FAMILIES if f.family == "olmoe")
+    values = family.model_copy(update={"experts": 16, "experts_per_token": 4, "intermediate_size": 256}).hugging_face()
+    model = build_model(values, seed=0).to(torch.bfloat16).train()
+    blocks = torch.randint(0, 512, (2, 32), generator=torch.Generator().manual_seed(0))
+    with _Meter([*model.parameters(), *model.buffers(), blocks]) as meter:
+        loss = block_loss(model, blocks)
+        kept = meter.live
+        loss.backward()
+    own, group = (held(values, 2, 32, "bf16", False, segments=segments) for segments in (True, False))
+    assert own.kept == pytest.approx(kept, rel=0.05)
+    assert sum(own.fullest(1.0, lambda _: 0)) == pytest.approx(meter.peak, rel=0.1)
+    assert group.kept < 0.9 * kept
+
+
 def test_every_gradient_is_finished_once() -> None:
     course = held(SHAPE, 1, 64, "bf16", False).course
     weights = sum(parameter.numel() for parameter in build_model(SHAPE, 0).parameters())

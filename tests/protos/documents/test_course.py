@@ -86,6 +86,8 @@ def test_a_stage_takes_over_what_it_does_not_say_but_the_warm_up() -> None:
         ([stage(sequence_length=256)], {}, "A sequence_length of 256 exceeds architecture.context_length"),
         ([stage(steps=15), stage(name="two", steps=15, weights={"law": 1.0})], {}, "Some stages weigh domains"),
         ([stage(tempo=3)], {}, "stages.0.tempo"),
+        ([stage(warmup_steps=31)], {}, "Stage one: 31 warm-up steps exceed steps = 30"),
+        ([], {"training": SPEC["training"] | {"warmup_steps": 31}}, "training: 31 warm-up steps exceed steps = 30"),
         ([stage(weights={"law": 0})], {}, "stages.0.weights.law"),
         ([], {"data": {"weights": {"Law!": 1.0}}}, "data.weights"),
     ],

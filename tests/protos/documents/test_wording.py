@@ -17,12 +17,24 @@ class Inner(Document):
     count: int = Field(ge=1, le=9)
 
 
+class Round(Document):
+    shape: Literal["round"]
+    radius: float = Field(gt=0)
+
+
+class Square(Document):
+    shape: Literal["square"]
+    side: int
+
+
 class Thing(Document):
     name: Name
     kind: Literal["a", "b"] = "a"
     ratio: float = 1.0
     parts: tuple[Inner, ...] = Field(default=(), max_length=2)
     note: Annotated[str, Field(min_length=1)] = "x"
+    outline: Annotated[Round | Square, Field(discriminator="shape")] | None = None
+    shares: dict[Name, int] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _ratio_fits(self) -> Thing:
@@ -51,6 +63,16 @@ class Thing(Document):
         ({"name": "abc", "note": ""}, "note: must not be empty."),
         ({"name": "abc", "ratio": 6.0}, "The ratio does not fit."),
         ([], "The thing must be a table."),
+        ({"name": "abc", "outline": {"shape": "square"}}, "outline.side: is missing."),
+        (
+            {"name": "abc", "outline": {"shape": "square", "sied": 1, "side": 2}},
+            "outline.sied: is not known here; check its spelling.",
+        ),
+        ({"name": "abc", "outline": {"shape": "round", "radius": 0}}, "outline.radius: must be more than 0."),
+        (
+            {"name": "abc", "shares": {"A": 1}},
+            "shares.A: must be 3 to 63 lower-case letters, digits and hyphens, with no hyphen at either end.",
+        ),
     ],
 )
 def test_the_first_field_at_fault_and_what_is_wrong_with_it(value: Any, sentence: str) -> None:
@@ -63,4 +85,4 @@ def test_every_shape_that_documents_share_is_told_in_words() -> None:
     for shape in (Name, Identifier, DigestText, Licence, Path):
         pattern = get_args(shape)[1].pattern
         details = ErrorDetails(type="string_pattern_mismatch", loc=("x",), msg="", input="", ctx={"pattern": pattern})
-        assert wording.sentence(details, "Thing") != "x: has not the form that it must have."
+        assert wording.sentence(details, "Thing", "x") != "x: has not the form that it must have."

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.hub.training.conftest import Cluster
+from tests.hub.training.conftest import Cluster, attached
 
 pytestmark = pytest.mark.system
+
+
+@pytest.fixture
+def cluster(slurm: Path, tmp_path: Path) -> Iterator[Cluster]:
+    """The hub, and an agent of the whole of Slurm."""
+    options = ("--slurm", "--partition", "low", "--label", "cluster=slurm")
+    with attached(tmp_path, {"dgx": options}) as cluster:
+        yield cluster
 
 
 def squeue(form: str) -> list[str]:
@@ -24,9 +31,7 @@ def copied(cluster: Cluster, run: str) -> list[int]:
     return [int(each["step"]) for each in cluster.show(run)["checkpoints"] if each["places"] == 2]
 
 
-def test_a_run_on_two_machines_is_preempted_and_goes_on_to_its_end(cluster: Cluster, slurm: Path) -> None:
-    options = ("--slurm", "--partition", "low", "--label", "cluster=slurm")
-    cluster.attach("dgx", *options, COALITION_TOKEN=cluster.invite("dgx"))
+def test_a_run_on_two_machines_is_preempted_and_goes_on_to_its_end(cluster: Cluster) -> None:
     placement = 'nodes = 2\nlabels = {cluster = "slurm"}'
     run = cluster.launch(steps=60, every=10, training="copy_every = 10", placement=placement)
     cluster.wait("a copy at the hub, besides the cluster's own shards", lambda: copied(cluster, run), 240)
