@@ -22,7 +22,7 @@ from learning.compression import expand
 from learning.updates import load_tensors
 from protos.documents.models import Contribution
 from protos.documents.rounds import Learned, RoundReply, RoundTask
-from protos.transport.contents import DATA, data_of, document_of, packed
+from protos.transport.contents import DATA, data_of, document_of, packed, sealed
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem, Unavailable
@@ -240,4 +240,4 @@ def message_content(record: str, document: bytes, data: bytes) -> RecordDict:
     beside, apart = packed(document, data)
     arrays = {name: Array(dtype="uint8", shape=(len(part),), stype="bytes", data=part) for name, part in apart.items()}
     more = {DATA: ArrayRecord(arrays)} if arrays else {}
-    return RecordDict({record: ConfigRecord(beside), **more})
+    return RecordDict({record: sealed(ConfigRecord(beside)), **more})

@@ -6,10 +6,9 @@ bytes become more than a machine has, and raises for one that is no message, whi
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from flwr.app import Message, Metadata
@@ -24,9 +23,9 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, inflate_object_from_contents, pull_objects
 from flwr.superlink.grid import HttpGrid
 
+from protos.transport.joins import bounded, check_joins, reading
 from trust.errors import Invalid
 
-MOST_OBJECTS = 10_000
 SOON = {"initial_backoff": 0.05, "backoff_cap": 2.0}
 """Seconds after which parts that are on their way are looked for again: Flower's are 1 and 10."""
 _log = logging.getLogger(__name__)
@@ -45,39 +44,21 @@ class Grid(HttpGrid):  # type: ignore[misc]
         for message, tree in zip(found.messages_list, found.message_object_trees, strict=True):
             try:
                 yield self._taken_in(message.metadata.message_id, tree)
-            except (
-                ObjectPullError,
-                Invalid,
-                ValueError,
-                TypeError,
-                LookupError,
-                AttributeError,
-                RecursionError,
-            ) as error:
+            except (ObjectPullError, Invalid) as error:
                 _log.warning("a reply was lost: %s", error)
                 yield self._lost(message.metadata.reply_to_message_id, str(error))
 
     def _taken_in(self, root: str, tree: ObjectTree) -> Message:
         run_id = cast(Any, self._run).run_id
         names = [each.object_id for each in iterate_object_tree(tree)]
-        if len(names) > MOST_OBJECTS:
-            raise Invalid(f"The reply has {len(names)} parts.")
-        pull, left = make_pull_object_fn_protobuf(self._runtime_client.PullObject, self.node, run_id), self._most
-
-        def counted(name: str) -> bytes:
-            nonlocal left
-            content: bytes = pull(name)
-            left -= len(content)
-            if left < 0:
-                raise Invalid(f"The reply has more than {self._most} bytes.")
-            return content
-
-        contents = pull_objects(names, counted, max_tries_per_object=None, **SOON)
+        pull = make_pull_object_fn_protobuf(self._runtime_client.PullObject, self.node, run_id)
+        contents = pull_objects(names, bounded(names, pull, self._most), max_tries_per_object=None, **SOON)
         received = ConfirmMessageReceivedRequest(node=self.node, run_id=run_id, message_object_id=root)
         self._runtime_client.ConfirmMessageReceived(received)
-        check_joins(contents, self._most)
-        message = cast(Message, inflate_object_from_contents(root, contents))
-        message.metadata.__dict__["_message_id"] = root
+        with reading():
+            check_joins(contents, self._most)
+            message = cast(Message, inflate_object_from_contents(root, contents))
+            message.metadata.__dict__["_message_id"] = root
         return message
 
     def _lost(self, asked: str, why: str) -> Message:
@@ -95,19 +76,3 @@ class Grid(HttpGrid):  # type: ignore[misc]
         )
         return make_message(metadata=said, error=Error(code=ErrorCode.MESSAGE_UNAVAILABLE, reason=why[:500]))
 
-
-def check_joins(contents: Mapping[str, bytes], most: int) -> None:
-    """Raise `Invalid` where the arrays among a message's objects would have more than `most` bytes, joined.
-
-    An object is a head "TYPE CHILDREN LENGTH", a zero byte and a body; an array's body says which of its children follow each
-    other, one perhaps more than once.
-    """
-    for content in contents.values():
-        head, _, body = content.partition(b"\0") if content.startswith(b"Array ") else (b"", b"", b"")
-        if not head:
-            continue
-        children = [name for name in head.split(b" ")[1].decode().split(",") if name]
-        for place in json.loads(body)["arraychunk_ids"]:
-            most -= len(contents[children[place]])
-            if most < 0:
-                raise Invalid("The reply holds an array that says to have more bytes than an update may.")
