@@ -40,6 +40,7 @@ from contributors.site.pace import Pace, pull_quickly
 from contributors.site.policy import check_task, load_policy, read_agreements
 from contributors.site.presence import check_presence
 from contributors.site.private import PrivateText, Unfit
+from contributors.site.proving import check_model
 from contributors.site.shielding import shielded
 from contributors.site.spending import charge, check_budget
 from contributors.site.taking import half_of_memory, most_of, take_task
@@ -206,6 +207,8 @@ def honest_work(home: Path) -> Packing:
         policy, agreements = load_policy(home), read_agreements(home)
         agreed = check_task(task, policy, agreements)
         check_presence(home, policy)
+        if agreed.base:  # an agreement of before models were proven names none
+            check_model(home, task)
         if (pack is None) != (task.spec.masks is None):
             raise Denied("Updates of this campaign leave the site under masks, or those of none do.")
         check_budget(home, task, policy)

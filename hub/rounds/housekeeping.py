@@ -3,9 +3,9 @@
 Before it looks at a task or a run, Flower ends all tasks whose process gave no sign of life for half a minute: two updates for
 each request of a round, behind SQLite's one writer. Once a second will do: a task is ended so much later at the most.
 
-Models and updates lie beside the database as they pass through (`objects`). What of messages lies in it takes less processor in
-pages of 32 KiB than in those of 4, and less time where the log is copied into the file and made durable every 64 MiB, not every 4.
-A database that is there keeps its pages.
+Models and updates lie beside the database as they pass through (`objects`). What lies in it takes less processor in pages of
+32 KiB than in those of 4, and less time where the log is copied into the file and made durable every 64 MiB, not every 4. A
+database that is there keeps its pages.
 
 And it gives up on a lock after five seconds. Four updates of 20 MB that came at once on a busy machine held it for longer, and
 the round was lost: here it waits.

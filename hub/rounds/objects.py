@@ -4,9 +4,9 @@ An update's bytes cost SQLite three times what they cost a file: it writes them 
 database, reads all of them to delete them, and has one writer for all sites. So a row says in which file its content lies.
 
 Row and file change together: a file is there before its row says so, and goes when the row's end is committed. No file is shared
-by two rows, not even by an object that goes and comes again. What neither a crash nor a kill let finish is removed at the start. As
-in the database (`synchronous=NORMAL`), what came last may be lost with the machine's power: a file that is not whole counts as
-lost, and its message with it, as Flower's runs end with the SuperLink in any case.
+by two rows, not even by an object that goes and comes again. What a kill did not let finish is removed at the next start. As in
+the database (`synchronous=NORMAL`), what came last may be lost with the machine's power: a file that is not whole counts as lost,
+and its message with it, as Flower's runs end with the SuperLink in any case.
 """
 
 from __future__ import annotations

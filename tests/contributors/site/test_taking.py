@@ -46,18 +46,18 @@ class SuperNode:
         said["arraychunk_ids"] *= repeat
         self.parts[name] = head + b"\0" + json.dumps(said).encode()
 
-    def PullTaskInput(self, request: object) -> PullTaskInputResponse:  # noqa: N802
+    def PullTaskInput(self, request: object) -> PullTaskInputResponse:
         context = Context(RUN, SITE, {}, RecordDict(), {})
         return PullTaskInputResponse(context=context_to_proto(context), task_id=1)
 
-    def PullMessages(self, request: object) -> PullAppMessagesResponse:  # noqa: N802
+    def PullMessages(self, request: object) -> PullAppMessagesResponse:
         return PullAppMessagesResponse(messages_list=[self.empty], message_object_trees=[self.tree])
 
-    def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:  # noqa: N802
+    def PullObject(self, request: PullObjectRequest) -> PullObjectResponse:
         content = self.parts[request.object_id]
         return PullObjectResponse(object_found=True, object_available=True, object_content=content)
 
-    def ConfirmMessageReceived(self, request: object) -> None:  # noqa: N802
+    def ConfirmMessageReceived(self, request: object) -> None:
         self.confirmed.append(request.message_object_id)  # type: ignore[attr-defined]
 
 
