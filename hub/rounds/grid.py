@@ -23,6 +23,7 @@ from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, inflate_object_from_contents, pull_objects
 from flwr.superlink.grid import HttpGrid
 
+from hub.rounds.allowance import MOST_HEADER
 from protos.transport.joins import bounded, check_joins, reading
 from trust.errors import Invalid
 
@@ -32,11 +33,12 @@ _log = logging.getLogger(__name__)
 
 
 class Grid(HttpGrid):  # type: ignore[misc]
-    """`most` are the bytes that a reply may have, its arrays joined."""
+    """`most` are the bytes that a reply may have, its arrays joined; the SuperLink keeps no more of a site's (`allowance`)."""
 
     def __init__(self, address: str, authority: bytes, token: str, most: int) -> None:
         super().__init__(address, root_certificates=authority, token=token)
         self._most = most
+        self._runtime_client._client.headers[MOST_HEADER] = str(most)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """The replies that are there, each as it is asked for. One that is lost, too large or no message comes as an error."""
@@ -75,4 +77,3 @@ class Grid(HttpGrid):  # type: ignore[misc]
             created_at=time.time(),
         )
         return make_message(metadata=said, error=Error(code=ErrorCode.MESSAGE_UNAVAILABLE, reason=why[:500]))
-

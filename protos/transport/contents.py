@@ -24,7 +24,7 @@ def packed(document: bytes, data: bytes) -> tuple[dict[str, bytes], dict[str, by
 
 
 def sealed(record: Any) -> Any:
-    """The same Flower record, packed once: Flower packs an object to name it, and again to send it. It may not change any more."""
+    """The same Flower record, packed once: Flower packs an object to name it and again to send it. It may not change any more."""
     content = record.deflate()
     record.deflate = lambda: content
     return record
