@@ -73,4 +73,4 @@ def test_a_model_that_is_recorded_meanwhile_is_waited_for_and_the_site_knows(tmp
 def test_what_is_known_outlives_the_process(tmp_path: Path) -> None:
     assert read_models(tmp_path) == Models()
     write_models(tmp_path, Models(rounds=(came(1),)))
-    assert read_models(tmp_path).of("campaign-a", 1) == {FILE, WEIGHTS}
+    assert read_models(tmp_path).of("campaign-a", 1) == frozenset({FILE, WEIGHTS})

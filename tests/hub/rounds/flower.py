@@ -27,6 +27,7 @@ from hub.rounds import control, fab
 from hub.rounds.grid import Grid
 from hub.rounds.sites import read_public_key
 from hub.rounds.superlink_process import layered
+from trust.certificates import Authority
 
 SECRET = b"secret"
 
@@ -63,7 +64,7 @@ class Flower:
         self.grid = self._grid(acquired[1], most)
 
     def _grid(self, token: str, most: int) -> Grid:
-        grid = Grid("flower", None, token, most)
+        grid = Grid("flower", Authority.create("test-hub").cert_pem, token, most)
         headers = grid._runtime_client._client.headers
         grid._client = self.client(RuntimeHttpClient, RuntimeTokenHttpInterceptor(token=token))
         grid._client._client.headers.update(headers)

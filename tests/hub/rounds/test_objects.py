@@ -40,7 +40,7 @@ def files(store: Objects) -> list[Path]:
 
 def keep(store: SqlObjectStore, content: bytes, *parents: str) -> str:
     """Announce and store an object, as the child of these."""
-    name = get_object_id(content)
+    name: str = get_object_id(content)
     for parent in parents:
         store.preregister(RUN, ObjectTree(object_id=parent, children=[ObjectTree(object_id=name)]))
     if not parents:
