@@ -48,6 +48,7 @@ from contributors.site.training import train
 from contributors.site.watchdog import watched
 from protos.documents.rounds import RoundReply, RoundTask
 from protos.transport.contents import DATA, data_of, document_of, packed, sealed
+from protos.transport.memory import settle
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem
@@ -75,6 +76,7 @@ def serve(
 ) -> None:
     """Take tasks of at most so many bytes from the SuperNode on this machine's `port`, one after the other, for ever."""
     pull_quickly()
+    settle()
     pace = Pace(POLL)
     with _client(port, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})) as door:
         while True:

@@ -81,15 +81,17 @@ class Round:
         """Raises `Unavailable` when too few sites gave a valid update."""
         self._deadline = time.monotonic() + self._task.spec.patience.seconds
         self._parts = {site.member: part_of(site, self._before, self._task.round, self._buffer) for site in sites}
-        look(self._grid, self._waiting())
+        waiting = self._waiting()
+        look(self._grid, waiting)
         if absent := [member for member, part in self._parts.items() if not part.activation]:
             self._say(f"waits for {', '.join(absent)} to come online")
-        while waiting := self._waiting():
-            look(self._grid, waiting)
+        while waiting:
             self._send([part for part in waiting if self._is_due(part)])
             asked = time.monotonic()
             if not self._collect():
                 pause(asked)
+            if waiting := self._waiting():
+                look(self._grid, waiting)
         return self._averaged()
 
     @property

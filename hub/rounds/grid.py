@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice, starmap
 from typing import Any, cast
 
 from flwr.app import Message, Metadata
@@ -16,6 +18,7 @@ from flwr.app.error import Error
 from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.message_pb2 import Message as ProtoMessage
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
@@ -29,6 +32,8 @@ from trust.errors import Invalid
 
 SOON = {"initial_backoff": 0.05, "backoff_cap": 2.0}
 """Seconds after which parts that are on their way are looked for again: Flower's are 1 and 10."""
+AHEAD = 512 << 20
+"""Bytes: where no reply may have more, the next one is taken in while one is looked at."""
 _log = logging.getLogger(__name__)
 
 
@@ -41,14 +46,26 @@ class Grid(HttpGrid):  # type: ignore[misc]
         self._runtime_client._client.headers[MOST_HEADER] = str(most)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
-        """The replies that are there, each as it is asked for. One that is lost, too large or no message comes as an error."""
+        """The replies that are there, each as it is asked for, or while the one before is looked at. One that is lost, too large
+        or no message comes as an error."""
         found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
-        for message, tree in zip(found.messages_list, found.message_object_trees, strict=True):
-            try:
-                yield self._taken_in(message.metadata.message_id, tree)
-            except (ObjectPullError, Invalid) as error:
-                _log.warning("a reply was lost: %s", error)
-                yield self._lost(message.metadata.reply_to_message_id, str(error))
+        there = zip(found.messages_list, found.message_object_trees, strict=True)
+        if self._most > AHEAD:
+            yield from starmap(self._reply, there)
+            return
+        with ThreadPoolExecutor(1) as taking:
+            coming = [taking.submit(self._reply, *pair) for pair in islice(there, 1)]
+            while coming:
+                reply = coming.pop().result()
+                coming += [taking.submit(self._reply, *pair) for pair in islice(there, 1)]
+                yield reply
+
+    def _reply(self, message: ProtoMessage, tree: ObjectTree) -> Message:
+        try:
+            return self._taken_in(message.metadata.message_id, tree)
+        except (ObjectPullError, Invalid) as error:
+            _log.warning("a reply was lost: %s", error)
+            return self._lost(message.metadata.reply_to_message_id, str(error))
 
     def _taken_in(self, root: str, tree: ObjectTree) -> Message:
         run_id = cast(Any, self._run).run_id

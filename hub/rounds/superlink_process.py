@@ -28,6 +28,7 @@ from hub.rounds.housekeeping import keep_house
 from hub.rounds.waiting import WaitingRoom
 from protos.transport.bodies import Whole
 from protos.transport.layers import needed
+from protos.transport.memory import settle
 
 SELF_PROTECTED = ("/v1/fleet/", "/v1/runtime/")
 OPEN = ("/health",)
@@ -74,6 +75,7 @@ def main(arguments: list[str]) -> None:
     superlink_app._get_middleware = layered(superlink_app._get_middleware)
     extensions.get_middleware = locked
     keep_house()
+    settle()
     sys.argv = ["flower-superlink", *arguments[1:]]
     flower_superlink()
 
