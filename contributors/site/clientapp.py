@@ -30,7 +30,7 @@ from flwr.supercore.interceptors import (
     SuperExecAuthHttpInterceptor,
 )
 from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 from contributors.site.children import die_with_parent
 from contributors.site.controls import Controls
@@ -41,12 +41,15 @@ from contributors.site.pace import Pace, pull_quickly
 from contributors.site.policy import check_task, load_policy, read_agreements
 from contributors.site.presence import check_presence
 from contributors.site.private import PrivateText, Unfit
+from contributors.site.proving import check_model
 from contributors.site.shielding import shielded
 from contributors.site.spending import charge, check_budget
+from contributors.site.taking import half_of_memory, most_of, take_task
 from contributors.site.training import train
 from contributors.site.watchdog import watched
 from protos.documents.rounds import RoundReply, RoundTask
-from protos.transport.contents import DATA, data_of, document_of, packed
+from protos.transport.contents import DATA, data_of, document_of, packed, sealed
+from protos.transport.memory import settle
 from protos.transport.version import installed
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -70,9 +73,12 @@ class Packing(Protocol):
     def __call__(self, task: RoundTask, files: Mapping[str, bytes], pack: Pack | None = None) -> Answer: ...
 
 
-def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) -> None:
-    """Take tasks from the SuperNode on this machine's `port`, one after the other, for ever."""
+def serve(
+    port: int, secret: bytes, work: Work, masked: Masked | None = None, most: Callable[[], int] = half_of_memory
+) -> None:
+    """Take tasks of at most so many bytes from the SuperNode on this machine's `port`, one after the other, for ever."""
     pull_quickly()
+    settle()
     pace = Pace(POLL)
     with _client(port, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})) as door:
         while True:
@@ -82,7 +88,7 @@ def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) ->
                 pace.sleep(looked)
                 continue
             try:
-                _run_task(port, token, work, masked)
+                _run_task(port, token, work, masked, most())
             except httpx.HTTPError as error:
                 _log.warning("the SuperNode went away during a task: %s", error)
             except ObjectPushError as error:  # it drops answers to a campaign that was stopped or paused
@@ -109,14 +115,14 @@ def _acquire(door: RuntimeHttpClient) -> str | None:
     return str(response.token) if response.HasField("task") and response.token else None
 
 
-def _run_task(port: int, token: str, work: Work, masked: Masked | None) -> None:
+def _run_task(port: int, token: str, work: Work, masked: Masked | None, most: int) -> None:
     with _client(port, RuntimeTokenHttpInterceptor(token)) as client:
         heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
         heartbeat.start()
         context, status, details = None, SubStatus.FAILED, "the site's task ended early"
         try:
-            message, context, _, _ = pull_task_input(client)
-            reply = _reply(message, work, masked)
+            message, context, problem = take_task(client, most)
+            reply = Message(_refused(problem), reply_to=message) if problem else _reply(message, work, masked)
             with no_object_id_recompute():  # or the update is hashed again for every object that holds it
                 push_message(client, reply, context)
             status, details = SubStatus.COMPLETED, ""
@@ -148,9 +154,7 @@ def _answer(content: RecordDict, work: Work) -> RecordDict:
         with watched():
             reply, update = work(task, files)
     except Problem as problem:
-        _say(f"round {number} of {campaign} refused: {problem.diagnostics()}")
-        why = UNFIT if isinstance(problem, Unfit) else problem.what
-        reply, update = RoundReply(campaign=campaign, round=number, refusal=why[:500]), b""
+        return _refused(problem, campaign, number)
     except Exception as error:
         _log.exception("round %d of %s failed", number, campaign)
         why = f"the site met an error of its own ({type(error).__name__}); its log says more"
@@ -158,12 +162,19 @@ def _answer(content: RecordDict, work: Work) -> RecordDict:
     return message_content("reply", emit(reply.model_dump(mode="json")), update)
 
 
+def _refused(problem: Problem, campaign: str = "unknown", number: int = 1) -> RecordDict:
+    _say(f"round {number} of {campaign} refused: {problem.diagnostics()}")
+    why = UNFIT if isinstance(problem, Unfit) else problem.what
+    reply = RoundReply(campaign=campaign, round=number, refusal=why[:500])
+    return message_content("reply", emit(reply.model_dump(mode="json")), b"")
+
+
 def message_content(record: str, document: bytes, data: bytes) -> RecordDict:
     """Of a message to the hub's server app: see `protos.transport.contents`."""
     beside, apart = packed(document, data)
     arrays = {name: Array(dtype="uint8", shape=(len(part),), stype="bytes", data=part) for name, part in apart.items()}
     more = {DATA: ArrayRecord(arrays)} if arrays else {}
-    return RecordDict({record: ConfigRecord(beside), **more})
+    return RecordDict({record: sealed(ConfigRecord(beside)), **more})
 
 
 def read_task(content: RecordDict) -> RoundTask:
@@ -203,6 +214,8 @@ def honest_work(home: Path) -> Packing:
         policy, agreements = load_policy(home), read_agreements(home)
         agreed = check_task(task, policy, agreements)
         check_presence(home, policy)
+        if agreed.base:  # an agreement of before models were proven names none
+            check_model(home, task)
         if (pack is None) != (task.spec.masks is None):
             raise Denied("Updates of this campaign leave the site under masks, or those of none do.")
         check_budget(home, task, policy)
@@ -247,7 +260,7 @@ def main(home: Path, port: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     work = honest_work(home)
-    serve(port, (home / "site" / "secret").read_bytes(), work, in_sums(home, work))
+    serve(port, (home / "site" / "secret").read_bytes(), work, in_sums(home, work), partial(most_of, home))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from contributors.signers import ABOUT_KEYS
 from contributors.site.budget import Recorded
 from contributors.site.datasets import Declarations, Declared
 from contributors.site.peers import Consented, Peers
+from contributors.site.proving import KEPT, Came, Models
 from protos.documents import statements
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
 from protos.documents.leaf import Leaf
@@ -38,6 +39,7 @@ class Following:
         self._withdrawn: set[str] = set()
         self._specs: dict[str, CampaignSpec] = {}
         self._rounds: Counter[str] = Counter()
+        self._models: dict[str, dict[int, Came]] = {}  # by campaign and round
         self._consents: dict[str, dict[str, tuple[str, str]]] = {}  # by campaign and member: consent, site key
 
     def look(self) -> Declarations:
@@ -71,6 +73,11 @@ class Following:
             for campaign, rounds in self._rounds.items()
             if campaign in private
         )
+
+    def models(self) -> Models:
+        """What the latest rounds came to of the campaigns that we consented to, as of the last look."""
+        ours = (name for name, given in self._consents.items() if self._hub.identity.id in given)
+        return Models(rounds=tuple(each for name in ours for each in self._models.get(name, {}).values()))
 
     def peers(self) -> Peers:
         """Who consented to each campaign under masks, with which key, as of the last look: members that are so still, by
@@ -121,6 +128,14 @@ class Following:
         elif isinstance(claim, Model) and claim.origin == "round":
             ours = (part for part in claim.contributions if part.member == self._hub.identity.id)
             self._rounds[claim.source] += any(not part.excluded or part.examples for part in ours)
+            self._note_model(claim)
+
+    def _note_model(self, claim: Model) -> None:
+        """The first that the ledger has of a round stands, and there is no other."""
+        known = self._models.setdefault(claim.source, {})
+        known.setdefault(claim.round, Came(campaign=claim.source, round=claim.round, files=claim.files))
+        if len(known) > KEPT:
+            del known[min(known)]
 
     def _may_withdraw(self, claim: Withdrawal) -> bool:
         return claim.signer == self._hub.identity.id or self._roll.members[claim.signer].role == "core"

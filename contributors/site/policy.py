@@ -13,7 +13,7 @@ from protos.documents.base import DigestText, Document, FileEntry, Identifier
 from protos.documents.campaigns import CampaignSpec, SitePolicy
 from protos.documents.methods import Objective
 from protos.documents.rewards import RewardPolicy
-from protos.documents.rounds import CONTROL, RoundTask
+from protos.documents.rounds import RoundTask
 from trust.errors import Denied, Invalid, NotFound
 from trust.files import write_atomic
 
@@ -102,8 +102,7 @@ def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> A
         raise Denied(f"The task differs from the spec of {task.campaign} that this site consented to.")
     if task.round > agreed.spec.rounds:
         raise Denied(f"{task.campaign} has no round {task.round}.")
-    model = {each for each in task.files if task.control is None or each.path != CONTROL}
-    if task.round == 1 and agreed.base and (others := model - set(agreed.base)):
+    if task.round == 1 and agreed.base and (others := task.model - set(agreed.base)):
         wrong = min(each.path for each in others)
         raise Denied(f"{wrong} of the task is not that of {task.spec.base_model} on the ledger.", "Tell the core team.")
     if why := acceptable(policy, task.spec):

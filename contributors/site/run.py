@@ -28,6 +28,7 @@ from contributors.site.hearing import Hearing
 from contributors.site.keys import SiteKey, register, site_key
 from contributors.site.peers import write_peers
 from contributors.site.policy import Agreements, acceptable, read_agreements, update_policy
+from contributors.site.proving import waits, write_models
 from contributors.site.rewards import signed_policies
 from contributors.site.spending import note_recorded, read_spending
 from contributors.witness.attachment import attached
@@ -38,8 +39,9 @@ from protos.transport.version import differing, installed
 from trust.errors import Conflict, Corrupt, Invalid, Problem, Unavailable
 from trust.files import write_private
 
-TICK = 0.5
-LOOK = 2.0
+TICK = 0.1
+LOOK, SOON = 2.0, 0.5
+"""Seconds between two looks at the hub: commonly, and where a round waits for what the ledger says."""
 ENDED = frozenset({"finished", "failed", "stopped"})
 _console = Console()
 
@@ -95,7 +97,7 @@ class Site:
 
     def tend(self) -> None:
         """Look at our datasets and the campaigns every now and then; restart what died."""
-        if time.monotonic() - self._looked > LOOK:
+        if time.monotonic() - self._looked > (SOON if waits(self._home) else LOOK):
             self._looked = time.monotonic()
             self._look()
         supernode, clientapp = self._children
@@ -157,6 +159,7 @@ class Site:
         known = self._following.look()
         write_declarations(self._home, known)
         write_peers(self._home, self._following.peers())
+        write_models(self._home, self._following.models())
         note_recorded(self._home, self._following.recorded())
         why = ""
         try:

@@ -1,10 +1,11 @@
 """Flower's SuperNode for this site: `python -m contributors.site.supernode HOME SUPERLINK PORT`.
 
-Five departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
+Six departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
 minute and may not come back before: with our key we first say that it is gone. It waits for news (`handover`), not three seconds
-for messages and half a second for the answer. It takes the update in one piece, and past layers that do nothing for it. And when
-a message got lost on its way in (its run was stopped, say), it ends, to be started afresh: Flower would keep the message's task,
-for whose parts the training process would wait two hours.
+for messages and half a second for the answer. It takes the update in one piece, and past layers that do nothing for it. It hashes
+nothing on its way through: the training process holds every file to its digest, the SuperLink every part. And when a message
+got lost on its way in (its run was stopped, say), it ends, to be started afresh: Flower would keep the message's task, for whose
+parts the training process would wait two hours.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +23,8 @@ import httpx
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.proto.fleet_pb2 import DeactivateNodeRequest
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from flwr.supercore.object_store import object_store_factory
+from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
 from flwr.supernode import main as main_app
 from flwr.supernode import start_client_internal
 from flwr.supernode.cli.flower_supernode import flower_supernode
@@ -32,6 +36,7 @@ from contributors.site.handover import Handover, Held
 from contributors.site.pace import Pace, pull_quickly
 from protos.transport.bodies import Whole
 from protos.transport.layers import needed
+from protos.transport.memory import settle
 from trust.keys import read_secret_file
 
 POLL = 0.5  # seconds between two looks at the most
@@ -45,6 +50,7 @@ def main(home: Path, superlink: str, port: int, node: int) -> None:
     start_client_internal._pull_and_store_message = pull
     start_client_internal.time = SimpleNamespace(sleep=lambda seconds: handover.wait_for_answer(pace.pause()))
     pull_quickly()
+    object_store_factory.InMemoryObjectStore = partial(InMemoryObjectStore, verify=False)
     main_app.create_app = _served(main_app.create_app, handover)
     sys.argv = [
         "flower-supernode",
@@ -56,6 +62,7 @@ def main(home: Path, superlink: str, port: int, node: int) -> None:
         "--host=127.0.0.1",
         f"--port={port}",
     ]
+    settle()
     flower_supernode()
 
 

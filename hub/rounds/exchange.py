@@ -22,7 +22,7 @@ from learning.compression import expand
 from learning.updates import load_tensors
 from protos.documents.models import Contribution
 from protos.documents.rounds import Learned, RoundReply, RoundTask
-from protos.transport.contents import DATA, data_of, document_of, packed
+from protos.transport.contents import DATA, data_of, document_of, packed, sealed
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem, Unavailable
@@ -81,15 +81,17 @@ class Round:
         """Raises `Unavailable` when too few sites gave a valid update."""
         self._deadline = time.monotonic() + self._task.spec.patience.seconds
         self._parts = {site.member: part_of(site, self._before, self._task.round, self._most_late) for site in sites}
-        look(self._grid, self._waiting())
+        waiting = self._waiting()
+        look(self._grid, waiting)
         if absent := [member for member, part in self._parts.items() if not part.activation]:
             self._say(f"waits for {', '.join(absent)} to come online")
-        while waiting := self._waiting():
-            look(self._grid, waiting)
+        while waiting:
             self._send([part for part in waiting if self._is_due(part)])
             asked = time.monotonic()
             if not self._collect():
                 pause(asked)
+            if waiting := self._waiting():
+                look(self._grid, waiting)
         return self._averaged()
 
     @property
@@ -241,4 +243,4 @@ def message_content(record: str, document: bytes, data: bytes) -> RecordDict:
     beside, apart = packed(document, data)
     arrays = {name: Array(dtype="uint8", shape=(len(part),), stype="bytes", data=part) for name, part in apart.items()}
     more = {DATA: ArrayRecord(arrays)} if arrays else {}
-    return RecordDict({record: ConfigRecord(beside), **more})
+    return RecordDict({record: sealed(ConfigRecord(beside)), **more})

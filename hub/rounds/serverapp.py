@@ -34,6 +34,7 @@ from hub.rounds.plan import (
 )
 from protos.documents.base import FileEntry
 from protos.documents.rounds import RoundTask
+from protos.transport.memory import settle
 from trust.digests import digest_bytes
 from trust.errors import Problem, Unavailable
 
@@ -81,6 +82,7 @@ def lead(directory: Path, plan: Plan, voice: Voice) -> None:
     from hub.rounds.merging import Merger
     from hub.rounds.steering import steering_of
 
+    settle()
     discard_unfinished(directory)
     merger = Merger(plan.spec)
     merger.look_back(directory, plan.first_round)

@@ -3,13 +3,14 @@
 `python -m hub.rounds.superlink_process SECRET_FILE [flower-superlink arguments]`. Fleet calls are signed by SuperNodes and
 runtime calls carry a task's token (acquiring one is signed with the secret); everything else must carry the secret.
 Behind the door, who asks for messages waits until there are some (`waiting`); requests go past layers that do nothing for them
-(`layers`).
+(`layers`). Within all of it, no site leaves more waiting than its task allows (`allowance`).
 """
 
 from __future__ import annotations
 
 import hmac
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from hub.guard import keep_secrets
+from hub.rounds.allowance import Allowance
 from hub.rounds.children import die_with_parent
 from hub.rounds.control import SECRET_HEADER
 from hub.rounds.housekeeping import keep_house
 from hub.rounds.waiting import WaitingRoom
 from protos.transport.bodies import Whole
 from protos.transport.layers import needed
+from protos.transport.memory import settle
 
 SELF_PROTECTED = ("/v1/fleet/", "/v1/runtime/")
 OPEN = ("/health",)
@@ -55,6 +58,11 @@ class Lock:
         return hmac.compare_digest(given, self._secret)
 
 
+def layered(layers: Callable[[], list[Middleware]]) -> Callable[[], list[Middleware]]:
+    """Flower's layers as its app gets them from us: less what does nothing, with ours within."""
+    return lambda: [*needed(layers()), Middleware(Allowance)]
+
+
 def main(arguments: list[str]) -> None:
     """Serve until a signal."""
     secret = Path(arguments[0]).read_bytes()
@@ -64,10 +72,10 @@ def main(arguments: list[str]) -> None:
         lock: Any = Lock
         return (Middleware(lock, secret=secret), Middleware(Whole), Middleware(WaitingRoom), *original())
 
-    layers = superlink_app._get_middleware
-    superlink_app._get_middleware = lambda: needed(layers())
+    superlink_app._get_middleware = layered(superlink_app._get_middleware)
     extensions.get_middleware = locked
     keep_house()
+    settle()
     sys.argv = ["flower-superlink", *arguments[1:]]
     flower_superlink()
 

@@ -49,6 +49,11 @@ class RoundTask(Document):
         """The same at every site."""
         return self.spec.training.seed + self.round
 
+    @property
+    def model(self) -> frozenset[FileEntry]:
+        """Its files less what is beside the model."""
+        return frozenset(each for each in self.files if self.control is None or each.path != CONTROL)
+
 
 class Learned(Document):
     """A dataset of the site's member that an update learned from, and the tokens trained on: its share of the site's text."""

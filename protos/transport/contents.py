@@ -23,6 +23,13 @@ def packed(document: bytes, data: bytes) -> tuple[dict[str, bytes], dict[str, by
     return {DOCUMENT: document, DATA: data}, {}
 
 
+def sealed(record: Any) -> Any:
+    """The same Flower record, packed once: Flower packs an object to name it and again to send it. It may not change any more."""
+    content = record.deflate()
+    record.deflate = lambda: content
+    return record
+
+
 def document_of(content: Any, record: str) -> bytes:
     """The document in the `record` of a Flower message's content (`RecordDict`). Raises `Invalid` where there is none."""
     found = _beside(content, record, DOCUMENT)

@@ -13,6 +13,7 @@ from contributors.home import Home
 from contributors.packing import list_dataset
 from contributors.site.budget import Recorded
 from contributors.site.following import Following
+from contributors.site.proving import Came, Models
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import Campaign, CampaignSpec, Consent
 from protos.documents.masking import Masks, Seat
@@ -100,6 +101,27 @@ def test_our_rounds_in_campaigns_with_privacy_are_counted_as_the_ledger_has_them
         hub.base.journal.sign_and_record(_model(client.identity.hub, campaign, number, part))
         following.look()
     assert following.recorded() == (Recorded(private, 2.0, 2),)
+
+
+def test_what_our_campaigns_rounds_came_to_is_what_the_ledger_says_first(
+    hub: Hub, client: Coalition, core: Coalition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the latest rounds, and of campaigns that we consented to alone."""
+    monkeypatch.setattr("contributors.site.following.KEPT", 2)
+    ours, others = _opened(hub, core, None), _opened(hub, core, None)
+    claim = Consent(hub=client.identity.hub, signer=client.identity.id, campaign=ours, site_key=digest_bytes(b"ours"))
+    hub.base.journal.record(client.sign(claim).envelope, client.identity.id)
+    following, part = Following(client), {"member": client.identity.id}
+    first = _model(client.identity.hub, ours, 1, part)
+    twice = first.model_copy(update={"model": "tiny-1.9", "files": (first.files[0].model_copy(update={"size": 8}),)})
+    for model in (first, twice, _model(client.identity.hub, others, 1, part)):
+        hub.base.journal.sign_and_record(model)
+    following.look()
+    assert following.models() == Models(rounds=(Came(campaign=ours, round=1, files=first.files),))
+    for number in (2, 3):
+        hub.base.journal.sign_and_record(_model(client.identity.hub, ours, number, part))
+    following.look()
+    assert [each.round for each in following.models().rounds] == [2, 3]
 
 
 def test_who_consented_to_a_sum_and_with_which_key_is_what_members_signed(

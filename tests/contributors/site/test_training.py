@@ -19,6 +19,7 @@ from contributors.site.consent import change_agreements, with_agreement
 from contributors.site.datasets import Declarations, Declared, Source, write_declarations
 from contributors.site.policy import update_policy
 from contributors.site.private import PrivateText, Unfit
+from contributors.site.proving import Came, Models, write_models
 from contributors.site.spending import note_recorded, read_spending
 from contributors.site.training import Trained, train, update_of
 from contributors.texts import sort_files
@@ -136,6 +137,23 @@ def test_what_leaves_are_tensors_and_numbers_and_never_the_text(
         assert word not in said
         assert word.encode() not in update
         assert word not in reply.model_dump_json()
+
+
+def test_a_hub_that_sends_another_model_than_the_ledger_has_is_refused_before_anything_is_trained(
+    task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path
+) -> None:
+    update_policy(tmp_path, data, "all")
+    declare(tmp_path, data)
+    change_agreements(tmp_path, lambda known: with_agreement(known, task.campaign, task.spec, base=task.files))
+    other = tuple(each.model_copy(update={"digest": digest_bytes(b"")}) for each in task.files)
+    before, work = Came(campaign=task.campaign, round=1, files=task.files), honest_work(tmp_path)
+    write_models(tmp_path, Models(rounds=(before.model_copy(update={"files": other}),)))
+    name = min(files)
+    assert reply_of(task, files, work).refusal == (
+        f"{name} of the task is not that of round 1 of campaign-a on the ledger."
+    )
+    write_models(tmp_path, Models(rounds=(before,)))
+    assert reply_of(task, files, work).refusal == ""
 
 
 def test_without_consent_the_data_is_not_even_opened(task: RoundTask, files: dict[str, bytes], tmp_path: Path) -> None:

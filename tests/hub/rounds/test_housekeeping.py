@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from flwr.supercore import sql_mixin
 from flwr.supercore.corestate.sql_corestate import SqlCoreState
+from flwr.supercore.object_store import object_store_factory
 from flwr.supercore.object_store.sql_object_store import SqlObjectStore
 
 from hub.rounds import housekeeping
 from hub.rounds.housekeeping import LOCKED_SECONDS, LOG, PAGE, keep_house, seldom
+from hub.rounds.objects import Objects
 
 
 def test_work_is_done_at_first_and_then_once_in_a_while_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +39,7 @@ def flower(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     own = SqlCoreState._cleanup_expired_task_tokens
     monkeypatch.setattr(SqlCoreState, "_cleanup_expired_task_tokens", own)
     monkeypatch.setattr(sql_mixin, "SQLITE_PRAGMAS", sql_mixin.SQLITE_PRAGMAS)
+    monkeypatch.setattr(object_store_factory, "SqlObjectStore", SqlObjectStore)
     return monkeypatch
 
 
@@ -69,7 +72,9 @@ def test_only_the_version_that_was_looked_at_is_changed(flower: pytest.MonkeyPat
     flower.setattr(housekeeping, "KNOWN", "1.40.")
     keep_house()
     assert (SqlCoreState._cleanup_expired_task_tokens, sql_mixin.SQLITE_PRAGMAS) == (own, pragmas)
+    assert object_store_factory.SqlObjectStore is SqlObjectStore
     flower.setattr(housekeeping, "KNOWN", "1.41.")
     keep_house()
     assert SqlCoreState._cleanup_expired_task_tokens.__wrapped__ is own
+    assert object_store_factory.SqlObjectStore is Objects
     assert set(pragmas) < set(sql_mixin.SQLITE_PRAGMAS)

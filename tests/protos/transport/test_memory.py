@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 
 from contributors.site import children as site
 from hub.rounds import children as hub
+from protos.transport.memory import settle
 
 COPIES = """
 import resource
@@ -34,3 +36,22 @@ def faults(environment: Mapping[str, str]) -> int:
 def test_a_freed_model_makes_room_for_the_next(tmp_path: Path) -> None:
     for environment in (site.environment(tmp_path), hub.environment(tmp_path)):
         assert faults(environment) < PAGES / 4
+
+
+def test_what_is_loaded_is_looked_through_no_more_and_garbage_of_before_is_gone() -> None:
+    class Ring:
+        def __init__(self) -> None:
+            self.own = self
+
+    Ring()
+    try:
+        settle()
+        assert gc.get_freeze_count() > 1000
+        assert not any(isinstance(each, Ring) for each in gc.get_objects())
+        kept = gc.get_freeze_count()
+        Ring()
+        gc.collect()
+        assert gc.get_freeze_count() == kept
+    finally:
+        gc.unfreeze()
+    assert not any(isinstance(each, Ring) for each in gc.get_objects())
