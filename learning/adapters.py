@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -105,8 +105,12 @@ def load_adapter_state(model: PeftModel, state: Mapping[str, Tensor]) -> None:
 def moved(model: Model, change: Mapping[str, Tensor]) -> Model:
     """A model whose weights are those of `model` plus the `change` of each layer [out, in], under the layers' names in an adapter
     file. `model` itself stays as it is."""
-    after = copy.deepcopy(model)
+    return cast(Model, move(copy.deepcopy(model), change.items()).eval())
+
+
+def move(model: Model, change: Iterable[tuple[str, Tensor]]) -> Model:
+    """As `moved`, but `model` itself: no copy of it is made, and of the change as much is looked at as a layer takes."""
     with torch.no_grad():
-        for layer, added in change.items():
-            after.get_parameter(f"{layer.removeprefix(_WRAPPED)}.weight").add_(added)
-    return cast(Model, after.eval())
+        for layer, added in change:
+            model.get_parameter(f"{layer.removeprefix(_WRAPPED)}.weight").add_(added)
+    return model

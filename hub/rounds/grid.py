@@ -1,89 +1,124 @@
-"""Flower's grid for replies that anybody may have made: one is taken in at a time, bounded, and a bad one is one site's.
+"""Flower's grid for replies that anybody may have made: they come in side by side, in files, bounded, and a bad one is one site's.
 
 Flower's own (flwr 1.41) holds every reply that is there, joins the chunks of an array as often as its sender says, so that a few
-bytes become more than a machine has, and raises for one that is no message, which would end the round for all.
+bytes become more than a machine has, and raises for one that is no message, which would end the round for all. And it stays with
+a reply for as long as its site is uploading it, while others wait.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from flwr.app import Message, Metadata
 from flwr.app.error import Error
 from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, inflate_object_from_contents, pull_objects
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectUnavailableError,
+    inflate_object_from_contents,
+)
 from flwr.superlink.grid import HttpGrid
 
+from hub.rounds.parcels import Parcel, Unpacking, unpack
+from protos.transport.pushing import push_as_made
 from trust.errors import Invalid
 
-MOST_OBJECTS = 10_000
-SOON = {"initial_backoff": 0.05, "backoff_cap": 2.0}
-"""Seconds after which parts that are on their way are looked for again: Flower's are 1 and 10."""
+SOON, SOON_ENOUGH = 0.05, 1.0
+"""Seconds between two looks for parts that are on their way, and after which others are looked for too. A site that sends no more
+of a message is no concern of ours: the SuperLink drops the message then (`housekeeping`)."""
+BAD = (ObjectPullError, Invalid, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 _log = logging.getLogger(__name__)
 
 
-class Grid(HttpGrid):  # type: ignore[misc]
-    """`most` are the bytes that a reply may have, its arrays joined."""
+@dataclass
+class _Coming:
+    """A reply that was announced: the message's identifier, and how far it has come."""
 
-    def __init__(self, address: str, authority: bytes, token: str, most: int) -> None:
+    root: str
+    unpacking: Unpacking
+
+
+class Grid(HttpGrid):  # type: ignore[misc]
+    """`most` are the bytes that a reply may have; its arrays lie in files in `folder`, until nobody looks at them any more."""
+
+    def __init__(self, address: str, authority: bytes, token: str, most: int, folder: Path) -> None:
         super().__init__(address, root_certificates=authority, token=token)
-        self._most = most
+        self._most, self._folder = most, folder
+        self._coming: dict[str, _Coming] = {}  # by what they answer
+        push_as_made()
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
-        """The replies that are there, each as it is asked for. One that is lost, too large or no message comes as an error."""
-        found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
-        for message, tree in zip(found.messages_list, found.message_object_trees, strict=True):
+        """The replies that are there, each as it is asked for; the `data` of an array is mapped. One that is lost, too large or no
+        message comes as an error."""
+        asked = set(message_ids)
+        self._coming = {answered: each for answered, each in self._coming.items() if answered in asked}
+        yield from self._complete()
+        if unknown := asked - self._coming.keys():
+            found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=unknown))
+            for message in found.messages_list:
+                root, answered = message.metadata.message_id, message.metadata.reply_to_message_id
+                self._coming[answered] = _Coming(root, unpack(root, self._pull, self._folder, self._most))
+            yield from self._complete()
+
+    def _complete(self) -> Iterator[Message]:
+        """Those that are there now or soon."""
+        began = time.monotonic()
+        while self._coming:
+            for answered, coming in list(self._coming.items()):
+                message = self._taken_in(answered, coming)
+                if message is not None:
+                    del self._coming[answered]
+                    yield message
+            if not self._coming or time.monotonic() - began > SOON_ENOUGH:
+                return
+            time.sleep(SOON)
+
+    def _taken_in(self, answered: str, coming: _Coming) -> Message | None:
+        """None while some of it is on its way."""
+        try:
+            next(coming.unpacking)
+        except StopIteration as done:
             try:
-                yield self._taken_in(message.metadata.message_id, tree)
-            except (
-                ObjectPullError,
-                Invalid,
-                ValueError,
-                TypeError,
-                LookupError,
-                AttributeError,
-                RecursionError,
-            ) as error:
-                _log.warning("a reply was lost: %s", error)
-                yield self._lost(message.metadata.reply_to_message_id, str(error))
+                return self._inflated(coming.root, done.value)
+            except BAD as error:
+                return self._lost(answered, error)
+        except BAD as error:
+            return self._lost(answered, error)
+        return None
 
-    def _taken_in(self, root: str, tree: ObjectTree) -> Message:
-        run_id = cast(Any, self._run).run_id
-        names = [each.object_id for each in iterate_object_tree(tree)]
-        if len(names) > MOST_OBJECTS:
-            raise Invalid(f"The reply has {len(names)} parts.")
-        pull, left = make_pull_object_fn_protobuf(self._runtime_client.PullObject, self.node, run_id), self._most
-
-        def counted(name: str) -> bytes:
-            nonlocal left
+    def _pull(self, name: str) -> bytes | None:
+        pull = make_pull_object_fn_protobuf(self._runtime_client.PullObject, self.node, self._run_id)
+        try:
             content: bytes = pull(name)
-            left -= len(content)
-            if left < 0:
-                raise Invalid(f"The reply has more than {self._most} bytes.")
-            return content
+        except ObjectUnavailableError:
+            return None
+        return content
 
-        contents = pull_objects(names, counted, max_tries_per_object=None, **SOON)
-        received = ConfirmMessageReceivedRequest(node=self.node, run_id=run_id, message_object_id=root)
+    def _inflated(self, root: str, parcel: Parcel) -> Message:
+        received = ConfirmMessageReceivedRequest(node=self.node, run_id=self._run_id, message_object_id=root)
         self._runtime_client.ConfirmMessageReceived(received)
-        check_joins(contents, self._most)
-        message = cast(Message, inflate_object_from_contents(root, contents))
+        objects: dict[str, Any] = {}
+        message = cast(Message, inflate_object_from_contents(root, dict(parcel.small), objects=objects))
+        for name, data in parcel.arrays.items():
+            objects[name].data = data
         message.metadata.__dict__["_message_id"] = root
         return message
 
-    def _lost(self, asked: str, why: str) -> Message:
+    def _lost(self, asked: str, why: Exception) -> Message:
+        _log.warning("a reply was lost: %s", why)
         here = self.node.node_id
         said = Metadata(
-            run_id=cast(Any, self._run).run_id,
+            run_id=self._run_id,
             message_id="",
             src_node_id=here,
             dst_node_id=here,
@@ -93,21 +128,8 @@ class Grid(HttpGrid):  # type: ignore[misc]
             reply_to_message_id=asked,
             created_at=time.time(),
         )
-        return make_message(metadata=said, error=Error(code=ErrorCode.MESSAGE_UNAVAILABLE, reason=why[:500]))
+        return make_message(metadata=said, error=Error(code=ErrorCode.MESSAGE_UNAVAILABLE, reason=str(why)[:500]))
 
-
-def check_joins(contents: Mapping[str, bytes], most: int) -> None:
-    """Raise `Invalid` where the arrays among a message's objects would have more than `most` bytes, joined.
-
-    An object is a head "TYPE CHILDREN LENGTH", a zero byte and a body; an array's body says which of its children follow each
-    other, one perhaps more than once.
-    """
-    for content in contents.values():
-        head, _, body = content.partition(b"\0") if content.startswith(b"Array ") else (b"", b"", b"")
-        if not head:
-            continue
-        children = [name for name in head.split(b" ")[1].decode().split(",") if name]
-        for place in json.loads(body)["arraychunk_ids"]:
-            most -= len(contents[children[place]])
-            if most < 0:
-                raise Invalid("The reply holds an array that says to have more bytes than an update may.")
+    @property
+    def _run_id(self) -> int:
+        return int(cast(Any, self._run).run_id)

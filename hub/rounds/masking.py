@@ -21,7 +21,8 @@ from torch import Tensor
 
 from hub.rounds import rewards
 from hub.rounds.asking import Asking, Take
-from hub.rounds.exchange import Averaged, SiteOf, check_data, message_content, read_reply
+from hub.rounds.enclosing import File, enclosed
+from hub.rounds.exchange import Averaged, SiteOf, check_data, read_reply
 from hub.rounds.plan import Site
 from hub.rounds.posting import Say
 from hub.rounds.unmasking import Unmasking
@@ -81,7 +82,7 @@ class MaskedRound:
         self,
         grid: Any,
         task: RoundTask,
-        files: Mapping[str, bytes],
+        files: Mapping[str, File],
         reference: Mapping[str, Tensor],
         site_of: SiteOf,
         say: Say,
@@ -92,8 +93,7 @@ class MaskedRound:
         self._masks, self._task, self._reference, self._memory = task.spec.masks, task, reference, memory
         self._site_of, self._say = site_of, say
         self._asking = Asking(grid, task.round, site_of, say)
-        together = b"".join(files[entry.path] for entry in task.files)
-        self._given = message_content("task", emit(task.model_dump(mode="json")), together)
+        self._given = enclosed(task, files)
         self._gone: dict[str, str] = {}
         self._replies: dict[str, RoundReply] = {}
 

@@ -1,0 +1,123 @@
+"""A Flower message on its way in: its arrays go part by part into files, and never as a whole through memory (flwr 1.41).
+
+A message is a tree of objects, each named by the SHA-256 of its content: a head "TYPE CHILDREN LENGTH", a zero byte, a body. An
+array's children are its chunks; its body says in which order they follow each other, one perhaps more than once. Flower's own
+functions hold all of it three times, and join chunks as often as the sender says.
+"""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trust.canonical import parse
+from trust.errors import Invalid
+
+MOST_OBJECTS = 1000
+"""Of a message, beside the chunks of its arrays."""
+MOST_SMALL = 64 << 20
+"""Bytes of those together."""
+LEAST_CHUNK = 1 << 20
+"""Bytes that chunks have on average at the least; Flower's have 5 MiB."""
+EMPTY_CHUNK = b"ArrayChunk  0\0"
+Pull = Callable[[str], bytes | None]
+"""An object's content, by its identifier; None while it is still on its way."""
+
+
+class Mapped(mmap.mmap):
+    """A file's bytes, read when they are looked at. The file goes with this."""
+
+    file: Any
+
+    @property
+    def path(self) -> Path:
+        return Path(self.file.name)
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """`small` are the contents of all objects, with empty chunks; `arrays` the bytes of each array, by its identifier."""
+
+    small: dict[str, bytes] = field(default_factory=dict)
+    arrays: dict[str, Mapped | bytes] = field(default_factory=dict)
+
+
+Unpacking = Generator[None, None, Parcel]
+"""Takes in what is there each time that it is asked to go on, and ends with all of it."""
+
+
+def unpack(root: str, pull: Pull, folder: Path, most: int) -> Unpacking:
+    """Take in the message of the object `root`; its arrays go to files in `folder`, and have at most `most` bytes together.
+
+    Raises `Invalid` for more, and for what is no message.
+    """
+    parcel, orders, waiting, size = Parcel(), dict[str, list[str]](), deque([root]), 0
+    while waiting:
+        name = waiting.popleft()
+        if name in parcel.small:
+            continue
+        content = yield from _there(name, pull)
+        size += len(content)
+        if len(parcel.small) >= MOST_OBJECTS or size > min(MOST_SMALL, most):
+            raise Invalid(f"The reply has more than {MOST_OBJECTS} parts or {min(MOST_SMALL, most)} bytes.")
+        kind, children, body = opened(content)
+        parcel.small[name] = content
+        if kind == "Array":
+            orders[name] = _order(children, body, most)
+        else:
+            waiting.extend(children)
+    for name, order in orders.items():
+        found = yield from _joined(order, pull, folder, most)
+        parcel.arrays[name] = found
+        parcel.small.update(dict.fromkeys(order, EMPTY_CHUNK))
+        most -= len(found)
+    return parcel
+
+
+def opened(content: bytes) -> tuple[str, list[str], memoryview]:
+    """An object's type, its children's identifiers and its body. Raises `Invalid`."""
+    end = content.find(b"\0")
+    words = content[: max(end, 0)].split(b" ")
+    if len(words) != 3:
+        raise Invalid("The reply holds an object without a head.")
+    children = [each.decode("ascii", "replace") for each in words[1].split(b",") if each]
+    return words[0].decode("ascii", "replace"), children, memoryview(content)[end + 1 :]
+
+
+def _there(name: str, pull: Pull) -> Generator[None, None, bytes]:
+    while (content := pull(name)) is None:
+        yield
+    return content
+
+
+def _order(children: list[str], body: memoryview, most: int) -> list[str]:
+    """The chunks of an array, one after the other."""
+    said = parse(bytes(body))
+    places = said.get("arraychunk_ids") if isinstance(said, dict) else None
+    if not isinstance(places, list) or not all(type(at) is int and 0 <= at < len(children) for at in places):
+        raise Invalid("The reply holds an array that does not say which chunks it has.")
+    if len(places) > 2 + most // LEAST_CHUNK:
+        raise Invalid(f"The reply holds an array of {len(places)} chunks.")
+    return [children[at] for at in places]
+
+
+def _joined(order: list[str], pull: Pull, folder: Path, most: int) -> Generator[None, None, Mapped | bytes]:
+    file = tempfile.NamedTemporaryFile(dir=folder, prefix="reply-")  # noqa: SIM115 - it lives as long as its mapping
+    size = 0
+    for name in order:
+        kind, children, body = opened((yield from _there(name, pull)))
+        size += len(body)
+        if kind != "ArrayChunk" or children or size > most:
+            raise Invalid(f"The reply holds an array that is none, or of more than {most} bytes.")
+        file.write(body)
+    if not size:
+        return b""
+    file.flush()
+    mapped = Mapped(file.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped.file = file
+    return mapped
