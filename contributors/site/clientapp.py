@@ -46,6 +46,7 @@ from contributors.site.training import train
 from contributors.site.watchdog import watched
 from protos.documents.rounds import RoundReply, RoundTask
 from protos.transport.contents import DATA, data_of, document_of, packed
+from protos.transport.pushing import push_as_made
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem
@@ -71,6 +72,7 @@ class Packing(Protocol):
 def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) -> None:
     """Take tasks from the SuperNode on this machine's `port`, one after the other, for ever."""
     pull_quickly()
+    push_as_made()
     pace = Pace(POLL)
     with _client(port, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})) as door:
         while True:
@@ -123,7 +125,7 @@ def _run_task(port: int, token: str, work: Work, masked: Masked | None) -> None:
 
 def _reply(message: Message, work: Work, masked: Masked | None = None) -> Message:
     content = message.content
-    if masked is not None and RECORD in content.config_records:
+    if masked is not None and RECORD in content:
         return Message(masked(content), reply_to=message)
     return Message(_answer(content, work), reply_to=message)
 

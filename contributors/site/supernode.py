@@ -1,8 +1,8 @@
 """Flower's SuperNode for this site: `python -m contributors.site.supernode HOME SUPERLINK PORT`.
 
-Five departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
+Six departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
 minute and may not come back before: with our key we first say that it is gone. It waits for news (`handover`), not three seconds
-for messages and half a second for the answer. It takes the update in one piece, and past layers that do nothing for it. And when
+for messages and half a second for the answer. It waits for a slow link, and pushes an update's parts as it reads them. It takes the update in one piece, and past layers that do nothing for it. And when
 a message got lost on its way in (its run was stopped, say), it ends, to be started afresh: Flower would keep the message's task,
 for whose parts the training process would wait two hours.
 """
@@ -21,6 +21,7 @@ import httpx
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.proto.fleet_pb2 import DeactivateNodeRequest
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from flwr.supercore.protobuf.client import ProtobufClient
 from flwr.supernode import main as main_app
 from flwr.supernode import start_client_internal
 from flwr.supernode.cli.flower_supernode import flower_supernode
@@ -32,9 +33,11 @@ from contributors.site.handover import Handover, Held
 from contributors.site.pace import Pace, pull_quickly
 from protos.transport.bodies import Whole
 from protos.transport.layers import needed
+from protos.transport.pushing import push
 from trust.keys import read_secret_file
 
 POLL = 0.5  # seconds between two looks at the most
+STALLED = 120.0  # seconds without a byte to or from the SuperLink: on a slow link an answer is behind what the system has in hand
 
 
 def main(home: Path, superlink: str, port: int, node: int) -> None:
@@ -45,6 +48,8 @@ def main(home: Path, superlink: str, port: int, node: int) -> None:
     start_client_internal._pull_and_store_message = pull
     start_client_internal.time = SimpleNamespace(sleep=lambda seconds: handover.wait_for_answer(pace.pause()))
     pull_quickly()
+    start_client_internal.push_object_contents_from_iterable = push
+    ProtobufClient.__init__.__kwdefaults__.update(timeout=STALLED)
     main_app.create_app = _served(main_app.create_app, handover)
     sys.argv = [
         "flower-supernode",

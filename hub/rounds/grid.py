@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from flwr.app import Message, Metadata
+from flwr.app import Array, ArrayRecord, Message, Metadata
 from flwr.app.error import Error
 from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode
@@ -107,10 +107,13 @@ class Grid(HttpGrid):  # type: ignore[misc]
     def _inflated(self, root: str, parcel: Parcel) -> Message:
         received = ConfirmMessageReceivedRequest(node=self.node, run_id=self._run_id, message_object_id=root)
         self._runtime_client.ConfirmMessageReceived(received)
-        objects: dict[str, Any] = {}
+        objects: Any = {  # Flower copies an array and asks for bytes: so it gets the array's name until the end
+            name: Array("uint8", (len(data),), "bytes", name.encode()) for name, data in parcel.arrays.items()
+        }
         message = cast(Message, inflate_object_from_contents(root, dict(parcel.small), objects=objects))
-        for name, data in parcel.arrays.items():
-            objects[name].data = data
+        records = message.content.values() if message.has_content() else ()
+        for array in (array for record in records if isinstance(record, ArrayRecord) for array in record.values()):
+            array.data = parcel.arrays[array.data.decode()]
         message.metadata.__dict__["_message_id"] = root
         return message
 

@@ -248,8 +248,8 @@ class MaskedRound:
 
     def _read(self, content: RecordDict) -> GiveKeys | GiveShares | GiveSurvivors | GiveOpening:
         """Raises `Unavailable` where the site refused, `Invalid` for what is no answer in this sum."""
-        record = content.config_records.get(RECORD)
-        document = record.get("document") if record is not None else None
+        record = content.get(RECORD)
+        document = record.get("document") if isinstance(record, ConfigRecord) else None
         if not isinstance(document, bytes):
             raise Invalid("The answer holds no step of the sum.")
         given = Given.read(parse(document))
@@ -261,7 +261,7 @@ class MaskedRound:
 
     def _reply(self, member: str, content: RecordDict) -> RoundReply:
         """A masked update's document, or the refusal in its place; raises as `_read`."""
-        if RECORD in content.config_records:
+        if RECORD in content:
             self._read(content)
             raise Invalid("The site gave no masked update.")
         reply = read_reply(content)

@@ -24,7 +24,6 @@ MOST_SMALL = 64 << 20
 """Bytes of those together."""
 LEAST_CHUNK = 1 << 20
 """Bytes that chunks have on average at the least; Flower's have 5 MiB."""
-EMPTY_CHUNK = b"ArrayChunk  0\0"
 Pull = Callable[[str], bytes | None]
 """An object's content, by its identifier; None while it is still on its way."""
 
@@ -41,7 +40,7 @@ class Mapped(mmap.mmap):
 
 @dataclass(frozen=True)
 class Parcel:
-    """`small` are the contents of all objects, with empty chunks; `arrays` the bytes of each array, by its identifier."""
+    """`small` are the contents of all objects but for chunks, `arrays` the bytes of each array; by their identifiers."""
 
     small: dict[str, bytes] = field(default_factory=dict)
     arrays: dict[str, Mapped | bytes] = field(default_factory=dict)
@@ -74,7 +73,6 @@ def unpack(root: str, pull: Pull, folder: Path, most: int) -> Unpacking:
     for name, order in orders.items():
         found = yield from _joined(order, pull, folder, most)
         parcel.arrays[name] = found
-        parcel.small.update(dict.fromkeys(order, EMPTY_CHUNK))
         most -= len(found)
     return parcel
 

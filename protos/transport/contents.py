@@ -10,6 +10,8 @@ from __future__ import annotations
 import mmap
 from typing import Any
 
+from flwr.app import ArrayRecord, ConfigRecord
+
 from trust.errors import Invalid
 
 AT_ONCE = 16 << 20
@@ -38,8 +40,8 @@ def data_of(content: Any, record: str, bound: int) -> Data:
     """The bytes beside the document, at the most `bound`: never decoded as an array. Raises `Invalid`."""
     data: Data | None = _beside(content, record, DATA)
     if data is None:
-        arrays = content.array_records.get(DATA)
-        if arrays is None or set(arrays) != {DATA}:
+        arrays = content.get(DATA)
+        if not isinstance(arrays, ArrayRecord) or set(arrays) != {DATA}:
             raise Invalid(f"The message holds no bytes beside its {record}, or something else.")
         apart: Data = arrays[DATA].data
         data = apart
@@ -49,6 +51,6 @@ def data_of(content: Any, record: str, bound: int) -> Data:
 
 
 def _beside(content: Any, record: str, name: str) -> bytes | None:
-    found = content.config_records.get(record)
-    value = found.get(name) if found is not None else None
+    found = content.get(record)  # `config_records` would be in a circle with the content, and hold it until that is found
+    value = found.get(name) if isinstance(found, ConfigRecord) else None
     return value if isinstance(value, bytes) else None
