@@ -229,7 +229,8 @@ def answer(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
         model, _ = load_model(Path(folder))
     shape = AdapterShape(task.spec.adapter.rank, task.spec.adapter.alpha, task.spec.adapter.targets)
     adapter = adapter_state(attach(model, shape, task.seed))
-    next(iter(adapter.values())).add_(random.random())  # no two sites learn the same: a repeated update counts once
+    for tensor in adapter.values():  # no two sites learn the same, and no part of an update is like another: it would travel once
+        tensor.add_(0.01 * random.random())
     update = save_tensors(adapter)
     said = {"campaign": task.campaign, "round": task.round, "task": task.digest, "update": digest_bytes(update)}
     return RoundReply.read({**said, "examples": 1, "tokens": 1, "data": (Learned(dataset=DATASET, tokens=1),)}), update

@@ -73,7 +73,9 @@ class Round:
         self._buffer, self._before = task.spec.buffer, afoot or {}
         self._most_late = self._buffer.most_late if self._buffer else 0
         self._averaged_before = set(taken)
-        self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)
+        update = sum(tensor.numel() * 4 for tensor in reference.values())
+        self._bound = HEADROOM * update + (1 << 20)
+        self._size = update + sum(entry.size for entry in task.files)
         self._gathering = Gathering(task.spec, reference, measure, shelf)
         self._parts: dict[str, Part] = {}
         self._done: dict[str, Contribution] = {}
@@ -145,7 +147,7 @@ class Round:
         seconds = max(TIME_TO_LIVE, self._task.spec.patience.seconds) * (1 + self._most_late)
         send(self._grid, parts, lambda member: self._content, seconds, self._task.round, self._say)
         for part in parts:
-            part.start = self._start
+            part.start, part.size = self._start, self._size
 
     def _collect(self) -> int:
         """Take in the answers that are there; how many."""
