@@ -226,9 +226,8 @@ def answer(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
-        model, _ = load_model(Path(folder))
-    shape = AdapterShape(task.spec.adapter.rank, task.spec.adapter.alpha, task.spec.adapter.targets)
-    adapter = adapter_state(attach(model, shape, task.seed))
+        shape = AdapterShape(task.spec.adapter.rank, task.spec.adapter.alpha, task.spec.adapter.targets)
+        adapter = adapter_state(attach(load_model(Path(folder))[0], shape, task.seed))
     for tensor in adapter.values():  # no two sites learn the same, and no part of an update is like another: it would travel once
         tensor.add_(0.01 * random.random())
     update = save_tensors(adapter)

@@ -143,6 +143,7 @@ def _answer(content: RecordDict, work: Work) -> RecordDict:
         task = read_task(content)
         campaign, number = task.campaign, task.round
         files = files_of(content, task)
+        content.pop(DATA, None)  # they are as large as the model
         with watched():
             reply, update = work(task, files)
     except Problem as problem:

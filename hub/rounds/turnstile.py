@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from protos.transport.bodies import LARGEST, given
 
 BULKY: Final = tuple(f"/v1/{api}/{call}-object" for api in ("fleet", "runtime") for call in ("push", "pull"))
-AT_ONCE = 4
+AT_ONCE = 2
 """Requests that are worked at."""
 SMALL = 64 << 10
 PIECE = 256 << 10

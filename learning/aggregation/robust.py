@@ -16,7 +16,7 @@ from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
 Update = Mapping[str, Tensor]
-_SLICE = 1 << 20
+_SLICE = 1 << 18
 """Values of all updates together that are compared at a time."""
 
 
