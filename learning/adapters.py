@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from learning.shelf import IN_MEMORY, Shelf
 from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
@@ -74,10 +75,10 @@ def _adapter_parameters(model: PeftModel) -> Iterator[tuple[str, nn.Parameter]]:
             yield name.replace(f".{_ADAPTER}.", "."), parameter
 
 
-def adapter_state(model: PeftModel) -> dict[str, Tensor]:
-    """A copy of the adapter's tensors: fp32 on the CPU, sorted by name. A is [rank, in], B is [out, rank]."""
-    named = sorted(_adapter_parameters(model), key=lambda pair: pair[0])
-    return {name: parameter.detach().to("cpu", torch.float32, copy=True) for name, parameter in named}
+def adapter_state(model: PeftModel, shelf: Shelf = IN_MEMORY) -> dict[str, Tensor]:
+    """A copy of the adapter's tensors on the `shelf`: fp32 on the CPU, sorted by name. A is [rank, in], B is [out, rank]."""
+    named = dict(_adapter_parameters(model))
+    return shelf.filled(named, lambda name: named[name].detach().to("cpu", torch.float32, copy=True))
 
 
 def factors_b(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:

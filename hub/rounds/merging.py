@@ -38,11 +38,13 @@ def change_of(adapter: Adapter, averaged: Mapping[str, Tensor]) -> Iterator[tupl
     return ((layer, product.mul_(scale)) for layer, product in each_product(averaged))
 
 
-def starting_adapter(model: PreTrainedModel, adapter: Adapter, seed: int) -> dict[str, Tensor]:
-    """The adapter that every site starts the round from; `model` keeps its weights, and is not copied."""
+def starting_adapter(
+    model: PreTrainedModel, adapter: Adapter, seed: int, shelf: Shelf = IN_MEMORY
+) -> dict[str, Tensor]:
+    """The adapter that every site starts the round from, on the `shelf`; `model` keeps its weights, and is not copied."""
     adapted = attach(model, shape_of(adapter), seed)
     try:
-        return adapter_state(adapted)
+        return adapter_state(adapted, shelf)
     finally:
         adapted.unload()
 

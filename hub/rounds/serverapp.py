@@ -35,6 +35,7 @@ from hub.rounds.plan import (
 )
 from protos.documents.base import FileEntry
 from protos.documents.rounds import RoundTask
+from protos.transport.memory import give_back
 from trust.digests import digest_bytes
 from trust.errors import Problem, Unavailable
 
@@ -175,8 +176,8 @@ def lead_round(
     parent = model_directory(directory, number - 1)
     files = model_files(parent)
     shelf = Shelf(large_files(directory))
-    start = starting_adapter(outline(parent), plan.spec.adapter, plan.spec.start_seed(number))
-    reference = shelf.filled(start, start.pop)
+    reference = starting_adapter(outline(parent), plan.spec.adapter, plan.spec.start_seed(number), shelf)
+    give_back()
     sites = read_plan(directory).sites
     control, beside = given(steering, [site.member for site in sites], reference)
     begun = entries(parent, files)
@@ -197,6 +198,7 @@ def lead_round(
     averaged = asked.run(sites)
     still = asked.afoot if isinstance(asked, Round) else {}
     del asked, measure
+    give_back()
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     adapter = led(steering, averaged.contributions, averaged.adapter, reference)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 REUSED: Final[Mapping[str, str]] = {
@@ -16,3 +19,11 @@ By itself it gives freed copies of a model back to the system, and takes them pa
 message of 10 MB, which it copies a dozen times, that is two thirds. So freed memory is used again, up to 128 MiB of it in each of
 two arenas; what is larger than 32 MiB is still given back at once.
 """
+
+
+def give_back() -> None:
+    """Give what this process has freed back to the system, circles of objects as well (malloc_trim(3)): what is as large as a model
+    would stay for good, among what is in use."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from flwr.supercore import sql_mixin
+from flwr.supercore.corestate import sql_corestate
 from flwr.supercore.corestate.sql_corestate import SqlCoreState
 from flwr.supercore.object_store.sql_object_store import SqlObjectStore
 
 from hub.rounds import housekeeping
-from hub.rounds.housekeeping import LOCKED_SECONDS, LOG, PAGE, keep_house, seldom
+from hub.rounds.housekeeping import CACHE, LOCKED_SECONDS, LOG, PAGE, STALLED, keep_house, seldom
 
 
 def test_work_is_done_at_first_and_then_once_in_a_while_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +38,8 @@ def flower(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     own = SqlCoreState._cleanup_expired_task_tokens
     monkeypatch.setattr(SqlCoreState, "_cleanup_expired_task_tokens", own)
     monkeypatch.setattr(sql_mixin, "SQLITE_PRAGMAS", sql_mixin.SQLITE_PRAGMAS)
+    seconds = sql_corestate.OBJECT_PUSH_SESSION_TTL_SECONDS
+    monkeypatch.setattr(sql_corestate, "OBJECT_PUSH_SESSION_TTL_SECONDS", seconds)
     return monkeypatch
 
 
@@ -62,6 +65,7 @@ def test_its_database_waits_for_updates_that_come_at_once(tmp_path: Path) -> Non
     store = SqlObjectStore(str(tmp_path / "state.db"))
     store.initialize()
     assert store.query("PRAGMA busy_timeout") == [{"timeout": LOCKED_SECONDS * 1000}]
+    assert store.query("PRAGMA cache_size") == [{"cache_size": -CACHE}]
 
 
 def test_only_the_version_that_was_looked_at_is_changed(flower: pytest.MonkeyPatch) -> None:
@@ -73,3 +77,4 @@ def test_only_the_version_that_was_looked_at_is_changed(flower: pytest.MonkeyPat
     keep_house()
     assert SqlCoreState._cleanup_expired_task_tokens.__wrapped__ is own
     assert set(pragmas) < set(sql_mixin.SQLITE_PRAGMAS)
+    assert sql_corestate.OBJECT_PUSH_SESSION_TTL_SECONDS == STALLED  # since the last part: see `store_object`
