@@ -228,7 +228,9 @@ def answer(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
             (Path(folder) / name).write_bytes(content)
         shape = AdapterShape(task.spec.adapter.rank, task.spec.adapter.alpha, task.spec.adapter.targets)
         adapter = adapter_state(attach(load_model(Path(folder))[0], shape, task.seed))
-    for tensor in adapter.values():  # no two sites learn the same, and no part of an update is like another: it would travel once
+    for tensor in (
+        adapter.values()
+    ):  # no two sites learn the same, and no part of an update is like another: it would travel once
         tensor.add_(0.01 * random.random())
     update = save_tensors(adapter)
     said = {"campaign": task.campaign, "round": task.round, "task": task.digest, "update": digest_bytes(update)}

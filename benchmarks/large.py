@@ -3,8 +3,8 @@
     python -m benchmarks.large [--megabytes 1000] [--sites 3]
 
 One round of a campaign but for the training, over TLS, all processes real: the model goes out to every site, an adapter of as
-many bytes comes back from each, is checked, averaged and merged, and the next model is on the disk. Its seconds stand beside those
-of reading, hashing and averaging as many bytes from local files, which are in the system's cache as well.
+many bytes comes back from each, is checked, averaged and merged, and the next model is on the disk. Its seconds stand beside
+those of reading, hashing and averaging as many bytes from local files, which are in the system's cache as well.
 
 Memory is each kind of process's at its most, without what is mapped from files, which the system takes back whenever others need
 it; a round of a model of 1 MB before it says what of that is libraries. Disk is that of hub and sites, files without a name

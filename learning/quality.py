@@ -35,7 +35,7 @@ def held_out_blocks(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], le
 
 
 class Yardstick:
-    """Measures adapters of one shape on one model, by `blocks` [n, length] of held-out text. `model` becomes a part of it: it is not copied."""
+    """Measures adapters of one shape on one model, by `blocks` [n, length] of held-out text. `model` becomes a part of it."""
 
     def __init__(self, model: PreTrainedModel, shape: AdapterShape, blocks: Tensor) -> None:
         self._adapted = attach(model, shape, seed=0).eval()  # which computes what the model does

@@ -52,8 +52,8 @@ IN_MEMORY = Shelf()
 
 
 def map_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in the safetensors file `path`, sorted by name, read when they are looked at: do not write to them. The file may
-    lose its name meanwhile. Raises `Invalid` where it is something else."""
+    """The tensors in the safetensors file `path`, sorted by name, read when they are looked at: do not write to them. The file
+    may lose its name meanwhile. Raises `Invalid` where it is something else."""
     try:
         tensors: dict[str, Tensor] = load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:

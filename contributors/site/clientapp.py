@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -29,7 +30,7 @@ from flwr.supercore.interceptors import (
     SuperExecAuthHttpInterceptor,
 )
 from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 from contributors.site.children import die_with_parent
 from contributors.site.controls import Controls
@@ -42,10 +43,12 @@ from contributors.site.presence import check_presence
 from contributors.site.private import PrivateText, Unfit
 from contributors.site.shielding import shielded
 from contributors.site.spending import charge, check_budget
+from contributors.site.taking import take_in
 from contributors.site.training import train
 from contributors.site.watchdog import watched
 from protos.documents.rounds import RoundReply, RoundTask
 from protos.transport.contents import DATA, data_of, document_of, packed
+from protos.transport.memory import give_back
 from protos.transport.pushing import push_as_made
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -83,8 +86,8 @@ def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) ->
                 continue
             try:
                 _run_task(port, token, work, masked)
-            except httpx.HTTPError as error:
-                _log.warning("the SuperNode went away during a task: %s", error)
+            except (httpx.HTTPError, Problem) as error:
+                _log.warning("the SuperNode went away during a task, or gave no message: %s", error)
             pace.restart()
 
 
@@ -113,7 +116,7 @@ def _run_task(port: int, token: str, work: Work, masked: Masked | None) -> None:
         heartbeat.start()
         context, status, details = None, SubStatus.FAILED, "the site's task ended early"
         try:
-            message, context, _, _ = pull_task_input(client)
+            message, context = take_in(client, Path(tempfile.gettempdir()))
             reply = _reply(message, work, masked)
             with no_object_id_recompute():  # or the update is hashed again for every object that holds it
                 push_message(client, reply, context)
@@ -144,6 +147,7 @@ def _answer(content: RecordDict, work: Work) -> RecordDict:
         campaign, number = task.campaign, task.round
         files = files_of(content, task)
         content.pop(DATA, None)  # they are as large as the model
+        give_back(sum(map(len, files.values())))
         with watched():
             reply, update = work(task, files)
     except Problem as problem:

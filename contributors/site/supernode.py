@@ -2,9 +2,9 @@
 
 Six departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
 minute and may not come back before: with our key we first say that it is gone. It waits for news (`handover`), not three seconds
-for messages and half a second for the answer. It waits for a slow link, and pushes an update's parts as it reads them. It takes the update in one piece, and past layers that do nothing for it. And when
-a message got lost on its way in (its run was stopped, say), it ends, to be started afresh: Flower would keep the message's task,
-for whose parts the training process would wait two hours.
+for messages and half a second for the answer. It waits for a slow link, and pushes an update's parts as it reads them. It takes
+requests in one piece, and past layers that do nothing for it. And when a message got lost on its way in (its run was stopped,
+say), it ends, to be started afresh: Flower would keep the message's task, for whose parts the training process would wait for ever.
 """
 
 from __future__ import annotations

@@ -14,7 +14,6 @@ from torch import Tensor
 from hub.rounds import patience, rewards
 from hub.rounds.enclosing import File, enclosed
 from hub.rounds.gathering import Gathering, Measure
-from hub.rounds.parcels import Mapped
 from hub.rounds.parts import Part, Start, part_of
 from hub.rounds.plan import Site
 from hub.rounds.posting import TIME_TO_LIVE, Say, answers, look, pause, send
@@ -26,6 +25,7 @@ from learning.updates import load_tensors
 from protos.documents.models import Contribution
 from protos.documents.rounds import Learned, RoundReply, RoundTask
 from protos.transport.contents import DATA, Data, data_of, document_of, packed
+from protos.transport.parcels import Mapped
 from trust.canonical import parse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem, Unavailable

@@ -1,4 +1,4 @@
-"""Flower's grid for replies that anybody may have made: they come in side by side, in files, bounded, and a bad one is one site's.
+"""Flower's grid for replies that anybody may have made: they come side by side, in files, bounded, and a bad one is one site's.
 
 Flower's own (flwr 1.41) holds every reply that is there, joins the chunks of an array as often as its sender says, so that a few
 bytes become more than a machine has, and raises for one that is no message, which would end the round for all. And it stays with
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from flwr.app import Array, ArrayRecord, Message, Metadata
+from flwr.app import Message, Metadata
 from flwr.app.error import Error
 from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode
@@ -22,14 +22,10 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
 from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-from flwr.supercore.inflatable.inflatable_utils import (
-    ObjectPullError,
-    ObjectUnavailableError,
-    inflate_object_from_contents,
-)
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectUnavailableError
 from flwr.superlink.grid import HttpGrid
 
-from hub.rounds.parcels import Parcel, Unpacking, unpack
+from protos.transport.parcels import Parcel, Unpacking, inflated, unpack
 from protos.transport.pushing import push_as_made
 from trust.errors import Invalid
 
@@ -58,8 +54,8 @@ class Grid(HttpGrid):  # type: ignore[misc]
         push_as_made()
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
-        """The replies that are there, each as it is asked for; the `data` of an array is mapped. One that is lost, too large or no
-        message comes as an error."""
+        """The replies that are there, each as it is asked for; the `data` of an array is mapped. One that is lost, too large or
+        no message comes as an error."""
         asked = set(message_ids)
         self._coming = {answered: each for answered, each in self._coming.items() if answered in asked}
         yield from self._complete()
@@ -107,15 +103,7 @@ class Grid(HttpGrid):  # type: ignore[misc]
     def _inflated(self, root: str, parcel: Parcel) -> Message:
         received = ConfirmMessageReceivedRequest(node=self.node, run_id=self._run_id, message_object_id=root)
         self._runtime_client.ConfirmMessageReceived(received)
-        objects: Any = {  # Flower copies an array and asks for bytes: so it gets the array's name until the end
-            name: Array("uint8", (len(data),), "bytes", name.encode()) for name, data in parcel.arrays.items()
-        }
-        message = cast(Message, inflate_object_from_contents(root, dict(parcel.small), objects=objects))
-        records = message.content.values() if message.has_content() else ()
-        for array in (array for record in records if isinstance(record, ArrayRecord) for array in record.values()):
-            array.data = parcel.arrays[array.data.decode()]
-        message.metadata.__dict__["_message_id"] = root
-        return message
+        return inflated(root, parcel)
 
     def _lost(self, asked: str, why: Exception) -> Message:
         _log.warning("a reply was lost: %s", why)

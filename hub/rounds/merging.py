@@ -50,7 +50,7 @@ def starting_adapter(
 
 
 class Merger:
-    """Makes the models of a campaign's rounds, one after the other. What it remembers of the rounds before lies on the `shelf`."""
+    """Makes the models of a campaign's rounds, one after the other. What it remembers of rounds before lies on the `shelf`."""
 
     def __init__(self, spec: CampaignSpec, shelf: Shelf = IN_MEMORY) -> None:
         self._spec, self._shelf = spec, shelf
@@ -66,7 +66,7 @@ class Merger:
     def write_model(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, averaged: dict[str, Tensor], folder: Path
     ) -> list[Path]:
-        """Write `adapter.safetensors` and `model/` into `folder`; the model's files. `model` becomes the next one: no copy is made.
+        """Write `adapter.safetensors` and `model/` into `folder`; the model's files. `model` becomes the next one, not a copy.
 
         One that learned from conversations gets the chat template that it learned, unless it has one.
         """

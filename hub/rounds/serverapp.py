@@ -176,8 +176,9 @@ def lead_round(
     parent = model_directory(directory, number - 1)
     files = model_files(parent)
     shelf = Shelf(large_files(directory))
+    size = sum(path.stat().st_size for path in files)
     reference = starting_adapter(outline(parent), plan.spec.adapter, plan.spec.start_seed(number), shelf)
-    give_back()
+    give_back(size)
     sites = read_plan(directory).sites
     control, beside = given(steering, [site.member for site in sites], reference)
     begun = entries(parent, files)
@@ -198,7 +199,7 @@ def lead_round(
     averaged = asked.run(sites)
     still = asked.afoot if isinstance(asked, Round) else {}
     del asked, measure
-    give_back()
+    give_back(size)
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     adapter = led(steering, averaged.contributions, averaged.adapter, reference)

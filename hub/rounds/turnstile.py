@@ -28,7 +28,7 @@ STALLED = 120.0
 
 
 class Turnstile:
-    """ASGI middleware around Flower's app: requests and answers with parts of messages lie in files in `folder` while they travel."""
+    """ASGI middleware around Flower's app: requests and answers with parts of messages lie in files in `folder` meanwhile."""
 
     def __init__(self, app: ASGIApp, folder: Path, at_once: int = AT_ONCE, stalled: float = STALLED) -> None:
         self._app, self._folder, self._stalled = app, folder, stalled

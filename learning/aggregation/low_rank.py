@@ -24,7 +24,8 @@ class LowRankMean:
     """The weighted mean of adapters given one at a time, which may be of different ranks but must scale B A alike.
 
     Holds every adapter's factors, which together are small beside a model, and never a matrix of a layer's size. Weights are
-    parts of the `whole`, by itself of their sum: where they come to less, so does what is averaged. The result lies on the `shelf`.
+    parts of the `whole`, by itself of their sum: where they come to less, so does what is averaged. The result lies on the
+    `shelf`.
     """
 
     def __init__(self, whole: float | None = None, shelf: Shelf = IN_MEMORY) -> None:

@@ -70,7 +70,8 @@ def clipped(
 ) -> tuple[dict[str, Tensor], float]:
     """`update`, brought back towards `reference` to a distance of `most`, and the distance that it had (L2, over all tensors).
 
-    Norm clipping, Sun et al., arXiv:1911.07963. The result lies on the `shelf`. Raises `Invalid` for other names or shapes and a bound that is not positive.
+    Norm clipping, Sun et al., arXiv:1911.07963. The result lies on the `shelf`. Raises `Invalid` for other names or shapes
+    and a bound that is not positive.
     """
     if not most > 0:
         raise Invalid(f"An update cannot be clipped to {most}.", "Give a positive number.", field="most")
@@ -95,7 +96,7 @@ def _distances(updates: Sequence[Update]) -> Tensor:
 
 
 def _slices(updates: Sequence[Update], name: str) -> Iterator[tuple[int, Tensor]]:
-    """A tensor of all updates, [n, values], slice by slice with the place where each begins: together they are n times a model."""
+    """A tensor of all updates, [n, values], slice by slice with the place where each begins: all are n times a model."""
     flat = [update[name].flatten() for update in updates]
     step = max(1, _SLICE // len(flat))
     for start in range(0, len(flat[0]), step):

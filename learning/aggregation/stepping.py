@@ -44,8 +44,8 @@ Rule = Literal["nesterov", "adam", "yogi"]
 class ServerOptimizer:
     """Turns a round's mean change into the step that the server takes, and remembers what the rounds before were like.
 
-    `momentum` is Nesterov's, or Adam's and Yogi's first beta; `second` their second one. See `outer_step`, `adaptive_step`. What it
-    remembers lies on the `shelf`.
+    `momentum` is Nesterov's, or Adam's and Yogi's first beta; `second` their second one. See `outer_step`, `adaptive_step`. What
+    it remembers lies on the `shelf`.
     """
 
     rule: Rule

@@ -51,6 +51,8 @@ def data_of(content: Any, record: str, bound: int) -> Data:
 
 
 def _beside(content: Any, record: str, name: str) -> bytes | None:
-    found = content.get(record)  # `config_records` would be in a circle with the content, and hold it until that is found
+    found = content.get(
+        record
+    )  # `config_records` would be in a circle with the content, and hold it until that is found
     value = found.get(name) if isinstance(found, ConfigRecord) else None
     return value if isinstance(value, bytes) else None

@@ -21,9 +21,14 @@ two arenas; what is larger than 32 MiB is still given back at once.
 """
 
 
-def give_back() -> None:
-    """Give what this process has freed back to the system, circles of objects as well (malloc_trim(3)): what is as large as a model
-    would stay for good, among what is in use."""
+KEPT = 128 << 20
+
+
+def give_back(size: int) -> None:
+    """Give what this process has freed back to the system, circles of objects as well (malloc_trim(3)), where it dealt with
+    `size` bytes and these are many: among what is in use they would stay for good. Fewer are soon used again."""
+    if size < KEPT:
+        return
     gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

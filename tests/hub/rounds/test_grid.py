@@ -18,7 +18,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from hub.rounds import grid as grids
 from hub.rounds.grid import Grid
-from hub.rounds.parcels import Mapped
+from protos.transport.parcels import Mapped
 
 DATA = bytes(range(256)) * 8000
 

@@ -48,7 +48,7 @@ for _ in range(100):
 circle = [parts]
 circle.append(circle)
 del parts, circle
-give_back()
+give_back(1 << 30)
 print(held() - before)
 """
 

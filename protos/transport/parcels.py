@@ -13,7 +13,10 @@ from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+from flwr.app import Array, ArrayRecord, Message
+from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 
 from trust.canonical import parse
 from trust.errors import Invalid
@@ -63,7 +66,7 @@ def unpack(root: str, pull: Pull, folder: Path, most: int) -> Unpacking:
         content = yield from _there(name, pull)
         size += len(content)
         if len(parcel.small) >= MOST_OBJECTS or size > min(MOST_SMALL, most):
-            raise Invalid(f"The reply has more than {MOST_OBJECTS} parts or {min(MOST_SMALL, most)} bytes.")
+            raise Invalid(f"The message has more than {MOST_OBJECTS} parts or {min(MOST_SMALL, most)} bytes.")
         kind, children, body = opened(content)
         parcel.small[name] = content
         if kind == "Array":
@@ -77,12 +80,25 @@ def unpack(root: str, pull: Pull, folder: Path, most: int) -> Unpacking:
     return parcel
 
 
+def inflated(root: str, parcel: Parcel) -> Message:
+    """The message; the `data` of its arrays is what the parcel has of them. Raises what Flower raises for what is none."""
+    objects: Any = {  # Flower copies an array and asks for bytes: so it gets the array's name until the end
+        name: Array("uint8", (len(data),), "bytes", name.encode()) for name, data in parcel.arrays.items()
+    }
+    message = cast(Message, inflate_object_from_contents(root, dict(parcel.small), objects=objects))
+    records = message.content.values() if message.has_content() else ()
+    for array in (array for record in records if isinstance(record, ArrayRecord) for array in record.values()):
+        array.data = cast(Any, parcel.arrays[array.data.decode()])
+    message.metadata.__dict__["_message_id"] = root
+    return message
+
+
 def opened(content: bytes) -> tuple[str, list[str], memoryview]:
     """An object's type, its children's identifiers and its body. Raises `Invalid`."""
     end = content.find(b"\0")
     words = content[: max(end, 0)].split(b" ")
     if len(words) != 3:
-        raise Invalid("The reply holds an object without a head.")
+        raise Invalid("The message holds an object without a head.")
     children = [each.decode("ascii", "replace") for each in words[1].split(b",") if each]
     return words[0].decode("ascii", "replace"), children, memoryview(content)[end + 1 :]
 
@@ -98,9 +114,9 @@ def _order(children: list[str], body: memoryview, most: int) -> list[str]:
     said = parse(bytes(body))
     places = said.get("arraychunk_ids") if isinstance(said, dict) else None
     if not isinstance(places, list) or not all(type(at) is int and 0 <= at < len(children) for at in places):
-        raise Invalid("The reply holds an array that does not say which chunks it has.")
+        raise Invalid("The message holds an array that does not say which chunks it has.")
     if len(places) > 2 + most // LEAST_CHUNK:
-        raise Invalid(f"The reply holds an array of {len(places)} chunks.")
+        raise Invalid(f"The message holds an array of {len(places)} chunks.")
     return [children[at] for at in places]
 
 
@@ -111,7 +127,7 @@ def _joined(order: list[str], pull: Pull, folder: Path, most: int) -> Generator[
         kind, children, body = opened((yield from _there(name, pull)))
         size += len(body)
         if kind != "ArrayChunk" or children or size > most:
-            raise Invalid(f"The reply holds an array that is none, or of more than {most} bytes.")
+            raise Invalid(f"The message holds an array that is none, or of more than {most} bytes.")
         file.write(body)
     if not size:
         return b""

@@ -13,7 +13,7 @@ from flwr.app import Array, ArrayRecord, RecordDict
 from flwr.app.message import array as arrays
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
-from hub.rounds.parcels import Mapped, Parcel, Unpacking, unpack
+from protos.transport.parcels import Mapped, Parcel, Unpacking, unpack
 from trust.errors import Invalid
 
 CHUNK = 1 << 20
