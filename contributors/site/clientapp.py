@@ -23,6 +23,7 @@ from flwr.common.constant import SubStatus
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
@@ -49,7 +50,7 @@ from contributors.site.watchdog import watched
 from protos.documents.rounds import RoundReply, RoundTask
 from protos.transport.contents import DATA, data_of, document_of, packed
 from protos.transport.memory import give_back
-from protos.transport.pushing import push_as_made
+from protos.transport.pushing import push
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem
@@ -75,7 +76,7 @@ class Packing(Protocol):
 def serve(port: int, secret: bytes, work: Work, masked: Masked | None = None) -> None:
     """Take tasks from the SuperNode on this machine's `port`, one after the other, for ever."""
     pull_quickly()
-    push_as_made()
+    inflatable_utils.push_object_contents_from_iterable = push
     pace = Pace(POLL)
     with _client(port, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})) as door:
         while True:

@@ -4,7 +4,7 @@ Six departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed 
 minute and may not come back before: with our key we first say that it is gone. It waits for news (`handover`), not three seconds
 for messages and half a second for the answer. It waits for a slow link, and pushes an update's parts as it reads them. It takes
 requests in one piece, and past layers that do nothing for it. And when a message got lost on its way in (its run was stopped,
-say), it ends, to be started afresh: Flower would keep the message's task, for whose parts the training process would wait for ever.
+say), it ends, to be started afresh: Flower would keep the message's task, for whose parts its training process would wait.
 """
 
 from __future__ import annotations

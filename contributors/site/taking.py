@@ -8,13 +8,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from flwr.app import Context, Message
+from flwr.app import Array, Context, Message
 from flwr.common.serde import context_from_proto
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PullTaskInputRequest
 from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError
+from flwr.supercore.inflatable.inflatable_utils import ObjectUnavailableError, inflate_object_from_contents
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
@@ -56,4 +56,4 @@ def take_in(client: RuntimeHttpClient, folder: Path) -> tuple[Message, Context]:
         time.sleep(SOON)
     received = ConfirmMessageReceivedRequest(node=node, run_id=context.run_id, message_object_id=root)
     client.ConfirmMessageReceived(received)
-    return inflated(root, parcel), context
+    return inflated(root, parcel, Array, inflate_object_from_contents), context

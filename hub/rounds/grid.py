@@ -14,19 +14,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from flwr.app import Message, Metadata
+from flwr.app import Array, Message, Metadata
 from flwr.app.error import Error
 from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode
 from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
+from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
 from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectUnavailableError
 from flwr.superlink.grid import HttpGrid
 
 from protos.transport.parcels import Parcel, Unpacking, inflated, unpack
-from protos.transport.pushing import push_as_made
+from protos.transport.pushing import push
 from trust.errors import Invalid
 
 SOON, SOON_ENOUGH = 0.05, 1.0
@@ -51,7 +52,7 @@ class Grid(HttpGrid):  # type: ignore[misc]
         super().__init__(address, root_certificates=authority, token=token)
         self._most, self._folder = most, folder
         self._coming: dict[str, _Coming] = {}  # by what they answer
-        push_as_made()
+        inflatable_utils.push_object_contents_from_iterable = push
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """The replies that are there, each as it is asked for; the `data` of an array is mapped. One that is lost, too large or
@@ -103,7 +104,7 @@ class Grid(HttpGrid):  # type: ignore[misc]
     def _inflated(self, root: str, parcel: Parcel) -> Message:
         received = ConfirmMessageReceivedRequest(node=self.node, run_id=self._run_id, message_object_id=root)
         self._runtime_client.ConfirmMessageReceived(received)
-        return inflated(root, parcel)
+        return cast(Message, inflated(root, parcel, Array, inflatable_utils.inflate_object_from_contents))
 
     def _lost(self, asked: str, why: Exception) -> Message:
         _log.warning("a reply was lost: %s", why)

@@ -38,8 +38,8 @@ LAST = (
     ("cache_size", f"-{CACHE}"),
 )
 STALLED = 600
-"""Seconds without a whole part of a message after which it is dropped; Flower's are 180, which two parts at a time of 4 MiB take on
-a link of 47 KB a second."""
+"""Seconds without a whole part of a message after which it is dropped; Flower's are 180, which two parts at a time of 4 MiB take
+on a link of 47 KB a second."""
 
 
 def keep_house() -> None:

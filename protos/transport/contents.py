@@ -10,8 +10,6 @@ from __future__ import annotations
 import mmap
 from typing import Any
 
-from flwr.app import ArrayRecord, ConfigRecord
-
 from trust.errors import Invalid
 
 AT_ONCE = 16 << 20
@@ -41,9 +39,9 @@ def data_of(content: Any, record: str, bound: int) -> Data:
     data: Data | None = _beside(content, record, DATA)
     if data is None:
         arrays = content.get(DATA)
-        if not isinstance(arrays, ArrayRecord) or set(arrays) != {DATA}:
+        apart = getattr(arrays[DATA], "data", None) if arrays is not None and set(arrays) == {DATA} else None
+        if not isinstance(apart, bytes | mmap.mmap):
             raise Invalid(f"The message holds no bytes beside its {record}, or something else.")
-        apart: Data = arrays[DATA].data
         data = apart
     if len(data) > bound:
         raise Invalid(f"What came beside the {record} has more than {bound} bytes.")
@@ -54,5 +52,5 @@ def _beside(content: Any, record: str, name: str) -> bytes | None:
     found = content.get(
         record
     )  # `config_records` would be in a circle with the content, and hold it until that is found
-    value = found.get(name) if isinstance(found, ConfigRecord) else None
+    value = found.get(name) if found is not None else None
     return value if isinstance(value, bytes) else None

@@ -13,10 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-
-from flwr.app import Array, ArrayRecord, Message
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
+from typing import Any
 
 from trust.canonical import parse
 from trust.errors import Invalid
@@ -80,15 +77,17 @@ def unpack(root: str, pull: Pull, folder: Path, most: int) -> Unpacking:
     return parcel
 
 
-def inflated(root: str, parcel: Parcel) -> Message:
-    """The message; the `data` of its arrays is what the parcel has of them. Raises what Flower raises for what is none."""
-    objects: Any = {  # Flower copies an array and asks for bytes: so it gets the array's name until the end
-        name: Array("uint8", (len(data),), "bytes", name.encode()) for name, data in parcel.arrays.items()
+def inflated(root: str, parcel: Parcel, array: Callable[..., Any], inflate: Callable[..., Any]) -> Any:
+    """Flower's message, by its `Array` and its `inflate_object_from_contents`; the `data` of the arrays is what the parcel has of
+    them. Raises what Flower raises for what is none."""
+    objects = {  # Flower copies an array and asks for bytes: so it gets the array's name until the end
+        name: array("uint8", (len(data),), "bytes", name.encode()) for name, data in parcel.arrays.items()
     }
-    message = cast(Message, inflate_object_from_contents(root, dict(parcel.small), objects=objects))
+    kind = {type(each) for each in objects.values()}
+    message = inflate(root, dict(parcel.small), objects=objects)
     records = message.content.values() if message.has_content() else ()
-    for array in (array for record in records if isinstance(record, ArrayRecord) for array in record.values()):
-        array.data = cast(Any, parcel.arrays[array.data.decode()])
+    for value in (value for record in records for value in record.values() if type(value) in kind):
+        value.data = parcel.arrays[value.data.decode()]
     message.metadata.__dict__["_message_id"] = root
     return message
 

@@ -5,19 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib.metadata import version
 
-from flwr.supercore.inflatable import inflatable_utils
-
-KNOWN = "1.41."
 AT_ONCE = 2
 """Objects on their way at a time, as Flower has it."""
-
-
-def push_as_made() -> None:
-    """For all that this process pushes from now on; any other version of Flower's is left as it is."""
-    if version("flwr").startswith(KNOWN):
-        inflatable_utils.push_object_contents_from_iterable = push
 
 
 def push(
