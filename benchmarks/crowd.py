@@ -104,7 +104,7 @@ class Crowd:
         adapter = {name: tensor.clone() for name, tensor in self._start(message, task).items()}
         for tensor in (
             adapter.values()
-        ):  # no two sites learn the same, and no part of an update is like another: it would travel once
+        ):  # no part of an update is like another, or it would travel once
             tensor.add_(0.01 * random.random())
         update = save_tensors(adapter)
         said = {"campaign": task.campaign, "round": task.round, "task": task.digest, "update": digest_bytes(update)}

@@ -201,7 +201,7 @@ class Round:
     def _tensors(self, data: Data, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The site's adapter, of what travelled and where it began. Raises `Invalid`."""
         how = self._task.spec.transfer.how
-        sent = map_tensors(data.path) if isinstance(data, Mapped) else load_tensors(data)
+        sent = map_tensors(data.path) if isinstance(data, Mapped) else load_tensors(bytes(data))
         if how == "fp32":
             return sent
         change = expanding(sent, how, reference)

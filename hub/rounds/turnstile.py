@@ -94,7 +94,7 @@ class Turnstile:
                 return
 
     def _file(self) -> _File:
-        return SpooledTemporaryFile(SMALL, dir=self._folder)
+        return SpooledTemporaryFile(SMALL, dir=str(self._folder))
 
 
 _File = SpooledTemporaryFile[bytes]
