@@ -35,11 +35,13 @@ from hub.settings import Settings
 from hub.setup import create
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.export import load_model, save_model
+from learning.shelf import Shelf
 from learning.tokenizer import train_tokenizer
 from learning.updates import save_tensors
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.methods import Adapter, LocalTraining
 from protos.documents.rounds import Learned, RoundReply, RoundTask
+from protos.transport.memory import give_back
 from trust.digests import digest_bytes
 from trust.files import write_atomic, write_private
 
@@ -227,7 +229,8 @@ def answer(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
         shape = AdapterShape(task.spec.adapter.rank, task.spec.adapter.alpha, task.spec.adapter.targets)
-        adapter = adapter_state(attach(load_model(Path(folder))[0], shape, task.seed))
+        adapter = adapter_state(attach(load_model(Path(folder))[0], shape, task.seed), Shelf(Path(folder)))
+    give_back(sum(map(len, files.values())))  # three sites are one machine's here
     for tensor in (
         adapter.values()
     ):  # no two sites learn the same, and no part of an update is like another: it would travel once

@@ -102,9 +102,7 @@ class Crowd:
     def _answer(self, message: Message) -> Message:
         task = read_task(message.content)
         adapter = {name: tensor.clone() for name, tensor in self._start(message, task).items()}
-        for tensor in (
-            adapter.values()
-        ):  # no part of an update is like another, or it would travel once
+        for tensor in adapter.values():  # no part of an update is like another, or it would travel once
             tensor.add_(0.01 * random.random())
         update = save_tensors(adapter)
         said = {"campaign": task.campaign, "round": task.round, "task": task.digest, "update": digest_bytes(update)}

@@ -31,7 +31,9 @@ FIRST = (("page_size", str(PAGE)),)  # before there is a page
 LOCKED_SECONDS = 25
 """For which a call waits for the database while others write to it. Who calls hangs up after 30 s: what it asked for must not
 be marked as delivered behind its back."""
-CACHE = 8 << 10  # KiB of each connection; models that pass through fill the 64 MB that Flower gives each of fifteen
+CACHE = (
+    2 << 10
+)  # KiB of each connection; models that pass through would fill the 64 MB that Flower gives each of fifteen
 LAST = (
     ("wal_autocheckpoint", str(LOG // PAGE)),
     ("busy_timeout", f"{LOCKED_SECONDS}000"),
