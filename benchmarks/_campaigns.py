@@ -32,7 +32,7 @@ def trained(model: PreTrainedModel, member: Blocks, spec: CampaignSpec, seed: in
 
 
 def merged(model: PreTrainedModel, spec: CampaignSpec, adapter: Mapping[str, Tensor]) -> PreTrainedModel:
-    return moved(model, change_of(spec.adapter, adapter))
+    return moved(model, dict(change_of(spec.adapter, adapter)))
 
 
 def after_round(model: PreTrainedModel, spec: CampaignSpec, updates: Mapping[str, Trained]) -> PreTrainedModel:

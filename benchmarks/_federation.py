@@ -28,18 +28,20 @@ from contributors.site.children import Child, die_with_parent
 from contributors.site.clientapp import Answer, serve
 from contributors.site.keys import site_key
 from hub.rounds import children
-from hub.rounds.plan import Plan, Site, read_event, write_document
+from hub.rounds.plan import Event, Plan, Site, read_event, write_document
 from hub.rounds.sites import read_public_key
 from hub.rounds.superlink import SuperLink
 from hub.settings import Settings
 from hub.setup import create
 from learning.adapters import AdapterShape, adapter_state, attach
 from learning.export import load_model, save_model
+from learning.shelf import Shelf
 from learning.tokenizer import train_tokenizer
 from learning.updates import save_tensors
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.methods import Adapter, LocalTraining
 from protos.documents.rounds import Learned, RoundReply, RoundTask
+from protos.transport.memory import give_back
 from trust.digests import digest_bytes
 from trust.files import write_atomic, write_private
 
@@ -92,6 +94,13 @@ def write_base(folder: Path, megabytes: float) -> None:
 
 def run_rounds(folder: Path, megabytes: float, rounds: int, sites: int) -> Rounds:
     """So many rounds, all processes started for them and ended after them."""
+    with laid_out(folder, megabytes, rounds, sites) as (campaign, relay):
+        return lead(campaign, relay, sites)
+
+
+@contextmanager
+def laid_out(folder: Path, megabytes: float, rounds: int, sites: int) -> Iterator[tuple[Path, Relay]]:
+    """A campaign's directory, and the relay through which its sites talk to the SuperLink: all run, but for the server app."""
     settings = create(folder / "hub", "bench", host="127.0.0.1", bind="127.0.0.1", port=free_ports(3))
     campaign = settings.campaigns_dir / "campaign-bench"
     write_base(campaign / "parent", megabytes)
@@ -114,7 +123,7 @@ def run_rounds(folder: Path, megabytes: float, rounds: int, sites: int) -> Round
         )
         write_document(campaign / "plan.json", plan)
         try:
-            return lead(campaign, relay, sites)
+            yield campaign, relay
         finally:
             for child in running:
                 child.stop()
@@ -124,6 +133,17 @@ def lead(campaign: Path, relay: Relay, sites: int, counting: int | None = None) 
     """Run the server app as the hub does, and note when it has averaged each round, of so many counting updates (all)."""
     ends = Ends(lambda: relay.moved, KINDS)
     said: list[tuple[float, str]] = []
+    with Peak(lambda: named("hub.rounds.")) as peak:
+        for moment, event in events(campaign):
+            said.append((moment, event.message))
+            if event.metrics:
+                assert event.message == f"{counting or sites} of {sites} updates averaged", event.message
+                ends.note()
+    return ends.rounds(peak.bytes, stages(said))
+
+
+def events(campaign: Path) -> Iterator[tuple[float, Event]]:
+    """What the server app says, and when (monotonic), from its start to its end."""
     with (campaign / "serverapp.log").open("wb") as log:
         app = subprocess.Popen(
             [sys.executable, "-m", "hub.rounds.serverapp", str(campaign)],
@@ -131,18 +151,13 @@ def lead(campaign: Path, relay: Relay, sites: int, counting: int | None = None) 
             stderr=log,
             env=children.environment(campaign / "flwr"),
         )
-    with Peak(lambda: named("hub.rounds.")) as peak:
-        assert app.stdout is not None
-        failure = ""
-        for line in app.stdout:
-            event = read_event(line)
-            failure = event.failure or failure
-            said.append((time.monotonic(), event.message))
-            if event.metrics:
-                assert event.message == f"{counting or sites} of {sites} updates averaged", event.message
-                ends.note()
+    assert app.stdout is not None
+    failure = ""
+    for line in app.stdout:
+        event = read_event(line)
+        failure = event.failure or failure
+        yield time.monotonic(), event
     assert app.wait() == 0, failure or (campaign / "serverapp.log").read_text()[-3000:]
-    return ends.rounds(peak.bytes, stages(said))
 
 
 def stages(said: list[tuple[float, str]]) -> dict[str, float]:
@@ -213,10 +228,13 @@ def answer(task: RoundTask, files: Mapping[str, bytes]) -> Answer:
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             (Path(folder) / name).write_bytes(content)
-        model, _ = load_model(Path(folder))
-    shape = AdapterShape(task.spec.adapter.rank, task.spec.adapter.alpha, task.spec.adapter.targets)
-    adapter = adapter_state(attach(model, shape, task.seed))
-    next(iter(adapter.values())).add_(random.random())  # no two sites learn the same: a repeated update counts once
+        shape = AdapterShape(task.spec.adapter.rank, task.spec.adapter.alpha, task.spec.adapter.targets)
+        adapter = adapter_state(attach(load_model(Path(folder))[0], shape, task.seed), Shelf(Path(folder)))
+    give_back(sum(map(len, files.values())))  # three sites are one machine's here
+    for tensor in (
+        adapter.values()
+    ):  # no two sites learn the same, and no part of an update is like another: it would travel once
+        tensor.add_(0.01 * random.random())
     update = save_tensors(adapter)
     said = {"campaign": task.campaign, "round": task.round, "task": task.digest, "update": digest_bytes(update)}
     return RoundReply.read({**said, "examples": 1, "tokens": 1, "data": (Learned(dataset=DATASET, tokens=1),)}), update

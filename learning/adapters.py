@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from learning.shelf import IN_MEMORY, Shelf
 from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
@@ -74,10 +75,10 @@ def _adapter_parameters(model: PeftModel) -> Iterator[tuple[str, nn.Parameter]]:
             yield name.replace(f".{_ADAPTER}.", "."), parameter
 
 
-def adapter_state(model: PeftModel) -> dict[str, Tensor]:
-    """A copy of the adapter's tensors: fp32 on the CPU, sorted by name. A is [rank, in], B is [out, rank]."""
-    named = sorted(_adapter_parameters(model), key=lambda pair: pair[0])
-    return {name: parameter.detach().to("cpu", torch.float32, copy=True) for name, parameter in named}
+def adapter_state(model: PeftModel, shelf: Shelf = IN_MEMORY) -> dict[str, Tensor]:
+    """A copy of the adapter's tensors on the `shelf`: fp32 on the CPU, sorted by name. A is [rank, in], B is [out, rank]."""
+    named = dict(_adapter_parameters(model))
+    return shelf.filled(named, lambda name: named[name].detach().to("cpu", torch.float32, copy=True))
 
 
 def factors_b(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,8 +106,12 @@ def load_adapter_state(model: PeftModel, state: Mapping[str, Tensor]) -> None:
 def moved(model: Model, change: Mapping[str, Tensor]) -> Model:
     """A model whose weights are those of `model` plus the `change` of each layer [out, in], under the layers' names in an adapter
     file. `model` itself stays as it is."""
-    after = copy.deepcopy(model)
+    return cast(Model, move(copy.deepcopy(model), change.items()).eval())
+
+
+def move(model: Model, change: Iterable[tuple[str, Tensor]]) -> Model:
+    """As `moved`, but `model` itself: no copy of it is made, and of the change as much is looked at as a layer takes."""
     with torch.no_grad():
-        for layer, added in change.items():
-            after.get_parameter(f"{layer.removeprefix(_WRAPPED)}.weight").add_(added)
-    return cast(Model, after.eval())
+        for layer, added in change:
+            model.get_parameter(f"{layer.removeprefix(_WRAPPED)}.weight").add_(added)
+    return model

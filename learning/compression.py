@@ -8,7 +8,7 @@ its end, from where the last message led, makes up by itself for what that messa
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,14 +64,19 @@ def expand(data: bytes, how: How, reference: Mapping[str, Tensor]) -> dict[str, 
     It takes the memory of the reference and of the data. Raises `Invalid` for
     bytes that are not what `compress` makes, whoever sent them.
     """
-    parts = load_tensors(data)
+    change = expanding(load_tensors(data), how, reference)
+    return {name: change(name) for name in sorted(reference)}
+
+
+def expanding(parts: Mapping[str, Tensor], how: How, reference: Mapping[str, Tensor]) -> Callable[[str], Tensor]:
+    """As `expand`, of its tensors, one at a time as each is asked for: then it raises too."""
     suffix = {"int8": _SCALE, "top-k": _AT}.get(how)
     expected = {*reference, *(name + suffix for name in reference if suffix)}
     if parts.keys() != expected:
         raise Invalid(
             f"The change does not hold the tensors of {how}.", "Send what the round asked for.", field="change"
         )
-    return {name: _expanded(name, parts, how, reference[name].shape) for name in sorted(reference)}
+    return lambda name: _expanded(name, parts, how, reference[name].shape)
 
 
 def _packed(name: str, tensor: Tensor, how: How, keep: float) -> list[tuple[str, Tensor]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
 from learning.tokenizer import load_tokenizer, save_tokenizer
@@ -52,6 +52,22 @@ def model_files(directory: Path) -> list[Path]:
     if missing:
         raise NotFound(f"The model folder {directory} lacks {', '.join(missing)}.", "Export the model again.")
     return files
+
+
+def outline(directory: Path) -> PreTrainedModel:
+    """The model in `directory` without its weights, each of which reads as zeros and has no memory. What an adapter begins with
+    depends on nothing else. Raises `NotFound` or `Invalid`."""
+    model_files(directory)
+    try:
+        config = AutoConfig.from_pretrained(str(directory), trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        raise Invalid(f"The model in {directory} cannot be read: {error}", "Export the model again.") from error
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            module.register_parameter(name, torch.nn.Parameter(torch.zeros(()).expand(parameter.shape)))
+    return model.eval()
 
 
 def load_model(directory: Path, dtype: torch.dtype = torch.float32) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:

@@ -15,7 +15,7 @@ from trust.errors import Invalid
 
 def save_tensors(tensors: Mapping[str, Tensor]) -> bytes:
     """Safetensors bytes; equal tensors give equal bytes, whatever their order. dtypes are kept."""
-    plain = {name: tensors[name].detach().to("cpu", copy=True).contiguous() for name in sorted(tensors)}
+    plain = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
     data: bytes = save(plain)
     return data
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from mmap import mmap
 from os import PathLike
 from typing import NewType
 
@@ -32,7 +33,7 @@ class Hasher:
         return self._sha256.copy().digest()
 
 
-def digest_bytes(data: bytes | bytearray | memoryview) -> Digest:
+def digest_bytes(data: bytes | bytearray | memoryview | mmap) -> Digest:
     return Digest(f"sha256:{hashlib.sha256(data).hexdigest()}")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from protos.transport.memory import REUSED
 
 GRACE = 5.0
-CHUNK = 16 << 20  # bytes that Flower sends in one request; 5 MiB by itself
+CHUNK = 4 << 20  # bytes of an array that Flower sends in one request; 5 MiB by itself
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 15.0
 LONG_LIFE = 60.0  # seconds after which a death counts as the first again

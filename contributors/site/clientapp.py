@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -22,6 +23,7 @@ from flwr.common.constant import SubStatus
 from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender, make_task_heartbeat_fn_http
+from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
 from flwr.supercore.interceptors import (
@@ -49,7 +51,8 @@ from contributors.site.training import train
 from contributors.site.watchdog import watched
 from protos.documents.rounds import RoundReply, RoundTask
 from protos.transport.contents import DATA, data_of, document_of, packed, sealed
-from protos.transport.memory import settle
+from protos.transport.memory import give_back, settle
+from protos.transport.pushing import push
 from protos.transport.version import installed
 from trust.canonical import emit, parse
 from trust.digests import digest_bytes
@@ -78,6 +81,7 @@ def serve(
 ) -> None:
     """Take tasks of at most so many bytes from the SuperNode on this machine's `port`, one after the other, for ever."""
     pull_quickly()
+    inflatable_utils.push_object_contents_from_iterable = push
     settle()
     pace = Pace(POLL)
     with _client(port, SuperExecAuthHttpInterceptor(master_secret=secret, protected_methods={ACQUIRE})) as door:
@@ -121,7 +125,7 @@ def _run_task(port: int, token: str, work: Work, masked: Masked | None, most: in
         heartbeat.start()
         context, status, details = None, SubStatus.FAILED, "the site's task ended early"
         try:
-            message, context, problem = take_task(client, most)
+            message, context, problem = take_task(client, most, Path(tempfile.gettempdir()))
             reply = Message(_refused(problem), reply_to=message) if problem else _reply(message, work, masked)
             with no_object_id_recompute():  # or the update is hashed again for every object that holds it
                 push_message(client, reply, context)
@@ -133,7 +137,7 @@ def _run_task(port: int, token: str, work: Work, masked: Masked | None, most: in
 
 def _reply(message: Message, work: Work, masked: Masked | None = None) -> Message:
     content = message.content
-    if masked is not None and RECORD in content.config_records:
+    if masked is not None and RECORD in content:
         return Message(masked(content), reply_to=message)
     return Message(_answer(content, work), reply_to=message)
 
@@ -151,6 +155,8 @@ def _answer(content: RecordDict, work: Work) -> RecordDict:
         task = read_task(content)
         campaign, number = task.campaign, task.round
         files = files_of(content, task)
+        content.pop(DATA, None)  # they are as large as the model
+        give_back(sum(map(len, files.values())))
         with watched():
             reply, update = work(task, files)
     except Problem as problem:

@@ -61,7 +61,8 @@ class Masking:
 
     def answer(self, content: RecordDict, train: Train) -> RecordDict:
         """Never raises: what goes wrong becomes a refusal."""
-        document = content.config_records[RECORD].get("document")
+        record = content[RECORD]
+        document = record.get("document") if isinstance(record, ConfigRecord) else None
         session = "sha256:" + "0" * 64
         try:
             if not isinstance(document, bytes):

@@ -1,11 +1,11 @@
 """Flower's SuperNode for this site: `python -m contributors.site.supernode HOME SUPERLINK PORT`.
 
-Six departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
+Seven departures from `flower-supernode` (flwr 1.41). A SuperNode that was killed stays "online" at the SuperLink for up to a
 minute and may not come back before: with our key we first say that it is gone. It waits for news (`handover`), not three seconds
-for messages and half a second for the answer. It takes the update in one piece, and past layers that do nothing for it. It hashes
-nothing on its way through: the training process holds every file to its digest, the SuperLink every part. And when a message
-got lost on its way in (its run was stopped, say), it ends, to be started afresh: Flower would keep the message's task, for whose
-parts the training process would wait two hours.
+for messages and half a second for the answer. It waits for a slow link, and pushes an update's parts as it reads them. It takes
+requests in one piece, and past layers that do nothing for it. It hashes nothing on its way through: the training process holds
+every file to its digest, the SuperLink every part. And when a message got lost on its way in (its run was stopped, say), it ends,
+to be started afresh: Flower would keep the message's task, for whose parts its training process would wait.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from flwr.proto.fleet_pb2 import DeactivateNodeRequest
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 from flwr.supercore.object_store import object_store_factory
 from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
+from flwr.supercore.protobuf.client import ProtobufClient
 from flwr.supernode import main as main_app
 from flwr.supernode import start_client_internal
 from flwr.supernode.cli.flower_supernode import flower_supernode
@@ -37,9 +38,11 @@ from contributors.site.pace import Pace, pull_quickly
 from protos.transport.bodies import Whole
 from protos.transport.layers import needed
 from protos.transport.memory import settle
+from protos.transport.pushing import push
 from trust.keys import read_secret_file
 
 POLL = 0.5  # seconds between two looks at the most
+STALLED = 120.0  # seconds without a byte to or from the SuperLink: on a slow link an answer is behind what the system has in hand
 
 
 def main(home: Path, superlink: str, port: int, node: int) -> None:
@@ -51,6 +54,8 @@ def main(home: Path, superlink: str, port: int, node: int) -> None:
     start_client_internal.time = SimpleNamespace(sleep=lambda seconds: handover.wait_for_answer(pace.pause()))
     pull_quickly()
     object_store_factory.InMemoryObjectStore = partial(InMemoryObjectStore, verify=False)
+    start_client_internal.push_object_contents_from_iterable = push
+    ProtobufClient.__init__.__kwdefaults__.update(timeout=STALLED)
     main_app.create_app = _served(main_app.create_app, handover)
     sys.argv = [
         "flower-supernode",

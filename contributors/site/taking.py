@@ -1,32 +1,37 @@
 """A task from our SuperNode, taken in within bounds: what a hub sends may be anything (flwr 1.41).
 
-Flower's own function joins an array's chunks as often as the hub says, so that a message of a few bytes ends the process that it
-is for, or the machine.
+Flower's own function holds a message three times, and joins an array's chunks as often as the hub says, so that a few bytes end
+the process that they are for, or the machine. Here what is as large as a model lies in a file.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import cast
 
-from flwr.app import Context, Message
+from flwr.app import Array, Context, Message
 from flwr.common.serde import context_from_proto, message_from_proto
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.node_pb2 import Node
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest, PullTaskInputRequest
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, pull_objects
+from flwr.supercore.inflatable.inflatable_utils import (
+    ObjectPullError,
+    ObjectUnavailableError,
+    inflate_object_from_contents,
+)
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 
 from contributors.site.policy import read_agreements
-from protos.transport.joins import bounded, check_joins, reading
+from protos.transport.parcels import Parcel, Pull, inflated, unpack
 from trust.errors import Invalid
 
 BESIDE = 64 << 20
 """Bytes of a task that is little more than its document."""
+SOON = 0.05  # seconds between two looks for parts that are on their way
 
 
 def half_of_memory() -> int:
@@ -44,9 +49,9 @@ def most_of(home: Path) -> int:
     return min(4 * largest + BESIDE, half_of_memory())
 
 
-def take_task(client: RuntimeHttpClient, most: int) -> tuple[Message, Context, Invalid | None]:
+def take_task(client: RuntimeHttpClient, most: int, folder: Path) -> tuple[Message, Context, Invalid | None]:
     """The task's message, its run's context, and what is wrong where the message has more than `most` bytes or is none: it is
-    empty then, and may be answered."""
+    empty then, and may be answered. The message's arrays lie in `folder` for as long as it lives."""
     given = client.PullTaskInput(PullTaskInputRequest())
     context = context_from_proto(given.context)
     TaskIdentity.task_id, TaskIdentity.run_id = given.task_id, given.run.run_id
@@ -54,25 +59,41 @@ def take_task(client: RuntimeHttpClient, most: int) -> tuple[Message, Context, I
     pulled = client.PullMessages(PullAppMessagesRequest())
     if not pulled.messages_list:
         raise RuntimeError("The SuperNode has a task without a message.")
-    empty, tree = message_from_proto(pulled.messages_list[0]), pulled.message_object_trees[0]
+    empty, root = message_from_proto(pulled.messages_list[0]), pulled.message_object_trees[0].object_id
     try:
-        message = _joined(client, context, tree, most)
+        message = _joined(client, context, root, most, folder)
     except Invalid as problem:
         return empty, context, problem
     return message, context, None
 
 
-def _joined(client: RuntimeHttpClient, context: Context, tree: ObjectTree, most: int) -> Message:
+def _joined(client: RuntimeHttpClient, context: Context, root: str, most: int, folder: Path) -> Message:
     node = Node(node_id=context.node_id)
     pull = make_pull_object_fn_protobuf(client.PullObject, node, context.run_id)
-    names = [each.object_id for each in iterate_object_tree(tree)]
+
+    def part(name: str) -> bytes | None:
+        try:
+            content: bytes = pull(name)
+        except ObjectUnavailableError:
+            return None
+        except ObjectPullError as error:
+            raise Invalid(f"A part of the message is lost: {error}") from None
+        return content
+
     try:
-        contents = pull_objects(names, bounded(names, pull, most))
+        parcel = _arrived(root, part, folder, most)
     finally:  # or it waits at the SuperNode for ever
-        received = ConfirmMessageReceivedRequest(node=node, run_id=context.run_id, message_object_id=tree.object_id)
+        received = ConfirmMessageReceivedRequest(node=node, run_id=context.run_id, message_object_id=root)
         client.ConfirmMessageReceived(received)
-    with reading():
-        check_joins(contents, most)
-        message = cast(Message, inflate_object_from_contents(tree.object_id, contents))
-        message.metadata.__dict__["_message_id"] = tree.object_id  # not part of its content
-    return message
+    return cast(Message, inflated(root, parcel, Array, inflate_object_from_contents))
+
+
+def _arrived(root: str, part: Pull, folder: Path, most: int) -> Parcel:
+    """All of it, which may be on its way still."""
+    unpacking = unpack(root, part, folder, most)
+    while True:
+        try:
+            next(unpacking)
+        except StopIteration as done:
+            return cast(Parcel, done.value)
+        time.sleep(SOON)

@@ -22,11 +22,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from protos.transport.joins import MOST_OBJECTS
 from trust.digests import digest_bytes
 
 SITES: Final = "/v1/fleet/"
 MOST_HEADER: Final = "coalition-most"
+MOST_OBJECTS: Final = 10_000
 NAMED: Final = 16
 """Bytes in the database for each byte of a message's own, which names its parts: rows and indexes."""
 ROW: Final = 1 << 10

@@ -14,7 +14,7 @@ from pathlib import Path
 from protos.transport.memory import REUSED
 
 GRACE = 5.0
-CHUNK = 16 << 20  # bytes that Flower sends in one request; 5 MiB by itself
+CHUNK = 4 << 20  # bytes of an array that Flower sends in one request; 5 MiB by itself
 _PR_SET_PDEATHSIG = 1
 PARENT = "COALITION_PARENT"
 _KEPT = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR", "PYTHONPATH", "OMP_NUM_THREADS")

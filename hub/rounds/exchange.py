@@ -12,18 +12,21 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from hub.rounds import patience, rewards
+from hub.rounds.enclosing import File, enclosed
 from hub.rounds.gathering import Gathering, Measure
 from hub.rounds.parts import Part, Start, away, part_of
 from hub.rounds.plan import Site
 from hub.rounds.posting import TIME_TO_LIVE, Say, answers, look, pause, send
 from hub.rounds.withholding import contribution, most_change
 from learning.aggregation.guards import Asked, Offered, admitted
-from learning.compression import expand
+from learning.compression import expanding
+from learning.shelf import IN_MEMORY, Shelf, map_tensors
 from learning.updates import load_tensors
 from protos.documents.models import Contribution
 from protos.documents.rounds import Learned, RoundReply, RoundTask
-from protos.transport.contents import DATA, data_of, document_of, packed, sealed
-from trust.canonical import emit, parse
+from protos.transport.contents import DATA, Data, data_of, document_of, packed, sealed
+from protos.transport.parcels import Mapped
+from trust.canonical import parse
 from trust.digests import digest_bytes
 from trust.errors import Denied, Invalid, Problem, Unavailable
 from trust.sentences import counted
@@ -48,29 +51,32 @@ class Averaged:
 
 class Round:
     """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from; `taken`
-    are the digests of updates that the campaign has averaged; `afoot` are sites at work on rounds before (`Round.afoot`)."""
+    are the digests of updates that the campaign has averaged; `afoot` are sites at work on rounds before (`Round.afoot`). What is
+    as large as an update lies on the `shelf`."""
 
     def __init__(
         self,
         grid: Any,
         task: RoundTask,
-        files: Mapping[str, bytes],
+        files: Mapping[str, File],
         reference: Mapping[str, Tensor],
         site_of: SiteOf,
         say: Say,
         taken: Collection[str] = (),
         measure: Measure | None = None,
         afoot: Mapping[str, Part] | None = None,
+        shelf: Shelf = IN_MEMORY,
     ) -> None:
         self._grid, self._task, self._site_of, self._say = grid, task, site_of, say
-        together = b"".join(files[entry.path] for entry in task.files)  # one after the other, as the task names them
-        self._content = message_content("task", emit(task.model_dump(mode="json")), together)
+        self._content, self._shelf = enclosed(task, files), shelf
         self._start = Start(task.round, task.digest, reference)
         self._buffer, self._before = task.spec.buffer, afoot or {}
         self._most_late = self._buffer.most_late if self._buffer else 0
         self._averaged_before = set(taken)
-        self._bound = HEADROOM * sum(tensor.numel() * 4 for tensor in reference.values()) + (1 << 20)
-        self._gathering = Gathering(task.spec, reference, measure)
+        update = sum(tensor.numel() * 4 for tensor in reference.values())
+        self._bound = HEADROOM * update + (1 << 20)
+        self._size = update + sum(entry.size for entry in task.files)
+        self._gathering = Gathering(task.spec, reference, measure, shelf)
         self._parts: dict[str, Part] = {}
         self._done: dict[str, Contribution] = {}
         self._took: list[float] = []
@@ -144,7 +150,7 @@ class Round:
         seconds = max(TIME_TO_LIVE, self._task.spec.patience.seconds) * (1 + self._most_late)
         send(self._grid, parts, lambda member: self._content, seconds, self._task.round, self._say)
         for part in parts:
-            part.start = self._start
+            part.start, part.size = self._start, self._size
 
     def _collect(self) -> int:
         """Take in the answers that are there; how many."""
@@ -195,13 +201,14 @@ class Round:
             raise Invalid("The update is not the one that the reply names.")
         return reply, self._tensors(data, start.reference)
 
-    def _tensors(self, data: bytes, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _tensors(self, data: Data, reference: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The site's adapter, of what travelled and where it began. Raises `Invalid`."""
         how = self._task.spec.transfer.how
+        sent = map_tensors(data.path) if isinstance(data, Mapped) else load_tensors(bytes(data))
         if how == "fp32":
-            return load_tensors(data)
-        change = expand(data, how, reference)
-        return {name: start + change[name] for name, start in reference.items()}
+            return sent
+        change = expanding(sent, how, reference)
+        return self._shelf.filled(reference, lambda name: reference[name] + change(name))
 
     def _exclude(self, member: str, why: str) -> None:
         self._done[member] = Contribution(

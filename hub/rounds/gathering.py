@@ -17,6 +17,7 @@ from learning.aggregation.means import RunningMean
 from learning.aggregation.robust import clipped, coordinate_median, krum, trimmed_mean
 from learning.aggregation.weighting import Share, Standing, raw_weight, shares
 from learning.privacy.means import PrivateMean
+from learning.shelf import IN_MEMORY, Shelf
 from learning.updates import check_names_and_shapes
 from protos.documents.campaigns import CampaignSpec
 from trust.errors import Invalid, Unavailable
@@ -37,15 +38,17 @@ class Gathered:
 
 class Gathering:
     """Of one round, by its campaign's spec; `reference` is what every update started from. `measure` gives an update's quality
-    where the campaign measures it."""
+    where the campaign measures it. What is as large as an update lies on the `shelf`."""
 
-    def __init__(self, spec: CampaignSpec, reference: _Tensors, measure: Measure | None = None) -> None:
-        self._spec, self._reference, self._measure = spec, reference, measure
+    def __init__(
+        self, spec: CampaignSpec, reference: _Tensors, measure: Measure | None = None, shelf: Shelf = IN_MEMORY
+    ) -> None:
+        self._spec, self._reference, self._measure, self._shelf = spec, reference, measure, shelf
         self._floor = spec.quality.floor if spec.quality else 0.0
         at_once = spec.averaging == "factors" and (spec.weighting == "equal" or spec.maximum_share == 1)
-        self._mean: RunningMean | PrivateMean | None = RunningMean(reference) if at_once else None
+        self._mean: RunningMean | PrivateMean | None = RunningMean(reference, shelf) if at_once else None
         if spec.privacy and spec.privacy.guarantee == "central":
-            self._mean = PrivateMean(reference, spec.privacy.clip, spec.privacy.noise, os.urandom)
+            self._mean = PrivateMean(reference, spec.privacy.clip, spec.privacy.noise, os.urandom, shelf)
         self._held: dict[str, _Tensors] = {}
         self._standings: dict[str, Standing] = {}
         self._bad = self._counting = 0
@@ -73,7 +76,7 @@ class Gathering:
             raise Invalid("An update of no examples counts nothing.", field="examples")
         check_names_and_shapes(update, self._reference)
         if self._spec.clip_norm is not None:
-            update, _ = clipped(update, start or self._reference, self._spec.clip_norm)
+            update, _ = clipped(update, start or self._reference, self._spec.clip_norm, self._shelf)
         standing = Standing(examples, self._measure(update) if self._measure else None, late)
         weight = raw_weight(standing, self._spec.weighting, self._floor)
         if not weight:
@@ -98,12 +101,14 @@ class Gathering:
         updates = [self._held[member] for member in members]
         match self._spec.averaging:
             case "median":
-                return Gathered(coordinate_median(updates), even)
+                return Gathered(coordinate_median(updates, self._shelf), even)
             case "trimmed-mean":
-                return Gathered(trimmed_mean(updates, min(self._spec.bad_updates, (len(updates) - 1) // 2)), even)
+                trim = min(self._spec.bad_updates, (len(updates) - 1) // 2)
+                return Gathered(trimmed_mean(updates, trim, self._shelf), even)
             case "krum" | "multi-krum":
                 return self._chosen(members, updates, even)
-        mean: LowRankMean | RunningMean = LowRankMean(whole=1) if self._spec.averaging == "products" else RunningMean()
+        exact = self._spec.averaging == "products"
+        mean: LowRankMean | RunningMean = LowRankMean(1, self._shelf) if exact else RunningMean(shelf=self._shelf)
         for member in members:
             mean.add(self._held[member], even[member].weight)
         return Gathered(mean.result(), even)
@@ -114,7 +119,7 @@ class Gathering:
         bad = min(self._spec.bad_updates, (count - 3) // 2)
         keep = 1 if self._spec.averaging == "krum" else count - bad
         chosen = {members[place] for place in krum(updates, bad, keep)}
-        mean = RunningMean()
+        mean = RunningMean(shelf=self._shelf)
         for member in sorted(chosen):
             mean.add(self._held[member], 1)
         reason = f"one of {keep} of {count} updates that are nearest to each other"

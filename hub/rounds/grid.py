@@ -1,7 +1,8 @@
-"""Flower's grid for replies that anybody may have made: one is taken in at a time, bounded, and a bad one is one site's.
+"""Flower's grid for replies that anybody may have made: they come side by side, in files, bounded, and a bad one is one site's.
 
 Flower's own (flwr 1.41) holds every reply that is there, joins the chunks of an array as often as its sender says, so that a few
-bytes become more than a machine has, and raises for one that is no message, which would end the round for all.
+bytes become more than a machine has, and raises for one that is no message, which would end the round for all. And it stays with
+a reply for as long as its site is uploading it, while others wait.
 """
 
 from __future__ import annotations
@@ -10,80 +11,115 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice, starmap
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
-from flwr.app import Message, Metadata
+from flwr.app import Array, Message, Metadata
 from flwr.app.error import Error
 from flwr.app.message import make_message
 from flwr.common.constant import ErrorCode
-from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, ObjectTree
-from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.supercore.constant import SYSTEM_MESSAGE_TYPE
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.inflatable import inflatable_utils
 from flwr.supercore.inflatable.inflatable_protobuf_utils import make_pull_object_fn_protobuf
-from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, inflate_object_from_contents, pull_objects
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectUnavailableError
 from flwr.superlink.grid import HttpGrid
 
 from hub.rounds.allowance import MOST_HEADER
-from protos.transport.joins import bounded, check_joins, reading
+from protos.transport.parcels import Parcel, Unpacking, inflated, unpack
+from protos.transport.pushing import push
 from trust.errors import Invalid
 
-SOON = {"initial_backoff": 0.05, "backoff_cap": 2.0}
-"""Seconds after which parts that are on their way are looked for again: Flower's are 1 and 10."""
+SOON, SOON_ENOUGH = 0.05, 1.0
+"""Seconds between two looks for parts that are on their way, and after which others are looked for too. A site that sends no more
+of a message is no concern of ours: the SuperLink drops the message then (`housekeeping`)."""
 AHEAD = 512 << 20
 """Bytes: where no reply may have more, the next one is taken in while one is looked at."""
+BAD = (ObjectPullError, Invalid, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 _log = logging.getLogger(__name__)
 
 
-class Grid(HttpGrid):  # type: ignore[misc]
-    """`most` are the bytes that a reply may have, its arrays joined; the SuperLink keeps no more of a site's (`allowance`)."""
+@dataclass
+class _Coming:
+    """A reply that was announced: the message's identifier, and how far it has come."""
 
-    def __init__(self, address: str, authority: bytes, token: str, most: int) -> None:
+    root: str
+    unpacking: Unpacking
+
+
+class Grid(HttpGrid):  # type: ignore[misc]
+    """`most` are the bytes that a reply may have, and the SuperLink keeps no more of a site's (`allowance`); its arrays lie in
+    files in `folder`, until nobody looks at them any more."""
+
+    def __init__(self, address: str, authority: bytes, token: str, most: int, folder: Path) -> None:
         super().__init__(address, root_certificates=authority, token=token)
-        self._most = most
+        self._most, self._folder = most, folder
+        self._coming: dict[str, _Coming] = {}  # by what they answer
         self._runtime_client._client.headers[MOST_HEADER] = str(most)
+        inflatable_utils.push_object_contents_from_iterable = push
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
-        """The replies that are there, each as it is asked for, or while the one before is looked at. One that is lost, too large
-        or no message comes as an error."""
-        found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=message_ids))
-        there = zip(found.messages_list, found.message_object_trees, strict=True)
-        if self._most > AHEAD:
-            yield from starmap(self._reply, there)
-            return
-        with ThreadPoolExecutor(1) as taking:
-            coming = [taking.submit(self._reply, *pair) for pair in islice(there, 1)]
-            while coming:
-                reply = coming.pop().result()
-                coming += [taking.submit(self._reply, *pair) for pair in islice(there, 1)]
-                yield reply
+        """The replies that are there, each as it is asked for, or while the one before is looked at; the `data` of an array is
+        mapped. One that is lost, too large or no message comes as an error."""
+        found = self._pulled(set(message_ids))
+        return found if self._most > AHEAD else _ahead(found)
 
-    def _reply(self, message: ProtoMessage, tree: ObjectTree) -> Message:
+    def _pulled(self, asked: set[str]) -> Iterator[Message]:
+        self._coming = {answered: each for answered, each in self._coming.items() if answered in asked}
+        yield from self._complete()
+        if unknown := asked - self._coming.keys():
+            found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=unknown))
+            for message in found.messages_list:
+                root, answered = message.metadata.message_id, message.metadata.reply_to_message_id
+                self._coming[answered] = _Coming(root, unpack(root, self._pull, self._folder, self._most))
+            yield from self._complete()
+
+    def _complete(self) -> Iterator[Message]:
+        """Those that are there now or soon."""
+        began = time.monotonic()
+        while self._coming:
+            for answered, coming in list(self._coming.items()):
+                message = self._taken_in(answered, coming)
+                if message is not None:
+                    del self._coming[answered]
+                    yield message
+            if not self._coming or time.monotonic() - began > SOON_ENOUGH:
+                return
+            time.sleep(SOON)
+
+    def _taken_in(self, answered: str, coming: _Coming) -> Message | None:
+        """None while some of it is on its way."""
         try:
-            return self._taken_in(message.metadata.message_id, tree)
-        except (ObjectPullError, Invalid) as error:
-            _log.warning("a reply was lost: %s", error)
-            return self._lost(message.metadata.reply_to_message_id, str(error))
+            next(coming.unpacking)
+        except StopIteration as done:
+            try:
+                return self._inflated(coming.root, done.value)
+            except BAD as error:
+                return self._lost(answered, error)
+        except BAD as error:
+            return self._lost(answered, error)
+        return None
 
-    def _taken_in(self, root: str, tree: ObjectTree) -> Message:
-        run_id = cast(Any, self._run).run_id
-        names = [each.object_id for each in iterate_object_tree(tree)]
-        pull = make_pull_object_fn_protobuf(self._runtime_client.PullObject, self.node, run_id)
-        contents = pull_objects(names, bounded(names, pull, self._most), max_tries_per_object=None, **SOON)
-        received = ConfirmMessageReceivedRequest(node=self.node, run_id=run_id, message_object_id=root)
+    def _pull(self, name: str) -> bytes | None:
+        pull = make_pull_object_fn_protobuf(self._runtime_client.PullObject, self.node, self._run_id)
+        try:
+            content: bytes = pull(name)
+        except ObjectUnavailableError:
+            return None
+        return content
+
+    def _inflated(self, root: str, parcel: Parcel) -> Message:
+        received = ConfirmMessageReceivedRequest(node=self.node, run_id=self._run_id, message_object_id=root)
         self._runtime_client.ConfirmMessageReceived(received)
-        with reading():
-            check_joins(contents, self._most)
-            message = cast(Message, inflate_object_from_contents(root, contents))
-            message.metadata.__dict__["_message_id"] = root
-        return message
+        return cast(Message, inflated(root, parcel, Array, inflatable_utils.inflate_object_from_contents))
 
-    def _lost(self, asked: str, why: str) -> Message:
+    def _lost(self, asked: str, why: Exception) -> Message:
+        _log.warning("a reply was lost: %s", why)
         here = self.node.node_id
         said = Metadata(
-            run_id=cast(Any, self._run).run_id,
+            run_id=self._run_id,
             message_id="",
             src_node_id=here,
             dst_node_id=here,
@@ -93,4 +129,17 @@ class Grid(HttpGrid):  # type: ignore[misc]
             reply_to_message_id=asked,
             created_at=time.time(),
         )
-        return make_message(metadata=said, error=Error(code=ErrorCode.MESSAGE_UNAVAILABLE, reason=why[:500]))
+        return make_message(metadata=said, error=Error(code=ErrorCode.MESSAGE_UNAVAILABLE, reason=str(why)[:500]))
+
+    @property
+    def _run_id(self) -> int:
+        return int(cast(Any, self._run).run_id)
+
+
+def _ahead(found: Iterator[Message]) -> Iterator[Message]:
+    """The same, each looked for in another thread while the one before is looked at."""
+    with ThreadPoolExecutor(1) as looking:
+        coming = looking.submit(next, found, None)
+        while (message := coming.result()) is not None:
+            coming = looking.submit(next, found, None)
+            yield message

@@ -20,6 +20,7 @@ from importlib.metadata import version
 from typing import Any
 
 from flwr.supercore import sql_mixin
+from flwr.supercore.corestate import sql_corestate
 from flwr.supercore.corestate.sql_corestate import SqlCoreState
 from flwr.supercore.object_store import object_store_factory
 
@@ -33,7 +34,17 @@ FIRST = (("page_size", str(PAGE)),)  # before there is a page
 LOCKED_SECONDS = 25
 """For which a call waits for the database while others write to it. Who calls hangs up after 30 s: what it asked for must not
 be marked as delivered behind its back."""
-LAST = (("wal_autocheckpoint", str(LOG // PAGE)), ("busy_timeout", f"{LOCKED_SECONDS}000"))
+CACHE = (
+    2 << 10
+)  # KiB of each connection; models that pass through would fill the 64 MB that Flower gives each of fifteen
+LAST = (
+    ("wal_autocheckpoint", str(LOG // PAGE)),
+    ("busy_timeout", f"{LOCKED_SECONDS}000"),
+    ("cache_size", f"-{CACHE}"),
+)
+STALLED = 600
+"""Seconds without a whole part of a message after which it is dropped; Flower's are 180, which two parts at a time of 4 MiB take
+on a link of 47 KB a second."""
 
 
 def keep_house() -> None:
@@ -42,6 +53,7 @@ def keep_house() -> None:
         SqlCoreState._cleanup_expired_task_tokens = seldom(SqlCoreState._cleanup_expired_task_tokens)
         object_store_factory.SqlObjectStore = Objects
         sql_mixin.SQLITE_PRAGMAS = (*FIRST, *sql_mixin.SQLITE_PRAGMAS, *LAST)
+        sql_corestate.OBJECT_PUSH_SESSION_TTL_SECONDS = STALLED
 
 
 def seldom(work: Callable[[Any], None], every: float = EVERY) -> Callable[[Any], None]:

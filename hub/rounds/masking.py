@@ -21,7 +21,8 @@ from torch import Tensor
 
 from hub.rounds import rewards
 from hub.rounds.asking import Asking, Take
-from hub.rounds.exchange import Averaged, SiteOf, check_data, message_content, read_reply
+from hub.rounds.enclosing import File, enclosed
+from hub.rounds.exchange import Averaged, SiteOf, check_data, read_reply
 from hub.rounds.parts import Part
 from hub.rounds.plan import Site
 from hub.rounds.posting import Say
@@ -82,7 +83,7 @@ class MaskedRound:
         self,
         grid: Any,
         task: RoundTask,
-        files: Mapping[str, bytes],
+        files: Mapping[str, File],
         reference: Mapping[str, Tensor],
         site_of: SiteOf,
         say: Say,
@@ -94,8 +95,7 @@ class MaskedRound:
         self._masks, self._task, self._reference, self._memory = task.spec.masks, task, reference, memory
         self._site_of, self._say = site_of, say
         self._asking = Asking(grid, task.round, site_of, say, afoot or {})
-        together = b"".join(files[entry.path] for entry in task.files)
-        self._given = message_content("task", emit(task.model_dump(mode="json")), together)
+        self._given = enclosed(task, files)
         self._gone: dict[str, str] = {}
         self._replies: dict[str, RoundReply] = {}
 
@@ -255,8 +255,8 @@ class MaskedRound:
 
     def _read(self, content: RecordDict) -> GiveKeys | GiveShares | GiveSurvivors | GiveOpening:
         """Raises `Unavailable` where the site refused, `Invalid` for what is no answer in this sum."""
-        record = content.config_records.get(RECORD)
-        document = record.get("document") if record is not None else None
+        record = content.get(RECORD)
+        document = record.get("document") if isinstance(record, ConfigRecord) else None
         if not isinstance(document, bytes):
             raise Invalid("The answer holds no step of the sum.")
         given = Given.read(parse(document))
@@ -268,7 +268,7 @@ class MaskedRound:
 
     def _reply(self, member: str, content: RecordDict) -> RoundReply:
         """A masked update's document, or the refusal in its place; raises as `_read`."""
-        if RECORD in content.config_records:
+        if RECORD in content:
             self._read(content)
             raise Invalid("The site gave no masked update.")
         reply = read_reply(content)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from hub.rounds.patience import Waiting
+from hub.rounds.patience import SLOWEST, Waiting
 from hub.rounds.plan import Site
 from protos.documents.methods import Buffer
 from trust.digests import Digest
@@ -26,7 +26,7 @@ class Start:
 @dataclass
 class Part:
     """One member's; times are of the monotonic clock. See `patience.Waiting`. `start` is of the task that its site was sent last,
-    `message` what its answer will answer; empty while none is awaited."""
+    `message` what its answer will answer; empty while none is awaited. Both together have `size` bytes, about."""
 
     site: Site
     node: int = 0
@@ -37,12 +37,13 @@ class Part:
     message: str = ""
     start: Start | None = None
     sent_at: float = 0.0
+    size: int = 0
     last_seen: float = field(default_factory=time.monotonic)
 
     def seen(self, deadline: float, buffer: Buffer | None = None) -> Waiting:
         """As of now. No site is silent too long whose late update counts too."""
         now = time.monotonic()
-        silent = now - self.sent_at if self.sent_at and buffer is None else 0.0
+        silent = max(0.0, now - self.sent_at - self.size / SLOWEST) if self.sent_at and buffer is None else 0.0
         away, late = now - self.last_seen, now >= deadline
         return Waiting(self.activation, self.sent_to, self.sendings, away, silent, failed=self.failed, late=late)
 

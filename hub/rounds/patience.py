@@ -16,6 +16,8 @@ MAX_SENDINGS = 4
 AWAY = 90.0  # seconds; a SuperNode that was killed counts as online for up to 60
 SILENT_FACTOR = 5.0
 SILENT_AT_LEAST = 600.0
+SLOWEST = 64 << 10
+"""Bytes a second of a slow link: while a message and its answer may be on their way over it, nobody is silent."""
 
 Move = Literal["wait", "send", "leave out"]
 

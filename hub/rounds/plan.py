@@ -143,6 +143,13 @@ def past_file(directory: Path, number: int) -> Path:
     return directory / "updates" / f"{number}.json"
 
 
+def large_files(directory: Path) -> Path:
+    """Where the server app keeps what is too large for its memory, in files without names; made where it is missing."""
+    folder = directory / "rounds" / "large.partial"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
 def discard_unfinished(directory: Path) -> None:
     """Remove what a killed server app left half-written."""
     for leftover in (directory / "rounds").glob("*.partial"):

@@ -25,6 +25,7 @@ from hub.rounds.plan import (
     Site,
     discard_unfinished,
     entries,
+    large_files,
     model_directory,
     read_plan,
     round_directory,
@@ -34,7 +35,7 @@ from hub.rounds.plan import (
 )
 from protos.documents.base import FileEntry
 from protos.documents.rounds import RoundTask
-from protos.transport.memory import settle
+from protos.transport.memory import give_back, settle
 from trust.digests import digest_bytes
 from trust.errors import Problem, Unavailable
 
@@ -81,14 +82,16 @@ def lead(directory: Path, plan: Plan, voice: Voice) -> None:
     """Every round that is still to come, in one Flower run. Raises a Problem when a round comes to nothing."""
     from hub.rounds.merging import Merger
     from hub.rounds.steering import steering_of
+    from learning.shelf import Shelf
 
     settle()
     discard_unfinished(directory)
-    merger = Merger(plan.spec)
+    shelf = Shelf(large_files(directory))
+    merger = Merger(plan.spec, shelf)
     merger.look_back(directory, plan.first_round)
     steering = steering_of(plan.spec, directory, plan.first_round)
     afoot: Mapping[str, Part] = {}
-    with server_task(plan, most_of(model_directory(directory, plan.first_round - 1))) as grid:
+    with server_task(plan, most_of(model_directory(directory, plan.first_round - 1)), large_files(directory)) as grid:
         for number in range(plan.first_round, plan.spec.rounds + 1):
             afoot = lead_round(directory, plan, number, grid, voice, merger, afoot, steering)
 
@@ -99,8 +102,9 @@ def most_of(model: Path) -> int:
 
 
 @contextmanager
-def server_task(plan: Plan, most: int) -> Iterator[Any]:
-    """Start a Flower run and hold its server task: its grid, for messages to push and to pull, of at most `most` bytes."""
+def server_task(plan: Plan, most: int, folder: Path) -> Iterator[Any]:
+    """Start a Flower run and hold its server task: its grid, for messages to push and to pull, of at most `most` bytes, whose
+    arrays lie in `folder`."""
     from flwr.common.constant import SubStatus
     from flwr.common.serde import run_from_proto
     from flwr.proto.runtime_pb2 import PullTaskInputRequest, PushTaskOutputRequest
@@ -110,7 +114,7 @@ def server_task(plan: Plan, most: int) -> Iterator[Any]:
     from hub.rounds.grid import Grid
 
     authority, secret = Path(plan.authority).read_bytes(), Path(plan.secret).read_text()
-    grid = Grid(plan.superlink, authority, _token(plan, authority, secret), most)
+    grid = Grid(plan.superlink, authority, _token(plan, authority, secret), most, folder)
     client = grid._runtime_client
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
     status, details = SubStatus.FAILED, "interrupted"
@@ -157,19 +161,24 @@ def lead_round(
 ) -> Mapping[str, Part]:
     """One round over Flower's grid, from the model before it to `rounds/NUMBER`; what it leaves for the next one's `afoot`."""
     from hub.rounds import rewards
+    from hub.rounds.enclosing import mapped
     from hub.rounds.exchange import Round
     from hub.rounds.masking import MaskedRound
     from hub.rounds.measuring import measure_of
     from hub.rounds.merging import starting_adapter
     from hub.rounds.steering import given, led
-    from learning.export import load_model, model_files
+    from learning.export import load_model, model_files, outline
+    from learning.shelf import Shelf
 
     def say(message: str, metrics: tuple[tuple[int, str, float], ...] = ()) -> None:
         voice.say(Event(phase=f"round {number}", message=message, metrics=metrics))
 
     parent = model_directory(directory, number - 1)
     files = model_files(parent)
-    reference = starting_adapter(load_model(parent)[0], plan.spec.adapter, plan.spec.start_seed(number))
+    shelf = Shelf(large_files(directory))
+    size = sum(path.stat().st_size for path in files)
+    reference = starting_adapter(outline(parent), plan.spec.adapter, plan.spec.start_seed(number), shelf)
+    give_back(size)
     sites = read_plan(directory).sites
     control, beside = given(steering, [site.member for site in sites], reference)
     begun = entries(parent, files)
@@ -181,16 +190,16 @@ def lead_round(
         return site_of(read_plan(directory), member)
 
     taken, measure = taken_before(directory, plan, number), measure_of(directory, plan.spec, parent)
-    contents = {path.name: path.read_bytes() for path in files} | beside
+    contents = {path.name: mapped(path) for path in files} | beside
     asked: Round | MaskedRound
     if plan.spec.masks is not None:
         asked = MaskedRound(grid, task, contents, reference, as_it_stands, say, directory / "sum.json", afoot)
     else:
-        asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot)
-    del contents  # while the sites work, one copy of the model is held: what they are sent
+        asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot, shelf)
     averaged = asked.run(sites)
     left = asked.afoot
     del asked, measure
+    give_back(size)
     partial = directory / "rounds" / f"{number}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     adapter = led(steering, averaged.contributions, averaged.adapter, reference)

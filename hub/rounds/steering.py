@@ -16,7 +16,8 @@ from torch import Tensor
 from hub.rounds.plan import read_past, update_file
 from learning.adapters import factors_b
 from learning.objectives.steadying import next_common, next_control
-from learning.updates import load_tensors, save_tensors
+from learning.shelf import map_tensors
+from learning.updates import save_tensors
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.methods import LocalTraining
 from protos.documents.models import Contribution
@@ -35,7 +36,7 @@ class Steering:
     def look_back(self, directory: Path, first_round: int) -> None:
         """Remember the rounds before `first_round`."""
         for number in range(1, first_round):
-            update = load_tensors(update_file(directory, number).read_bytes())
+            update = map_tensors(update_file(directory, number))
             self.take(read_past(directory, number).contributions, update)
 
     def control(self, members: Iterable[str], reference: Mapping[str, Tensor]) -> tuple[Control, dict[str, Tensor]]:

@@ -2,8 +2,9 @@
 
 `python -m hub.rounds.superlink_process SECRET_FILE [flower-superlink arguments]`. Fleet calls are signed by SuperNodes and
 runtime calls carry a task's token (acquiring one is signed with the secret); everything else must carry the secret.
-Behind the door, who asks for messages waits until there are some (`waiting`); requests go past layers that do nothing for them
-(`layers`). Within all of it, no site leaves more waiting than its task allows (`allowance`).
+Behind the door, parts of messages lie in files while they travel (`turnstile`), who asks for messages waits until there are some
+(`waiting`), and requests go past layers that do nothing for them (`layers`). Within all of it, no site leaves more waiting than
+its task allows (`allowance`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from hub.rounds.allowance import Allowance
 from hub.rounds.children import die_with_parent
 from hub.rounds.control import SECRET_HEADER
 from hub.rounds.housekeeping import keep_house
+from hub.rounds.turnstile import Turnstile
 from hub.rounds.waiting import WaitingRoom
 from protos.transport.bodies import Whole
 from protos.transport.layers import needed
@@ -70,7 +72,8 @@ def main(arguments: list[str]) -> None:
 
     def locked() -> tuple[Middleware, ...]:
         lock: Any = Lock
-        return (Middleware(lock, secret=secret), Middleware(Whole), Middleware(WaitingRoom), *original())
+        bulky = Middleware(Turnstile, folder=Path(arguments[0]).parent)
+        return (Middleware(lock, secret=secret), bulky, Middleware(Whole), Middleware(WaitingRoom), *original())
 
     superlink_app._get_middleware = layered(superlink_app._get_middleware)
     extensions.get_middleware = locked

@@ -8,11 +8,12 @@ the products (FLoRA, Wang et al., arXiv:2409.05976).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
+from learning.shelf import IN_MEMORY, Shelf
 from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
@@ -23,11 +24,12 @@ class LowRankMean:
     """The weighted mean of adapters given one at a time, which may be of different ranks but must scale B A alike.
 
     Holds every adapter's factors, which together are small beside a model, and never a matrix of a layer's size. Weights are
-    parts of the `whole`, by itself of their sum: where they come to less, so does what is averaged.
+    parts of the `whole`, by itself of their sum: where they come to less, so does what is averaged. The result lies on the
+    `shelf`.
     """
 
-    def __init__(self, whole: float | None = None) -> None:
-        self.weight, self._whole = 0.0, whole
+    def __init__(self, whole: float | None = None, shelf: Shelf = IN_MEMORY) -> None:
+        self.weight, self._whole, self._shelf = 0.0, whole, shelf
         self.count = 0
         self._taken: list[tuple[float, dict[str, Tensor]]] = []
 
@@ -52,20 +54,25 @@ class LowRankMean:
         """
         if not self._taken:
             raise Invalid("There is no update to average.", "Wait for at least one reply.")
-        found = {}
-        for name in sorted(self._taken[0][1]):
-            if name.endswith(_A):
-                found[name] = torch.cat([adapter[name] for _, adapter in self._taken], 0)
-            else:
-                parts = [adapter[name] * (weight / (self._whole or self.weight)) for weight, adapter in self._taken]
-                found[name] = torch.cat(parts, 1)
-        return found
+        stacked = {name: self._stacked(name).to("meta") for name in self._taken[0][1]}
+        return self._shelf.filled(stacked, self._stacked)
+
+    def _stacked(self, name: str) -> Tensor:
+        if name.endswith(_A):
+            return torch.cat([adapter[name] for _, adapter in self._taken], 0)
+        parts = [adapter[name] * (weight / (self._whole or self.weight)) for weight, adapter in self._taken]
+        return torch.cat(parts, 1)
 
 
 def products(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What an adapter adds to each layer, but for its scale: B A [out, in], fp32, by layer."""
-    layers = [name.removesuffix(_A) for name in sorted(adapter) if name.endswith(_A)]
-    return {layer: adapter[layer + _B].float() @ adapter[layer + _A].float() for layer in layers}
+    return dict(each_product(adapter))
+
+
+def each_product(adapter: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """As `products`, one after the other: together they are as large as the model."""
+    for layer in [name.removesuffix(_A) for name in sorted(adapter) if name.endswith(_A)]:
+        yield layer, adapter[layer + _B].float() @ adapter[layer + _A].float()
 
 
 def _shapes(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from learning.shelf import IN_MEMORY, Shelf
 from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
@@ -16,20 +17,22 @@ class RunningMean:
     """The weighted mean of updates given one at a time (FedAvg, McMahan et al., arXiv:1602.05629).
 
     Holds one fp64 sum per tensor and no update, whatever their number. fp64 keeps the result independent of the order
-    of arrival far below fp32 resolution. With a `reference`, the first update too is held to its names and shapes.
+    of arrival far below fp32 resolution. With a `reference`, the first update too is held to its names and shapes. Sums and
+    result lie on the `shelf`.
     """
 
-    def __init__(self, reference: Mapping[str, Tensor] | None = None) -> None:
+    def __init__(self, reference: Mapping[str, Tensor] | None = None, shelf: Shelf = IN_MEMORY) -> None:
         self.weight = 0.0
         self.count = 0
-        self._sums: dict[str, Tensor] | None = None if reference is None else _zeros_like(reference)
+        self._shelf = shelf
+        self._sums: dict[str, Tensor] | None = None if reference is None else shelf.zeros(reference, torch.float64)
 
     def add(self, update: Mapping[str, Tensor], weight: float) -> None:
         """Take in one update; `weight` is commonly its number of tokens. Raises `Invalid`, unchanged, if unfit."""
         if not (math.isfinite(weight) and weight > 0):
             raise Invalid(f"An update cannot weigh {weight}.", "Give a positive number.", field="weight")
         if self._sums is None:
-            self._sums = _zeros_like(update)
+            self._sums = self._shelf.zeros(update, torch.float64)
         check_names_and_shapes(update, self._sums)
         for name, total in self._sums.items():
             total.add_(update[name], alpha=weight)
@@ -40,8 +43,5 @@ class RunningMean:
         """The mean so far: fp32 tensors, sorted by name. Raises `Invalid` before the first update."""
         if self._sums is None or not self.count:
             raise Invalid("There is no update to average.", "Wait for at least one reply.")
-        return {name: (self._sums[name] / self.weight).to(torch.float32) for name in sorted(self._sums)}
-
-
-def _zeros_like(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in tensors.items()}
+        sums = self._sums
+        return self._shelf.filled(sums, lambda name: sums[name] / self.weight)

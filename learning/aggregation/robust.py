@@ -6,37 +6,44 @@ Coordinates are compared as they are: of low-rank adapters, those of A and B apa
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from learning.shelf import IN_MEMORY, Shelf
 from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
 Update = Mapping[str, Tensor]
+_SLICE = 1 << 18
+"""Values of all updates together that are compared at a time."""
 
 
-def trimmed_mean(updates: Sequence[Update], trim: int) -> dict[str, Tensor]:
+def trimmed_mean(updates: Sequence[Update], trim: int, shelf: Shelf = IN_MEMORY) -> dict[str, Tensor]:
     """The mean of every coordinate without its `trim` smallest and `trim` largest values: fp32, sorted by name.
 
     Yin et al., arXiv:1803.01498, definition 2: stands up to `trim` bad updates. NaN counts as the largest value. Raises `Invalid`
-    where nothing would remain, and for other names or shapes.
+    where nothing would remain, and for other names or shapes. The result lies on the `shelf`.
     """
     _check(updates)
     if not 0 <= 2 * trim < len(updates):
         raise Invalid(f"Nothing remains of {len(updates)} updates without {trim} on each side.", field="trim")
-    found = {}
-    for name in sorted(updates[0]):
-        ordered = torch.stack([update[name] for update in updates]).float().sort(0).values
-        found[name] = ordered[trim : len(updates) - trim].double().mean(0).float()
-    return found
+
+    def middle(name: str) -> Tensor:
+        found = torch.empty(updates[0][name].numel())
+        for start, values in _slices(updates, name):
+            ordered = values.float().sort(0).values[trim : len(updates) - trim]
+            found[start : start + values.shape[1]] = ordered.double().mean(0)
+        return found.view(updates[0][name].shape)
+
+    return shelf.filled(updates[0], middle)
 
 
-def coordinate_median(updates: Sequence[Update]) -> dict[str, Tensor]:
+def coordinate_median(updates: Sequence[Update], shelf: Shelf = IN_MEMORY) -> dict[str, Tensor]:
     """The median of every coordinate (the mean of the middle two of an even number): Yin et al., definition 1; stands up to
     fewer bad updates than half. Raises as `trimmed_mean`."""
-    return trimmed_mean(updates, (len(updates) - 1) // 2)
+    return trimmed_mean(updates, (len(updates) - 1) // 2, shelf)
 
 
 def krum(updates: Sequence[Update], bad: int, keep: int = 1) -> tuple[int, ...]:
@@ -58,27 +65,42 @@ def krum(updates: Sequence[Update], bad: int, keep: int = 1) -> tuple[int, ...]:
     return tuple(near.argsort(stable=True)[:keep].tolist())
 
 
-def clipped(update: Update, reference: Update, most: float) -> tuple[dict[str, Tensor], float]:
+def clipped(
+    update: Update, reference: Update, most: float, shelf: Shelf = IN_MEMORY
+) -> tuple[dict[str, Tensor], float]:
     """`update`, brought back towards `reference` to a distance of `most`, and the distance that it had (L2, over all tensors).
 
-    Norm clipping, Sun et al., arXiv:1911.07963. Raises `Invalid` for other names or shapes and a bound that is not positive.
+    Norm clipping, Sun et al., arXiv:1911.07963. The result lies on the `shelf`. Raises `Invalid` for other names or shapes
+    and a bound that is not positive.
     """
     if not most > 0:
         raise Invalid(f"An update cannot be clipped to {most}.", "Give a positive number.", field="most")
     check_names_and_shapes(update, reference)
-    change = {name: update[name].float() - reference[name].float() for name in sorted(reference)}
-    norm = math.sqrt(sum(float(part.double().square().sum()) for part in change.values()))
+
+    def change(name: str) -> Tensor:
+        return update[name].float() - reference[name].float()
+
+    norm = math.sqrt(sum(float(change(name).double().square().sum()) for name in sorted(reference)))
     scale = min(1.0, most / norm) if norm else 1.0
-    return {name: reference[name].float() + scale * part for name, part in change.items()}, norm
+    return shelf.filled(reference, lambda name: reference[name].float() + scale * change(name)), norm
 
 
 def _distances(updates: Sequence[Update]) -> Tensor:
     """Squared L2 distances, fp64 [n, n]; infinite to and from what is not finite."""
     found = torch.zeros(len(updates), len(updates), dtype=torch.float64)
     for name in updates[0]:
-        flat = torch.stack([update[name].flatten() for update in updates]).double()
-        found += torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").square()
+        for _, values in _slices(updates, name):
+            flat = values.double()
+            found += torch.cdist(flat, flat, compute_mode="donot_use_mm_for_euclid_dist").square()
     return found.nan_to_num(nan=math.inf, posinf=math.inf)
+
+
+def _slices(updates: Sequence[Update], name: str) -> Iterator[tuple[int, Tensor]]:
+    """A tensor of all updates, [n, values], slice by slice with the place where each begins: all are n times a model."""
+    flat = [update[name].flatten() for update in updates]
+    step = max(1, _SLICE // len(flat))
+    for start in range(0, len(flat[0]), step):
+        yield start, torch.stack([each[start : start + step] for each in flat])
 
 
 def _check(updates: Sequence[Update]) -> None:

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from learning.shelf import IN_MEMORY, Shelf
 from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
@@ -43,7 +44,8 @@ Rule = Literal["nesterov", "adam", "yogi"]
 class ServerOptimizer:
     """Turns a round's mean change into the step that the server takes, and remembers what the rounds before were like.
 
-    `momentum` is Nesterov's, or Adam's and Yogi's first beta; `second` their second one. See `outer_step`, `adaptive_step`.
+    `momentum` is Nesterov's, or Adam's and Yogi's first beta; `second` their second one. See `outer_step`, `adaptive_step`. What
+    it remembers lies on the `shelf`.
     """
 
     rule: Rule
@@ -51,6 +53,7 @@ class ServerOptimizer:
     momentum: float = 0.9
     second: float = 0.99
     adaptivity: float = 1e-3
+    shelf: Shelf = IN_MEMORY
     _velocity: dict[str, Tensor] | None = None
     _moments: Moments | None = None
 
@@ -58,13 +61,16 @@ class ServerOptimizer:
         """The step for this round's change, of the same names and shapes. Every round's change must be given, in order."""
         still = {name: torch.zeros_like(tensor) for name, tensor in change.items()}
         if self.rule == "nesterov":
-            step, self._velocity = outer_step(still, change, self._velocity, self.rate, self.momentum)
+            step, velocity = outer_step(still, change, self._velocity, self.rate, self.momentum)
+            self._velocity = self._kept(velocity)
         else:
             betas = (self.momentum, self.second)
-            step, self._moments = adaptive_step(
-                still, change, self._moments, self.rule, self.rate, betas, self.adaptivity
-            )
+            step, moments = adaptive_step(still, change, self._moments, self.rule, self.rate, betas, self.adaptivity)
+            self._moments = Moments(self._kept(moments.first), self._kept(moments.second))
         return step
+
+    def _kept(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self.shelf.filled(tensors, tensors.__getitem__)
 
 
 @dataclass(frozen=True)

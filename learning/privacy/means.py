@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from learning.privacy.noise import Random, gaussian
+from learning.shelf import IN_MEMORY, Shelf
 from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
@@ -20,16 +21,18 @@ class PrivateMean:
 
     Noise of a standard deviation of `noise` times `clip` is added once, to the sum of the changes, which one member moves by at
     most `clip`: DP-FedAvg with a fixed denominator, McMahan et al., arXiv:1710.06963. Sums and norms are fp64, so the bound is
-    exact. Of a single update it is what a site gives out that adds its own noise.
+    exact; sums and result lie on the `shelf`. Of a single update it is what a site gives out that adds its own noise.
     """
 
-    def __init__(self, reference: _Tensors, clip: float, noise: float, random: Random) -> None:
+    def __init__(
+        self, reference: _Tensors, clip: float, noise: float, random: Random, shelf: Shelf = IN_MEMORY
+    ) -> None:
         if not (clip > 0 and noise > 0 and math.isfinite(clip * noise)):
             raise Invalid(
                 f"A clip of {clip} and noise of {noise} hide nothing.", "Give positive numbers.", field="clip"
             )
         self._reference, self._clip, self._noise, self._random = reference, clip, noise, random
-        self._sums = {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in reference.items()}
+        self._shelf, self._sums = shelf, shelf.zeros(reference, torch.float64)
         self.count = 0
 
     def add(self, update: _Tensors, weight: float = 1.0) -> None:
@@ -38,14 +41,17 @@ class PrivateMean:
         if weight != 1:
             raise Invalid(f"An update that weighs {weight} is not hidden by noise for one of 1.", field="weight")
         check_names_and_shapes(update, self._reference)
-        change = {name: update[name].double() - start.double() for name, start in self._reference.items()}
-        norm = math.sqrt(sum(float(part.square().sum()) for part in change.values()))
+        norm = math.sqrt(sum(float(self._change(update, name).square().sum()) for name in self._reference))
         if not math.isfinite(norm):
             raise Invalid("The update holds NaN or infinity.", "Lower the learning rate.")
         scale = min(1.0, self._clip / norm) if norm else 1.0
-        for name, part in change.items():
-            self._sums[name].add_(part, alpha=scale)
+        for name in self._reference:
+            self._sums[name].add_(self._change(update, name), alpha=scale)
         self.count += 1
+
+    def _change(self, update: _Tensors, name: str) -> Tensor:
+        """Of one tensor at a time: of all of them it would be twice the update."""
+        return update[name].double() - self._reference[name].double()
 
     def result(self) -> dict[str, Tensor]:
         """The mean, fp32, sorted by name: once, and the sums are gone, because a second answer would cost as much as the first.
@@ -55,9 +61,10 @@ class PrivateMean:
         if not self.count:
             raise Invalid("There is no update to average.", "Wait for at least one reply.")
         deviation, count, self.count = self._noise * self._clip, self.count, 0
-        found = {}
-        for name in sorted(self._reference):
+
+        def mean(name: str) -> Tensor:
             total = self._sums.pop(name)
             total += gaussian(total.numel(), deviation, self._random).view(total.shape)
-            found[name] = (self._reference[name].double() + total / count).float()
-        return found
+            return (self._reference[name].double() + total / count).float()
+
+        return self._shelf.filled(self._reference, mean)

@@ -7,6 +7,7 @@ document's own record, as Flower's `ConfigRecord` allows; more than that goes as
 
 from __future__ import annotations
 
+import mmap
 from typing import Any
 
 from trust.errors import Invalid
@@ -14,6 +15,8 @@ from trust.errors import Invalid
 AT_ONCE = 16 << 20
 """Bytes that travel beside the document at the most: as many as an array's piece has."""
 DOCUMENT, DATA = "document", "data"
+Data = bytes | mmap.mmap
+"""Bytes that came: mapped from a file where they may be many."""
 
 
 def packed(document: bytes, data: bytes) -> tuple[dict[str, bytes], dict[str, bytes]]:
@@ -38,14 +41,14 @@ def document_of(content: Any, record: str) -> bytes:
     return found
 
 
-def data_of(content: Any, record: str, bound: int) -> bytes:
+def data_of(content: Any, record: str, bound: int) -> Data:
     """The bytes beside the document, at the most `bound`: never decoded as an array. Raises `Invalid`."""
-    data = _beside(content, record, DATA)
+    data: Data | None = _beside(content, record, DATA)
     if data is None:
-        arrays = content.array_records.get(DATA)
-        if arrays is None or set(arrays) != {DATA}:
+        arrays = content.get(DATA)
+        apart = getattr(arrays[DATA], "data", None) if arrays is not None and set(arrays) == {DATA} else None
+        if not isinstance(apart, bytes | mmap.mmap):
             raise Invalid(f"The message holds no bytes beside its {record}, or something else.")
-        apart: bytes = arrays[DATA].data
         data = apart
     if len(data) > bound:
         raise Invalid(f"What came beside the {record} has more than {bound} bytes.")
@@ -53,6 +56,8 @@ def data_of(content: Any, record: str, bound: int) -> bytes:
 
 
 def _beside(content: Any, record: str, name: str) -> bytes | None:
-    found = content.config_records.get(record)
+    found = content.get(
+        record
+    )  # `config_records` would be in a circle with the content, and hold it until that is found
     value = found.get(name) if found is not None else None
     return value if isinstance(value, bytes) else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 REUSED: Final[Mapping[str, str]] = {
@@ -27,3 +29,16 @@ def settle() -> None:
     """
     gc.collect()
     gc.freeze()
+
+
+KEPT = 128 << 20
+
+
+def give_back(size: int) -> None:
+    """Give what this process has freed back to the system, circles of objects as well (malloc_trim(3)), where it dealt with
+    `size` bytes and these are many: among what is in use they would stay for good. Fewer are soon used again."""
+    if size < KEPT:
+        return
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -52,6 +52,7 @@ class Flower:
 
     def __init__(self, database: Path, monkeypatch: Any, most: int) -> None:
         monkeypatch.setenv("FLWR_DATABASE", str(database))
+        self._folder = database.parent
         monkeypatch.setattr(superlink, "_get_middleware", layered(superlink._get_middleware))
         self._app = superlink.create_app()
         self._app.state.superexec_auth_secret = SECRET
@@ -64,7 +65,7 @@ class Flower:
         self.grid = self._grid(acquired[1], most)
 
     def _grid(self, token: str, most: int) -> Grid:
-        grid = Grid("flower", Authority.create("test-hub").cert_pem, token, most)
+        grid = Grid("flower", Authority.create("test-hub").cert_pem, token, most, self._folder)
         headers = grid._runtime_client._client.headers
         grid._client = self.client(RuntimeHttpClient, RuntimeTokenHttpInterceptor(token=token))
         grid._client._client.headers.update(headers)

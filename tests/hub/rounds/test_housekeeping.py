@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 from flwr.supercore import sql_mixin
+from flwr.supercore.corestate import sql_corestate
 from flwr.supercore.corestate.sql_corestate import SqlCoreState
 from flwr.supercore.object_store import object_store_factory
 from flwr.supercore.object_store.sql_object_store import SqlObjectStore
 
 from hub.rounds import housekeeping
-from hub.rounds.housekeeping import LOCKED_SECONDS, LOG, PAGE, keep_house, seldom
+from hub.rounds.housekeeping import CACHE, LOCKED_SECONDS, LOG, PAGE, STALLED, keep_house, seldom
 from hub.rounds.objects import Objects
 
 
@@ -40,6 +41,8 @@ def flower(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(SqlCoreState, "_cleanup_expired_task_tokens", own)
     monkeypatch.setattr(sql_mixin, "SQLITE_PRAGMAS", sql_mixin.SQLITE_PRAGMAS)
     monkeypatch.setattr(object_store_factory, "SqlObjectStore", SqlObjectStore)
+    seconds = sql_corestate.OBJECT_PUSH_SESSION_TTL_SECONDS
+    monkeypatch.setattr(sql_corestate, "OBJECT_PUSH_SESSION_TTL_SECONDS", seconds)
     return monkeypatch
 
 
@@ -65,6 +68,7 @@ def test_its_database_waits_for_updates_that_come_at_once(tmp_path: Path) -> Non
     store = SqlObjectStore(str(tmp_path / "state.db"))
     store.initialize()
     assert store.query("PRAGMA busy_timeout") == [{"timeout": LOCKED_SECONDS * 1000}]
+    assert store.query("PRAGMA cache_size") == [{"cache_size": -CACHE}]
 
 
 def test_only_the_version_that_was_looked_at_is_changed(flower: pytest.MonkeyPatch) -> None:
@@ -78,3 +82,4 @@ def test_only_the_version_that_was_looked_at_is_changed(flower: pytest.MonkeyPat
     assert SqlCoreState._cleanup_expired_task_tokens.__wrapped__ is own
     assert object_store_factory.SqlObjectStore is Objects
     assert set(pragmas) < set(sql_mixin.SQLITE_PRAGMAS)
+    assert sql_corestate.OBJECT_PUSH_SESSION_TTL_SECONDS == STALLED  # since the last part: see `store_object`

@@ -60,7 +60,7 @@ def _led(
     """The folders of these rounds, each model made from the one before."""
     made = []
     for number, update in enumerate(updates):
-        merger.write_model(model, tokenizer, update, folder / str(number))
+        merger.write_model(copy.deepcopy(model), tokenizer, update, folder / str(number))
         made.append(folder / str(number))
         model, _ = load_model(made[-1] / "model")
     return made
@@ -136,10 +136,10 @@ def test_the_plain_mean_is_merged_and_an_exact_one_with_its_own_rank(
     mean = LowRankMean()
     for update in updates:
         mean.add(update, 1)
-    merger.write_model(model, tokenizer, mean.result(), tmp_path / "exact")
-    merger.write_model(model, tokenizer, updates[0], tmp_path / "plain")
+    merger.write_model(copy.deepcopy(model), tokenizer, mean.result(), tmp_path / "exact")
+    merger.write_model(copy.deepcopy(model), tokenizer, updates[0], tmp_path / "plain")
     plain, exact = (load_file(tmp_path / each / "model/model.safetensors") for each in ("plain", "exact"))
-    expected = moved(model, change_of(ADAPTER, updates[0])).state_dict()
+    expected = moved(model, dict(change_of(ADAPTER, updates[0]))).state_dict()
     for layer in LAYERS:
         name = f"{layer}.weight"
         assert torch.equal(plain[name], expected[name])

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hub.rounds.parts import Part
 from hub.rounds.patience import AWAY, MAX_SENDINGS, SILENT_AT_LEAST, SILENT_FACTOR, Waiting, move, reason
+from hub.rounds.plan import Site
+from trust.digests import digest_bytes
 
 seconds = st.floats(0, 1e6)
 waitings = st.builds(
@@ -60,6 +65,15 @@ def test_who_answers_first_is_not_the_round_where_a_rule_needs_more(
     answers = data.draw(st.lists(st.floats(0.1, 1e4), max_size=needed - 1))
     if not site.failed:
         assert move(site, answers, needed) != "leave out"
+
+
+def test_while_a_large_message_may_be_on_its_way_over_a_slow_link_its_site_is_not_silent() -> None:
+    """However large it is: nobody has to tell the campaign how long a gigabyte takes."""
+    sent_at, billion = time.monotonic() - 4 * 3600, 10**9
+    site = Site(member="law", key=digest_bytes(b"law"))
+    for size, expected in ((0, "leave out"), (billion, "wait"), (billion // 10, "leave out")):
+        part = Part(site, activation="monday", sent_to="monday", message="m", sent_at=sent_at, size=size)
+        assert move(part.seen(math.inf), [3.0]) == expected
 
 
 def test_a_site_that_came_back_gets_its_task_again() -> None:

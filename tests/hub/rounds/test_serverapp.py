@@ -145,7 +145,7 @@ def test_an_update_that_comes_a_round_later_moves_the_model_that_is_there_then(p
     assert late.weight == pytest.approx(2**-0.5)
     before, after = (load_model(round_directory(tmp_path, number) / "model")[0] for number in (1, 2))
     averaged = load_tensors((round_directory(tmp_path, 2) / "adapter.safetensors").read_bytes())
-    for layer, change in change_of(spec.adapter, averaged).items():
+    for layer, change in change_of(spec.adapter, averaged):
         name = f"{layer.removeprefix('base_model.model.')}.weight"
         torch.testing.assert_close(after.get_parameter(name), before.get_parameter(name) + change)
 

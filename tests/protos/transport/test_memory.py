@@ -55,3 +55,27 @@ def test_what_is_loaded_is_looked_through_no_more_and_garbage_of_before_is_gone(
     finally:
         gc.unfreeze()
     assert not any(isinstance(each, Ring) for each in gc.get_objects())
+
+
+GIVEN_BACK = """
+from protos.transport.memory import give_back
+def held():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
+before, among = held(), []
+parts = []
+for _ in range(100):
+    parts.append(bytearray(1_000_000))
+    among.append(bytearray(1_000))
+circle = [parts]
+circle.append(circle)
+del parts, circle
+give_back(1 << 30)
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators have other settings")
+def test_what_is_given_back_does_not_stay_for_what_lies_between(tmp_path: Path) -> None:
+    run = [sys.executable, "-c", GIVEN_BACK]
+    told = subprocess.run(run, env=hub.environment(tmp_path), capture_output=True, check=True)
+    assert int(told.stdout) < 20_000  # KiB, of 100 MB
