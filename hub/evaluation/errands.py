@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 class Nodes(Protocol):
-    """Who can be asked (`hub.training.lending`)."""
+    """Who can be asked (`hub.training.lending`): `willing` are those that no run needs, `free` those of them without an order."""
 
     def willing(self) -> list[str]: ...
     def free(self) -> list[str]: ...
@@ -94,7 +94,7 @@ class Errands:
         return (model, suite) in self._tasks
 
     def takes(self, model: ModelRow, suite: Suite) -> bool:
-        """Whether this is for nodes, now or when they are free; else the hub does it itself."""
+        """Whether this is for nodes, now or when one is free; else, as while runs need them all, the hub does it itself."""
         key = _key(model, suite)
         return key in self._tasks or (
             suite.visibility == "members" and self._lost[key] < TRIES and bool(self._nodes.willing())

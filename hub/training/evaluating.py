@@ -33,6 +33,7 @@ class Evaluating:
     async def begin(self, order: training_pb2.Evaluate) -> None:
         """In the place of an order before it, which the hub has given up if it gives another."""
         await self._drop()
+        self._place.begin()
         self._task = asyncio.create_task(self._answer(order))
 
     def refuse(self, order: training_pb2.Evaluate, trouble: str) -> None:

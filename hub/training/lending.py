@@ -15,7 +15,7 @@ from protos.coalition.v1 import training_pb2
 from trust.errors import Unavailable
 
 TICK = 1.0  # seconds between looks at whether a lease still holds
-GRACE = 120.0  # seconds that an order may take beyond its own: files travel, a worker starts
+GRACE = 1800.0  # seconds that an order may take beyond its own: files travel, a worker starts
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,14 @@ class Lending:
         self._leases: dict[str, Lease] = {}
 
     def willing(self) -> list[str]:
-        """Nodes that take evaluations at all, free or not."""
-        return [node.name for node in self._attachments.all() if node.greeted and node.hello.evaluates]
+        """Nodes that take evaluations now, or when they are done with the one that they have."""
+        nodes = [node for node in self._attachments.all() if node.greeted and node.hello.evaluates]
+        return [node.name for node in nodes if self._is_well(node)]
 
     def free(self) -> list[str]:
         """Of these, those that would begin now."""
         busy = {lease.node.name for lease in self._leases.values()}
-        return [name for name in self.willing() if name not in busy and self._is_free(name)]
+        return [name for name in self.willing() if name not in busy]
 
     async def ask(self, node: str, order: training_pb2.Evaluate) -> training_pb2.Evaluated:
         """What the node makes of it. Raises `Unavailable` where the lease is lost, or takes too long."""
@@ -53,7 +54,7 @@ class Lending:
         end = loop.time() + order.seconds + GRACE
         try:
             while not (await asyncio.wait([lease.answer], timeout=TICK))[0]:
-                if self._attachments.get(node) is not attached or not self._is_free(node):
+                if self._attachments.get(node) is not attached or not self._is_well(attached):
                     raise Unavailable(f"The node {node} was lost, or a run needs it.")
                 if loop.time() > end:
                     raise Unavailable(f"The node {node} has not answered in time.")
@@ -71,7 +72,6 @@ class Lending:
             node.hello.evaluates = False
         lease.answer.set_result(message)
 
-    def _is_free(self, name: str) -> bool:
-        node = self._attachments.get(name)
-        well = node is not None and not node.silent() and not node.hello.inventory.health
-        return well and not self._run_of(name)
+    def _is_well(self, node: Attached) -> bool:
+        """And no run needs it."""
+        return not node.silent() and not node.hello.inventory.health and not self._run_of(node.name)

@@ -38,8 +38,7 @@ def test_free_are_those_that_want_to_are_well_and_have_no_run() -> None:
     assert silent is not None
     ill.hello.inventory.health = "its disk is full"
     silent.heard -= 60
-    assert lending.free() == ["well"]
-    assert lending.willing() == ["well", "busy", "ill", "silent"]
+    assert lending.free() == lending.willing() == ["well"]
 
 
 async def test_a_node_does_one_order_at_a_time_and_its_own_answer_counts() -> None:
@@ -49,6 +48,7 @@ async def test_a_node_does_one_order_at_a_time_and_its_own_answer_counts() -> No
     asked = asyncio.create_task(lending.ask("one", ORDER))
     assert await node.outgoing.get() == training_pb2.HubMessage(evaluate=ORDER)
     assert lending.free() == ["two"]
+    assert lending.willing() == ["one", "two"], "one is when it has answered"
     lending.answered(other, training_pb2.Evaluated(id="a", harness="another's"))
     lending.answered(node, training_pb2.Evaluated(id="b", harness="another order's"))
     lending.answered(node, training_pb2.Evaluated(id="a", harness="its own"))
