@@ -19,7 +19,7 @@ from typing import Protocol
 
 from hub.evaluation import store
 from hub.evaluation.outputs import Evaluated
-from hub.evaluation.reasons import CUT_SHORT, hopeless
+from hub.evaluation.reasons import hopeless
 from hub.evaluation.recording import Recorder, believe
 from hub.evaluation.turns import Pair, Suite, Turns
 from hub.models import registry
@@ -27,13 +27,18 @@ from hub.models.registry import ModelRow
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.base import FileEntry
 from trust.digests import parse_digest
-from trust.errors import Corrupt, Problem
+from trust.errors import Corrupt, Problem, Unavailable
 
 TRIES = 3
 """Times that a pair is given to nodes; then the hub does it itself."""
+MOST_WORDS = 300
 LOOK = 2.0  # seconds between looks at which nodes are free: they say nothing when they are
 Key = tuple[str, str]
 _log = logging.getLogger(__name__)
+
+
+class AskedEnough(Problem):
+    """A node says that the pair itself fails. That is no node's to say, and others would only say the same: the hub tries."""
 
 
 class Nodes(Protocol):
@@ -80,7 +85,9 @@ class Errands:
                 more, there = True, willing
                 self._changed()
             if more and self._free():
-                more = self.send(await asyncio.to_thread(waiting))
+                had = set(self._tasks)  # what comes back meanwhile is told by news of its own
+                found = await asyncio.to_thread(waiting)
+                more = self.send([pair for pair in found if _key(*pair) not in had])
             with suppress(TimeoutError):
                 async with asyncio.timeout(LOOK):
                     await self._news.wait()
@@ -132,6 +139,9 @@ class Errands:
         try:
             await self._evaluate(node, model, suite)
             self._lost.pop(key, None)
+        except AskedEnough as failure:
+            self._lost[key] = TRIES
+            _log.warning("%s by %s failed on %s: %s", model.id, suite.id, node, failure.what)
         except Problem as problem:  # the node's or the way to it: another is asked
             self._lost[key] += 1
             _log.warning("%s by %s on %s, try %d: %s", model.id, suite.id, node, self._lost[key], problem.what)
@@ -168,19 +178,18 @@ class Errands:
         await asyncio.to_thread(self._recorder.record, model, suite, evaluated, answer.harness)
 
     def _believed(self, answer: training_pb2.Evaluated, files: dict[str, bytes]) -> Evaluated:
-        """A reason that would be the same elsewhere counts only as the hub's own finding: a node's word for it fails no model.
-
-        Raises `Problem`.
-        """
+        """Raises `AskedEnough` for what the hub has to see for itself, other `Problem`s where another node may do better."""
         if answer.trouble:
-            raise Corrupt(f"It could not: {answer.trouble[:300]}")
+            raise Unavailable(f"It could not: {answer.trouble[:MOST_WORDS]}")
+        if hopeless(answer.why):
+            raise AskedEnough(answer.why[:MOST_WORDS])
         if answer.why:
-            raise Corrupt(f"{'' if hopeless(answer.why) else f'{CUT_SHORT}: '}{answer.why[:300]}")
-        if not 0 < len(answer.harness) <= 300 or not answer.harness.isprintable():
+            raise Unavailable(f"It was cut short: {answer.why[:MOST_WORDS]}")
+        if not 0 < len(answer.harness) <= MOST_WORDS or not answer.harness.isprintable():
             raise Corrupt("It does not say what it computes with.")
         found = believe(self._recorder.read_output(parse_digest(answer.output.digest)), files)
         if found.failure:
-            raise Corrupt(found.failure[:300])
+            raise AskedEnough(found.failure[:MOST_WORDS])
         return found
 
 

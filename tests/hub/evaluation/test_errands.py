@@ -10,6 +10,7 @@ import pytest
 from hub.evaluation import errands, store
 from hub.evaluation.errands import TRIES, Errands
 from hub.evaluation.messages import Conclusion
+from hub.evaluation.reasons import TIME
 from hub.evaluation.recording import Recorder, believe
 from hub.evaluation.tables import EvaluationRow
 from hub.evaluation.turns import Pair
@@ -131,6 +132,19 @@ async def test_what_is_no_log_of_the_suites_items_is_not_recorded_and_ends_at_th
             coalition.answer(node, asked, trouble="its disk is full")
     await coalition.until(lambda: not coalition.errands.takes(*pair))
     assert not coalition.rows()
+
+
+async def test_that_a_pair_fails_is_for_the_hub_to_find_out(coalition: Coalition) -> None:
+    """Other nodes would take as long to say the same."""
+    record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
+    record_model(coalition.hub, "tiny-1")
+    (pair,) = coalition.waiting()
+    node = coalition.attach("node-1")
+    asked = await order(node)
+    coalition.lending.answered(node, training_pb2.Evaluated(id=asked.id, why=f"{TIME} (60 seconds)"))
+    await coalition.until(lambda: not coalition.errands.takes(*pair))
+    assert not coalition.rows()
+    assert node.outgoing.empty()
 
 
 async def test_a_node_computes_nothing_twice(coalition: Coalition) -> None:
