@@ -150,7 +150,13 @@ async def _serve(settings: Settings) -> None:
     supervisor = Supervisor(
         settings=settings, database=base.database, blobs=base.blobs, journal=base.journal, progress=base.progress
     )
-    evaluator = Evaluator(settings=settings, database=base.database, blobs=base.blobs, journal=base.journal)
+    evaluator = Evaluator(
+        settings=settings,
+        database=base.database,
+        blobs=base.blobs,
+        journal=base.journal,
+        nodes=scheduler.lending if settings.nodes_evaluate else None,
+    )
     screener = Screener(settings.screening_dir)
     examination = Examination(base.database, base.blobs, screener, settings.screening)
     quota = Quota(settings.quota_bytes, settings.quota_open)

@@ -66,6 +66,7 @@ class Listening(Document):
 
     `blobs` is the URL of an object store; empty for a local directory.
     `sandbox` is what must stand around the evaluation of a suite; `sandbox_memory` is in bytes, 0 for three quarters of all.
+    `nodes_evaluate` lets free nodes evaluate by suites that every member may read.
     `certificate_days` is how long a party's certificate holds; parties renew theirs by themselves.
     `country` is where the hub stands: data that may not be everywhere comes to no hub that does not say. The licences are
     patterns, see `LicencePolicy`. `core_may_withdraw` lets the core team withdraw others' submissions.
@@ -88,6 +89,7 @@ class Listening(Document):
     blobs: str = ""
     sandbox: tuple[Demand, ...] = SANDBOX
     sandbox_memory: int = Field(default=0, ge=0)
+    nodes_evaluate: bool = True
     certificate_days: float = Field(default=7.0, gt=0, le=90)
     quota_bytes: int = Field(default=1 << 40, gt=0)
     quota_open: int = Field(default=20, ge=1, le=1000)

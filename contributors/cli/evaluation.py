@@ -73,6 +73,8 @@ def show(
             ("recorded", found.recorded_at),
             ("seconds", f"{found.seconds:.1f}"),
             ("per-item log", found.samples),
+            ("computed by", found.node or "the hub"),
+            ("repeats", found.same_as),
         ]
     )
     print_table(

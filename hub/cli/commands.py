@@ -192,15 +192,24 @@ def node(
     warm: Annotated[
         bool, typer.Option("--warm", help="Keep processes ready, some 0.5 GB each, so that a run comes back sooner.")
     ] = False,
+    evaluations: Annotated[
+        bool, typer.Option(help="Evaluate models by suites, while no run needs this machine.")
+    ] = True,
+    sandbox: Annotated[
+        str, typer.Option(envvar="COALITION_SANDBOX", help="The layers that must stand around an evaluation.")
+    ] = ",".join(SANDBOX),
 ) -> None:
-    """Attach this machine to the hub and train what it is given until Ctrl-C."""
+    """Attach this machine to the hub and train and evaluate what it is given until Ctrl-C."""
+    from hub.evaluation.lent import Lent
     from hub.training import agent
     from hub.training.slurm.launcher import Cluster
 
     logs.configure(err)
     labels = dict(_label(text) for text in label or [])
     cluster = Cluster(partition, tuple(sbatch or ())) if slurm else None
-    agent.main(directory, hub, name, token, agent.Terms(labels, int(cache_gb * 1e9), show_key, cluster, warm))
+    terms = agent.Terms(labels, int(cache_gb * 1e9), show_key, cluster, warm)
+    lent = Lent(directory.absolute(), demanded(sandbox)) if evaluations and not slurm else None
+    agent.main(directory, hub, name, token, terms, lent)
 
 
 @app.command(

@@ -1,4 +1,7 @@
-"""Evaluates every model with every suite: derives what is missing from the database, and records what comes out."""
+"""Evaluates every model with every suite: derives what is missing from the database, and records what comes out.
+
+Nodes do what may leave the hub while there are any (`errands`); the rest, or everything, is done here.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,20 @@ from pathlib import Path
 
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.evaluation import outputs, store
+from hub.evaluation import store
+from hub.evaluation.errands import Errands, Nobody, Nodes
 from hub.evaluation.outputs import Evaluated
 from hub.evaluation.process import Unsafe, WorkerLost, WorkerProcess, sandbox_of
-from hub.evaluation.reasons import BROKEN, CUT_SHORT, hopeless, told
+from hub.evaluation.reasons import CUT_SHORT, hopeless, told
+from hub.evaluation.recording import Recorder, believe
 from hub.evaluation.turns import Pair, Suite, Turns
 from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.models.registry import ModelRow
 from hub.settings import Settings
-from protos.documents.evaluations import Evaluation
-from protos.documents.statements import HUB
-from protos.documents.suite_files import MAX_SUITE, count_items, read_suite
 from trust.digests import Digest
-from trust.errors import Conflict, Corrupt, Invalid, Problem, Unavailable
+from trust.errors import Corrupt, Problem, Unavailable
 
 TRIES = 3
 SUITE_SECONDS = 3600
@@ -38,14 +40,18 @@ _log = logging.getLogger(__name__)
 class Evaluator:
     """`run` lives as long as the hub; `current` is the pair that is being worked on, `troubles` says what holds others up."""
 
-    def __init__(self, *, settings: Settings, database: Database, blobs: BlobStore, journal: Journal) -> None:
+    def __init__(
+        self, *, settings: Settings, database: Database, blobs: BlobStore, journal: Journal, nodes: Nodes | None = None
+    ) -> None:
         self._database, self._blobs, self._journal = database, blobs, journal
+        self._recorder = Recorder(database=database, blobs=blobs, journal=journal)
         self._sandbox = sandbox_of(settings)
         self._worker = WorkerProcess(self._sandbox)
         self._seconds = SUITE_SECONDS
         self._turns = Turns()
         self._ready = ""  # the model that is laid out
         self._news = asyncio.Event()
+        self._errands = Errands(nodes or Nobody(), self._recorder, SUITE_SECONDS, self._news.set)
         self.current: tuple[str, str] | None = None
         self.troubles: dict[tuple[str, str], str] = {}
 
@@ -54,21 +60,31 @@ class Evaluator:
         loop = asyncio.get_running_loop()
         self._journal.listen(lambda entry: self._heard(loop, entry))
         self._clear()
+        loops = [asyncio.create_task(self._work()), asyncio.create_task(self._errands.run(self._not_here))]
         try:
-            while True:
-                self._news.clear()
-                if not await self._pass():
-                    await self._wait()
+            await asyncio.gather(*loops)
         finally:
+            for each in loops:
+                each.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+            await self._errands.stop()
             await self._worker.stop()
             self.current = None
             self._clear()
 
+    async def _work(self) -> None:
+        """What the hub does itself."""
+        while True:
+            self._news.clear()
+            if not await self._pass():
+                await self._wait()
+
     async def _pass(self) -> bool:
         """Work on what waits, authors in turn; True when there are news before it is done."""
         waiting = await asyncio.to_thread(self._waiting)
-        while waiting and not self._news.is_set():
+        while (waiting := self._own(waiting)) and not self._news.is_set():
             pair = self._turns.take(waiting, self._ready)
+            self.current = (pair[0].id, pair[1].id)
             try:
                 await self._pair(*pair)
                 waiting = [each for each in waiting if each is not pair]
@@ -92,6 +108,19 @@ class Evaluator:
     def _heard(self, loop: asyncio.AbstractEventLoop, entry: Entry) -> None:
         if entry.kind in ("model", "suite", "withdrawal") and not loop.is_closed():
             loop.call_soon_threadsafe(self._news.set)
+            loop.call_soon_threadsafe(self._errands.heard)
+
+    def is_running(self, model: str, suite: str) -> bool:
+        """Here, or at a node."""
+        return self.current == (model, suite) or self._errands.has(model, suite)
+
+    def _own(self, waiting: list[Pair]) -> list[Pair]:
+        """What the hub does itself; the rest is for nodes."""
+        return [pair for pair in waiting if not self._errands.takes(*pair)]
+
+    def _not_here(self) -> list[Pair]:
+        """What nodes may take."""
+        return [pair for pair in self._waiting() if (pair[0].id, pair[1].id) != self.current]
 
     async def _wait(self) -> None:
         with suppress(TimeoutError):
@@ -104,15 +133,23 @@ class Evaluator:
 
     async def _pair(self, model: ModelRow, suite: Suite) -> None:
         """One model by one suite. Raises what holds up every suite of the model."""
+        await self._worker.start()
+        harness = self._worker.harness
+        evaluated = await asyncio.to_thread(self._recorder.done_before, model, suite, harness)
+        evaluated = evaluated or await self._computed(model, suite)
+        if evaluated:
+            await asyncio.to_thread(self._recorder.record, model, suite, evaluated, harness)
+            self.troubles.pop((model.id, suite.id), None)
+
+    async def _computed(self, model: ModelRow, suite: Suite) -> Evaluated | None:
+        """None for a suite that cannot be read now."""
         folder = await asyncio.to_thread(self._lay_out, model)
         try:
-            files = await asyncio.to_thread(self._read, suite)
+            files = await asyncio.to_thread(self._recorder.read, suite)
         except (Problem, OSError) as error:
             self._hold_up([(model, suite)], error)
-            return
-        self.current = (model.id, suite.id)
-        evaluated = await self._ask(model, folder, suite, files)
-        await asyncio.to_thread(self._record, model, suite, evaluated)
+            return None
+        return await self._ask(model, folder, suite, files)
 
     async def _ask(self, model: ModelRow, folder: Path, suite: Suite, files: Mapping[str, bytes]) -> Evaluated:
         """What the sandbox makes of it. Where it is cut short it is tried again, up to `TRIES` times within its one hour."""
@@ -122,7 +159,7 @@ class Evaluator:
             try:
                 output = await self._worker.ask(model.id, folder, suite.id, name, files, max(0, left))
                 if not output.why:
-                    found = await asyncio.to_thread(_believe, output.lines, files)
+                    found = await asyncio.to_thread(believe, output.lines, files)
                     return replace(found, seconds=output.seconds)
                 why = output.why if hopeless(output.why) else f"{CUT_SHORT}: {output.why}."
             except (WorkerLost, Corrupt) as lost:
@@ -131,34 +168,6 @@ class Evaluator:
             if hopeless(why):
                 break
         return Evaluated((), b"", why, time.monotonic() - began)
-
-    def _record(self, model: ModelRow, suite: Suite, evaluated: Evaluated) -> None:
-        keep = self._blobs.put_sealed if suite.visibility == "sealed" else self._blobs.put
-        claim = Evaluation(
-            hub=self._journal.origin,
-            signer=HUB,
-            model=model.id,
-            model_payload=model.payload,
-            suite=suite.id,
-            suite_payload=suite.payload,
-            harness=self._worker.harness,
-            scores=evaluated.scores,
-            failure=told(evaluated.failure, suite.visibility),
-            samples=keep(evaluated.log) if evaluated.scores else None,
-            seconds=round(evaluated.seconds, 3),
-        )
-        try:
-            self._journal.sign_and_record(claim)
-        except Conflict:
-            return  # the same pair was recorded before the hub was stopped
-        self.troubles.pop((model.id, suite.id), None)
-        _log.info("%s by %s: %s", model.id, suite.name, claim.failure or f"{len(claim.scores)} scores")
-
-    def _read(self, suite: Suite) -> dict[str, bytes]:
-        """A suite's files, verified. Raises `Invalid` for more than can be evaluated, `Corrupt`, `NotFound`."""
-        if sum(file.size for file in suite.files) > MAX_SUITE:
-            raise Invalid(f"The suite has more than {MAX_SUITE} bytes.")
-        return {file.path: self._blobs.read(Digest(file.digest), MAX_SUITE) for file in suite.files}
 
     def _lay_out(self, model: ModelRow) -> Path:
         """Copies of the model's blobs under their names, in place of the last model's. Raises `Corrupt` for a changed one."""
@@ -189,13 +198,3 @@ def _unforeseen(error: Exception, suite: Suite) -> Problem:
     """What is told of it. The log says more, but not of a suite that is not for everyone: its text may be in the error."""
     _log.error("evaluating by %s: %s", suite.id, type(error).__name__, exc_info=suite.visibility == "members")
     return Unavailable("The hub met an error of its own while evaluating.", "Its log says more.")
-
-
-def _believe(lines: bytes, files: Mapping[str, bytes]) -> Evaluated:
-    """Raises `Corrupt` for an output that is not of these files. A suite that breaks its own rules has failed."""
-    try:
-        suite = read_suite(files)
-        items = count_items(suite, files)
-    except Invalid as problem:
-        return Evaluated((), b"", f"{BROKEN}: {problem.what}")
-    return outputs.read(lines, suite, items)

@@ -21,12 +21,17 @@ MAX_LINE = 1 << 20
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Scores with the per-item log that they follow from, or why there are none; `seconds` by our clock, not the sandbox's."""
+    """Scores with the per-item log that they follow from, or why there are none; `seconds` by our clock, not the sandbox's.
+
+    `same_as` is the evaluation that they were taken from, if any; `node` who computed, where it was not the hub.
+    """
 
     scores: tuple[TaskScore, ...]
     log: bytes
     failure: str
     seconds: float = 0.0
+    same_as: str | None = None
+    node: str | None = None
 
 
 def read(lines: bytes, suite: SuiteFormat, items: Mapping[str, int]) -> Evaluated:

@@ -6,11 +6,13 @@ from typing import cast
 
 from sqlmodel import Session
 
+from hub.evaluation import reuse
 from hub.evaluation.store import find
 from hub.evaluation.tables import EvaluationRow
 from hub.ledger.entries import Entry
 from hub.ledger.grants import EVERYONE, grant, member_audience
 from hub.ledger.journal import Journal
+from hub.models import registry
 from hub.submissions import catalogue
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import Claimed
@@ -29,6 +31,8 @@ def _check(session: Session, claimed: Claimed) -> None:
 
 def _project(session: Session, entry: Entry) -> None:
     claim = cast(Evaluation, entry.claim)
+    suite = catalogue.get(session, claim.suite)
+    work = reuse.work(registry.files(registry.get(session, claim.model)), suite.files, claim.harness)
     session.add(
         EvaluationRow(
             id=entry.id,
@@ -40,8 +44,10 @@ def _project(session: Session, entry: Entry) -> None:
             samples=claim.samples or "",
             seconds=claim.seconds,
             recorded_at=entry.time,
+            work=work if claim.scores else "",
+            same_as=claim.same_as or "",
+            node=claim.node or "",
         )
     )
     if claim.samples:
-        suite = catalogue.get(session, claim.suite)
         grant(session, claim.samples, EVERYONE if suite.visibility == "members" else member_audience(suite.member))

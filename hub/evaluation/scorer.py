@@ -12,7 +12,8 @@ import torch
 from lm_eval import evaluator
 
 from hub.evaluation.likelihoods import SharedPromptLM, precision
-from hub.evaluation.tasks import compile_task
+from hub.evaluation.tasks import SEED, compile_task
+from hub.version import code_version
 from learning.export import load_model
 from learning.grading import MAX_OUTPUT, credit
 from learning.scoring import score
@@ -24,8 +25,10 @@ from trust.errors import Invalid
 
 
 def harness() -> str:
-    """What a score was computed with."""
-    return f"lm-eval {version('lm-eval')}, torch {torch.__version__}, {precision()}"
+    """What a score was computed with: all but the model and the suite that it follows from."""
+    tools = f"lm-eval {version('lm-eval')}, torch {torch.__version__}, {precision()}"
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"{tools}, {device}, seed {SEED}, coalition {code_version()}"
 
 
 class Scorer:

@@ -64,7 +64,7 @@ class EvaluationsService(evaluation_pb2_grpc.EvaluationsServicer):
                 for wanted in suites:
                     answer.waiting += 1
                     if model in ("", lacking.id) and suite in ("", wanted.id):
-                        state = "running" if self._evaluator.current == (lacking.id, wanted.id) else "waiting"
+                        state = "running" if self._evaluator.is_running(lacking.id, wanted.id) else "waiting"
                         reason = self._evaluator.troubles.get((lacking.id, wanted.id), "")
                         answer.evaluations.add(
                             model=lacking.id,
@@ -93,4 +93,6 @@ def _message(row: EvaluationRow, suites: dict[str, str], final: int) -> evaluati
         recorded_at=row.recorded_at,
         seconds=row.seconds,
         samples=row.samples,
+        same_as=row.same_as,
+        node=row.node,
     )

@@ -9,7 +9,11 @@ from sqlmodel import Field, SQLModel
 
 
 class EvaluationRow(SQLModel, table=True):
-    """A model under a suite; `failure` instead of scores where it could not be done. `scores` are TaskScore documents."""
+    """A model under a suite; `failure` instead of scores where it could not be done. `scores` are TaskScore documents.
+
+    `work` is what was computed (`hub.evaluation.reuse`), empty of a failure; `same_as` the evaluation that it repeats, `node` who
+    computed it where that was not the hub.
+    """
 
     __tablename__ = "evaluation"
 
@@ -22,3 +26,6 @@ class EvaluationRow(SQLModel, table=True):
     samples: str
     seconds: float
     recorded_at: str
+    work: str = Field(default="", index=True, sa_column_kwargs={"server_default": ""})
+    same_as: str = Field(default="", sa_column_kwargs={"server_default": ""})
+    node: str = Field(default="", sa_column_kwargs={"server_default": ""})

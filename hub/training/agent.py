@@ -19,6 +19,7 @@ from pathlib import Path
 import grpc
 
 from hub.training import tasks
+from hub.training.evaluating import Evaluating, Evaluations
 from hub.training.inventory import health, inventory
 from hub.training.launching import Launcher, OnThisMachine
 from hub.training.outbox import Outbox
@@ -55,7 +56,9 @@ class Terms:
     warm: bool = False
 
 
-def main(directory: Path, hub: str, name: str, token: str, terms: Terms) -> None:
+def main(
+    directory: Path, hub: str, name: str, token: str, terms: Terms, evaluations: Evaluations | None = None
+) -> None:
     """Run the agent until SIGINT or SIGTERM.
 
     Raises `NotFound` without an enrolment or a token, `Denied`, `Invalid`, `Conflict` for a second agent in a directory.
@@ -64,13 +67,21 @@ def main(directory: Path, hub: str, name: str, token: str, terms: Terms) -> None
     directory.mkdir(parents=True, exist_ok=True)
     with _alone(directory):
         credentials = _credentials(directory, hub, name, token)
-        asyncio.run(Agent(directory, hub, name, credentials, terms).run())
+        asyncio.run(Agent(directory, hub, name, credentials, terms, evaluations).run())
 
 
 class Agent:
-    """Works on one attempt of one run at a time, and goes on with it while the hub is away."""
+    """Works on one attempt of one run at a time, and goes on with it while the hub is away. Without a run it evaluates."""
 
-    def __init__(self, directory: Path, hub: str, name: str, credentials: Credentials, terms: Terms) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        hub: str,
+        name: str,
+        credentials: Credentials,
+        terms: Terms,
+        evaluations: Evaluations | None = None,
+    ) -> None:
         self._hub, self._name, self._credentials, self._terms = hub, name, credentials, terms
         self._directory = directory
         self._place = Workplace(directory, connect(hub, credentials), terms.cache, show_key=terms.show_key)
@@ -79,6 +90,7 @@ class Agent:
         self._launcher: Launcher = self._slurm or OnThisMachine(warm=terms.warm)
         self._run, self._attempt = "", 0
         self._task: asyncio.Task[None] | None = None
+        self._evaluating = Evaluating(evaluations, self._place, self._outbox.put) if evaluations else None
 
     async def run(self) -> None:
         """Stay attached until a signal comes. Raises `Denied` when the hub no longer knows this node."""
@@ -90,6 +102,8 @@ class Agent:
         beside = [asyncio.create_task(self._slurm.attend())] if self._slurm else []
         await asyncio.wait([attached, waiting], return_when=asyncio.FIRST_COMPLETED)
         await self._drop_task()
+        if self._evaluating:
+            await self._evaluating.stop()
         for task in (attached, waiting, *beside):
             task.cancel()
             with suppress(asyncio.CancelledError):
@@ -148,7 +162,9 @@ class Agent:
 
     async def _speak(self, offer: training_pb2.Inventory) -> AsyncIterator[training_pb2.NodeMessage]:
         """Hello, what the hub may have missed, then whatever comes up."""
-        yield training_pb2.NodeMessage(hello=training_pb2.Hello(inventory=offer, run=self._run, attempt=self._attempt))
+        hello = training_pb2.Hello(inventory=offer, run=self._run, attempt=self._attempt)
+        hello.evaluates = self._evaluating is not None
+        yield training_pb2.NodeMessage(hello=hello)
         _log.info("node %s is attached to %s", self._name, self._hub)
         for kept in await asyncio.to_thread(list, self._place.kept()):
             yield training_pb2.NodeMessage(kept=kept)
@@ -166,6 +182,10 @@ class Agent:
                 self._task = asyncio.create_task(
                     tasks.train(message.train, self._place, self._launcher, self._outbox.put)
                 )
+            case "evaluate" if self._evaluating and self._run:
+                self._evaluating.refuse(message.evaluate, "it works on a run")
+            case "evaluate" if self._evaluating:
+                await self._evaluating.begin(message.evaluate)
             case "stop":
                 await self._stop(message.stop)
             case "report":
@@ -182,6 +202,8 @@ class Agent:
             self._outbox.put(training_pb2.NodeMessage(kept=kept))
 
     async def _begin(self, run: str, attempt: int) -> None:
+        if self._evaluating:
+            await self._evaluating.stop()
         await self._drop_task()
         self._run, self._attempt = run, attempt
         _log.info("working on %s, attempt %d", run, attempt)

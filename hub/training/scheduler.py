@@ -25,6 +25,7 @@ from hub.training.attempts import PATIENCE, Attempts
 from hub.training.failures import failed
 from hub.training.gangs import agents
 from hub.training.inbox import Inbox
+from hub.training.lending import Lending
 from hub.training.messages import (
     copied_of,
     metrics_of,
@@ -82,6 +83,7 @@ class Scheduler:
         self._journal = journal
         self.attachments = Attachments()
         self.attempts = Attempts(self._records, self.attachments, Allocation(wait), patience)
+        self.lending = Lending(self.attachments, self.run_of)
         self._events: Inbox[Event] = Inbox()
         self._next_decision = self._look_again = 0.0
         self._left_out: dict[str, str] = {}  # run -> why it waits for other nodes, as far as that was told

@@ -148,6 +148,8 @@ class NodesService(training_pb2_grpc.NodesServicer):
                 node.heard, node.heard_at = time.monotonic(), now()
                 if message.WhichOneof("kind") == "heartbeat":
                     node.hello.inventory.health = message.heartbeat.health[:MOST_HEALTH]
+                elif message.WhichOneof("kind") == "evaluated":
+                    self._scheduler.lending.answered(node, message.evaluated)
                 elif message.WhichOneof("kind") == "kept":
                     await self._tidy(node, message.kept)
                 else:

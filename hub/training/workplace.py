@@ -49,8 +49,12 @@ class Workplace:
         folder = self._directory / "runs" / run / f"attempt-{attempt}"
         (folder / "tmp").mkdir(parents=True)
         self.home.mkdir(exist_ok=True)
-        self._cache.begin()
+        self.begin()
         return folder
+
+    def begin(self) -> None:
+        """A new task: what earlier ones used may go from the cache."""
+        self._cache.begin()
 
     @property
     def home(self) -> Path:
@@ -98,7 +102,7 @@ class Workplace:
             if folder is not None:
                 target = folder / entry.path
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(cached, target)
+                await asyncio.to_thread(shutil.copyfile, cached, target)  # of a model: heartbeats go on
                 cached = target
             paths.append(cached)
         return paths

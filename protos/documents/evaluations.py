@@ -37,7 +37,11 @@ class TaskScore(Document):
 
 
 class Evaluation(Claim):
-    """A model under a suite. Both payload digests pin exactly what was evaluated; a failure has a reason and no scores."""
+    """A model under a suite. Both payload digests pin exactly what was evaluated; a failure has a reason and no scores.
+
+    `same_as` is the evaluation of the same files with the same harness whose scores and log these are: nothing was computed.
+    `node` says who computed, where it was not the hub itself: a claim, which the log lets anybody check.
+    """
 
     model: Identifier
     model_payload: DigestText
@@ -48,6 +52,8 @@ class Evaluation(Claim):
     failure: str = Field(default="", max_length=2000)
     samples: DigestText | None = None
     seconds: float = Field(ge=0)
+    same_as: Identifier | None = None
+    node: Identifier | None = None
 
 
 LogLikelihood = Annotated[float, Field(ge=-1e12, le=1e-3)]  # of sums of rounded numbers

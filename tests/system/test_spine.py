@@ -85,6 +85,8 @@ def test_every_model_is_evaluated_and_every_number_is_on_the_leaderboard(coaliti
     for row in board["rows"]:
         assert len(row["scores"]) == len(board["columns"]) == 2
         assert all(score["standard_error"] > 0 for score in row["scores"].values())
+    listed = viewer.coalition("eval", "list")
+    assert {each["node"] for each in listed} & {"node-1", "node-2"}, "free nodes evaluate what every member may read"
 
 
 def test_the_ledger_verifies_over_the_wire_and_from_its_files(coalition: Coalition) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos.coalition.v1 import common_pb2 as protos_dot_coalition_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$protos/coalition/v1/evaluation.proto\x12\x0c\x63oalition.v1\x1a protos/coalition/v1/common.proto\"6\n\x16ListEvaluationsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05suite\x18\x02 \x01(\t\"Y\n\x17ListEvaluationsResponse\x12-\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32\x18.coalition.v1.Evaluation\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\"\xc5\x01\n\nEvaluation\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x12\n\nsuite_name\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12#\n\x06scores\x18\x07 \x03(\x0b\x32\x13.coalition.v1.Score\x12\x13\n\x0brecorded_at\x18\x08 \x01(\t\x12\x0f\n\x07seconds\x18\t \x01(\x01\x12\x0f\n\x07samples\x18\n \x01(\t\"\x87\x01\n\x05Score\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x16\n\x0estandard_error\x18\x04 \x01(\x01\x12\r\n\x05items\x18\x05 \x01(\x03\x12\x18\n\x10higher_is_better\x18\x06 \x01(\x08\x12\x10\n\x08\x62\x61seline\x18\x07 \x01(\x01\"\x17\n\x15GetLeaderboardRequest\"\xa2\x01\n\x0bLeaderboard\x12\x30\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x1f.coalition.v1.LeaderboardColumn\x12*\n\x04rows\x18\x02 \x03(\x0b\x32\x1c.coalition.v1.LeaderboardRow\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\x12\x0f\n\x07waiting\x18\x04 \x01(\x05\x12\x0f\n\x07pending\x18\x05 \x01(\x05\"\x9e\x01\n\x11LeaderboardColumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05suite\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x18\n\x10higher_is_better\x18\x05 \x01(\x08\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\x01\x12\x0e\n\x06member\x18\x07 \x01(\t\x12\x11\n\treference\x18\x08 \x01(\t\"\xcb\x02\n\x0eLeaderboardRow\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x01(\t\x12\x38\n\x06scores\x18\x04 \x03(\x0b\x32(.coalition.v1.LeaderboardRow.ScoresEntry\x12\x45\n\rauthor_shares\x18\x05 \x03(\x0b\x32..coalition.v1.LeaderboardRow.AuthorSharesEntry\x12\x10\n\x08unranked\x18\x06 \x03(\t\x1a\x42\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.coalition.v1.Score:\x02\x38\x01\x1a\x33\n\x11\x41uthorSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"#\n\x11GetRankingRequest\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\"\x81\x01\n\x07Ranking\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.coalition.v1.RankedModel\x12\r\n\x05tasks\x18\x02 \x03(\t\x12\'\n\x08left_out\x18\x03 \x03(\x0b\x32\x15.coalition.v1.LeftOut\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\"c\n\x0bRankedModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\r\n\x05\x66irst\x18\x05 \x01(\x05\x12\x0c\n\x04last\x18\x06 \x01(\x05\"$\n\x07LeftOut\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t2\xc4\x02\n\x0b\x45valuations\x12^\n\x0fListEvaluations\x12$.coalition.v1.ListEvaluationsRequest\x1a%.coalition.v1.ListEvaluationsResponse\x12=\n\rGetEvaluation\x12\x12.coalition.v1.ById\x1a\x18.coalition.v1.Evaluation\x12P\n\x0eGetLeaderboard\x12#.coalition.v1.GetLeaderboardRequest\x1a\x19.coalition.v1.Leaderboard\x12\x44\n\nGetRanking\x12\x1f.coalition.v1.GetRankingRequest\x1a\x15.coalition.v1.Rankingb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$protos/coalition/v1/evaluation.proto\x12\x0c\x63oalition.v1\x1a protos/coalition/v1/common.proto\"6\n\x16ListEvaluationsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05suite\x18\x02 \x01(\t\"Y\n\x17ListEvaluationsResponse\x12-\n\x0b\x65valuations\x18\x01 \x03(\x0b\x32\x18.coalition.v1.Evaluation\x12\x0f\n\x07waiting\x18\x02 \x01(\x05\"\xe6\x01\n\nEvaluation\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\r\n\x05suite\x18\x03 \x01(\t\x12\x12\n\nsuite_name\x18\x04 \x01(\t\x12\r\n\x05state\x18\x05 \x01(\t\x12\x0e\n\x06reason\x18\x06 \x01(\t\x12#\n\x06scores\x18\x07 \x03(\x0b\x32\x13.coalition.v1.Score\x12\x13\n\x0brecorded_at\x18\x08 \x01(\t\x12\x0f\n\x07seconds\x18\t \x01(\x01\x12\x0f\n\x07samples\x18\n \x01(\t\x12\x10\n\x07same_as\x18\xa2\x02 \x01(\t\x12\r\n\x04node\x18\xa3\x02 \x01(\t\"\x87\x01\n\x05Score\x12\x0c\n\x04task\x18\x01 \x01(\t\x12\x0e\n\x06metric\x18\x02 \x01(\t\x12\r\n\x05value\x18\x03 \x01(\x01\x12\x16\n\x0estandard_error\x18\x04 \x01(\x01\x12\r\n\x05items\x18\x05 \x01(\x03\x12\x18\n\x10higher_is_better\x18\x06 \x01(\x08\x12\x10\n\x08\x62\x61seline\x18\x07 \x01(\x01\"\x17\n\x15GetLeaderboardRequest\"\xa2\x01\n\x0bLeaderboard\x12\x30\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x1f.coalition.v1.LeaderboardColumn\x12*\n\x04rows\x18\x02 \x03(\x0b\x32\x1c.coalition.v1.LeaderboardRow\x12\x13\n\x0bledger_size\x18\x03 \x01(\x03\x12\x0f\n\x07waiting\x18\x04 \x01(\x05\x12\x0f\n\x07pending\x18\x05 \x01(\x05\"\x9e\x01\n\x11LeaderboardColumn\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05suite\x18\x02 \x01(\t\x12\x0e\n\x06\x64omain\x18\x03 \x01(\t\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x18\n\x10higher_is_better\x18\x05 \x01(\x08\x12\x10\n\x08\x62\x61seline\x18\x06 \x01(\x01\x12\x0e\n\x06member\x18\x07 \x01(\t\x12\x11\n\treference\x18\x08 \x01(\t\"\xcb\x02\n\x0eLeaderboardRow\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06parent\x18\x02 \x01(\t\x12\x0e\n\x06origin\x18\x03 \x01(\t\x12\x38\n\x06scores\x18\x04 \x03(\x0b\x32(.coalition.v1.LeaderboardRow.ScoresEntry\x12\x45\n\rauthor_shares\x18\x05 \x03(\x0b\x32..coalition.v1.LeaderboardRow.AuthorSharesEntry\x12\x10\n\x08unranked\x18\x06 \x03(\t\x1a\x42\n\x0bScoresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.coalition.v1.Score:\x02\x38\x01\x1a\x33\n\x11\x41uthorSharesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"#\n\x11GetRankingRequest\x12\x0e\n\x06\x64omain\x18\x01 \x01(\t\"\x81\x01\n\x07Ranking\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.coalition.v1.RankedModel\x12\r\n\x05tasks\x18\x02 \x03(\t\x12\'\n\x08left_out\x18\x03 \x03(\x0b\x32\x15.coalition.v1.LeftOut\x12\x13\n\x0bledger_size\x18\x04 \x01(\x03\"c\n\x0bRankedModel\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0b\n\x03low\x18\x03 \x01(\x01\x12\x0c\n\x04high\x18\x04 \x01(\x01\x12\r\n\x05\x66irst\x18\x05 \x01(\x05\x12\x0c\n\x04last\x18\x06 \x01(\x05\"$\n\x07LeftOut\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0b\n\x03why\x18\x02 \x01(\t2\xc4\x02\n\x0b\x45valuations\x12^\n\x0fListEvaluations\x12$.coalition.v1.ListEvaluationsRequest\x1a%.coalition.v1.ListEvaluationsResponse\x12=\n\rGetEvaluation\x12\x12.coalition.v1.ById\x1a\x18.coalition.v1.Evaluation\x12P\n\x0eGetLeaderboard\x12#.coalition.v1.GetLeaderboardRequest\x1a\x19.coalition.v1.Leaderboard\x12\x44\n\nGetRanking\x12\x1f.coalition.v1.GetRankingRequest\x1a\x15.coalition.v1.Rankingb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,29 +41,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTEVALUATIONSRESPONSE']._serialized_start=144
   _globals['_LISTEVALUATIONSRESPONSE']._serialized_end=233
   _globals['_EVALUATION']._serialized_start=236
-  _globals['_EVALUATION']._serialized_end=433
-  _globals['_SCORE']._serialized_start=436
-  _globals['_SCORE']._serialized_end=571
-  _globals['_GETLEADERBOARDREQUEST']._serialized_start=573
-  _globals['_GETLEADERBOARDREQUEST']._serialized_end=596
-  _globals['_LEADERBOARD']._serialized_start=599
-  _globals['_LEADERBOARD']._serialized_end=761
-  _globals['_LEADERBOARDCOLUMN']._serialized_start=764
-  _globals['_LEADERBOARDCOLUMN']._serialized_end=922
-  _globals['_LEADERBOARDROW']._serialized_start=925
-  _globals['_LEADERBOARDROW']._serialized_end=1256
-  _globals['_LEADERBOARDROW_SCORESENTRY']._serialized_start=1137
-  _globals['_LEADERBOARDROW_SCORESENTRY']._serialized_end=1203
-  _globals['_LEADERBOARDROW_AUTHORSHARESENTRY']._serialized_start=1205
-  _globals['_LEADERBOARDROW_AUTHORSHARESENTRY']._serialized_end=1256
-  _globals['_GETRANKINGREQUEST']._serialized_start=1258
-  _globals['_GETRANKINGREQUEST']._serialized_end=1293
-  _globals['_RANKING']._serialized_start=1296
-  _globals['_RANKING']._serialized_end=1425
-  _globals['_RANKEDMODEL']._serialized_start=1427
-  _globals['_RANKEDMODEL']._serialized_end=1526
-  _globals['_LEFTOUT']._serialized_start=1528
-  _globals['_LEFTOUT']._serialized_end=1564
-  _globals['_EVALUATIONS']._serialized_start=1567
-  _globals['_EVALUATIONS']._serialized_end=1891
+  _globals['_EVALUATION']._serialized_end=466
+  _globals['_SCORE']._serialized_start=469
+  _globals['_SCORE']._serialized_end=604
+  _globals['_GETLEADERBOARDREQUEST']._serialized_start=606
+  _globals['_GETLEADERBOARDREQUEST']._serialized_end=629
+  _globals['_LEADERBOARD']._serialized_start=632
+  _globals['_LEADERBOARD']._serialized_end=794
+  _globals['_LEADERBOARDCOLUMN']._serialized_start=797
+  _globals['_LEADERBOARDCOLUMN']._serialized_end=955
+  _globals['_LEADERBOARDROW']._serialized_start=958
+  _globals['_LEADERBOARDROW']._serialized_end=1289
+  _globals['_LEADERBOARDROW_SCORESENTRY']._serialized_start=1170
+  _globals['_LEADERBOARDROW_SCORESENTRY']._serialized_end=1236
+  _globals['_LEADERBOARDROW_AUTHORSHARESENTRY']._serialized_start=1238
+  _globals['_LEADERBOARDROW_AUTHORSHARESENTRY']._serialized_end=1289
+  _globals['_GETRANKINGREQUEST']._serialized_start=1291
+  _globals['_GETRANKINGREQUEST']._serialized_end=1326
+  _globals['_RANKING']._serialized_start=1329
+  _globals['_RANKING']._serialized_end=1458
+  _globals['_RANKEDMODEL']._serialized_start=1460
+  _globals['_RANKEDMODEL']._serialized_end=1559
+  _globals['_LEFTOUT']._serialized_start=1561
+  _globals['_LEFTOUT']._serialized_end=1597
+  _globals['_EVALUATIONS']._serialized_start=1600
+  _globals['_EVALUATIONS']._serialized_end=1924
 # @@protoc_insertion_point(module_scope)

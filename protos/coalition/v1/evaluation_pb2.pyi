@@ -78,6 +78,8 @@ class Evaluation(_message.Message):
     RECORDED_AT_FIELD_NUMBER: _builtins.int
     SECONDS_FIELD_NUMBER: _builtins.int
     SAMPLES_FIELD_NUMBER: _builtins.int
+    SAME_AS_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Empty while waiting."""
     model: _builtins.str
@@ -91,6 +93,10 @@ class Evaluation(_message.Message):
     seconds: _builtins.float
     samples: _builtins.str
     """Digest of the per-item log."""
+    same_as: _builtins.str
+    """The evaluation of the same files with the same harness that this one repeats; empty where it was computed."""
+    node: _builtins.str
+    """The node that computed it; empty for the hub itself."""
     @_builtins.property
     def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___Score]: ...
     def __init__(
@@ -106,10 +112,12 @@ class Evaluation(_message.Message):
         recorded_at: _builtins.str = ...,
         seconds: _builtins.float = ...,
         samples: _builtins.str = ...,
+        same_as: _builtins.str = ...,
+        node: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model", b"model", "reason", b"reason", "recorded_at", b"recorded_at", "samples", b"samples", "scores", b"scores", "seconds", b"seconds", "state", b"state", "suite", b"suite", "suite_name", b"suite_name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model", b"model", "node", b"node", "reason", b"reason", "recorded_at", b"recorded_at", "same_as", b"same_as", "samples", b"samples", "scores", b"scores", "seconds", b"seconds", "state", b"state", "suite", b"suite", "suite_name", b"suite_name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -325,6 +325,7 @@ class NodeMessage(_message.Message):
     FAILED_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
     COPIED_FIELD_NUMBER: _builtins.int
+    EVALUATED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hello(self) -> Global___Hello: ...
     @_builtins.property
@@ -343,6 +344,8 @@ class NodeMessage(_message.Message):
     def kept(self) -> Global___Kept: ...
     @_builtins.property
     def copied(self) -> Global___Copied: ...
+    @_builtins.property
+    def evaluated(self) -> Global___Evaluated: ...
     def __init__(
         self,
         *,
@@ -355,12 +358,13 @@ class NodeMessage(_message.Message):
         failed: Global___TaskFailed | None = ...,
         kept: Global___Kept | None = ...,
         copied: Global___Copied | None = ...,
+        evaluated: Global___Evaluated | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "copied", b"copied", "failed", b"failed", "heartbeat", b"heartbeat", "hello", b"hello", "kept", b"kept", "kind", b"kind", "prepared", b"prepared", "progress", b"progress", "trained", b"trained"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "copied", b"copied", "evaluated", b"evaluated", "failed", b"failed", "heartbeat", b"heartbeat", "hello", b"hello", "kept", b"kept", "kind", b"kind", "prepared", b"prepared", "progress", b"progress", "trained", b"trained"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "copied", b"copied", "failed", b"failed", "heartbeat", b"heartbeat", "hello", b"hello", "kept", b"kept", "kind", b"kind", "prepared", b"prepared", "progress", b"progress", "trained", b"trained"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["checkpoint", b"checkpoint", "copied", b"copied", "evaluated", b"evaluated", "failed", b"failed", "heartbeat", b"heartbeat", "hello", b"hello", "kept", b"kept", "kind", b"kind", "prepared", b"prepared", "progress", b"progress", "trained", b"trained"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "prepared", "progress", "checkpoint", "trained", "failed", "kept", "copied"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["hello", "heartbeat", "prepared", "progress", "checkpoint", "trained", "failed", "kept", "copied", "evaluated"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -375,8 +379,11 @@ class Hello(_message.Message):
     INVENTORY_FIELD_NUMBER: _builtins.int
     RUN_FIELD_NUMBER: _builtins.int
     ATTEMPT_FIELD_NUMBER: _builtins.int
+    EVALUATES_FIELD_NUMBER: _builtins.int
     run: _builtins.str
     attempt: _builtins.int
+    evaluates: _builtins.bool
+    """The node takes orders to evaluate while no run needs it."""
     @_builtins.property
     def inventory(self) -> Global___Inventory: ...
     def __init__(
@@ -385,10 +392,11 @@ class Hello(_message.Message):
         inventory: Global___Inventory | None = ...,
         run: _builtins.str = ...,
         attempt: _builtins.int = ...,
+        evaluates: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inventory", b"inventory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "inventory", b"inventory", "run", b"run"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "evaluates", b"evaluates", "inventory", b"inventory", "run", b"run"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -724,6 +732,48 @@ class TaskFailed(_message.Message):
 Global___TaskFailed: _TypeAlias = TaskFailed  # noqa: Y015
 
 @_typing.final
+class Evaluated(_message.Message):
+    """What became of an order to evaluate."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    OUTPUT_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    TROUBLE_FIELD_NUMBER: _builtins.int
+    UNABLE_FIELD_NUMBER: _builtins.int
+    HARNESS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    why: _builtins.str
+    """How the sandbox was cut short: the evaluation's own fault, or the suite's."""
+    trouble: _builtins.str
+    """What kept the node from it: another may do it."""
+    unable: _builtins.bool
+    """The node lacks a layer of the sandbox that must stand, and will not do better next time."""
+    harness: _builtins.str
+    @_builtins.property
+    def output(self) -> _common_pb2.File:
+        """What the sandbox said (`hub.evaluation.outputs`), as a blob at the hub; none where `why` or `trouble` tells the reason."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        output: _common_pb2.File | None = ...,
+        why: _builtins.str = ...,
+        trouble: _builtins.str = ...,
+        unable: _builtins.bool = ...,
+        harness: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["harness", b"harness", "id", b"id", "output", b"output", "trouble", b"trouble", "unable", b"unable", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evaluated: _TypeAlias = Evaluated  # noqa: Y015
+
+@_typing.final
 class HubMessage(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -733,6 +783,7 @@ class HubMessage(_message.Message):
     REPORT_FIELD_NUMBER: _builtins.int
     FORGET_FIELD_NUMBER: _builtins.int
     REGISTERED_FIELD_NUMBER: _builtins.int
+    EVALUATE_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def prepare(self) -> Global___Prepare: ...
     @_builtins.property
@@ -745,6 +796,8 @@ class HubMessage(_message.Message):
     def forget(self) -> Global___Forget: ...
     @_builtins.property
     def registered(self) -> Global___Registered: ...
+    @_builtins.property
+    def evaluate(self) -> Global___Evaluate: ...
     def __init__(
         self,
         *,
@@ -754,16 +807,59 @@ class HubMessage(_message.Message):
         report: Global___Report | None = ...,
         forget: Global___Forget | None = ...,
         registered: Global___Registered | None = ...,
+        evaluate: Global___Evaluate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["forget", b"forget", "kind", b"kind", "prepare", b"prepare", "registered", b"registered", "report", b"report", "stop", b"stop", "train", b"train"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluate", b"evaluate", "forget", b"forget", "kind", b"kind", "prepare", b"prepare", "registered", b"registered", "report", b"report", "stop", b"stop", "train", b"train"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["forget", b"forget", "kind", b"kind", "prepare", b"prepare", "registered", b"registered", "report", b"report", "stop", b"stop", "train", b"train"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evaluate", b"evaluate", "forget", b"forget", "kind", b"kind", "prepare", b"prepare", "registered", b"registered", "report", b"report", "stop", b"stop", "train", b"train"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["prepare", "train", "stop", "report", "forget", "registered"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["prepare", "train", "stop", "report", "forget", "registered", "evaluate"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___HubMessage: _TypeAlias = HubMessage  # noqa: Y015
+
+@_typing.final
+class Evaluate(_message.Message):
+    """A model under a suite that every member may read. A later order, or a run's, takes the place of an earlier one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    MODEL_FILES_FIELD_NUMBER: _builtins.int
+    SUITE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    SUITE_FILES_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    model: _builtins.str
+    suite: _builtins.str
+    """The submission, and what the harness calls it: "member/suite@digest"."""
+    name: _builtins.str
+    seconds: _builtins.int
+    @_builtins.property
+    def model_files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
+    @_builtins.property
+    def suite_files(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.File]: ...
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        model_files: _abc.Iterable[_common_pb2.File] | None = ...,
+        suite: _builtins.str = ...,
+        name: _builtins.str = ...,
+        suite_files: _abc.Iterable[_common_pb2.File] | None = ...,
+        seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "model", b"model", "model_files", b"model_files", "name", b"name", "seconds", b"seconds", "suite", b"suite", "suite_files", b"suite_files"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Evaluate: _TypeAlias = Evaluate  # noqa: Y015
 
 @_typing.final
 class Prepare(_message.Message):

@@ -84,8 +84,21 @@ async def running(hub: Base, sandbox: tuple[str, ...] = HERE) -> AsyncIterator[W
         await asyncio.gather(task, return_exceptions=True)
 
 
+def watching(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The suites that a worker is asked to evaluate from now on."""
+    asked: list[str] = []
+    ask = WorkerProcess.ask
+
+    async def noting(self: WorkerProcess, *words: Any) -> Output:
+        asked.append(words[2])
+        return await ask(self, *words)
+
+    monkeypatch.setattr(WorkerProcess, "ask", noting)
+    return asked
+
+
 async def test_every_pair_is_scored_signed_and_recomputable(
-    hub: Base, files: dict[str, bytes], model_folder: Path
+    hub: Base, files: dict[str, bytes], model_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.enrol("law-institute")
     suite = record_suite(hub, "law-institute", suite_files())
@@ -94,8 +107,17 @@ async def test_every_pair_is_scored_signed_and_recomputable(
         claim = await watched.next()
         late = record_suite(hub, "law-institute", suite_files("late-exam"))
         later = await watched.next()
+        asked = watching(monkeypatch)
+        record_model(hub, "tiny-2", files)
+        same = [await watched.next(), await watched.next()]
+        assert not asked, "the same bytes by the same tools: nothing is computed twice"
     assert (claim.model, claim.suite, claim.suite_payload) == ("tiny-1", suite.id, suite.payload)
     assert later.suite == late.id
+    rows = watched.rows()
+    assert [(each.model, each.same_as) for each in same] == [
+        ("tiny-2", rows["tiny-1", each.suite].id) for each in (claim, later)
+    ]
+    assert [(each.scores, each.samples) for each in same] == [(each.scores, each.samples) for each in (claim, later)]
     assert claim.harness.startswith("lm-eval 0.4.13, torch 2.13")
     assert not claim.failure
     samples = [Sample.model_validate_json(line) for line in hub.blobs.read(Digest(str(claim.samples))).splitlines()]

@@ -1,0 +1,184 @@
+"""Evaluations that nodes do: what may go to them, what is believed of it, and what becomes of a lost one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from hub.evaluation import errands, store
+from hub.evaluation.errands import TRIES, Errands
+from hub.evaluation.messages import Conclusion
+from hub.evaluation.reasons import TIME
+from hub.evaluation.recording import Recorder, believe
+from hub.evaluation.tables import EvaluationRow
+from hub.evaluation.turns import Pair
+from hub.training import lending
+from hub.training.lending import Lending
+from hub.training.nodes import Attached, Attachments
+from protos.coalition.v1 import common_pb2, training_pb2
+from protos.documents.evaluations import Sample
+from tests.hub.conftest import Base
+from tests.hub.evaluation.conftest import record_suite, suite_files, text_rows
+from tests.hub.models.conftest import record_model
+from trust.digests import digest_bytes
+
+READING = [{"name": "reading", "kind": "perplexity", "data": "reading.jsonl"}]
+
+
+def said(items: int) -> bytes:
+    samples = [Sample(task="reading", item=item, log_likelihoods=(-9.0,), lengths=(20,)) for item in range(items)]
+    words = [*samples, Conclusion()]
+    return b"".join(word.model_dump_json(exclude_none=True).encode() + b"\n" for word in words)
+
+
+class Coalition:
+    """A hub's errands, and nodes that are played by what they say."""
+
+    def __init__(self, hub: Base) -> None:
+        self.hub, self.attachments = hub, Attachments()
+        self.lending = Lending(self.attachments, lambda _: "")
+        recorder = Recorder(database=hub.database, blobs=hub.blobs, journal=hub.journal)
+        self.back = asyncio.Event()
+        self.errands = Errands(self.lending, recorder, 60, self.back.set)
+
+    def attach(self, name: str) -> Attached:
+        node = Attached(name, training_pb2.Hello(evaluates=True), greeted=True)
+        self.attachments.add(node)
+        return node
+
+    def answer(self, node: Attached, order: training_pb2.Evaluate, output: bytes = b"", trouble: str = "") -> None:
+        file = common_pb2.File(digest=self.hub.blobs.put(output))
+        self.lending.answered(
+            node, training_pb2.Evaluated(id=order.id, output=file, harness="lm-eval 1", trouble=trouble)
+        )
+
+    def waiting(self) -> list[Pair]:
+        with self.hub.database.session() as session:
+            return [(model, suite) for model, suites in store.waiting(session) for suite in suites]
+
+    def rows(self) -> dict[tuple[str, str], EvaluationRow]:
+        with self.hub.database.session() as session:
+            return {(row.model, row.suite): row for row in store.recorded(session)}
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not true():
+                self.back.clear()
+                await self.back.wait()
+
+
+@pytest.fixture
+async def coalition(hub: Base, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Coalition]:
+    monkeypatch.setattr(lending, "TICK", 0.01)
+    monkeypatch.setattr(errands, "LOOK", 0.01)
+    hub.enrol("law-institute")
+    found = Coalition(hub)
+    running = asyncio.create_task(found.errands.run(found.waiting))
+    yield found
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await found.errands.stop()
+
+
+async def order(node: Attached) -> training_pb2.Evaluate:
+    message = await asyncio.wait_for(node.outgoing.get(), 30)
+    assert message is not None
+    return message.evaluate
+
+
+async def test_what_every_member_may_read_goes_to_a_node_and_the_statement_names_it(coalition: Coalition) -> None:
+    suite = record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
+    for visibility in ("hub", "sealed"):
+        files = suite_files(f"{visibility}-exam", READING)
+        record_suite(coalition.hub, "law-institute", files, visibility=visibility)  # type: ignore[arg-type]
+    record_model(coalition.hub, "tiny-1")
+    node = coalition.attach("node-1")
+    asked = await order(node)
+    assert (asked.model, asked.suite) == ("tiny-1", suite.id)
+    coalition.answer(node, asked, said(len(text_rows())))
+    await coalition.until(lambda: bool(coalition.rows()))
+    (row,) = coalition.rows().values()
+    assert (row.suite, row.node, row.failure) == (suite.id, "node-1", "")
+    assert store.scores(row)[0].items == len(text_rows())
+    assert [each.visibility for _, each in coalition.waiting()] == ["hub", "sealed"], "these never leave the hub"
+    assert not any(coalition.errands.takes(*pair) for pair in coalition.waiting())
+
+
+async def test_what_a_lost_node_had_goes_to_another(coalition: Coalition) -> None:
+    record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
+    record_model(coalition.hub, "tiny-1")
+    lost = coalition.attach("node-1")
+    await order(lost)
+    other = coalition.attach("node-2")
+    coalition.attachments.remove(lost)
+    coalition.answer(other, await order(other), said(len(text_rows())))
+    await coalition.until(lambda: bool(coalition.rows()))
+    assert [row.node for row in coalition.rows().values()] == ["node-2"]
+
+
+async def test_what_is_no_log_of_the_suites_items_is_not_recorded_and_ends_at_the_hub(coalition: Coalition) -> None:
+    """Nor does a node's word that it failed: a model does not fail because of a node."""
+    record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
+    record_model(coalition.hub, "tiny-1")
+    (pair,) = coalition.waiting()
+    node = coalition.attach("node-1")
+    for number in range(TRIES):
+        asked = await order(node)
+        if number:
+            coalition.answer(node, asked, said(len(text_rows()) - 1))
+        else:
+            coalition.answer(node, asked, trouble="its disk is full")
+    await coalition.until(lambda: not coalition.errands.takes(*pair))
+    assert not coalition.rows()
+
+
+async def test_that_a_pair_fails_is_for_the_hub_to_find_out(coalition: Coalition) -> None:
+    """Other nodes would take as long to say the same."""
+    record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
+    record_model(coalition.hub, "tiny-1")
+    (pair,) = coalition.waiting()
+    node = coalition.attach("node-1")
+    asked = await order(node)
+    coalition.lending.answered(node, training_pb2.Evaluated(id=asked.id, why=f"{TIME} (60 seconds)"))
+    await coalition.until(lambda: not coalition.errands.takes(*pair))
+    assert not coalition.rows()
+    assert node.outgoing.empty()
+
+
+async def test_a_node_computes_nothing_twice(coalition: Coalition) -> None:
+    suite = record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
+    record_model(coalition.hub, "tiny-1")
+    node = coalition.attach("node-1")
+    coalition.answer(node, await order(node), said(len(text_rows())))
+    await coalition.until(lambda: len(coalition.rows()) == 1)
+    record_model(coalition.hub, "tiny-2")
+    coalition.errands.heard()
+    await coalition.until(lambda: len(coalition.rows()) == 2)
+    first, second = (coalition.rows()[model, suite.id] for model in ("tiny-1", "tiny-2"))
+    assert (second.same_as, second.scores, second.samples) == (first.id, first.scores, first.samples)
+    assert node.outgoing.empty()
+
+
+async def test_a_log_that_others_keep_from_nodes_is_not_taken_for_a_nodes_own(coalition: Coalition) -> None:
+    """It would be published with the scores."""
+    sealed = record_suite(coalition.hub, "law-institute", suite_files("own-exam", READING), visibility="sealed")
+    record_model(coalition.hub, "tiny-1")
+    recorder = Recorder(database=coalition.hub.database, blobs=coalition.hub.blobs, journal=coalition.hub.journal)
+    secret = believe(said(len(text_rows())), suite_files("own-exam", READING))
+    (pair,) = coalition.waiting()
+    assert pair[1].id == sealed.id
+    await asyncio.to_thread(recorder.record, *pair, secret, "lm-eval 1")
+    record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
+    node = coalition.attach("node-1")
+    for _ in range(TRIES):
+        asked = await order(node)
+        coalition.lending.answered(
+            node,
+            training_pb2.Evaluated(
+                id=asked.id, output=common_pb2.File(digest=digest_bytes(secret.log)), harness="lm-eval 1"
+            ),
+        )
+    await coalition.until(lambda: not coalition.errands.takes(*coalition.waiting()[0]))
+    assert [row.suite for row in coalition.rows().values()] == [sealed.id]
