@@ -1,9 +1,15 @@
-"""Low-rank adapters (LoRA, Hu et al., arXiv:2106.09685): what a site trains and what travels in a campaign."""
+"""Low-rank adapters: LoRA (Hu et al., arXiv:2106.09685), and DoRA (Liu et al., arXiv:2402.09353), which trains beside the factors
+how long each row of a weight is.
+
+LoRA's weight is W + s B A, with s = alpha / rank. DoRA's is m (W + s B A) / |W + s B A|, row by row, with one magnitude m a row.
+"""
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -12,12 +18,15 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from learning.aggregation.low_rank import products
 from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _ADAPTER = "default"
-_B = ".lora_B.weight"
+_B, _MAGNITUDE = ".lora_B.weight", ".lora_magnitude_vector"
+_FURTHEST = 10.0
+"""How far an update may move, in lengths of the factors that it started from."""
 _WRAPPED = "base_model.model."
 """What PEFT puts before the name of a layer."""
 Model = TypeVar("Model", bound=PreTrainedModel)
@@ -25,12 +34,14 @@ Model = TypeVar("Model", bound=PreTrainedModel)
 
 @dataclass(frozen=True)
 class AdapterShape:
-    """Rank r and alpha (the product B A is scaled by alpha / rank) on every linear layer named in `targets`."""
+    """Rank r and alpha (the product B A is scaled by alpha / rank) on every linear layer named in `targets`; of DoRA where
+    `magnitudes` train."""
 
     rank: int
     alpha: float
     targets: tuple[str, ...] = ALL_LINEAR
     dropout: float = 0.0
+    magnitudes: bool = False
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -41,6 +52,59 @@ class AdapterShape:
             raise Invalid("The adapter names no layer.", "Name at least one, such as q_proj.", field="targets")
         if not 0 <= self.dropout < 1:
             raise Invalid(f"The adapter's dropout is {self.dropout}.", "Give 0 or more, below 1.", field="dropout")
+
+    def prepare(self, model: PreTrainedModel, seed: int) -> Adapted:
+        """As `attach`."""
+        return Adapted(attach(model, self, seed))
+
+    def origin(self, model: PreTrainedModel, seed: int) -> tuple[dict[str, Tensor], float]:
+        """What every update of a round starts from, and the norm (L2) that it may move by; `model` keeps its weights, and is not
+        copied. Magnitudes are as long as the weights themselves, and would say nothing of how far is far."""
+        adapted = attach(model, self, seed)
+        try:
+            start = adapter_state(adapted)
+        finally:
+            adapted.unload()
+        squares = (float(tensor.double().square().sum()) for name, tensor in start.items() if _MAGNITUDE not in name)
+        return start, _FURTHEST * math.sqrt(sum(squares))
+
+    def change(self, adapter: Mapping[str, Tensor], model: PreTrainedModel | None = None) -> dict[str, Tensor]:
+        """What an adapter adds to each weight [out, in], fp32, by the weights' names. An exact mean's rank is that of all members
+        together, and what it adds is scaled as theirs is. With magnitudes it depends on the `model` that it is added to."""
+        scale = self.alpha / self.rank
+        added = {_weight(layer): scale * product for layer, product in products(adapter).items()}
+        if not self.magnitudes:
+            return added
+        if model is None:
+            raise Invalid("What DoRA changes cannot be told without the model that it changes.", field="model")
+        lengths = {
+            _weight(name.removesuffix(_MAGNITUDE)): adapter[name] for name in adapter if name.endswith(_MAGNITUDE)
+        }
+        before = {name: model.get_parameter(name).detach().float() for name in added}
+        return {name: _of_length(before[name] + added[name], lengths[name]) - before[name] for name in added}
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model whose adapter trains; an update is the adapter."""
+
+    model: PeftModel
+
+    @property
+    def start(self) -> dict[str, Tensor]:
+        """Before it trained."""
+        return adapter_state(self.model)
+
+    def state(self) -> dict[str, Tensor]:
+        return adapter_state(self.model)
+
+    def load(self, update: Mapping[str, Tensor]) -> None:
+        load_adapter_state(self.model, update)
+
+    def as_it_was(self) -> AbstractContextManager[object]:
+        """In which the model computes what it did before it trained."""
+        found: AbstractContextManager[object] = self.model.disable_adapter()
+        return found
 
 
 def attach(model: PreTrainedModel, shape: AdapterShape, seed: int) -> PeftModel:
@@ -55,6 +119,7 @@ def attach(model: PreTrainedModel, shape: AdapterShape, seed: int) -> PeftModel:
         target_modules=list(shape.targets),
         lora_dropout=shape.dropout,
         bias="none",
+        use_dora=shape.magnitudes,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
@@ -71,11 +136,13 @@ def _adapter_parameters(model: PeftModel) -> Iterator[tuple[str, nn.Parameter]]:
     """(name, parameter) of the adapter alone; names are those of a PEFT adapter file."""
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
-            yield name.replace(f".{_ADAPTER}.", "."), parameter
+            plain = name.replace(f".{_ADAPTER}.", ".")
+            yield plain.removesuffix(".weight") if _MAGNITUDE in plain else plain, parameter
 
 
 def adapter_state(model: PeftModel) -> dict[str, Tensor]:
-    """A copy of the adapter's tensors: fp32 on the CPU, sorted by name. A is [rank, in], B is [out, rank]."""
+    """A copy of the adapter's tensors: fp32 on the CPU, sorted by name. A is [rank, in], B is [out, rank], a
+    magnitude [out]."""
     named = sorted(_adapter_parameters(model), key=lambda pair: pair[0])
     return {name: parameter.detach().to("cpu", torch.float32, copy=True) for name, parameter in named}
 
@@ -103,10 +170,21 @@ def load_adapter_state(model: PeftModel, state: Mapping[str, Tensor]) -> None:
 
 
 def moved(model: Model, change: Mapping[str, Tensor]) -> Model:
-    """A model whose weights are those of `model` plus the `change` of each layer [out, in], under the layers' names in an adapter
-    file. `model` itself stays as it is."""
+    """A model whose weights are those of `model` plus the `change` of each [as the weight], by the weights' names. `model` itself
+    stays as it is."""
     after = copy.deepcopy(model)
     with torch.no_grad():
-        for layer, added in change.items():
-            after.get_parameter(f"{layer.removeprefix(_WRAPPED)}.weight").add_(added)
+        for name, added in change.items():
+            after.get_parameter(name).add_(added)
     return cast(Model, after.eval())
+
+
+def _weight(layer: str) -> str:
+    """The name of a layer's weight in the model itself, of the layer's in an adapter file."""
+    return f"{layer.removeprefix(_WRAPPED)}.weight"
+
+
+def _of_length(rows: Tensor, lengths: Tensor) -> Tensor:
+    """Each of `rows` [out, in] brought to its length [out]."""
+    norms = torch.linalg.vector_norm(rows, dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+    return rows * (lengths / norms).unsqueeze(1)

@@ -15,11 +15,11 @@ from contributors.site.judging import learn
 from contributors.site.private import PrivateText, Tasks, Texts
 from contributors.site.steering import steer
 from learning.adaptation import AdaptationResult, adapt, adapt_to_answers, adapt_to_preferences
-from learning.adapters import AdapterShape, adapter_state, attach
 from learning.compression import Packed, compress
 from learning.export import load_model
 from learning.objectives.rows import Rows
 from learning.tokenizer import END_OF_TEXT_ID
+from learning.trainable import trainable_of
 from learning.updates import save_tensors
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.methods import Transfer
@@ -62,16 +62,16 @@ def train(
     tokenizer_digest = digest_bytes(files["tokenizer.json"])
     room = spec.training.sequence_length - (spec.rewards.max_new_tokens if spec.rewards else 0)
     packed = text.packed(spec.objective, tokenizer, tokenizer_digest, room, policies)
-    shape = AdapterShape(rank=spec.adapter.rank, alpha=spec.adapter.alpha, targets=spec.adapter.targets)
-    adapted = attach(model, shape, spec.start_seed(task.round)).to("cuda" if torch.cuda.is_available() else "cpu")
-    start = adapter_state(adapted)
-    steered = steer(adapted, start, files, own) if spec.strategy == "scaffold" else None
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    prepared = trainable_of(spec.trained).prepare(model, spec.start_seed(task.round))
+    start = prepared.start
+    steered = steer(prepared.model, start, files, own) if spec.strategy == "scaffold" else None
     rewarded: Rewarded | None = None
     if isinstance(packed.content, Tasks):
-        result, rewarded = learn(adapted, packed.content, tokenizer, policies, spec, task.seed)
+        result, rewarded = learn(prepared, packed.content, tokenizer, policies, spec, task.seed)
     else:
-        result = _adapt(adapted, packed.content, spec, task.seed, steered.correct if steered else None)
-    shares, end = packed.shares(result.tokens), adapter_state(adapted)
+        result = _adapt(prepared.model, packed.content, spec, task.seed, steered.correct if steered else None)
+    shares, end = packed.shares(result.tokens), prepared.state()
     control = steered.after(start, end, spec.training.steps, spec.training.learning_rate) if steered else None
     return Trained(end, start, packed.documents, result, shares, rewarded, control)
 

@@ -48,7 +48,8 @@ class Averaged:
 
 class Round:
     """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from; `taken`
-    are the digests of updates that the campaign has averaged; `afoot` are sites at work on rounds before (`Round.afoot`)."""
+    are the digests of updates that the campaign has averaged; `afoot` are sites at work on rounds before (`Round.afoot`); an
+    update moves no further than `furthest`, where that is told."""
 
     def __init__(
         self,
@@ -61,11 +62,12 @@ class Round:
         taken: Collection[str] = (),
         measure: Measure | None = None,
         afoot: Mapping[str, Part] | None = None,
+        furthest: float | None = None,
     ) -> None:
         self._grid, self._task, self._site_of, self._say = grid, task, site_of, say
         together = b"".join(files[entry.path] for entry in task.files)  # one after the other, as the task names them
         self._content = message_content("task", emit(task.model_dump(mode="json")), together)
-        self._start = Start(task.round, task.digest, reference)
+        self._start = Start(task.round, task.digest, reference, furthest)
         self._buffer, self._before = task.spec.buffer, afoot or {}
         self._most_late = self._buffer.most_late if self._buffer else 0
         self._averaged_before = set(taken)
@@ -160,7 +162,7 @@ class Round:
             answer, update = self._read(member, content, start)
             offered = Offered(answer.round, answer.task or "", answer.update or "")
             asked = Asked(self._task.round, {start.round: start.task}, self._most_late)
-            bounds = most_change(self._task.spec, start.reference)
+            bounds = most_change(self._task.spec, start.reference, start.furthest)
             norm = admitted(update, start.reference, offered, asked, self._averaged_before, *bounds)
             standing = self._gathering.add(member, update, answer.examples, late, start.reference)
         except (Denied, Unavailable) as problem:  # no update came, so none was bad

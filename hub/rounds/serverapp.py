@@ -159,16 +159,17 @@ def lead_round(
     from hub.rounds.exchange import Round
     from hub.rounds.masking import MaskedRound
     from hub.rounds.measuring import measure_of
-    from hub.rounds.merging import starting_adapter
     from hub.rounds.steering import given, led
     from learning.export import load_model, model_files
+    from learning.trainable import trainable_of
 
     def say(message: str, metrics: tuple[tuple[int, str, float], ...] = ()) -> None:
         voice.say(Event(phase=f"round {number}", message=message, metrics=metrics))
 
     parent = model_directory(directory, number - 1)
     files = model_files(parent)
-    reference = starting_adapter(load_model(parent)[0], plan.spec.adapter, plan.spec.start_seed(number))
+    seed = plan.spec.start_seed(number)
+    reference, furthest = trainable_of(plan.spec.trained).origin(load_model(parent)[0], seed)
     sites = read_plan(directory).sites
     control, beside = given(steering, [site.member for site in sites], reference)
     begun = entries(parent, files)
@@ -185,7 +186,7 @@ def lead_round(
     if plan.spec.masks is not None:
         asked = MaskedRound(grid, task, contents, reference, as_it_stands, say, directory / "sum.json")
     else:
-        asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot)
+        asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot, furthest)
     del contents  # while the sites work, one copy of the model is held: what they are sent
     averaged = asked.run(sites)
     still = asked.afoot if isinstance(asked, Round) else {}

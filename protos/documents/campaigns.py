@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -83,6 +83,29 @@ class CampaignSpec(Document):
         }
         if wrong := [name for name, given in others.items() if given]:
             raise ValueError(f"scaffold reads gradients from the plain mean of whole updates: leave {wrong[0]} out")
+        return self
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """What trains, in the words of `learning.trainable`."""
+        adapter = self.adapter
+        shape = {"rank": adapter.rank, "alpha": adapter.alpha, "targets": adapter.targets}
+        return {"part": "adapter", "magnitudes": adapter.method == "dora", **shape}
+
+    @model_validator(mode="after")
+    def _magnitudes_where_they_can_be(self) -> CampaignSpec:
+        if self.adapter.method == "lora":
+            return self
+        if self.averaging == "products":
+            raise ValueError(
+                "what DoRA adds to a weight is no product, which could be averaged exactly: take LoRA, or"
+                ' averaging = "factors"'
+            )
+        if self.looks_back:
+            raise ValueError(
+                f"{self.strategy} reads from updates alone how the weights changed, and DoRA's say it together with the"
+                " model: take LoRA"
+            )
         return self
 
     @property

@@ -10,11 +10,12 @@ from protos.documents.base import DigestText, Document, Identifier
 
 
 class Adapter(Document):
-    """The trainable part: LoRA on the named linear modules."""
+    """The trainable part: LoRA on the named linear modules, or DoRA, which trains the lengths of their rows too."""
 
     rank: int = Field(default=16, ge=1, le=1024)
     alpha: float = Field(default=32, gt=0)
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    method: Literal["lora", "dora"] = "lora"
 
 
 class LocalTraining(Document):

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from learning.adapters import AdapterShape, adapter_state, attach
+from learning.adapters import Adapted, AdapterShape, adapter_state, attach
 from learning.architectures import build_model
 from learning.objectives.answers import answer_losses
 from learning.objectives.chats import Turn, completed, prompt
@@ -50,7 +50,7 @@ def digits(tokenizer: PreTrainedTokenizerFast) -> Callable[[int, Sequence[int]],
 
 def learn(model: Any, prompts: Any, judge: Any, steps: int = STEPS, **more: Any) -> RewardedResult:
     grouped = Grouped(size=8, **more)
-    return adapt_to_rewards(model, prompts, judge, HOW, grouped, steps, 16, 0.02, seed=7)
+    return adapt_to_rewards(Adapted(model), prompts, judge, HOW, grouped, steps, 16, 0.02, seed=7)
 
 
 def test_the_mean_reward_rises_and_a_weight_on_the_divergence_keeps_the_model_near_to_where_it_began(
@@ -97,7 +97,7 @@ def test_every_prompt_is_judged_as_a_whole_group_and_learned_from_in_each_pass(
     assert {asked.count(number) for number in range(4)} == {8}
     assert [len(set(asked[start : start + 8])) for start in range(0, 32, 8)] == [1] * 4
     with pytest.raises(Invalid, match="whole groups of 3"):
-        adapt_to_rewards(outspoken(), prompts, judge, HOW, Grouped(size=3), 1, 16, 0.02, seed=7)
+        adapt_to_rewards(Adapted(outspoken()), prompts, judge, HOW, Grouped(size=3), 1, 16, 0.02, seed=7)
 
 
 def test_a_completion_ends_with_its_end_whatever_the_models_folder_says(

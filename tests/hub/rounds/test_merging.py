@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from hub.rounds.merging import Merger, change_of, starting_adapter
+from hub.rounds.merging import Merger
 from hub.rounds.plan import update_file
-from learning.adapters import moved
+from learning.adapters import AdapterShape, moved
 from learning.aggregation.low_rank import LowRankMean, products
 from learning.architectures import build_model
 from learning.export import load_model
@@ -26,6 +26,7 @@ from tests.shapes import llama
 from trust.errors import Invalid
 
 ADAPTER = Adapter(rank=2, alpha=6, targets=("q_proj",))
+SHAPE = AdapterShape(rank=2, alpha=6, targets=("q_proj",))
 LAYERS = [f"model.layers.{n}.self_attn.q_proj" for n in (0, 1)]
 Strategy = Literal["fedavg", "diloco", "fedadam", "fedyogi"]
 
@@ -44,7 +45,7 @@ def model() -> LlamaForCausalLM:
 def updates(model: LlamaForCausalLM) -> list[dict[str, Tensor]]:
     """The averaged adapters of three rounds."""
     generator = torch.Generator().manual_seed(0)
-    rounds = [starting_adapter(model, ADAPTER, seed) for seed in (1, 2, 3)]
+    rounds = [SHAPE.origin(model, seed)[0] for seed in (1, 2, 3)]
     return [{name: torch.randn(t.shape, generator=generator) / 9 for name, t in each.items()} for each in rounds]
 
 
@@ -139,7 +140,7 @@ def test_the_plain_mean_is_merged_and_an_exact_one_with_its_own_rank(
     merger.write_model(model, tokenizer, mean.result(), tmp_path / "exact")
     merger.write_model(model, tokenizer, updates[0], tmp_path / "plain")
     plain, exact = (load_file(tmp_path / each / "model/model.safetensors") for each in ("plain", "exact"))
-    expected = moved(model, change_of(ADAPTER, updates[0])).state_dict()
+    expected = moved(model, SHAPE.change(updates[0])).state_dict()
     for layer in LAYERS:
         name = f"{layer}.weight"
         assert torch.equal(plain[name], expected[name])

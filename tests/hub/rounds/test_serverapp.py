@@ -11,12 +11,13 @@ import torch
 from flwr.app import Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from hub.rounds.merging import Merger, change_of, starting_adapter
+from hub.rounds.merging import Merger
 from hub.rounds.plan import Plan, RoundResult, Site, read_result, round_directory, update_file, write_document
 from hub.rounds.serverapp import Voice, lead_round
 from learning.architectures import build_model
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
+from learning.trainable import trainable_of
 from learning.updates import load_tensors
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.methods import Adapter, Buffer, LocalTraining, Quality, Server
@@ -59,7 +60,7 @@ def _site(parent: Path, by: float) -> Answerer:
         document = message.content.config_records["task"]["document"]
         assert isinstance(document, bytes)
         task = RoundTask.read(parse(document))
-        start = starting_adapter(load_model(parent)[0], task.spec.adapter, task.seed)
+        start, _ = trainable_of(task.spec.trained).origin(load_model(parent)[0], task.seed)
         update = {name: tensor + by * task.round for name, tensor in start.items()}
         return answer(update, round=task.round)(message)
 
@@ -145,8 +146,7 @@ def test_an_update_that_comes_a_round_later_moves_the_model_that_is_there_then(p
     assert late.weight == pytest.approx(2**-0.5)
     before, after = (load_model(round_directory(tmp_path, number) / "model")[0] for number in (1, 2))
     averaged = load_tensors((round_directory(tmp_path, 2) / "adapter.safetensors").read_bytes())
-    for layer, change in change_of(spec.adapter, averaged).items():
-        name = f"{layer.removeprefix('base_model.model.')}.weight"
+    for name, change in trainable_of(spec.trained).change(averaged).items():
         torch.testing.assert_close(after.get_parameter(name), before.get_parameter(name) + change)
 
 
