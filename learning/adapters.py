@@ -6,12 +6,10 @@ LoRA's weight is W + s B A, with s = alpha / rank. DoRA's is m (W + s B A) / |W 
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -29,7 +27,6 @@ _FURTHEST = 10.0
 """How far an update may move, in lengths of the factors that it started from."""
 _WRAPPED = "base_model.model."
 """What PEFT puts before the name of a layer."""
-Model = TypeVar("Model", bound=PreTrainedModel)
 
 
 @dataclass(frozen=True)
@@ -169,16 +166,6 @@ def load_adapter_state(model: PeftModel, state: Mapping[str, Tensor]) -> None:
             parameter.copy_(state[name])
 
 
-def moved(model: Model, change: Mapping[str, Tensor]) -> Model:
-    """A model whose weights are those of `model` plus the `change` of each [as the weight], by the weights' names. `model` itself
-    stays as it is."""
-    after = copy.deepcopy(model)
-    with torch.no_grad():
-        for name, added in change.items():
-            after.get_parameter(name).add_(added)
-    return cast(Model, after.eval())
-
-
 def _weight(layer: str) -> str:
     """The name of a layer's weight in the model itself, of the layer's in an adapter file."""
     return f"{layer.removeprefix(_WRAPPED)}.weight"
@@ -187,4 +174,5 @@ def _weight(layer: str) -> str:
 def _of_length(rows: Tensor, lengths: Tensor) -> Tensor:
     """Each of `rows` [out, in] brought to its length [out]."""
     norms = torch.linalg.vector_norm(rows, dim=1).clamp(min=torch.finfo(torch.float32).tiny)
-    return rows * (lengths / norms).unsqueeze(1)
+    found: Tensor = rows * (lengths / norms).unsqueeze(1)
+    return found

@@ -1,7 +1,7 @@
-"""What of a model trains in a campaign's rounds, and what an update of it is.
+"""What of a model trains in a campaign's rounds, and what an update of it is: an adapter, or how far weights moved.
 
-Each kind says the same four things: a model `prepare`d to train at a site, the `origin` that every update of a round starts from,
-with how far one may move, and the `change` that an averaged update makes to the weights.
+Each kind says the same three things: a model prepared to train at a site (`prepare`), what every update of a round starts from
+and how far it may move (`origin`), and what an update makes of the weights (`change`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from learning.adapters import Adapted, AdapterShape
+from learning.weights import AllWeights, ExpertWeights, Moving
 
-Trainable = AdapterShape
-Prepared = Adapted
+Trainable = AdapterShape | AllWeights | ExpertWeights
+Prepared = Adapted | Moving
 
 
 def trainable_of(values: Mapping[str, Any]) -> Trainable:
     """By a campaign's words (`CampaignSpec.trained`). Raises `Invalid`."""
-    return AdapterShape(**{key: value for key, value in values.items() if key != "part"})
+    rest = {key: value for key, value in values.items() if key != "part"}
+    match values["part"]:
+        case "full":
+            return AllWeights()
+        case "experts":
+            return ExpertWeights(**rest)
+    return AdapterShape(**rest)

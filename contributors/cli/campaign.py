@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,6 +85,8 @@ def list_campaigns(as_json: Json = False) -> None:
 @app.command("show", epilog="Example: coalition campaign show campaign-1a2b3c4d5e6f")
 def show(identifier: Identifier, as_json: Json = False) -> None:
     """One campaign with its rounds and who took part."""
+    from protos.documents.campaigns import CampaignSpec
+
     with connected() as hub:
         found = hub.campaign(identifier)
     if as_json:
@@ -96,6 +99,7 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
             ("state", found.state),
             ("reason", found.reason),
             ("base model", found.base_model),
+            ("trains", CampaignSpec.read(json.loads(found.spec)).part),
             ("rounds", f"{len(found.rounds)} of {found.rounds_planned}"),
             ("members", f"{', '.join(found.members) or 'none yet'} (needs {found.minimum_members})"),
             ("opened", f"{found.opened_at} by {found.opened_by}"),

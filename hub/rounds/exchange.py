@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from torch import Tensor
 
 from hub.rounds import patience, rewards
-from hub.rounds.gathering import Gathering, Measure
+from hub.rounds.gathering import Gathering, Measure, own_start
 from hub.rounds.parts import Part, Start, part_of
 from hub.rounds.plan import Site
 from hub.rounds.posting import TIME_TO_LIVE, Say, answers, look, pause, send
@@ -157,6 +157,7 @@ class Round:
     def _take(self, part: Part, content: RecordDict) -> None:
         member, took = part.site.member, time.monotonic() - part.sent_at
         start = part.start or self._start
+        start = replace(start, reference=own_start(self._task.spec, member, start.reference))
         late = self._task.round - start.round
         try:
             answer, update = self._read(member, content, start)

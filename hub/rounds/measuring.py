@@ -19,4 +19,4 @@ def measure_of(directory: Path, spec: CampaignSpec, parent: Path) -> Measure | N
     model, tokenizer = load_model(parent)
     texts = heldout.texts(directory)
     blocks = held_out_blocks(tokenizer, texts, spec.training.sequence_length, spec.quality.blocks)
-    return Yardstick(model, trainable_of(spec.trained), blocks).quality
+    return Yardstick(model, trainable_of(spec.trained()), blocks).quality

@@ -14,12 +14,12 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from hub.rounds.plan import update_file
-from learning.adapters import moved
 from learning.aggregation.stepping import Rule, ServerOptimizer
 from learning.export import save_model
 from learning.objectives.chats import template_of
 from learning.trainable import trainable_of
 from learning.updates import load_tensors, save_tensors
+from learning.weights import moved
 from protos.documents.campaigns import CampaignSpec
 
 _RULES: Final[dict[str, Rule]] = {"diloco": "nesterov", "fedadam": "adam", "fedyogi": "yogi"}
@@ -29,7 +29,7 @@ class Merger:
     """Makes the models of a campaign's rounds, one after the other."""
 
     def __init__(self, spec: CampaignSpec) -> None:
-        self._trainable = trainable_of(spec.trained)
+        self._trainable = trainable_of(spec.trained())
         self._chats = spec.objective != "continued-training"
         self._optimizer: ServerOptimizer | None = None
         if spec.server is not None:

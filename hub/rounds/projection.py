@@ -11,14 +11,16 @@ from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.rounds.heldout import held_out
 from hub.rounds.promises import check_promise
+from hub.rounds.standings import spec_of
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
 from hub.submissions import catalogue
+from protos.documents.architectures import DENSE
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold
 from protos.documents.methods import Rewards
 from protos.documents.models import Model
 from protos.documents.runs import Stop
 from protos.documents.statements import Claimed
-from trust.errors import Conflict, Denied, NotFound
+from trust.errors import Conflict, Denied, Invalid, NotFound
 
 PREFIX = "campaign-"
 
@@ -42,7 +44,9 @@ def existing(session: Session, campaign: str) -> CampaignRow:
 
 def _check_campaign(session: Session, claimed: Claimed) -> None:
     spec = cast(Campaign, claimed.claim).spec
-    registry.get(session, spec.base_model)
+    base = registry.get(session, spec.base_model)
+    if spec.experts is not None and base.architecture in DENSE:
+        raise Invalid(f"{base.id} is a dense model of family {base.architecture}: it has no experts.", field="experts")
     check_promise(spec)
     if spec.rewards is not None:
         _check_policies(session, spec.rewards)
@@ -76,7 +80,11 @@ def _campaign(session: Session, entry: Entry) -> None:
 
 def _check_consent(session: Session, claimed: Claimed) -> None:
     claim = cast(Consent, claimed.claim)
-    _check_open(existing(session, claim.campaign))
+    row = existing(session, claim.campaign)
+    _check_open(row)
+    experts = spec_of(row).experts
+    if experts is not None and not experts.of(claim.signer):
+        raise Denied(f"{row.id} names no expert of {claim.signer}'s own to train.", "Ask the core team for one.")
     site = session.get(SiteRow, claim.site_key)
     if site is None or site.member != claim.signer:
         raise Denied(

@@ -169,7 +169,7 @@ def lead_round(
     parent = model_directory(directory, number - 1)
     files = model_files(parent)
     seed = plan.spec.start_seed(number)
-    reference, furthest = trainable_of(plan.spec.trained).origin(load_model(parent)[0], seed)
+    reference, furthest = trainable_of(plan.spec.trained()).origin(load_model(parent)[0], seed)
     sites = read_plan(directory).sites
     control, beside = given(steering, [site.member for site in sites], reference)
     begun = entries(parent, files)

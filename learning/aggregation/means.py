@@ -43,5 +43,37 @@ class RunningMean:
         return {name: (self._sums[name] / self.weight).to(torch.float32) for name in sorted(self._sums)}
 
 
+class MeanOfGivers:
+    """The weighted mean of each tensor over the updates that hold it; one that none holds stays as in the `reference`.
+
+    So experts that one member trains keep all of its update, and those that several train get their mean. Holds sums as
+    `RunningMean` does.
+    """
+
+    def __init__(self, reference: Mapping[str, Tensor]) -> None:
+        self._reference = reference
+        self._sums: dict[str, Tensor] = {}
+        self._weights: dict[str, float] = {}
+
+    def add(self, update: Mapping[str, Tensor], weight: float) -> None:
+        """Take in one update, of some of the reference's tensors. Raises `Invalid`, unchanged, if unfit."""
+        if not (math.isfinite(weight) and weight > 0):
+            raise Invalid(f"An update cannot weigh {weight}.", "Give a positive number.", field="weight")
+        check_names_and_shapes(update, {name: self._reference[name] for name in update if name in self._reference})
+        for name, tensor in update.items():
+            total = self._sums.setdefault(name, torch.zeros(tensor.shape, dtype=torch.float64))
+            total.add_(tensor, alpha=weight)
+            self._weights[name] = self._weights.get(name, 0.0) + weight
+
+    def result(self) -> dict[str, Tensor]:
+        """The means so far: fp32, sorted by name. Raises `Invalid` before the first update."""
+        if not self._sums:
+            raise Invalid("There is no update to average.", "Wait for at least one reply.")
+        return {
+            name: (self._sums[name] / self._weights[name]).float() if name in self._sums else start.clone()
+            for name, start in sorted(self._reference.items())
+        }
+
+
 def _zeros_like(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: torch.zeros(tensor.shape, dtype=torch.float64) for name, tensor in tensors.items()}

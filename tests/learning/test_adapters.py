@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from learning.adapters import ALL_LINEAR, AdapterShape, adapter_state, attach, load_adapter_state, moved
+from learning.adapters import ALL_LINEAR, AdapterShape, adapter_state, attach, load_adapter_state
 from learning.architectures import build_model
+from learning.weights import moved
 from trust.errors import Invalid
 
 ADAPTER = AdapterShape(rank=4, alpha=8)

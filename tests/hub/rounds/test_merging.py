@@ -14,12 +14,13 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hub.rounds.merging import Merger
 from hub.rounds.plan import update_file
-from learning.adapters import AdapterShape, moved
+from learning.adapters import AdapterShape
 from learning.aggregation.low_rank import LowRankMean, products
 from learning.architectures import build_model
 from learning.export import load_model
 from learning.objectives.chats import template_of
 from learning.tokenizer import train_tokenizer
+from learning.weights import moved
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.methods import Adapter, LocalTraining, Server
 from tests.shapes import llama
@@ -86,6 +87,29 @@ def test_diloco_is_nesterov_descent_on_the_weights(
             weight.grad = -_changes(update)[f"base_model.model.{layer}"]
             peer.step()
         torch.testing.assert_close(found.get_parameter(f"{layer}.weight"), weight)
+
+
+def test_whole_weights_go_the_way_of_plain_nesterov_descent(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    """The merged model is the base plus the averaged difference, or the server's step with it; tied weights move once."""
+    generator = torch.Generator().manual_seed(0)
+    rounds = [
+        {name: torch.randn(weight.shape, generator=generator) / 99 for name, weight in model.named_parameters()}
+        for _ in range(3)
+    ]
+    full = {"trainable": "full", "adapter": Adapter()}
+    plain = _led(Merger(_spec("fedavg", None, **full)), model, tokenizer, rounds, tmp_path / "plain")[-1]
+    led = _led(Merger(_spec("diloco", Server(rate=0.7), **full)), model, tokenizer, rounds, tmp_path / "diloco")[-1]
+    summed, stepped = (load_model(folder / "model")[0] for folder in (plain, led))
+    for name, before in model.named_parameters():
+        torch.testing.assert_close(summed.get_parameter(name), before + sum(each[name] for each in rounds))
+        weight = torch.nn.Parameter(before.detach().clone())
+        peer = torch.optim.SGD([weight], lr=0.7, momentum=0.9, nesterov=True)
+        for each in rounds:
+            weight.grad = -each[name]
+            peer.step()
+        torch.testing.assert_close(stepped.get_parameter(name), weight)
 
 
 def test_a_model_that_learned_conversations_says_how_they_are_written(

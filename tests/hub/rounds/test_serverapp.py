@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,19 +61,19 @@ def _site(parent: Path, by: float) -> Answerer:
         document = message.content.config_records["task"]["document"]
         assert isinstance(document, bytes)
         task = RoundTask.read(parse(document))
-        start, _ = trainable_of(task.spec.trained).origin(load_model(parent)[0], task.seed)
+        start, _ = trainable_of(task.spec.trained()).origin(load_model(parent)[0], task.seed)
         update = {name: tensor + by * task.round for name, tensor in start.items()}
         return answer(update, round=task.round)(message)
 
     return at
 
 
-def _laid_out(directory: Path, parent: Path, first_round: int) -> Plan:
+def _laid_out(directory: Path, parent: Path, first_round: int, spec: CampaignSpec = SPEC) -> Plan:
     shutil.copytree(parent, directory / "parent")
     sites = tuple(Site(member=m, key=digest_bytes(m.encode()), datasets=(DATASET,)) for m in ("law", "medicine"))
     plan = Plan(
         campaign="campaign-a",
-        spec=SPEC,
+        spec=spec,
         first_round=first_round,
         sites=sites,
         superlink="",
@@ -85,7 +86,7 @@ def _laid_out(directory: Path, parent: Path, first_round: int) -> Plan:
 
 def _lead(directory: Path, plan: Plan, base: Path) -> None:
     """The rounds from the plan's first one to the last, by a server app that has just begun."""
-    grid = Postbox({"law": _site(base, 0.05), "medicine": _site(base, -0.02)})
+    grid = Postbox({"law": _site(base, 0.005), "medicine": _site(base, -0.002)})
     merger = Merger(plan.spec)
     merger.look_back(directory, plan.first_round)
     for number in range(plan.first_round, plan.spec.rounds + 1):
@@ -98,11 +99,15 @@ def _result(directory: Path, number: int) -> RoundResult:
     return found
 
 
-def test_a_campaign_that_was_interrupted_leads_to_the_same_model(parent: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"trainable": "full", "averaging": "factors", "adapter": Adapter()}])
+def test_a_campaign_that_was_interrupted_leads_to_the_same_model(
+    more: dict[str, Any], parent: Path, tmp_path: Path
+) -> None:
+    spec = CampaignSpec.read({**dict(SPEC), **more})
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    _lead(whole, _laid_out(whole, parent, 1), parent)
+    _lead(whole, _laid_out(whole, parent, 1, spec), parent)
     first = round_directory(whole, 1)
-    plan = _laid_out(resumed, first / "model", 2)  # as the hub lays it out after the first round was recorded
+    plan = _laid_out(resumed, first / "model", 2, spec)  # as the hub lays it out after the first round was recorded
     update_file(resumed, 1).parent.mkdir()
     shutil.copy(first / "adapter.safetensors", update_file(resumed, 1))
     _lead(resumed, plan, parent)
@@ -146,7 +151,7 @@ def test_an_update_that_comes_a_round_later_moves_the_model_that_is_there_then(p
     assert late.weight == pytest.approx(2**-0.5)
     before, after = (load_model(round_directory(tmp_path, number) / "model")[0] for number in (1, 2))
     averaged = load_tensors((round_directory(tmp_path, 2) / "adapter.safetensors").read_bytes())
-    for name, change in trainable_of(spec.trained).change(averaged).items():
+    for name, change in trainable_of(spec.trained()).change(averaged).items():
         torch.testing.assert_close(after.get_parameter(name), before.get_parameter(name) + change)
 
 

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from learning.adapters import AdapterShape, adapter_state, attach, moved
+from learning.adapters import AdapterShape, adapter_state, attach
 from learning.aggregation.low_rank import LowRankMean, products
 from learning.aggregation.means import RunningMean
+from learning.weights import moved
 from trust.errors import Invalid
 
 IN, OUT = 7, 9
