@@ -14,13 +14,12 @@ from hub.rounds.promises import check_promise
 from hub.rounds.standings import spec_of
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
 from hub.submissions import catalogue
-from protos.documents.architectures import DENSE
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold
 from protos.documents.methods import Rewards
 from protos.documents.models import Model
 from protos.documents.runs import Stop
 from protos.documents.statements import Claimed
-from trust.errors import Conflict, Denied, Invalid, NotFound
+from trust.errors import Conflict, Denied, NotFound
 
 PREFIX = "campaign-"
 
@@ -44,9 +43,7 @@ def existing(session: Session, campaign: str) -> CampaignRow:
 
 def _check_campaign(session: Session, claimed: Claimed) -> None:
     spec = cast(Campaign, claimed.claim).spec
-    base = registry.get(session, spec.base_model)
-    if spec.experts is not None and base.architecture in DENSE:
-        raise Invalid(f"{base.id} is a dense model of family {base.architecture}: it has no experts.", field="experts")
+    registry.get(session, spec.base_model)
     check_promise(spec)
     if spec.rewards is not None:
         _check_policies(session, spec.rewards)

@@ -215,10 +215,6 @@ class Nemotron(_Routed, Decoder):
         }
 
 
-DENSE = frozenset({"llama", "olmo3"})
-"""Families without experts."""
-
-
 def _family(value: Any) -> Any:
     """A spec that names no family means llama: the first specs had no other."""
     return value.get("family", "llama") if isinstance(value, dict) else getattr(value, "family", "llama")

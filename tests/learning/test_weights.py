@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import pytest
 import torch
@@ -14,28 +13,16 @@ from learning.adaptation import adapt
 from learning.architectures import build_model
 from learning.updates import check_update, load_tensors, save_tensors
 from learning.weights import AllWeights, ExpertWeights, Moving, moved, of_experts, weight_at
-from protos.documents.architectures import Architecture, Mistral4, Mixtral, Nemotron, Olmoe
+from tests.shapes import ROUTED
 from trust.errors import Invalid
 
 BLOCKS = torch.randint(1, 320, (8, 32), generator=torch.Generator().manual_seed(0))
 INPUTS = torch.arange(1, 21).reshape(2, 10)
-_SMALL: dict[str, Any] = {"vocab_size": 512, "hidden_size": 32, "heads": 2, "context_length": 64}
-_ROUTED: dict[str, Any] = _SMALL | {"experts": 4, "experts_per_token": 2, "intermediate_size": 16}
-_GROUPED: dict[str, Any] = _ROUTED | {"layers": 2, "kv_heads": 2}
-_LATENT = {"q_lora_rank": 16, "kv_lora_rank": 16, "rope_head_size": 16, "plain_head_size": 16, "value_head_size": 16}
-_STATE = {"mamba_heads": 2, "mamba_head_size": 16, "mamba_groups": 2, "state_size": 16, "shared_intermediate_size": 16}
-FAMILIES: dict[str, tuple[Architecture, int]] = {
-    "mixtral": (Mixtral(family="mixtral", **_GROUPED), 2),
-    "olmoe": (Olmoe(family="olmoe", **_GROUPED), 2),
-    "mistral4": (Mistral4(family="mistral4", layers=2, dense_layers=1, **_ROUTED, **_LATENT), 1),
-    "nemotron_h": (Nemotron(family="nemotron_h", pattern="ME*", kv_heads=2, head_size=16, **_ROUTED, **_STATE), 1),
-}
-"""Each with its number of layers that have experts."""
 
 
 @pytest.fixture
 def routed() -> PreTrainedModel:
-    return build_model(FAMILIES["mixtral"][0].hugging_face(), seed=3).eval()
+    return build_model(ROUTED["mixtral"][0].hugging_face(), seed=3).eval()
 
 
 def _trained(prepared: Moving) -> dict[str, Tensor]:
@@ -116,9 +103,9 @@ def test_experts_train_alone_and_all_else_stays_bit_for_bit(router: bool, routed
     assert set(of_experts(update, [3])) == {name for name in update if name.endswith(".3")}
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", sorted(ROUTED))
 def test_every_family_with_experts_says_which_weights_are_theirs(family: str) -> None:
-    architecture, layers = FAMILIES[family]
+    architecture, layers = ROUTED[family]
     model = build_model(architecture.hugging_face(), seed=0)
     without, rows = (ExpertWeights((2,), router).origin(model, 0)[0] for router in (False, True))
     assert len(without) == 2 * layers

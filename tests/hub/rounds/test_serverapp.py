@@ -20,6 +20,7 @@ from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
 from learning.trainable import trainable_of
 from learning.updates import load_tensors
+from protos.documents.architectures import Mixtral
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.methods import Adapter, Buffer, LocalTraining, Quality, Server
 from protos.documents.rounds import RoundTask
@@ -93,6 +94,10 @@ def _lead(directory: Path, plan: Plan, base: Path) -> None:
         lead_round(directory, plan, number, grid, Voice(io.BytesIO()), merger)
 
 
+def _voice() -> Voice:
+    return Voice(io.BytesIO())
+
+
 def _result(directory: Path, number: int) -> RoundResult:
     found = read_result(directory, number)
     assert found is not None
@@ -153,6 +158,35 @@ def test_an_update_that_comes_a_round_later_moves_the_model_that_is_there_then(p
     averaged = load_tensors((round_directory(tmp_path, 2) / "adapter.safetensors").read_bytes())
     for name, change in trainable_of(spec.trained()).change(averaged).items():
         torch.testing.assert_close(after.get_parameter(name), before.get_parameter(name) + change)
+
+
+def test_each_members_own_experts_come_whole_into_the_next_model_and_nothing_else_moves(tmp_path: Path) -> None:
+    """Over the wire, guards and merging: a member that also moved another's expert is left out, and that one stays."""
+    parent = tmp_path / "base"
+    tokenizer = train_tokenizer(iter(["Members sign what they send."]), 280)
+    shape = {"hidden_size": 32, "heads": 2, "kv_heads": 2, "layers": 1, "context_length": 32, "intermediate_size": 16}
+    routed = Mixtral.model_construct(
+        family="mixtral", vocab_size=len(tokenizer), experts=4, experts_per_token=2, **shape
+    )
+    save_model(build_model(routed.hugging_face(), seed=1), tokenizer, parent)
+    own = {"law": (1, 2), "medicine": (0,)}
+    given = {"trainable": "experts", "experts": {"own": own}, "averaging": "factors", "adapter": Adapter()}
+    spec = CampaignSpec.read({**dict(SPEC), **given, "strategy": "fedavg", "server": None})
+    plan = _laid_out(tmp_path, parent, 1, spec)
+    start, _ = trainable_of(spec.trained()).origin(load_model(parent)[0], 0)
+    law = {name: torch.full(start[name].shape, 0.01) for name in start if name[-1] in "12"}
+    medicine = {name: torch.full(start[name].shape, 0.02) for name in start}
+    said = {"law": answer(law, round=1), "medicine": answer(medicine, round=1)}
+    lead_round(tmp_path, plan, 1, Postbox(said), _voice(), Merger(spec))
+    counted, left_out = _result(tmp_path, 1).contributions
+    assert (counted.member, counted.weight, left_out.weight) == ("law", 1, 0)
+    assert "unexpected tensor" in left_out.excluded
+    before, after = (load_model(folder)[0] for folder in (parent, round_directory(tmp_path, 1) / "model"))
+    for name, weight in after.named_parameters():
+        expected = before.get_parameter(name).detach().clone()
+        for number in (1, 2) if ".experts." in name else ():
+            expected[number] += 0.01
+        assert torch.equal(weight, expected), name
 
 
 def test_updates_are_measured_on_the_text_that_the_campaign_holds_out(parent: Path, tmp_path: Path) -> None:
