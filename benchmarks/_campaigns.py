@@ -10,11 +10,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from contributors.site.training import Trained
 from hub.rounds.gathering import Gathering
-from hub.rounds.merging import change_of, shape_of
 from learning.adaptation import adapt
-from learning.adapters import adapter_state, attach, moved
 from learning.packing import Blocks, pack
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
+from learning.trainable import trainable_of
+from learning.weights import moved
 from protos.documents.campaigns import CampaignSpec
 
 
@@ -25,14 +25,14 @@ def blocks(tokenizer: PreTrainedTokenizerFast, documents: list[str], length: int
 
 def trained(model: PreTrainedModel, member: Blocks, spec: CampaignSpec, seed: int) -> Trained:
     """A site's training in a round."""
-    adapted = attach(copy.deepcopy(model), shape_of(spec.adapter), seed)
-    start, training = adapter_state(adapted), spec.training
-    result = adapt(adapted, member, training.steps, training.batch_size, training.learning_rate, seed)
-    return Trained(adapter_state(adapted), start, len(member), result, ())
+    prepared = trainable_of(spec.trained()).prepare(copy.deepcopy(model), seed)
+    start, training = prepared.start, spec.training
+    result = adapt(prepared.model, member, training.steps, training.batch_size, training.learning_rate, seed)
+    return Trained(prepared.state(), start, len(member), result, ())
 
 
 def merged(model: PreTrainedModel, spec: CampaignSpec, adapter: Mapping[str, Tensor]) -> PreTrainedModel:
-    return moved(model, dict(change_of(spec.adapter, adapter)))
+    return moved(model, trainable_of(spec.trained()).change(adapter, model))
 
 
 def after_round(model: PreTrainedModel, spec: CampaignSpec, updates: Mapping[str, Trained]) -> PreTrainedModel:

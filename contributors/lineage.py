@@ -194,6 +194,8 @@ class _History:
         for part in claim.contributions:
             if (claim.source, part.member) not in self._consents:
                 yield f"{part.member} contributed without having consented to {claim.source}."
+            if spec.experts is not None and not spec.experts.of(part.member):
+                yield f"{part.member} contributed, and {claim.source} names no expert of its own."
         if len({part.member for part in claim.contributions}) < len(claim.contributions):
             yield "a member contributed twice."
         if not weighed(spec, counted):

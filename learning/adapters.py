@@ -1,37 +1,45 @@
-"""Low-rank adapters (LoRA, Hu et al., arXiv:2106.09685): what a site trains and what travels in a campaign."""
+"""Low-rank adapters: LoRA (Hu et al., arXiv:2106.09685), and DoRA (Liu et al., arXiv:2402.09353), which trains beside the factors
+how long each row of a weight is.
+
+LoRA's weight is W + s B A, with s = alpha / rank. DoRA's is m (W + s B A) / |W + s B A|, row by row, with one magnitude m a row.
+"""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TypeVar, cast
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from learning.aggregation.low_rank import each_product
 from learning.shelf import IN_MEMORY, Shelf
 from learning.updates import check_names_and_shapes
 from trust.errors import Invalid
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _ADAPTER = "default"
-_B = ".lora_B.weight"
+_B, _MAGNITUDE = ".lora_B.weight", ".lora_magnitude_vector"
+_FURTHEST = 10.0
+"""How far an update may move, in lengths of the factors that it started from."""
 _WRAPPED = "base_model.model."
 """What PEFT puts before the name of a layer."""
-Model = TypeVar("Model", bound=PreTrainedModel)
 
 
 @dataclass(frozen=True)
 class AdapterShape:
-    """Rank r and alpha (the product B A is scaled by alpha / rank) on every linear layer named in `targets`."""
+    """Rank r and alpha (the product B A is scaled by alpha / rank) on every linear layer named in `targets`; of DoRA where
+    `magnitudes` train."""
 
     rank: int
     alpha: float
     targets: tuple[str, ...] = ALL_LINEAR
     dropout: float = 0.0
+    magnitudes: bool = False
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -42,6 +50,64 @@ class AdapterShape:
             raise Invalid("The adapter names no layer.", "Name at least one, such as q_proj.", field="targets")
         if not 0 <= self.dropout < 1:
             raise Invalid(f"The adapter's dropout is {self.dropout}.", "Give 0 or more, below 1.", field="dropout")
+
+    def prepare(self, model: PreTrainedModel, seed: int) -> Adapted:
+        """As `attach`."""
+        return Adapted(attach(model, self, seed))
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether `origin` depends on the model's weights; on its shapes in any case."""
+        return self.magnitudes
+
+    def origin(self, model: PreTrainedModel, seed: int, shelf: Shelf = IN_MEMORY) -> tuple[dict[str, Tensor], float]:
+        """What every update of a round starts from, on the `shelf`, and the norm (L2) that it may move by; `model` keeps its
+        weights, and is not copied. Magnitudes are as long as the weights themselves, and would say nothing of how far is far."""
+        adapted = attach(model, self, seed)
+        try:
+            start = adapter_state(adapted, shelf)
+        finally:
+            adapted.unload()
+        squares = (float(tensor.double().square().sum()) for name, tensor in start.items() if _MAGNITUDE not in name)
+        return start, _FURTHEST * math.sqrt(sum(squares))
+
+    def change(
+        self, adapter: Mapping[str, Tensor], model: PreTrainedModel | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """What an adapter adds to each weight [out, in], fp32, after the weight's name, one after the other: together they are as
+        large as the model. An exact mean's rank is that of all members together, and what it adds is scaled as theirs is. With
+        magnitudes it depends on the `model` that it is added to."""
+        if self.magnitudes and model is None:
+            raise Invalid("What DoRA changes cannot be told without the model that it changes.", field="model")
+        for layer, product in each_product(adapter):
+            name, added = _weight(layer), product.mul_(self.alpha / self.rank)
+            if model is not None and self.magnitudes:
+                before = model.get_parameter(name).detach().float()
+                added = _of_length(before + added, adapter[layer + _MAGNITUDE]) - before
+            yield name, added
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A model whose adapter trains; an update is the adapter."""
+
+    model: PeftModel
+
+    @property
+    def start(self) -> dict[str, Tensor]:
+        """Before it trained."""
+        return adapter_state(self.model)
+
+    def state(self) -> dict[str, Tensor]:
+        return adapter_state(self.model)
+
+    def load(self, update: Mapping[str, Tensor]) -> None:
+        load_adapter_state(self.model, update)
+
+    def as_it_was(self) -> AbstractContextManager[object]:
+        """In which the model computes what it did before it trained."""
+        found: AbstractContextManager[object] = self.model.disable_adapter()
+        return found
 
 
 def attach(model: PreTrainedModel, shape: AdapterShape, seed: int) -> PeftModel:
@@ -56,6 +122,7 @@ def attach(model: PreTrainedModel, shape: AdapterShape, seed: int) -> PeftModel:
         target_modules=list(shape.targets),
         lora_dropout=shape.dropout,
         bias="none",
+        use_dora=shape.magnitudes,
         task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
@@ -72,11 +139,13 @@ def _adapter_parameters(model: PeftModel) -> Iterator[tuple[str, nn.Parameter]]:
     """(name, parameter) of the adapter alone; names are those of a PEFT adapter file."""
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
-            yield name.replace(f".{_ADAPTER}.", "."), parameter
+            plain = name.replace(f".{_ADAPTER}.", ".")
+            yield plain.removesuffix(".weight") if _MAGNITUDE in plain else plain, parameter
 
 
 def adapter_state(model: PeftModel, shelf: Shelf = IN_MEMORY) -> dict[str, Tensor]:
-    """A copy of the adapter's tensors on the `shelf`: fp32 on the CPU, sorted by name. A is [rank, in], B is [out, rank]."""
+    """A copy of the adapter's tensors on the `shelf`: fp32 on the CPU, sorted by name. A is [rank, in], B is [out, rank], a
+    magnitude [out]."""
     named = dict(_adapter_parameters(model))
     return shelf.filled(named, lambda name: named[name].detach().to("cpu", torch.float32, copy=True))
 
@@ -103,15 +172,13 @@ def load_adapter_state(model: PeftModel, state: Mapping[str, Tensor]) -> None:
             parameter.copy_(state[name])
 
 
-def moved(model: Model, change: Mapping[str, Tensor]) -> Model:
-    """A model whose weights are those of `model` plus the `change` of each layer [out, in], under the layers' names in an adapter
-    file. `model` itself stays as it is."""
-    return cast(Model, move(copy.deepcopy(model), change.items()).eval())
+def _weight(layer: str) -> str:
+    """The name of a layer's weight in the model itself, of the layer's in an adapter file."""
+    return f"{layer.removeprefix(_WRAPPED)}.weight"
 
 
-def move(model: Model, change: Iterable[tuple[str, Tensor]]) -> Model:
-    """As `moved`, but `model` itself: no copy of it is made, and of the change as much is looked at as a layer takes."""
-    with torch.no_grad():
-        for layer, added in change:
-            model.get_parameter(f"{layer.removeprefix(_WRAPPED)}.weight").add_(added)
-    return model
+def _of_length(rows: Tensor, lengths: Tensor) -> Tensor:
+    """Each of `rows` [out, in] brought to its length [out]."""
+    norms = torch.linalg.vector_norm(rows, dim=1).clamp(min=torch.finfo(torch.float32).tiny)
+    found: Tensor = rows * (lengths / norms).unsqueeze(1)
+    return found

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from learning.adapters import AdapterShape, attach, load_adapter_state
 from learning.packing import pack
 from learning.pretraining import block_loss
 from learning.tokenizer import END_OF_TEXT_ID, encode_documents
+from learning.trainable import Trainable
 from trust.errors import Invalid
 
 _AT_ONCE = 4
@@ -35,10 +35,11 @@ def held_out_blocks(tokenizer: PreTrainedTokenizerFast, texts: Iterable[str], le
 
 
 class Yardstick:
-    """Measures adapters of one shape on one model, by `blocks` [n, length] of held-out text. `model` becomes a part of it."""
+    """Measures updates of one kind on one model, by `blocks` [n, length] of held-out text. `model` becomes a part of it."""
 
-    def __init__(self, model: PreTrainedModel, shape: AdapterShape, blocks: Tensor) -> None:
-        self._adapted = attach(model, shape, seed=0).eval()  # which computes what the model does
+    def __init__(self, model: PreTrainedModel, trainable: Trainable, blocks: Tensor) -> None:
+        self._prepared = trainable.prepare(model, seed=0)  # which computes what the model does
+        self._prepared.model.eval()
         self._blocks = blocks
         self._before = self._loss()
 
@@ -47,7 +48,7 @@ class Yardstick:
 
         Raises `Invalid` for other names or shapes.
         """
-        load_adapter_state(self._adapted, update)
+        self._prepared.load(update)
         gain = self._before - self._loss()
         return math.exp(min(gain, 50.0)) if math.isfinite(gain) else 0.0
 
@@ -55,4 +56,4 @@ class Yardstick:
     def _loss(self) -> float:
         """Nats per token."""
         parts = torch.split(self._blocks, _AT_ONCE)
-        return sum(float(block_loss(self._adapted, part)) * len(part) for part in parts) / len(self._blocks)
+        return sum(float(block_loss(self._prepared.model, part)) * len(part) for part in parts) / len(self._blocks)

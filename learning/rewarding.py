@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from learning.objectives.reinforcement import advantages, policy_loss
 from learning.objectives.rows import Rows, one_each
 from learning.packing import batch_at
 from learning.pretraining import Precision
+from learning.trainable import Prepared
 from trust.errors import Invalid
 
 Judge = Callable[[int, Sequence[int]], float]
@@ -71,7 +71,7 @@ class _Course:
 
 
 def adapt_to_rewards(
-    model: Any,
+    prepared: Prepared,
     prompts: Sequence[Sequence[int]],
     judge: Judge,
     sampling: Sampling,
@@ -83,8 +83,8 @@ def adapt_to_rewards(
     precision: Precision = DEFAULT_PRECISION,
     proximal: float = 0.0,
 ) -> RewardedResult:
-    """As `adaptation.adapt`, on the rewards of what the model itself answers; `model` is under PEFT with a fresh adapter, and
-    held to what it is without one.
+    """As `adaptation.adapt`, on the rewards of what the model itself answers; the model is `prepared` to
+    train, and held to what it was before.
 
     A batch is `batch_size` answers: `grouped.size` of each of its prompts (token ids). `steps` and `sampling.most` bound the
     time, one batch the memory. Raises `Invalid` where a batch is not made of whole groups, and as `minimise`.
@@ -100,16 +100,16 @@ def adapt_to_rewards(
         nonlocal tokens
         if not step % grouped.passes:
             drawn = batch_at(numbers, len(courses), batch_size // grouped.size, 0, 1, seed)[:, 0].tolist()
-            batch, course = _answered(model, drawn, prompts, judge, sampling, grouped.size)
+            batch, course = _answered(prepared, drawn, prompts, judge, sampling, grouped.size)
             batches[:] = [batch]
             courses.append(course)
         (batch,) = batches
         tokens += batch.rows.ids.numel()
-        now = -answer_losses(model, batch.rows, sampling.temperature)
+        now = -answer_losses(prepared.model, batch.rows, sampling.temperature)
         held = (batch.reference, grouped.beta)
         return policy_loss(now, batch.before, batch.gains, batch.rows.counted, grouped.clip, *held)
 
-    result = minimise(model, loss_of, steps, 0, learning_rate, seed, None, precision, proximal)
+    result = minimise(prepared.model, loss_of, steps, 0, learning_rate, seed, None, precision, proximal)
     tenth = max(1, len(courses) // 10)
     first, last = courses[:tenth], courses[-tenth:]
     return RewardedResult(
@@ -122,9 +122,15 @@ def adapt_to_rewards(
 
 
 def _answered(
-    model: Any, drawn: Sequence[int], prompts: Sequence[Sequence[int]], judge: Judge, sampling: Sampling, size: int
+    prepared: Prepared,
+    drawn: Sequence[int],
+    prompts: Sequence[Sequence[int]],
+    judge: Judge,
+    sampling: Sampling,
+    size: int,
 ) -> tuple[_Batch, _Course]:
     """`size` answers to each of the prompts `drawn`, judged."""
+    model = prepared.model
     model.eval()
     said = [(number, answer) for number in drawn for answer in complete(model, prompts[number], size, sampling)]
     rewards = torch.tensor([judge(number, answer) for number, answer in said])
@@ -132,7 +138,7 @@ def _answered(
     rows = rows.to(device_of(model))
     with torch.no_grad():
         before = -answer_losses(model, rows, sampling.temperature)
-        with model.disable_adapter():
+        with prepared.as_it_was():
             reference = -answer_losses(model, rows, sampling.temperature)
     model.train()
     further = (reference - before)[rows.counted]

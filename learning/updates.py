@@ -67,9 +67,9 @@ def check_update(
         squared_change += changed
         squared_reference += float(before.square().sum())
     norm = math.sqrt(squared_change)
-    bound = max_norm_ratio * math.sqrt(squared_reference)
-    if max_norm is not None:
-        bound = min(bound, max_norm)
+    bound = math.inf if max_norm is None else max_norm
+    if math.isfinite(max_norm_ratio):  # or no bound times a reference of nothing were not a number
+        bound = min(bound, max_norm_ratio * math.sqrt(squared_reference))
     if norm > bound:
         raise Invalid(
             f"The update moves by {norm:.4g}, over the bound of {bound:.4g}.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from contributors.cli.terminal import (
     say_recorded,
 )
 from contributors.cli.watching import follow
+from trust.errors import Invalid
 
 if TYPE_CHECKING:
     from protos.coalition.v1 import rounds_pb2
@@ -96,6 +98,7 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
             ("state", found.state),
             ("reason", found.reason),
             ("base model", found.base_model),
+            ("trains", _trained(found.spec)),
             ("rounds", f"{len(found.rounds)} of {found.rounds_planned}"),
             ("members", f"{', '.join(found.members) or 'none yet'} (needs {found.minimum_members})"),
             ("opened", f"{found.opened_at} by {found.opened_by}"),
@@ -138,6 +141,16 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
         "No round yet.",
     )
     _print_rewards(found)
+
+
+def _trained(spec: str) -> str:
+    """What trains, as the signed spec says."""
+    from protos.documents.campaigns import CampaignSpec
+
+    try:
+        return CampaignSpec.read(json.loads(spec)).part
+    except Invalid:
+        return "what this version does not know: install the hub's"
 
 
 def _print_rewards(found: rounds_pb2.Campaign) -> None:

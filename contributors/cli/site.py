@@ -21,7 +21,7 @@ def start(
         str, typer.Option(help="Where the site stands, for example NL; data may be bound to it. Kept in site.toml.")
     ] = "",
 ) -> None:
-    """Run the site until Ctrl-C. The text stays here: only adapter weights and a few numbers leave.
+    """Run the site until Ctrl-C. The text stays here: only updates and a few numbers leave.
 
     It trains on files that a dataset of yours names, as they are: coalition data submit DIR --category private.
     """

@@ -229,8 +229,9 @@ def honest_work(home: Path) -> Packing:
         feedback.keep_only(open_ones)
         controls.keep_only(open_ones)
         own = controls.own(task) if task.spec.strategy == "scaffold" else None
+        member = read_declarations(home).member if task.spec.experts is not None else ""
         _say(f"round {task.round} of {task.campaign} begins")
-        trained = shielded(train(task, files, text, agreed.rewards, own), task.spec.privacy, os.urandom)
+        trained = shielded(train(task, files, text, agreed.rewards, own, member), task.spec.privacy, os.urandom)
         update, result = (pack or feedback.update)(task, trained), trained.result
         controls.keep(task, update, trained.control)
         reply = RoundReply(

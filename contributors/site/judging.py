@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from peft import PeftModel
 from transformers import PreTrainedTokenizerFast
 
 from contributors.site.private import Tasks
@@ -14,6 +13,7 @@ from learning.objectives.chats import marks_of
 from learning.objectives.completions import Sampling
 from learning.rewarding import Grouped, adapt_to_rewards
 from learning.rewards.policies import reward
+from learning.trainable import Prepared
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.rewards import Rewarded, RewardPolicy
 from trust.errors import Invalid
@@ -39,7 +39,7 @@ class Judge:
 
 
 def learn(
-    model: PeftModel,
+    prepared: Prepared,
     tasks: Tasks,
     tokenizer: PreTrainedTokenizerFast,
     policies: Sequence[RewardPolicy],
@@ -51,7 +51,7 @@ def learn(
     if how is None or len(policies) != len(how.policies):
         raise Invalid("The site does not hold the policies that the campaign learns by.", "Join the campaign again.")
     found = adapt_to_rewards(
-        model,
+        prepared,
         [each.prompt for each in tasks.each],
         Judge(policies, [each.row for each in tasks.each], tokenizer),
         Sampling(how.temperature, how.max_new_tokens, marks_of(tokenizer).end),

@@ -83,6 +83,11 @@ def acceptable(policy: SitePolicy, spec: CampaignSpec, spent: Spending = NOTHING
         return (
             f"its objective is {spec.objective}, and the site's policy allows {', '.join(policy.objectives) or 'none'}"
         )
+    if spec.trainable not in policy.trainable:
+        return (
+            f'its trainable part is "{spec.trainable}", and the site\'s policy allows {", ".join(policy.trainable) or "none"}'
+            " (trainable)"
+        )
     if spec.generated > policy.maximum_generated:
         return (
             f"its model writes up to {spec.generated} tokens a round, and the site's policy allows "

@@ -57,6 +57,8 @@ def _course(identifier: str, had_ended: bool) -> None:
     if campaign.rounds_planned and campaign.state not in rows.ENDED:
         st.progress(min(1.0, len(campaign.rounds) / campaign.rounds_planned))
     st.markdown("**Members:** " + (", ".join(sorted(campaign.members)) or "none has joined yet"))
+    if trained := rows.trained(campaign):
+        st.markdown("**Trains:** " + display.words(trained))
     if campaign.guarantee:
         st.markdown("**Privacy:** " + display.words(campaign.guarantee))
     if not campaign.rounds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hub.rounds import patience, rewards
 from hub.rounds.enclosing import File, enclosed
-from hub.rounds.gathering import Gathering, Measure
+from hub.rounds.gathering import Gathering, Measure, own_start
 from hub.rounds.parts import Part, Start, away, part_of
 from hub.rounds.plan import Site
 from hub.rounds.posting import TIME_TO_LIVE, Say, answers, look, pause, send
@@ -51,8 +51,8 @@ class Averaged:
 
 class Round:
     """`grid` is Flower's; `files` maps names to bytes; `reference` is the adapter that every site starts from; `taken`
-    are the digests of updates that the campaign has averaged; `afoot` are sites at work on rounds before (`Round.afoot`). What is
-    as large as an update lies on the `shelf`."""
+    are the digests of updates that the campaign has averaged; `afoot` are sites at work on rounds before (`Round.afoot`); an
+    update moves no further than `furthest`, where that is told. What is as large as an update lies on the `shelf`."""
 
     def __init__(
         self,
@@ -65,11 +65,12 @@ class Round:
         taken: Collection[str] = (),
         measure: Measure | None = None,
         afoot: Mapping[str, Part] | None = None,
+        furthest: float | None = None,
         shelf: Shelf = IN_MEMORY,
     ) -> None:
         self._grid, self._task, self._site_of, self._say = grid, task, site_of, say
         self._content, self._shelf = enclosed(task, files), shelf
-        self._start = Start(task.round, task.digest, reference)
+        self._start = Start(task.round, task.digest, reference, furthest)
         self._buffer, self._before = task.spec.buffer, afoot or {}
         self._most_late = self._buffer.most_late if self._buffer else 0
         self._averaged_before = set(taken)
@@ -164,12 +165,13 @@ class Round:
     def _take(self, part: Part, content: RecordDict) -> None:
         member, took = part.site.member, time.monotonic() - part.sent_at
         start = part.start or self._start
+        start = replace(start, reference=own_start(self._task.spec, member, start.reference))
         late = self._task.round - start.round
         try:
             answer, update = self._read(member, content, start)
             offered = Offered(answer.round, answer.task or "", answer.update or "")
             asked = Asked(self._task.round, {start.round: start.task}, self._most_late)
-            bounds = most_change(self._task.spec, start.reference)
+            bounds = most_change(self._task.spec, start.reference, start.furthest)
             norm = admitted(update, start.reference, offered, asked, self._averaged_before, *bounds)
             standing = self._gathering.add(member, update, answer.examples, late, start.reference)
         except (Denied, Unavailable) as problem:  # no update came, so none was bad

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from learning.aggregation.low_rank import LowRankMean
-from learning.aggregation.means import RunningMean
+from learning.aggregation.means import MeanOfGivers, RunningMean
 from learning.aggregation.robust import clipped, coordinate_median, krum, trimmed_mean
 from learning.aggregation.weighting import Share, Standing, raw_weight, shares
 from learning.privacy.means import PrivateMean
 from learning.shelf import IN_MEMORY, Shelf
 from learning.updates import check_names_and_shapes
+from learning.weights import of_experts
 from protos.documents.campaigns import CampaignSpec
 from trust.errors import Invalid, Unavailable
 
@@ -36,6 +37,13 @@ class Gathered:
     shares: dict[str, Share]
 
 
+def own_start(spec: CampaignSpec, member: str, reference: _Tensors) -> _Tensors:
+    """Of what a round's updates start from, what this member's does: all of it, but where members train experts of their own."""
+    if spec.experts is None or spec.experts.own is None:
+        return reference
+    return of_experts(reference, spec.experts.of(member))
+
+
 class Gathering:
     """Of one round, by its campaign's spec; `reference` is what every update started from. `measure` gives an update's quality
     where the campaign measures it. What is as large as an update lies on the `shelf`."""
@@ -46,7 +54,9 @@ class Gathering:
         self._spec, self._reference, self._measure, self._shelf = spec, reference, measure, shelf
         self._floor = spec.quality.floor if spec.quality else 0.0
         at_once = spec.averaging == "factors" and (spec.weighting == "equal" or spec.maximum_share == 1)
-        self._mean: RunningMean | PrivateMean | None = RunningMean(reference, shelf) if at_once else None
+        self._mean: RunningMean | MeanOfGivers | PrivateMean | None = RunningMean(reference, shelf) if at_once else None
+        if spec.experts is not None and spec.experts.own is not None:
+            self._mean = MeanOfGivers(reference, shelf)
         if spec.privacy and spec.privacy.guarantee == "central":
             self._mean = PrivateMean(reference, spec.privacy.clip, spec.privacy.noise, os.urandom, shelf)
         self._held: dict[str, _Tensors] = {}
@@ -74,10 +84,12 @@ class Gathering:
         """
         if self._spec.weighting == "examples" and not examples:
             raise Invalid("An update of no examples counts nothing.", field="examples")
-        check_names_and_shapes(update, self._reference)
+        reference = own_start(self._spec, member, self._reference)
+        check_names_and_shapes(update, reference)
         if self._spec.clip_norm is not None:
-            update, _ = clipped(update, start or self._reference, self._spec.clip_norm, self._shelf)
-        standing = Standing(examples, self._measure(update) if self._measure else None, late)
+            update, _ = clipped(update, start or reference, self._spec.clip_norm, self._shelf)
+        quality = self._measure({**self._reference, **update}) if self._measure else None
+        standing = Standing(examples, quality, late)
         weight = raw_weight(standing, self._spec.weighting, self._floor)
         if not weight:
             self.turn_away()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from hub.rounds import heldout
 from hub.rounds.gathering import Measure
-from hub.rounds.merging import shape_of
 from learning.export import load_model
 from learning.quality import Yardstick, held_out_blocks
+from learning.trainable import trainable_of
 from protos.documents.campaigns import CampaignSpec
 
 
@@ -19,4 +19,4 @@ def measure_of(directory: Path, spec: CampaignSpec, parent: Path) -> Measure | N
     model, tokenizer = load_model(parent)
     texts = heldout.texts(directory)
     blocks = held_out_blocks(tokenizer, texts, spec.training.sequence_length, spec.quality.blocks)
-    return Yardstick(model, shape_of(spec.adapter), blocks).quality
+    return Yardstick(model, trainable_of(spec.trained()), blocks).quality

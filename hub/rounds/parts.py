@@ -16,11 +16,12 @@ from trust.digests import Digest
 
 @dataclass(frozen=True)
 class Start:
-    """What a round's updates start from: the digest of its task, and the adapter."""
+    """What a round's updates start from: the digest of its task, and the tensors; and how far one may move (`most_change`)."""
 
     round: int
     task: Digest
     reference: Mapping[str, Tensor]
+    furthest: float | None = None
 
 
 @dataclass

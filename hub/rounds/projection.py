@@ -11,6 +11,7 @@ from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.rounds.heldout import held_out
 from hub.rounds.promises import check_promise
+from hub.rounds.standings import spec_of
 from hub.rounds.tables import CampaignRow, ConsentRow, RoundRow, SiteRow
 from hub.submissions import catalogue
 from protos.documents.campaigns import Campaign, CampaignEnd, Consent, Hold
@@ -76,7 +77,11 @@ def _campaign(session: Session, entry: Entry) -> None:
 
 def _check_consent(session: Session, claimed: Claimed) -> None:
     claim = cast(Consent, claimed.claim)
-    _check_open(existing(session, claim.campaign))
+    row = existing(session, claim.campaign)
+    _check_open(row)
+    experts = spec_of(row).experts
+    if experts is not None and not experts.of(claim.signer):
+        raise Denied(f"{row.id} names no expert of {claim.signer}'s own to train.", "Ask the core team for one.")
     site = session.get(SiteRow, claim.site_key)
     if site is None or site.member != claim.signer:
         raise Denied(

@@ -165,10 +165,10 @@ def lead_round(
     from hub.rounds.exchange import Round
     from hub.rounds.masking import MaskedRound
     from hub.rounds.measuring import measure_of
-    from hub.rounds.merging import starting_adapter
     from hub.rounds.steering import given, led
     from learning.export import load_model, model_files, outline
     from learning.shelf import Shelf
+    from learning.trainable import trainable_of
 
     def say(message: str, metrics: tuple[tuple[int, str, float], ...] = ()) -> None:
         voice.say(Event(phase=f"round {number}", message=message, metrics=metrics))
@@ -177,7 +177,10 @@ def lead_round(
     files = model_files(parent)
     shelf = Shelf(large_files(directory))
     size = sum(path.stat().st_size for path in files)
-    reference = starting_adapter(outline(parent), plan.spec.adapter, plan.spec.start_seed(number), shelf)
+    trainable, seed = trainable_of(plan.spec.trained()), plan.spec.start_seed(number)
+    begun_by = load_model(parent)[0] if trainable.needs_weights else outline(parent)
+    reference, furthest = trainable.origin(begun_by, seed, shelf)
+    del begun_by
     give_back(size)
     sites = read_plan(directory).sites
     control, beside = given(steering, [site.member for site in sites], reference)
@@ -195,7 +198,7 @@ def lead_round(
     if plan.spec.masks is not None:
         asked = MaskedRound(grid, task, contents, reference, as_it_stands, say, directory / "sum.json", afoot)
     else:
-        asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot, shelf)
+        asked = Round(grid, task, contents, reference, as_it_stands, say, taken, measure, afoot, furthest, shelf)
     averaged = asked.run(sites)
     left = asked.afoot
     del asked, measure

@@ -14,10 +14,12 @@ from hub.callers import caller
 from hub.database import Database
 from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
+from hub.models import registry
 from hub.progress.log import Progress
 from hub.rounds import standings, states
 from hub.rounds.projection import PREFIX, existing
 from hub.rounds.promises import promise
+from hub.rounds.routed import check_experts
 from hub.rounds.supervisor import Supervisor
 from hub.rounds.tables import CampaignRow, RoundRow
 from protos.coalition.v1 import common_pb2, rounds_pb2, rounds_pb2_grpc
@@ -100,6 +102,10 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
         )
 
     def _open(self, envelope: bytes, member: str) -> common_pb2.Recorded:
+        claim = self._journal.read(envelope, member).claim
+        if isinstance(claim, Campaign) and claim.spec.experts is not None:
+            with self._database.session() as session:
+                check_experts(claim.spec.experts, registry.get(session, claim.spec.base_model), self._blobs)
         entry = self._record(envelope, member, Campaign)
         self._progress.append(entry.id, "waiting", f"opened by {member}")
         return self._answer(entry)

@@ -15,15 +15,18 @@ from protos.documents.rounds import RoundReply
 _RATIO = 10.0  # of an update's norm to that of what it started from, where nothing is guaranteed
 
 
-def most_change(spec: CampaignSpec, reference: Mapping[str, Tensor]) -> tuple[float, float | None]:
-    """The ratio and the norm that `check_update` holds an update to.
+def most_change(
+    spec: CampaignSpec, reference: Mapping[str, Tensor], furthest: float | None = None
+) -> tuple[float, float | None]:
+    """The ratio and the norm that `check_update` holds an update to: it moves no further than `furthest` (L2), or, where that is
+    not told, than so many lengths of what it started from.
 
     Noise of the site moves it far and by a known norm; with noise of the hub it is clipped here, and a refusal that named its
     norm would tell it.
     """
     privacy = spec.privacy
     if privacy is None:
-        return _RATIO, None
+        return (_RATIO, None) if furthest is None else (math.inf, furthest)
     if privacy.guarantee == "central":
         return math.inf, None
     size = sum(tensor.numel() for tensor in reference.values())

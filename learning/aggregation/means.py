@@ -45,3 +45,35 @@ class RunningMean:
             raise Invalid("There is no update to average.", "Wait for at least one reply.")
         sums = self._sums
         return self._shelf.filled(sums, lambda name: sums[name] / self.weight)
+
+
+class MeanOfGivers:
+    """The weighted mean of each tensor over the updates that hold it; one that none holds stays as in the `reference`.
+
+    So experts that one member trains keep all of its update, and those that several train get their mean. Holds sums as
+    `RunningMean` does.
+    """
+
+    def __init__(self, reference: Mapping[str, Tensor], shelf: Shelf = IN_MEMORY) -> None:
+        self._reference, self._shelf = reference, shelf
+        self._sums = shelf.zeros(reference, torch.float64)
+        self._weights: dict[str, float] = {}
+
+    def add(self, update: Mapping[str, Tensor], weight: float) -> None:
+        """Take in one update, of some of the reference's tensors. Raises `Invalid`, unchanged, if unfit."""
+        if not (math.isfinite(weight) and weight > 0):
+            raise Invalid(f"An update cannot weigh {weight}.", "Give a positive number.", field="weight")
+        check_names_and_shapes(update, {name: self._reference[name] for name in update if name in self._reference})
+        for name, tensor in update.items():
+            self._sums[name].add_(tensor, alpha=weight)
+            self._weights[name] = self._weights.get(name, 0.0) + weight
+
+    def result(self) -> dict[str, Tensor]:
+        """The means so far: fp32, sorted by name. Raises `Invalid` before the first update."""
+        if not self._weights:
+            raise Invalid("There is no update to average.", "Wait for at least one reply.")
+        return self._shelf.filled(self._reference, self._mean)
+
+    def _mean(self, name: str) -> Tensor:
+        weight = self._weights.get(name)
+        return self._reference[name].clone() if weight is None else self._sums[name] / weight

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -14,8 +14,10 @@ from protos.documents.methods import (
     Adapter,
     Averaging,
     Buffer,
+    Experts,
     LocalTraining,
     Objective,
+    Part,
     Patience,
     Preferences,
     Quality,
@@ -51,7 +53,9 @@ class CampaignSpec(Document):
     minimum_members: int = Field(ge=1, le=10_000)
     patience: Patience = Patience()
     buffer: Buffer | None = None
+    trainable: Part = "adapter"
     adapter: Adapter = Adapter()
+    experts: Experts | None = None
     transfer: Transfer = Transfer()
     privacy: Privacy | None = None
     masks: Masks | None = None
@@ -83,6 +87,74 @@ class CampaignSpec(Document):
         }
         if wrong := [name for name, given in others.items() if given]:
             raise ValueError(f"scaffold reads gradients from the plain mean of whole updates: leave {wrong[0]} out")
+        return self
+
+    def trained(self, member: str | None = None) -> dict[str, Any]:
+        """What trains at a member's site, or at any, in the words of `learning.trainable`."""
+        if self.experts is not None:
+            return {"part": "experts", "experts": self.experts.of(member), "router": self.experts.router}
+        if self.trainable == "full":
+            return {"part": "full"}
+        adapter = self.adapter
+        shape = {"rank": adapter.rank, "alpha": adapter.alpha, "targets": adapter.targets}
+        return {"part": "adapter", "magnitudes": adapter.method == "dora", **shape}
+
+    @property
+    def part(self) -> str:
+        """What trains, in words."""
+        if self.experts is not None:
+            return self.experts.described
+        return "all weights" if self.trainable == "full" else self.adapter.described
+
+    @model_validator(mode="after")
+    def _one_part_that_trains(self) -> CampaignSpec:
+        if (self.experts is not None) != (self.trainable == "experts"):
+            raise ValueError('trainable = "experts" and [experts] go together: give both, or none')
+        if self.trainable == "adapter":
+            return self
+        what = f'trainable = "{self.trainable}"'
+        if self.adapter != Adapter():
+            raise ValueError(f"{what} has no use for [adapter]: leave it out")
+        if self.averaging == "products":
+            raise ValueError(f'products are those of an adapter\'s factors: with {what} take averaging = "factors"')
+        if self.strategy == "scaffold":
+            raise ValueError(f"scaffold's control variates are of an adapter's B: with {what} take another strategy")
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_that_needs_all_updates_alike(self) -> CampaignSpec:
+        own = self.experts.own if self.experts else None
+        if own is None:
+            return self
+        others = {
+            f'averaging = "{self.averaging}"': self.averaging != "factors",
+            "maximum_share": self.maximum_share < 1,
+            "[masks]": self.masks is not None,
+            '[privacy] with guarantee = "central"': self.privacy is not None and self.privacy.guarantee == "central",
+        }
+        if wrong := [name for name, given in others.items() if given]:
+            raise ValueError(
+                f"an expert of one member's own stands alone in a round, with no other to hide among or be compared"
+                f" with: leave {wrong[0]} out, or train common experts"
+            )
+        if len(own) < self.minimum_members:
+            raise ValueError(f"[experts] names the own ones of {len(own)}, fewer than minimum_members")
+        return self
+
+    @model_validator(mode="after")
+    def _magnitudes_where_they_can_be(self) -> CampaignSpec:
+        if self.adapter.method == "lora":
+            return self
+        if self.averaging == "products":
+            raise ValueError(
+                "what DoRA adds to a weight is no product, which could be averaged exactly: take LoRA, or"
+                ' averaging = "factors"'
+            )
+        if self.looks_back:
+            raise ValueError(
+                f"{self.strategy} reads from updates alone how the weights changed, and DoRA's say it together with the"
+                " model: take LoRA"
+            )
         return self
 
     @property
@@ -244,9 +316,10 @@ class CampaignEnd(Claim):
 class SitePolicy(Document):
     """`site.toml` in the member's home: where the site stands, and what it agrees to without being asked.
 
-    A campaign may have its model write `maximum_generated` tokens in a round. `hours` are those at which it trains, in UTC, as
-    "22:00-06:00"; empty for all.
-    A file that names no `objectives` is of the time when there was but one, and agrees to no other.
+    A campaign may have its model write `maximum_generated` tokens in a round, and train what `trainable` names. `hours` are those
+    at which the site trains, in UTC, as "22:00-06:00"; empty for all.
+    A file that names no `objectives` is of the time when there was but one, and agrees to no other; one that names nothing
+    `trainable` agrees to adapters alone.
     """
 
     data: Text
@@ -255,5 +328,6 @@ class SitePolicy(Document):
     maximum_rounds: int = Field(default=100, ge=1)
     maximum_generated: int = Field(default=10_000_000, ge=0)
     objectives: tuple[Objective, ...] = ("continued-training",)
+    trainable: tuple[Part, ...] = ("adapter",)
     hours: str = Field(default="", pattern=r"^(([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d)?$")
     privacy: PrivacyBudget | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,11 +10,59 @@ from protos.documents.base import DigestText, Document, Identifier
 
 
 class Adapter(Document):
-    """The trainable part: LoRA on the named linear modules."""
+    """The trainable part: LoRA on the named linear modules, or DoRA, which trains the lengths of their rows too."""
 
     rank: int = Field(default=16, ge=1, le=1024)
     alpha: float = Field(default=32, gt=0)
     targets: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    method: Literal["lora", "dora"] = "lora"
+
+    @property
+    def described(self) -> str:
+        name = {"lora": "LoRA", "dora": "DoRA"}[self.method]
+        return f"{name} of rank {self.rank} on {', '.join(self.targets)}"
+
+
+Part = Literal["adapter", "full", "experts"]
+"""What trains: an adapter beside the weights, all weights, or those of some experts."""
+Numbers = Annotated[tuple[Annotated[int, Field(ge=0, le=1023)], ...], Field(min_length=1, max_length=1024)]
+"""Of experts, counted from 0; the same in every layer that has experts."""
+
+
+class Experts(Document):
+    """Which experts train, of a model that has some: `common` ones at every site, or each member's `own` at its alone. Their rows
+    of the routers train too where `router` says so; all else stays as it is."""
+
+    common: Numbers | None = None
+    own: dict[Identifier, Numbers] | None = Field(default=None, min_length=1, max_length=10_000)
+    router: bool = False
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Experts:
+        if (self.common is None) == (self.own is None):
+            raise ValueError(
+                "[experts] names those that are common to all members, or each member's own: one of the two"
+            )
+        return self
+
+    @property
+    def described(self) -> str:
+        router = ", with their rows of the routers" if self.router else ""
+        if self.own is None:
+            return f"{_experts(self.of())} at every site{router}"
+        each = (f"{_experts(self.of(member))} at {member}'s" for member in sorted(self.own))
+        return f"{'; '.join(each)}{router}"
+
+    def of(self, member: str | None = None) -> tuple[int, ...]:
+        """Those that a member trains; without one, those that anybody does. Sorted, and none where it has none."""
+        if self.common is not None:
+            return tuple(sorted(set(self.common)))
+        own = self.own or {}
+        return tuple(sorted({each for name, numbers in own.items() if member in (None, name) for each in numbers}))
+
+
+def _experts(numbers: tuple[int, ...]) -> str:
+    return f"expert{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 class LocalTraining(Document):

@@ -409,6 +409,14 @@ def test_a_rounds_model_follows_from_its_campaign(told: Told, changes: dict[str,
     assert any(words in what for what in objections(told))
 
 
+def test_a_member_without_experts_of_its_own_gave_no_update_of_any(told: Told) -> None:
+    own = {"trainable": "experts", "experts": {"own": {"core-team": [0]}}, "adapter": {}}
+    told.unchecked()
+    campaign = told.history.open_campaign(["author"], **own)
+    told.history.model("tiny-1.1", source=campaign, parent="tiny-1", number=1, contributions=(part(1.0),))
+    assert any(f"author contributed, and {campaign} names no expert of its own" in what for what in objections(told))
+
+
 def test_an_honest_campaign_holds(told: Told) -> None:
     told.history.campaign(["author"])
     assert objections(told) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import Any
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -166,7 +167,7 @@ class History:
         self.record(CampaignEnd(hub=self.hub, signer=HUB, campaign=campaign, outcome="finished"))
         return campaign
 
-    def open_campaign(self, members: list[str]) -> str:
+    def open_campaign(self, members: list[str], **more: Any) -> str:
         """That these members consented to."""
         local = LocalTraining(steps=10, batch_size=2, sequence_length=64, learning_rate=1e-3)
         spec = CampaignSpec(
@@ -177,6 +178,7 @@ class History:
             adapter=Adapter(rank=4, alpha=8),
             training=local,
         )
+        spec = CampaignSpec.read({**dict(spec), **more})
         campaign = self.record(Campaign(hub=self.hub, signer="core-team", spec=spec))
         for member in members:
             self.record(Consent(hub=self.hub, signer=member, campaign=campaign, site_key=self.site_key(member)))

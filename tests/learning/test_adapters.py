@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from learning.adapters import ALL_LINEAR, AdapterShape, adapter_state, attach, load_adapter_state, moved
-from learning.aggregation.low_rank import products
+from learning.adapters import ALL_LINEAR, AdapterShape, adapter_state, attach, load_adapter_state
 from learning.architectures import build_model
+from learning.weights import moved
 from trust.errors import Invalid
 
 ADAPTER = AdapterShape(rank=4, alpha=8)
@@ -66,8 +68,7 @@ def test_a_merged_model_computes_what_the_adapted_one_does(model: LlamaForCausal
     adapted = attach(copy.deepcopy(model), ADAPTER, seed=1)
     state = _trained(adapter_state(adapted))
     load_adapter_state(adapted, state)
-    scale = ADAPTER.alpha / ADAPTER.rank
-    merged = moved(model, {layer: scale * product for layer, product in products(state).items()})
+    merged = moved(model, ADAPTER.change(state))
     assert type(merged) is LlamaForCausalLM
     assert all(p.requires_grad for p in merged.parameters())
     assert set(merged.state_dict()) == set(plain.state_dict())
@@ -87,3 +88,57 @@ def test_impossible_adapters_are_refused(model: LlamaForCausalLM) -> None:
             AdapterShape(**wrong)  # type: ignore[arg-type]
     with pytest.raises(Invalid):
         attach(model, AdapterShape(2, 4.0, ("no_such_layer",)), seed=0)
+
+
+DORA = AdapterShape(rank=4, alpha=8, targets=("q_proj", "down_proj"), magnitudes=True)
+
+
+def test_dora_travels_as_peft_writes_it_and_merges_as_peft_does(model: LlamaForCausalLM, tmp_path: Path) -> None:
+    """An update is an adapter file of PEFT's, and the merged model computes what PEFT's does, to rounding."""
+    prepared = DORA.prepare(copy.deepcopy(model), seed=1)
+    state = {name: tensor + _trained({name: tensor})[name] / 9 for name, tensor in prepared.start.items()}
+    prepared.load(state)
+    prepared.model.save_pretrained(str(tmp_path))
+    written = load_file(tmp_path / "adapter_model.safetensors")
+    assert written.keys() == state.keys()
+    assert all(torch.equal(written[name], state[name]) for name in state)
+    assert sum(name.endswith("q_proj.lora_magnitude_vector") for name in state) == len(model.model.layers)
+    merged = moved(model, DORA.change(state, model))
+    with torch.no_grad():
+        expected = prepared.model.eval()(INPUTS).logits
+        torch.testing.assert_close(merged(INPUTS).logits, expected, rtol=1e-4, atol=1e-4)
+        theirs = prepared.model.merge_and_unload()
+    assert not torch.allclose(merged(INPUTS).logits, model(INPUTS).logits, atol=1e-3)
+    for name, weight in theirs.named_parameters():
+        torch.testing.assert_close(merged.get_parameter(name), weight, rtol=1e-5, atol=1e-5)
+
+
+def test_dora_begins_at_the_lengths_of_the_rows_and_is_held_to_the_size_of_its_factors(
+    model: LlamaForCausalLM,
+) -> None:
+    before = copy.deepcopy(model.state_dict())
+    start, furthest = DORA.origin(model, seed=1)
+    name = "model.layers.0.self_attn.q_proj"
+    torch.testing.assert_close(
+        start[f"base_model.model.{name}.lora_magnitude_vector"], before[f"{name}.weight"].norm(dim=1)
+    )
+    assert all(bool((change.abs() < 1e-6).all()) for _, change in DORA.change(start, model))
+    plain = AdapterShape(DORA.rank, DORA.alpha, DORA.targets)
+    assert furthest == pytest.approx(plain.origin(model, seed=1)[1])
+    assert furthest == pytest.approx(
+        10 * sum(float(t.square().sum()) for n, t in start.items() if "lora_A" in n) ** 0.5
+    )
+    after = model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[each], after[each]) for each in before)
+    with pytest.raises(Invalid, match="without the model"):
+        list(DORA.change(start))
+
+
+def test_a_prepared_model_computes_what_it_did_before_it_trained(model: LlamaForCausalLM) -> None:
+    for shape in (ADAPTER, DORA):
+        prepared = shape.prepare(copy.deepcopy(model), seed=1)
+        prepared.load({name: tensor + 0.1 for name, tensor in prepared.start.items()})
+        with torch.no_grad(), prepared.as_it_was():
+            torch.testing.assert_close(prepared.model.eval()(INPUTS).logits, model(INPUTS).logits)
+        assert not torch.allclose(prepared.model(INPUTS).logits, model(INPUTS).logits, atol=1e-2)

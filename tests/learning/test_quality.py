@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from learning.adaptation import adapt
-from learning.adapters import AdapterShape, adapter_state, attach
+from learning.adapters import AdapterShape
 from learning.architectures import build_model
 from learning.quality import Yardstick, held_out_blocks
 from learning.tokenizer import train_tokenizer
+from learning.trainable import Trainable
+from learning.weights import AllWeights
 from tests.shapes import llama
 from trust.errors import Invalid
 
@@ -19,21 +21,24 @@ TEXT = "Members sign what they send, and whoever reads it can check it. "
 SHAPE = AdapterShape(rank=4, alpha=8)
 
 
-def test_what_helps_is_above_one_and_what_harms_below() -> None:
+@pytest.mark.parametrize("trainable", [SHAPE, AdapterShape(rank=4, alpha=8, magnitudes=True), AllWeights()])
+def test_what_helps_is_above_one_and_what_harms_below(trainable: Trainable) -> None:
     tokenizer = train_tokenizer(iter([TEXT]), 280)
     model = build_model(llama(280, 16, 32, 1, 2, 2, 32), seed=1)
     blocks = held_out_blocks(tokenizer, (TEXT for _ in range(1000)), 16, 6)
     assert blocks.shape == (6, 16)
-    yardstick = Yardstick(model, SHAPE, blocks)
-    adapted = attach(build_model(llama(280, 16, 32, 1, 2, 2, 32), seed=1), SHAPE, seed=3)
-    start = adapter_state(adapted)
-    adapt(adapted, blocks.numpy(), steps=20, batch_size=4, learning_rate=0.02, seed=0)
-    learned = adapter_state(adapted)
-    opposite = {name: -10 * tensor if "lora_B" in name else tensor for name, tensor in learned.items()}
+    yardstick = Yardstick(model, trainable, blocks)
+    prepared = trainable.prepare(build_model(llama(280, 16, 32, 1, 2, 2, 32), seed=1), seed=3)
+    start = prepared.start
+    adapt(prepared.model, blocks.numpy(), steps=20, batch_size=4, learning_rate=0.02, seed=0)
+    learned = prepared.state()
+    opposite = {name: start[name] - 10 * (tensor - start[name]) for name, tensor in learned.items()}
     assert yardstick.quality(start) == pytest.approx(1)
     assert yardstick.quality(learned) > 1.1
     assert yardstick.quality(opposite) < 0.99
-    assert yardstick.quality({name: torch.full_like(tensor, 1e30) for name, tensor in start.items()}) < 1e-6
+    noise = torch.Generator().manual_seed(0)
+    broken = {name: 1e3 * torch.randn(tensor.shape, generator=noise) for name, tensor in start.items()}
+    assert yardstick.quality(broken) < 1e-6
     assert yardstick.quality(learned) == yardstick.quality(learned), "one measured before leaves nothing behind"
     assert math.isfinite(yardstick.quality(learned))
 

@@ -10,13 +10,14 @@ import torch
 from torch.nn import functional
 from transformers import GenerationConfig, PreTrainedTokenizerFast
 
-from learning.adapters import AdapterShape, adapter_state, attach
+from learning.adapters import Adapted, AdapterShape, adapter_state, attach
 from learning.architectures import build_model
 from learning.objectives.answers import answer_losses
 from learning.objectives.chats import Turn, completed, prompt
 from learning.objectives.completions import Sampling, complete
 from learning.objectives.rows import one_each
 from learning.rewarding import Grouped, RewardedResult, adapt_to_rewards
+from learning.weights import AllWeights
 from trust.errors import Invalid
 
 END = 0
@@ -50,7 +51,7 @@ def digits(tokenizer: PreTrainedTokenizerFast) -> Callable[[int, Sequence[int]],
 
 def learn(model: Any, prompts: Any, judge: Any, steps: int = STEPS, **more: Any) -> RewardedResult:
     grouped = Grouped(size=8, **more)
-    return adapt_to_rewards(model, prompts, judge, HOW, grouped, steps, 16, 0.02, seed=7)
+    return adapt_to_rewards(Adapted(model), prompts, judge, HOW, grouped, steps, 16, 0.02, seed=7)
 
 
 def test_the_mean_reward_rises_and_a_weight_on_the_divergence_keeps_the_model_near_to_where_it_began(
@@ -97,7 +98,24 @@ def test_every_prompt_is_judged_as_a_whole_group_and_learned_from_in_each_pass(
     assert {asked.count(number) for number in range(4)} == {8}
     assert [len(set(asked[start : start + 8])) for start in range(0, 32, 8)] == [1] * 4
     with pytest.raises(Invalid, match="whole groups of 3"):
-        adapt_to_rewards(outspoken(), prompts, judge, HOW, Grouped(size=3), 1, 16, 0.02, seed=7)
+        adapt_to_rewards(Adapted(outspoken()), prompts, judge, HOW, Grouped(size=3), 1, 16, 0.02, seed=7)
+
+
+def test_all_weights_learn_from_rewards_and_are_held_to_what_they_were(
+    shape: dict[str, Any], prompts: Any, digits: Any
+) -> None:
+    """The first answers are those of the model as it came: nothing diverges before a step, and much after some."""
+    found = []
+    for steps in (1, STEPS):
+        model = build_model(shape, seed=3).eval()
+        with torch.no_grad():
+            model.get_output_embeddings().weight.mul_(20)
+        prepared = AllWeights().prepare(model, seed=1)
+        grouped = Grouped(size=8, beta=0.0)
+        found.append(adapt_to_rewards(prepared, prompts, digits, HOW, grouped, steps, 16, 0.01, seed=7))
+    assert found[0].divergence == 0
+    assert found[1].divergence > 0
+    assert found[1].reward_last > found[1].reward_first
 
 
 def test_a_completion_ends_with_its_end_whatever_the_models_folder_says(

@@ -109,6 +109,16 @@ def test_a_file_of_before_there_were_objectives_agrees_to_no_new_one(tmp_path: P
         assert "policy allows continued-training" in acceptable(policy, tuned)
 
 
+def test_a_site_trains_adapters_alone_until_its_member_allows_more(tmp_path: Path) -> None:
+    """Also one that is new: other parts take more memory, and their updates tell more."""
+    full = SPEC.model_copy(update={"trainable": "full"})
+    policy = update_policy(tmp_path, tmp_path, "all")
+    assert 'its trainable part is "full", and the site\'s policy allows adapter (trainable)' in acceptable(policy, full)
+    (tmp_path / "site.toml").write_text(f'data = "{tmp_path}"\ntrainable = ["full", "experts"]\n')
+    assert acceptable(load_policy(tmp_path), full) == ""
+    assert "policy allows full, experts" in acceptable(load_policy(tmp_path), SPEC)
+
+
 def test_a_site_needs_to_know_where_its_text_lies(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"site\.toml"):
         update_policy(tmp_path, None, "all")

@@ -29,6 +29,7 @@ from learning.compression import expand
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
 from learning.updates import load_tensors
+from protos.documents.architectures import Mixtral
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.masking import Masks
@@ -245,6 +246,40 @@ def test_an_update_may_travel_in_fewer_bytes_and_be_held_to_its_start(
         return sum(float((tensor - of.start[name]).square().sum()) for name, tensor in of.adapter.items())
 
     assert moved(held) < moved(trained)
+
+
+def test_all_weights_train_and_how_far_they_moved_is_what_leaves(
+    task: RoundTask, files: dict[str, bytes], data: Path, tmp_path: Path
+) -> None:
+    full = CampaignSpec.read({**dict(task.spec), "trainable": "full", "adapter": Adapter()})
+    trained = train(task.model_copy(update={"spec": full}), files, text_of(data))
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    model, _ = load_model(tmp_path)
+    assert trained.adapter.keys() == {name for name, _ in model.named_parameters()}
+    assert all(bool(tensor.any()) and not trained.start[name].any() for name, tensor in trained.adapter.items())
+    assert trained.result.loss_last < trained.result.loss_first
+
+
+def test_a_member_trains_its_own_experts_and_without_any_it_refuses(
+    task: RoundTask, data: Path, tmp_path: Path
+) -> None:
+    tokenizer = train_tokenizer(iter([SECRET] * 9), 300)
+    shape = Mixtral.model_construct(
+        family="mixtral", vocab_size=len(tokenizer), hidden_size=32, heads=2, context_length=64, layers=1, kv_heads=2,
+        intermediate_size=16, experts=4, experts_per_token=2,
+    )  # fmt: skip
+    folder = tmp_path / "routed"
+    files = {p.name: p.read_bytes() for p in save_model(build_model(shape.hugging_face(), 1), tokenizer, folder)}
+    entries = tuple(FileEntry(path=name, digest=digest_bytes(data), size=len(data)) for name, data in files.items())
+    own = {"trainable": "experts", "experts": {"own": {"law": [2], "medicine": [0, 1]}}, "adapter": Adapter()}
+    spec = CampaignSpec.read({**dict(task.spec), **own})
+    routed = task.model_copy(update={"spec": spec, "files": entries})
+    trained = train(routed, files, text_of(data), member="law")
+    assert trained.adapter.keys() == {f"model.layers.0.mlp.experts.{each}_proj.2" for each in ("down", "gate_up")}
+    assert all(bool(tensor.any()) for tensor in trained.adapter.values())
+    with pytest.raises(Invalid, match="No expert is named"):
+        train(routed, files, text_of(data), member="stranger")
 
 
 def preferences(folder: Path, *, scores: tuple[float, float] | None = None) -> Path:

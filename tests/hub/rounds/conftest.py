@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -48,6 +49,10 @@ from contributors.home import Home
 from contributors.packing import list_dataset
 from contributors.site.run import start
 start(Home(Path(sys.argv[1])), Path(sys.argv[2]), "all")
+"""
+_POLICY = """
+objectives = ["continued-training", "sft", "dpo", "grpo"]
+trainable = ["adapter", "full"]
 """
 TEXTS = {
     "medicine": "The heart pumps blood through arteries and veins in a steady rhythm. ",
@@ -149,11 +154,14 @@ class World:
             member.withdraw(member.sign(claim))
 
     def site(self, name: str, *first: Path) -> None:
-        """Start a member's site on private text that it has declared; it joins every campaign. Folders come `first` in its
-        PYTHONPATH."""
+        """Start a member's site on private text that it has declared; it joins every campaign, whatever trains. Folders come
+        `first` in its PYTHONPATH."""
         data = self.private_text(name)
         if name not in self.declared:
             self.declared[name] = self.declare(name, data)
+        policy = self.homes[name].directory / "site.toml"
+        if not policy.exists():
+            policy.write_text(f"data = {json.dumps(str(data))}\n{_POLICY}")
         arguments = [str(self.homes[name].directory), str(data)]
         path = os.pathsep.join(map(str, (*first, ROOT)))
         self._start(name, [sys.executable, "-c", _SITE, *arguments], PYTHONPATH=path)

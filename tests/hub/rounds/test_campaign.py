@@ -8,13 +8,16 @@ import signal
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
+from torch import Tensor
 
 from contributors.client import Coalition
 from contributors.site.spending import read_spending
-from protos.coalition.v1 import rounds_pb2
+from learning.updates import load_tensors
+from protos.coalition.v1 import models_pb2, rounds_pb2
 from protos.documents.campaigns import CampaignSpec, Hold
 from protos.documents.masking import Masks
-from protos.documents.methods import Buffer, LocalTraining, Rewards, Server
+from protos.documents.methods import Adapter, Buffer, LocalTraining, Rewards, Server
 from protos.documents.privacy import Privacy
 from protos.documents.runs import Stop
 from protos.documents.submissions import Reward
@@ -56,14 +59,15 @@ def test_a_campaign_survives_its_superlink_and_leaves_out_a_poisoned_update(worl
 
 
 def sum_under_masks(world: World, spec: CampaignSpec) -> None:
-    """Three sites run; the text of one changes after it joined, so that it drops out when its secrets are shared: the masks that
-    the others have with it are opened, and the sum is of these two."""
+    """Of how far all weights moved. Three sites run; the text of one changes after it joined, so that it drops out when its
+    secrets are shared: the masks that the others have with it are opened, and the sum is of these two."""
     world.processes.pop("poison").kill()
     until(lambda: not pids(str(world.homes["poison"].directory), "contributors.site"), "the hostile SuperNode's end")
     world.declared["poison"] = "as the hostile site did"
     world.site("poison")
     masks = {"masks": Masks(colluding=0), "clip_norm": 1.0, "rounds": 2, "minimum_members": 3, "name": "masked"}
-    campaign = world.open_campaign(spec.model_copy(update=masks))
+    whole = {"trainable": "full", "adapter": Adapter()}
+    campaign = world.open_campaign(spec.model_copy(update=masks | whole))
     world.wait(campaign, lambda found: len(found.members) == 3)
     (world.homes["poison"].directory / "private" / "more.txt").write_text("of no dataset")
     world.wait(campaign, lambda found: found.state in ("finished", "failed"))
@@ -77,7 +81,15 @@ def sum_under_masks(world: World, spec: CampaignSpec) -> None:
         assert parts[member].weight == pytest.approx(0.5)
     with Coalition(world.homes["core"]) as core:
         said = [event.message for event in core.watch_campaign(campaign)]
+        models = {model.id: model for model in core.models()}
+        first, last = (embedding(core, models[name]) for name in ("tiny-1", found.rounds[-1].model))
+    assert not torch.equal(first, last), "which an adapter never moves"
     assert "2 masked updates summed; the hub saw no single one" in said
+
+
+def embedding(core: Coalition, model: models_pb2.Model) -> Tensor:
+    (file,) = (file for file in model.files if file.path == "model.safetensors")
+    return load_tensors(core.blob(file.digest))["model.embed_tokens.weight"]
 
 
 def test_a_killed_hub_and_a_killed_supernode_cost_no_finished_round(world: World, spec: CampaignSpec) -> None:

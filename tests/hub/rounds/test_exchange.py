@@ -18,7 +18,7 @@ from learning.compression import How, compress
 from learning.updates import save_tensors
 from protos.documents.base import FileEntry
 from protos.documents.campaigns import CampaignSpec
-from protos.documents.methods import LocalTraining, Patience, Rewards, Transfer
+from protos.documents.methods import Experts, LocalTraining, Patience, Rewards, Transfer
 from protos.documents.privacy import Privacy
 from protos.documents.rewards import Rewarded
 from protos.documents.rounds import Learned, RoundReply, RoundTask
@@ -46,6 +46,7 @@ def lead(
     privacy: dict[str, Any] | None = None,
     rewards: Rewards | None = None,
     say: Callable[[str], None] = lambda message: None,
+    furthest: float | None = None,
     **more: Any,
 ) -> Averaged:
     """A round; the consent of `gone` stops counting while it goes on."""
@@ -71,7 +72,9 @@ def lead(
     }
     standing = {name: site for name, site in sites.items() if name != gone}
     taken = {digest_bytes(save_tensors(moved(0.5)))}  # by a round before
-    return Round(Postbox(answerers), task, FILES, reference, standing.get, say, taken).run(sites.values())
+    return Round(Postbox(answerers), task, FILES, reference, standing.get, say, taken, furthest=furthest).run(
+        sites.values()
+    )
 
 
 def moved(by: float) -> dict[str, Tensor]:
@@ -336,3 +339,35 @@ def test_a_reply_is_a_closed_document() -> None:
         "rewarded",
         "data",
     }
+
+
+def test_weights_that_train_themselves_start_from_nothing_and_are_held_to_a_length_of_their_own() -> None:
+    """Whole, or in fewer bytes; ten times the length of where they start would be nothing."""
+    still = {name: torch.zeros(()).expand(tensor.shape) for name, tensor in REFERENCE.items()}
+    honest = {name: torch.full(tensor.shape, 0.1) for name, tensor in REFERENCE.items()}
+    far = {name: torch.full(tensor.shape, 9.0) for name, tensor in REFERENCE.items()}
+    answerers = {"law": answer(honest), "poison": answer(far)}
+    averaged = lead(answerers, reference=still, furthest=2.0, trainable="full")
+    torch.testing.assert_close(averaged.adapter, honest)
+    (reason,) = (part.excluded for part in averaged.contributions if part.member == "poison")
+    assert "over the bound of 2" in reason
+    sent = answer(compress(honest, "int8").data)
+    small = lead({"law": sent}, reference=still, furthest=2.0, trainable="full", transfer="int8")
+    torch.testing.assert_close(small.adapter, honest, rtol=1e-2, atol=1e-2)
+
+
+def test_a_member_sends_its_own_experts_and_is_excluded_with_those_of_others() -> None:
+    still = {name: torch.zeros(()).expand(3) for name in ("down_proj.1", "down_proj.2")}
+    own = {"law": (1,), "medicine": (2,), "poison": (2,), "d": (2,), "e": (2,)}
+    answerers = {
+        "law": answer({"down_proj.1": torch.full((3,), 0.5)}),
+        "medicine": answer({"down_proj.2": torch.full((3,), 0.2)}),
+        "poison": answer({"down_proj.1": torch.full((3,), 0.9)}),
+    }
+    shape = {"trainable": "experts", "experts": Experts(own=own)}
+    averaged = lead(answerers, reference=still, furthest=2.0, **shape)
+    torch.testing.assert_close(
+        averaged.adapter, {"down_proj.1": torch.full((3,), 0.5), "down_proj.2": torch.full((3,), 0.2)}
+    )
+    (reason,) = (part.excluded for part in averaged.contributions if part.member == "poison")
+    assert "lacks the tensor down_proj.2" in reason

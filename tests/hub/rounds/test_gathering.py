@@ -190,3 +190,45 @@ def test_an_update_that_cannot_be_counted_changes_nothing() -> None:
 def test_a_spec_that_cannot_hold_what_it_says_is_refused(more: dict[str, Any], why: str) -> None:
     with pytest.raises(Invalid, match=why):
         _spec(**more)
+
+
+W1, W2, W3 = (f"mlp.experts.down_proj.{number}" for number in (1, 2, 3))
+OWN = {"trainable": "experts", "experts": {"own": {"law": [1], "medicine": [2, 1]}}}
+
+
+def test_experts_of_members_own_keep_their_updates_and_what_two_train_is_averaged() -> None:
+    """An expert that one member trains takes its whole update, whatever part the member has in a mean of all."""
+    start = {name: torch.zeros(4) for name in (W1, W2)}
+    gathering = Gathering(_spec(2, weighting="examples", **OWN), start)
+    gathering.add("law", {W1: torch.full((4,), 1.0)}, 3)
+    gathering.add("medicine", {W1: torch.full((4,), 5.0), W2: torch.full((4,), -2.0)}, 1)
+    found = gathering.result()
+    torch.testing.assert_close(found.update, {W1: torch.full((4,), 2.0), W2: torch.full((4,), -2.0)})
+    assert {member: share.weight for member, share in found.shares.items()} == {"law": 0.75, "medicine": 0.25}
+
+
+def test_nobody_moves_an_expert_that_is_not_its_own() -> None:
+    gathering = Gathering(_spec(2, **OWN), {name: torch.zeros(4) for name in (W1, W2)})
+    for member, update in (
+        ("law", {W1: torch.ones(4), W2: torch.ones(4)}),
+        ("law", {W2: torch.ones(4)}),
+        ("medicine", {W1: torch.ones(4)}),
+        ("medicine", {W1: torch.ones(4), W3: torch.ones(4)}),
+        ("stranger", {W1: torch.ones(4)}),
+    ):
+        with pytest.raises(Invalid):
+            gathering.add(member, update, 1)
+    assert len(gathering) == 0
+
+
+def test_an_update_of_own_experts_is_measured_with_all_others_where_they_were() -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def measure(update: Any) -> float:
+        seen.append(dict(update))
+        return 1.0
+
+    spec = _spec(2, weighting="quality", quality={"dataset": "data-1"}, **OWN)
+    gathering = Gathering(spec, {name: torch.zeros(4) for name in (W1, W2)}, measure)
+    gathering.add("law", {W1: torch.ones(4)}, 1)
+    torch.testing.assert_close(seen, [{W1: torch.ones(4), W2: torch.zeros(4)}])

@@ -12,20 +12,22 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from hub.rounds.merging import Merger, change_of, starting_adapter
+from hub.rounds.merging import Merger
 from hub.rounds.plan import update_file
-from learning.adapters import moved
+from learning.adapters import AdapterShape
 from learning.aggregation.low_rank import LowRankMean, products
 from learning.architectures import build_model
 from learning.export import load_model
 from learning.objectives.chats import template_of
 from learning.tokenizer import train_tokenizer
+from learning.weights import moved
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.methods import Adapter, LocalTraining, Server
 from tests.shapes import llama
 from trust.errors import Invalid
 
 ADAPTER = Adapter(rank=2, alpha=6, targets=("q_proj",))
+SHAPE = AdapterShape(rank=2, alpha=6, targets=("q_proj",))
 LAYERS = [f"model.layers.{n}.self_attn.q_proj" for n in (0, 1)]
 Strategy = Literal["fedavg", "diloco", "fedadam", "fedyogi"]
 
@@ -44,7 +46,7 @@ def model() -> LlamaForCausalLM:
 def updates(model: LlamaForCausalLM) -> list[dict[str, Tensor]]:
     """The averaged adapters of three rounds."""
     generator = torch.Generator().manual_seed(0)
-    rounds = [starting_adapter(model, ADAPTER, seed) for seed in (1, 2, 3)]
+    rounds = [SHAPE.origin(model, seed)[0] for seed in (1, 2, 3)]
     return [{name: torch.randn(t.shape, generator=generator) / 9 for name, t in each.items()} for each in rounds]
 
 
@@ -85,6 +87,29 @@ def test_diloco_is_nesterov_descent_on_the_weights(
             weight.grad = -_changes(update)[f"base_model.model.{layer}"]
             peer.step()
         torch.testing.assert_close(found.get_parameter(f"{layer}.weight"), weight)
+
+
+def test_whole_weights_go_the_way_of_plain_nesterov_descent(
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    """The merged model is the base plus the averaged difference, or the server's step with it; tied weights move once."""
+    generator = torch.Generator().manual_seed(0)
+    rounds = [
+        {name: torch.randn(weight.shape, generator=generator) / 99 for name, weight in model.named_parameters()}
+        for _ in range(3)
+    ]
+    full = {"trainable": "full", "adapter": Adapter()}
+    plain = _led(Merger(_spec("fedavg", None, **full)), model, tokenizer, rounds, tmp_path / "plain")[-1]
+    led = _led(Merger(_spec("diloco", Server(rate=0.7), **full)), model, tokenizer, rounds, tmp_path / "diloco")[-1]
+    summed, stepped = (load_model(folder / "model")[0] for folder in (plain, led))
+    for name, before in model.named_parameters():
+        torch.testing.assert_close(summed.get_parameter(name), before + sum(each[name] for each in rounds))
+        weight = torch.nn.Parameter(before.detach().clone())
+        peer = torch.optim.SGD([weight], lr=0.7, momentum=0.9, nesterov=True)
+        for each in rounds:
+            weight.grad = -each[name]
+            peer.step()
+        torch.testing.assert_close(stepped.get_parameter(name), weight)
 
 
 def test_a_model_that_learned_conversations_says_how_they_are_written(
@@ -139,7 +164,7 @@ def test_the_plain_mean_is_merged_and_an_exact_one_with_its_own_rank(
     merger.write_model(copy.deepcopy(model), tokenizer, mean.result(), tmp_path / "exact")
     merger.write_model(copy.deepcopy(model), tokenizer, updates[0], tmp_path / "plain")
     plain, exact = (load_file(tmp_path / each / "model/model.safetensors") for each in ("plain", "exact"))
-    expected = moved(model, dict(change_of(ADAPTER, updates[0]))).state_dict()
+    expected = moved(model, SHAPE.change(updates[0])).state_dict()
     for layer in LAYERS:
         name = f"{layer}.weight"
         assert torch.equal(plain[name], expected[name])

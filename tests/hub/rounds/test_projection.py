@@ -126,6 +126,16 @@ def test_a_consent_needs_a_key_that_its_signer_registered(base: Any, campaign: s
         base.record(consent(campaign))
 
 
+def test_who_has_no_expert_of_its_own_to_train_takes_no_part(base: Any, campaign: str, spec: CampaignSpec) -> None:
+    own = {**dict(spec), "trainable": "experts", "experts": {"own": {"medicine": [0]}}}
+    opened = base.record(Campaign(hub=ORIGIN, signer="core", spec=CampaignSpec.read(own)))
+    base.enrol("medicine")
+    register_key(base.database, "medicine")
+    base.record(consent(opened.id, "medicine"))
+    with pytest.raises(Denied, match="names no expert of law's own"):
+        base.record(consent(opened.id, "law"))
+
+
 def test_rounds_are_done_one_after_the_other(base: Any, campaign: str, reopen: Callable[[Database], Any]) -> None:
     register_key(base.database, "law")
     base.record(consent(campaign))

@@ -5,19 +5,22 @@ from __future__ import annotations
 import io
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from flwr.app import Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from hub.rounds.merging import Merger, change_of, starting_adapter
+from hub.rounds.merging import Merger
 from hub.rounds.plan import Plan, RoundResult, Site, read_result, round_directory, update_file, write_document
 from hub.rounds.serverapp import Voice, lead_round
 from learning.architectures import build_model
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
+from learning.trainable import trainable_of
 from learning.updates import load_tensors
+from protos.documents.architectures import Mixtral
 from protos.documents.campaigns import CampaignSpec
 from protos.documents.methods import Adapter, Buffer, LocalTraining, Quality, Server
 from protos.documents.rounds import RoundTask
@@ -59,19 +62,19 @@ def _site(parent: Path, by: float) -> Answerer:
         document = message.content.config_records["task"]["document"]
         assert isinstance(document, bytes)
         task = RoundTask.read(parse(document))
-        start = starting_adapter(load_model(parent)[0], task.spec.adapter, task.seed)
+        start, _ = trainable_of(task.spec.trained()).origin(load_model(parent)[0], task.seed)
         update = {name: tensor + by * task.round for name, tensor in start.items()}
         return answer(update, round=task.round)(message)
 
     return at
 
 
-def _laid_out(directory: Path, parent: Path, first_round: int) -> Plan:
+def _laid_out(directory: Path, parent: Path, first_round: int, spec: CampaignSpec = SPEC) -> Plan:
     shutil.copytree(parent, directory / "parent")
     sites = tuple(Site(member=m, key=digest_bytes(m.encode()), datasets=(DATASET,)) for m in ("law", "medicine"))
     plan = Plan(
         campaign="campaign-a",
-        spec=SPEC,
+        spec=spec,
         first_round=first_round,
         sites=sites,
         superlink="",
@@ -84,11 +87,15 @@ def _laid_out(directory: Path, parent: Path, first_round: int) -> Plan:
 
 def _lead(directory: Path, plan: Plan, base: Path) -> None:
     """The rounds from the plan's first one to the last, by a server app that has just begun."""
-    grid = Postbox({"law": _site(base, 0.05), "medicine": _site(base, -0.02)})
+    grid = Postbox({"law": _site(base, 0.005), "medicine": _site(base, -0.002)})
     merger = Merger(plan.spec)
     merger.look_back(directory, plan.first_round)
     for number in range(plan.first_round, plan.spec.rounds + 1):
         lead_round(directory, plan, number, grid, Voice(io.BytesIO()), merger)
+
+
+def _voice() -> Voice:
+    return Voice(io.BytesIO())
 
 
 def _result(directory: Path, number: int) -> RoundResult:
@@ -97,11 +104,15 @@ def _result(directory: Path, number: int) -> RoundResult:
     return found
 
 
-def test_a_campaign_that_was_interrupted_leads_to_the_same_model(parent: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [{}, {"trainable": "full", "averaging": "factors", "adapter": Adapter()}])
+def test_a_campaign_that_was_interrupted_leads_to_the_same_model(
+    more: dict[str, Any], parent: Path, tmp_path: Path
+) -> None:
+    spec = CampaignSpec.read({**dict(SPEC), **more})
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    _lead(whole, _laid_out(whole, parent, 1), parent)
+    _lead(whole, _laid_out(whole, parent, 1, spec), parent)
     first = round_directory(whole, 1)
-    plan = _laid_out(resumed, first / "model", 2)  # as the hub lays it out after the first round was recorded
+    plan = _laid_out(resumed, first / "model", 2, spec)  # as the hub lays it out after the first round was recorded
     update_file(resumed, 1).parent.mkdir()
     shutil.copy(first / "adapter.safetensors", update_file(resumed, 1))
     _lead(resumed, plan, parent)
@@ -145,9 +156,37 @@ def test_an_update_that_comes_a_round_later_moves_the_model_that_is_there_then(p
     assert late.weight == pytest.approx(2**-0.5)
     before, after = (load_model(round_directory(tmp_path, number) / "model")[0] for number in (1, 2))
     averaged = load_tensors((round_directory(tmp_path, 2) / "adapter.safetensors").read_bytes())
-    for layer, change in change_of(spec.adapter, averaged):
-        name = f"{layer.removeprefix('base_model.model.')}.weight"
+    for name, change in trainable_of(spec.trained()).change(averaged):
         torch.testing.assert_close(after.get_parameter(name), before.get_parameter(name) + change)
+
+
+def test_each_members_own_experts_come_whole_into_the_next_model_and_nothing_else_moves(tmp_path: Path) -> None:
+    """Over the wire, guards and merging: a member that also moved another's expert is left out, and that one stays."""
+    parent = tmp_path / "base"
+    tokenizer = train_tokenizer(iter(["Members sign what they send."]), 280)
+    shape = {"hidden_size": 32, "heads": 2, "kv_heads": 2, "layers": 1, "context_length": 32, "intermediate_size": 16}
+    routed = Mixtral.model_construct(
+        family="mixtral", vocab_size=len(tokenizer), experts=4, experts_per_token=2, **shape
+    )
+    save_model(build_model(routed.hugging_face(), seed=1), tokenizer, parent)
+    own = {"law": (1, 2), "medicine": (0,)}
+    given = {"trainable": "experts", "experts": {"own": own}, "averaging": "factors", "adapter": Adapter()}
+    spec = CampaignSpec.read({**dict(SPEC), **given, "strategy": "fedavg", "server": None})
+    plan = _laid_out(tmp_path, parent, 1, spec)
+    start, _ = trainable_of(spec.trained()).origin(load_model(parent)[0], 0)
+    law = {name: torch.full(start[name].shape, 0.01) for name in start if name[-1] in "12"}
+    medicine = {name: torch.full(start[name].shape, 0.02) for name in start}
+    said = {"law": answer(law, round=1), "medicine": answer(medicine, round=1)}
+    lead_round(tmp_path, plan, 1, Postbox(said), _voice(), Merger(spec))
+    counted, left_out = _result(tmp_path, 1).contributions
+    assert (counted.member, counted.weight, left_out.weight) == ("law", 1, 0)
+    assert "unexpected tensor" in left_out.excluded
+    before, after = (load_model(folder)[0] for folder in (parent, round_directory(tmp_path, 1) / "model"))
+    for name, weight in after.named_parameters():
+        expected = before.get_parameter(name).detach().clone()
+        for number in (1, 2) if ".experts." in name else ():
+            expected[number] += 0.01
+        assert torch.equal(weight, expected), name
 
 
 def test_updates_are_measured_on_the_text_that_the_campaign_holds_out(parent: Path, tmp_path: Path) -> None:

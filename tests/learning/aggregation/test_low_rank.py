@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
-from learning.adapters import AdapterShape, adapter_state, attach, moved
+from learning.adapters import AdapterShape, adapter_state, attach
 from learning.aggregation.low_rank import LowRankMean, products
 from learning.aggregation.means import RunningMean
+from learning.weights import moved
 from trust.errors import Invalid
 
 IN, OUT = 7, 9
@@ -75,8 +76,8 @@ def test_a_model_merged_with_the_stack_is_the_mean_of_the_members_models(model: 
         states.append({name: torch.randn(tensor.shape, generator=generator) / 9 for name, tensor in start.items()})
         mean.add(states[-1], weight)
     plain = adapted.unload()
-    members = [moved(plain, products(state)).state_dict() for state in states]
-    found = moved(plain, products(mean.result())).state_dict()
+    members = [moved(plain, shape.change(state)).state_dict() for state in states]
+    found = moved(plain, shape.change(mean.result())).state_dict()
     expected = {name: (members[0][name] + 3 * members[1][name]) / 4 for name in found}
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
