@@ -20,7 +20,8 @@ from trust.errors import Invalid
 def base(blobs: BlobStore, config: dict[str, Any]) -> ModelRow:
     data = json.dumps(config).encode()
     file = FileEntry(path="config.json", digest=blobs.put(data), size=len(data))
-    return ModelRow.model_construct(id="base-1", files=[file.model_dump()])
+    values: dict[str, Any] = {"id": "base-1", "files": [file.model_dump()]}
+    return ModelRow(**values)
 
 
 @pytest.mark.parametrize("family", sorted(ROUTED))
