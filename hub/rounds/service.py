@@ -105,7 +105,8 @@ class CampaignsService(rounds_pb2_grpc.CampaignsServicer):
         claim = self._journal.read(envelope, member).claim
         if isinstance(claim, Campaign) and claim.spec.experts is not None:
             with self._database.session() as session:
-                check_experts(claim.spec.experts, registry.get(session, claim.spec.base_model), self._blobs)
+                base = registry.get(session, claim.spec.base_model)
+                check_experts(claim.spec.experts, base.id, registry.files(base), self._blobs)
         entry = self._record(envelope, member, Campaign)
         self._progress.append(entry.id, "waiting", f"opened by {member}")
         return self._answer(entry)
