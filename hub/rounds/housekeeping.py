@@ -5,8 +5,8 @@ each request of a round, behind SQLite's one writer. Once a second will do: a ta
 
 Models and updates lie in the database as they pass through. In pages of 4 KiB that takes three times the processor that it takes
 in pages of 32, and with every 4 MiB copied from the log into the file and made durable, twice the time. A database that is there
-keeps its pages. What is deleted need not be overwritten, as Debian's SQLite does by itself: that takes two thirds of a delete, and
-the next model soon lies there.
+keeps its pages. What is deleted need not be overwritten, as Debian's SQLite does: that takes two thirds of a delete, and the
+next model soon lies there.
 
 And it gives up on a lock after five seconds. Four updates of 20 MB that came at once on a busy machine held it for longer, and
 the round was lost: here it waits.
