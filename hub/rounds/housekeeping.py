@@ -5,7 +5,7 @@ each request of a round, behind SQLite's one writer. Once a second will do: a ta
 
 Models and updates lie beside the database as they pass through (`objects`). What lies in it takes less processor in pages of
 32 KiB than in those of 4, and less time where the log is copied into the file and made durable every 64 MiB, not every 4. A
-database that is there keeps its pages.
+database that is there keeps its pages. What is deleted need not be overwritten, as Debian's SQLite does.
 
 And it gives up on a lock after five seconds. Four updates of 20 MB that came at once on a busy machine held it for longer, and
 the round was lost: here it waits.
@@ -34,13 +34,13 @@ FIRST = (("page_size", str(PAGE)),)  # before there is a page
 LOCKED_SECONDS = 25
 """For which a call waits for the database while others write to it. Who calls hangs up after 30 s: what it asked for must not
 be marked as delivered behind its back."""
-CACHE = (
-    2 << 10
-)  # KiB of each connection; models that pass through would fill the 64 MB that Flower gives each of fifteen
+CACHE = 8 << 10
+"""KiB of each connection: more than a part has. Models that pass through would fill the 64 MB that Flower gives each."""
 LAST = (
     ("wal_autocheckpoint", str(LOG // PAGE)),
     ("busy_timeout", f"{LOCKED_SECONDS}000"),
     ("cache_size", f"-{CACHE}"),
+    ("secure_delete", "0"),
 )
 STALLED = 600
 """Seconds without a whole part of a message after which it is dropped; Flower's are 180, which two parts at a time of 4 MiB take

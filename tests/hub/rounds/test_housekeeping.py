@@ -69,6 +69,7 @@ def test_its_database_waits_for_updates_that_come_at_once(tmp_path: Path) -> Non
     store.initialize()
     assert store.query("PRAGMA busy_timeout") == [{"timeout": LOCKED_SECONDS * 1000}]
     assert store.query("PRAGMA cache_size") == [{"cache_size": -CACHE}]
+    assert store.query("PRAGMA secure_delete") == [{"secure_delete": 0}]
 
 
 def test_only_the_version_that_was_looked_at_is_changed(flower: pytest.MonkeyPatch) -> None:
