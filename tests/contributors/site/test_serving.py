@@ -7,6 +7,7 @@ from types import SimpleNamespace, TracebackType
 import httpx
 import pytest
 from flwr.supercore.inflatable.inflatable_utils import ObjectPushError
+from flwr.supercore.runtime import RuntimeHttpClient
 
 from contributors.site import clientapp
 from contributors.site.clientapp import Answer, serve
@@ -42,7 +43,7 @@ def test_the_next_task_is_taken_whatever_became_of_the_answer_to_the_last(monkey
     def meet_the_next_fate(*task: object) -> None:
         raise fates.pop(0)
 
-    monkeypatch.setattr(clientapp.RuntimeHttpClient, "from_server_address", lambda **given: Door())
+    monkeypatch.setattr(RuntimeHttpClient, "from_server_address", lambda **given: Door())
     monkeypatch.setattr(clientapp, "_run_task", meet_the_next_fate)
     with pytest.raises(KeyboardInterrupt):
         serve(1, b"secret", refuse)
