@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import cast
 
 from sqlmodel import Session
@@ -14,9 +16,10 @@ from hub.ledger.grants import EVERYONE, grant, member_audience
 from hub.ledger.journal import Journal
 from hub.models import registry
 from hub.submissions import catalogue
+from protos.documents.base import FileEntry
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import Claimed
-from trust.errors import Conflict
+from trust.errors import Conflict, NotFound
 
 
 def register(journal: Journal) -> None:
@@ -32,7 +35,6 @@ def _check(session: Session, claimed: Claimed) -> None:
 def _project(session: Session, entry: Entry) -> None:
     claim = cast(Evaluation, entry.claim)
     suite = catalogue.get(session, claim.suite)
-    work = reuse.work(registry.files(registry.get(session, claim.model)), suite.files, claim.harness)
     session.add(
         EvaluationRow(
             id=entry.id,
@@ -44,10 +46,18 @@ def _project(session: Session, entry: Entry) -> None:
             samples=claim.samples or "",
             seconds=claim.seconds,
             recorded_at=entry.time,
-            work=work if claim.scores else "",
+            work=_work(session, claim, suite.files),
             same_as=claim.same_as or "",
             node=claim.node or "",
         )
     )
     if claim.samples:
         grant(session, claim.samples, EVERYONE if suite.visibility == "members" else member_audience(suite.member))
+
+
+def _work(session: Session, claim: Evaluation, files: Sequence[FileEntry]) -> str:
+    """What was computed, to be reused: nothing where there are no scores, or no such model, as a statement may say anything."""
+    with suppress(NotFound):
+        if claim.scores:
+            return reuse.work(registry.files(registry.get(session, claim.model)), files, claim.harness)
+    return ""

@@ -54,14 +54,20 @@ class LowRankMean:
         """
         if not self._taken:
             raise Invalid("There is no update to average.", "Wait for at least one reply.")
-        stacked = {name: self._stacked(name).to("meta") for name in self._taken[0][1]}
-        return self._shelf.filled(stacked, self._stacked)
+        found = self._shelf.zeros({name: self._outline(name) for name in sorted(self._taken[0][1])})
+        for name, place in found.items():
+            axis, at = (0 if name.endswith(_A) else 1), 0
+            for weight, adapter in self._taken:
+                factor = adapter[name]
+                part = place.narrow(axis, at, factor.shape[axis]).copy_(factor)
+                at += factor.shape[axis]
+                if axis:
+                    part.mul_(weight / (self._whole or self.weight))
+        return found
 
-    def _stacked(self, name: str) -> Tensor:
-        if name.endswith(_A):
-            return torch.cat([adapter[name] for _, adapter in self._taken], 0)
-        parts = [adapter[name] * (weight / (self._whole or self.weight)) for weight, adapter in self._taken]
-        return torch.cat(parts, 1)
+    def _outline(self, name: str) -> Tensor:
+        """Of a factor's shape, all adapters stacked, without memory."""
+        return torch.cat([adapter[name].to("meta") for _, adapter in self._taken], 0 if name.endswith(_A) else 1)
 
 
 def products(adapter: Mapping[str, Tensor]) -> dict[str, Tensor]:

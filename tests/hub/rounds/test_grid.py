@@ -19,6 +19,7 @@ from flwr.supercore.task_identity import TaskIdentity
 from hub.rounds import grid as grids
 from hub.rounds.grid import Grid
 from protos.transport.parcels import Mapped
+from trust.certificates import Authority
 
 DATA = bytes(range(256)) * 8000
 
@@ -71,7 +72,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @pytest.fixture
 def grid(store: Store, tmp_path: Path) -> Grid:
-    made = Grid("127.0.0.1:1", b"", "token", 4 << 20, tmp_path)
+    made = Grid("127.0.0.1:1", Authority.create("test-hub").cert_pem, "token", 4 << 20, tmp_path)
     flower: Any = made
     flower._client, flower._run = store, SimpleNamespace(run_id=1)
     return made
