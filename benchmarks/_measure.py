@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import statistics
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 from rich.console import Console
 from rich.table import Table
@@ -28,6 +31,30 @@ def spread(values: Sequence[float], digits: int) -> str:
     """The mean over seeds with the standard deviation, of which one seed has none."""
     deviation = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.{digits}f}{deviation}"
+
+
+class Most(ABC):
+    """The most `bytes` that `now` told while the block ran, asked every so many seconds."""
+
+    def __init__(self, every: float) -> None:
+        self._every, self.bytes = every, 0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    @abstractmethod
+    def now(self) -> int: ...
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._every):
+            self.bytes = max(self.bytes, self.now())
 
 
 def show(title: str, unit: str, figures: Mapping[str, float], against: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import statistics
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from benchmarks._measure import Most
 
 EVERY = 0.02
 
@@ -120,25 +121,14 @@ def _command(pid: int) -> str:
         return ""
 
 
-class Peak:
+class Peak(Most):
     """The most that the processes named by `pids` held together while the block ran."""
 
     def __init__(self, pids: Callable[[], Collection[int]]) -> None:
-        self._pids, self.bytes = pids, 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        super().__init__(EVERY)
+        self._pids, self._known, self._looked = pids, pids(), time.monotonic()
 
-    def __enter__(self) -> Peak:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        pids, looked = self._pids(), time.monotonic()
-        while not self._over.wait(EVERY):
-            if time.monotonic() - looked > 1:
-                pids, looked = self._pids(), time.monotonic()
-            self.bytes = max(self.bytes, memory(pids))
+    def now(self) -> int:
+        if time.monotonic() - self._looked > 1:
+            self._known, self._looked = self._pids(), time.monotonic()
+        return memory(self._known)

@@ -18,7 +18,6 @@ import os
 import re
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import _federation
+from benchmarks._measure import Most
 from benchmarks._rounds import Peak, descendants, named
 from hub.rounds.plan import round_directory
 from learning.aggregation.means import RunningMean
@@ -55,25 +55,15 @@ class Found:
     update: int
 
 
-class Disk:
+class Disk(Most):
     """The most that lay in `folder` while the block ran, with what processes hold mapped of files that lost their name."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self.bytes = folder, 0
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+        super().__init__(0.5)
+        self._folder = folder
 
-    def __enter__(self) -> Disk:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.5):
-            self.bytes = max(self.bytes, self._named() + self._nameless())
+    def now(self) -> int:
+        return self._named() + self._nameless()
 
     def _named(self) -> int:
         found = 0
