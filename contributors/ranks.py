@@ -16,18 +16,26 @@ SAME = 1e-6
 
 
 def ranked(board: Board, answers: Mapping[tuple[str, str], Mapping[str, Answers]]) -> tuple[dict[str, Rank], list[str]]:
-    """(each model's rank, the tasks that count); `answers` by model and suite, of the logs that we read."""
+    """(each model's rank, the leaderboard's keys that count); `answers` by model and suite, of the logs that we read.
+
+    The suite of whoever made one of the models, to half or more, does not count.
+    """
+    cells = {place: cell for place, cell in board.cells.items() if board.open[cell.suite]}
+    own = {
+        cell.suite
+        for (model, _), cell in cells.items()
+        if not interests.ranked(board.shares.get(model, {}), cell.author)
+    }
     answered: dict[str, dict[str, Answered]] = defaultdict(dict)
-    own: set[str] = set()
-    for (model, key), cell in board.cells.items():
-        if not board.open[cell.suite]:
-            continue
-        if not interests.ranked(board.shares[model], cell.author):
-            own.add(model)
+    keys: dict[str, str] = {}
+    for (model, key), cell in cells.items():
         found = answers.get((model, cell.suite), {}).get(cell.score.task)
-        if found is not None:
-            answered[model][key] = Answered(cell.suite, cell.score.metric, cell.score.baseline, found)
-    return ranking({model: tasks for model, tasks in answered.items() if model not in own})
+        if found is not None and cell.suite not in own:
+            name = f"{cell.suite}/{cell.score.task}"
+            keys[name] = key
+            answered[model][name] = Answered(cell.author, cell.suite, cell.score.metric, cell.score.baseline, found)
+    ranks, tasks = ranking(answered)
+    return ranks, sorted(keys[name] for name in tasks)
 
 
 def compare_ranking(

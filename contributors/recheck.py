@@ -8,7 +8,7 @@ model does not give by whoever evaluates again (`coalition eval reproduce`).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from contributors.client import Coalition
@@ -19,10 +19,10 @@ from protos.coalition.v1 import evaluation_pb2
 from protos.documents import statements
 from protos.documents.base import Claim
 from protos.documents.evaluations import MAX_LOG, Evaluation, Sample, read_log
+from protos.documents.graded import regraded
 from protos.documents.leaf import Leaf
 from protos.documents.submissions import Suite
-from protos.documents.suite import Generation, LogLikelihood, MultipleChoice, Perplexity, Task
-from protos.documents.suite_files import MAX_SUITE, read_suite, task_rows
+from protos.documents.suite_files import MAX_SUITE
 from trust.dsse import MAX_ENVELOPE
 from trust.errors import Corrupt, Invalid, NotFound, Problem
 from trust.statements import payload_digest, verify_statement
@@ -62,7 +62,7 @@ def recheck(hub: Coalition, identifier: str) -> Finding:
     if files is None:
         found.checked.append("the suite may not be read by us: its items not checked")
     else:
-        found.problems += regraded(files, samples)
+        found.problems += regraded(files, samples, credit)
         found.checked.append("the log against the suite's items")
     return found
 
@@ -121,39 +121,3 @@ def recomputed(claim: Evaluation, samples: Sequence[Sample]) -> Iterator[str]:
                 f"The signed {stated.metric} of {stated.task} is {stated.value:.6g} over {stated.items} items; "
                 f"its log says {ours.value:.6g} over {ours.items}."
             )
-
-
-def regraded(files: Mapping[str, bytes], samples: Sequence[Sample]) -> Iterator[str]:
-    """Where the log is not of the suite's items, or gives an answer another credit than its check does."""
-    suite = read_suite(files)
-    for task in suite.tasks:
-        rows = task_rows(task, files[task.data])
-        items = [sample for sample in samples if sample.task == task.name]
-        if [item.item for item in items] != list(range(len(rows))):
-            yield f"The log does not have every item of {task.name} once."
-            continue
-        wrong = [item.item for item, row in zip(items, rows, strict=True) if not _fits(task, item, row)]
-        if wrong:
-            yield f"The log of {task.name} does not fit the suite at item {wrong[0]} (and {len(wrong) - 1} more)."
-
-
-def _fits(task: Task, sample: Sample, row: Mapping[str, object]) -> bool:
-    match task:
-        case MultipleChoice():
-            choices = row[task.choices]
-            lengths = tuple(len(choice) for choice in choices) if isinstance(choices, list) else ()
-            whole = len(sample.log_likelihoods) == len(lengths)
-            return whole and sample.answer == row[task.answer] and sample.lengths == lengths
-        case Perplexity():
-            return _of_one_text(sample, str(row[task.text]))
-        case LogLikelihood():
-            return _of_one_text(sample, f" {row[task.target]}")
-        case Generation() if sample.output is not None:
-            check = task.check.model_dump(by_alias=True, exclude_none=True)
-            return sample.credit == credit(check, sample.output, row)
-    return True
-
-
-def _of_one_text(sample: Sample, text: str) -> bool:
-    """One likelihood, divided by the bytes that the text has."""
-    return len(sample.log_likelihoods) == 1 and sample.lengths == (len(text.encode()),)

@@ -17,7 +17,7 @@ from protos.coalition.v1 import evaluation_pb2
 from protos.documents import interests
 from protos.documents.evaluations import Evaluation, TaskScore, read_log
 from protos.documents.models import Model
-from protos.documents.submissions import Suite
+from protos.documents.submissions import Suite, Withdrawal
 from trust.digests import Digest
 from trust.errors import Corrupt, Invalid, NotFound
 
@@ -41,7 +41,7 @@ class Board:
     shares: dict[str, dict[str, float]] = field(default_factory=dict)
     """By model and member: see `protos.documents.interests`."""
     open: dict[str, bool] = field(default_factory=dict)
-    """By suite: whether its per-item logs are for everybody."""
+    """By suite: whether it counts in the ranking, as one that was not withdrawn and whose per-item logs are for everybody."""
 
 
 def board_of(recorded: Sequence[Recorded], size: int) -> Board:
@@ -57,8 +57,11 @@ def board_of(recorded: Sequence[Recorded], size: int) -> Board:
     }
     authors = {each.leaf.id: each.claim.signer for each in newest.values()}
     board = Board([each for each in first if isinstance(each.claim, Model)])
+    withdrawn = {each.claim.submission for each in first if isinstance(each.claim, Withdrawal)}
     board.open = {
-        each.leaf.id: each.claim.visibility == "members" for each in newest.values() if isinstance(each.claim, Suite)
+        each.leaf.id: each.claim.visibility == "members" and each.leaf.id not in withdrawn
+        for each in newest.values()
+        if isinstance(each.claim, Suite)
     }
     board.shares = interests.shares(_made(each.claim) for each in board.models if isinstance(each.claim, Model))
     for each in first:
@@ -127,7 +130,8 @@ class Checked:
 
 
 def check_scores(recorded: Iterable[Recorded], source: Source, reader: str) -> Checked:
-    """Every score from its per-item log. Those logs are for everybody, but for a sealed suite's: that is its owner's alone.
+    """Every score from its per-item log. Those logs are for everybody, but for a suite's that not every member may read: they
+    are its owner's alone.
 
     `reader` is the member who reads; empty for nobody.
     """
@@ -152,7 +156,7 @@ def _check(index: int, claim: Evaluation, suite: Suite | None, source: Source, r
     try:
         samples = read_log(source.read_blob(Digest(claim.samples)))
     except NotFound:
-        if suite is not None and suite.visibility == "sealed" and not (source.live and suite.signer == reader):
+        if suite is not None and suite.visibility != "members" and not (source.live and suite.signer == reader):
             checked.sealed += 1
         else:
             why = "its per-item log, which you may read, is withheld: its scores are not proven."

@@ -6,7 +6,8 @@ comes to the same numbers.
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -28,6 +29,7 @@ _NOTHING = 1e-12
 """Differences of sums in another order."""
 
 Bools: TypeAlias = NDArray[np.bool_]
+_Kind: TypeAlias = tuple[str, float, bytes]
 
 
 class TaskItem(Item, Protocol):
@@ -62,8 +64,9 @@ class Answers:
 
 @dataclass(frozen=True)
 class Answered:
-    """A model's task. `baseline` is what guessing gets."""
+    """A model's task, in a suite of `author`. `baseline` is what guessing gets."""
 
+    author: str
     suite: str
     metric: str
     baseline: float | None
@@ -74,6 +77,7 @@ class Answered:
 class Task:
     """A task that all ranked models answered; `answers` in their order."""
 
+    author: str
     suite: str
     metric: str
     baseline: float | None
@@ -103,27 +107,47 @@ def comparable(scored: Mapping[str, Collection[str]]) -> tuple[list[str], list[s
 
 
 def ranking(answered: Mapping[str, Mapping[str, Answered]]) -> tuple[dict[str, Rank], list[str]]:
-    """(the rank of each model that has one, the tasks that count), from the tasks of each model.
+    """(the rank of each model that has one, the tasks that count), from the tasks of each model, whose names order the draws.
 
-    Raises `Invalid` where the models did not answer the same items.
+    A model whose log is not of the items that most models answered has not answered the task.
     """
-    models, chosen = comparable(answered)
+    models, chosen = comparable(_alike(answered))
     if not models:
         return {}, []
     tasks = []
     for name in chosen:
         found = [answered[model][name] for model in models]
-        tasks.append(Task(found[0].suite, found[0].metric, found[0].baseline, [each.answers for each in found]))
+        one = found[0]
+        tasks.append(Task(one.author, one.suite, one.metric, one.baseline, [each.answers for each in found]))
     return dict(zip(models, ranks(tasks), strict=True)), chosen
+
+
+def _alike(answered: Mapping[str, Mapping[str, Answered]]) -> dict[str, list[str]]:
+    """Of each model those tasks whose items are the ones of most models."""
+    kinds = {model: {name: _kind(found) for name, found in tasks.items()} for model, tasks in answered.items()}
+    counts: dict[str, Counter[_Kind]] = defaultdict(Counter)
+    for tasks in kinds.values():
+        for name, kind in tasks.items():
+            counts[name][kind] += 1
+    usual = {name: min(found, key=lambda kind: (-found[kind], kind)) for name, found in counts.items()}
+    return {
+        model: [name for name, kind in tasks.items() if kind == usual[name] and 0 <= kind[1] < 1]
+        for model, tasks in kinds.items()
+    }
+
+
+def _kind(found: Answered) -> _Kind:
+    return found.metric, found.baseline or 0.0, hashlib.sha256(found.answers.sizes.tobytes()).digest()
 
 
 def ranks(tasks: Sequence[Task]) -> list[Rank]:
     """Of each model, in the order of the tasks' answers.
 
-    The aggregate is the mean of the suites, each the mean of its tasks, each on the scale of `Rank.value`. It is drawn again
-    `RESAMPLES` times, over tasks and over each task's items, the same ones for all models. A model is above another where
-    the difference is surer than all differences together demand: by the greatest studentised deviation of any pair (Mogstad,
-    Romano, Shaikh and Wilhelm, Review of Economic Studies 91, 2024), so at `LEVEL` no pair at all is put in a wrong order.
+    The aggregate is the mean of the suites' authors, each the mean of its suites, each the mean of its tasks, each on the scale
+    of `Rank.value`. It is drawn again `RESAMPLES` times, over tasks and over each task's items, the same ones for all models.
+    A model is above another where the difference is surer than all differences together demand: by the greatest studentised
+    deviation of any pair (Mogstad, Romano, Shaikh and Wilhelm, Review of Economic Studies 91, 2024), so at `LEVEL` no pair at
+    all is put in a wrong order.
     """
     if not tasks:
         return []
@@ -146,9 +170,10 @@ def ranks(tasks: Sequence[Task]) -> list[Rank]:
 
 
 def _shares(tasks: Sequence[Task]) -> Floats:
-    """Of each task in the aggregate: suites count alike, whatever their number of tasks."""
+    """Of each task in the aggregate: authors count alike, whatever their number of suites, and so do those of tasks."""
     of_suite = Counter(task.suite for task in tasks)
-    return np.array([1 / (len(of_suite) * of_suite[task.suite]) for task in tasks])
+    of_author = Counter(author for author, _ in {(task.author, task.suite) for task in tasks})
+    return np.array([1 / (len(of_author) * of_author[task.author] * of_suite[task.suite]) for task in tasks])
 
 
 def _table(task: Task) -> tuple[Floats, Floats]:
@@ -160,9 +185,9 @@ def _table(task: Task) -> tuple[Floats, Floats]:
 
 
 def _scaled(task: Task, value: Floats) -> Floats:
-    """0 for guessing, 1 for the best possible."""
+    """0 for guessing, 1 for the best possible; of text nothing is worse than guessing, or one broken text would outweigh all."""
     if task.metric in LOWER_IS_BETTER:
-        return 1 - value / RANDOM_BITS
+        return np.maximum(0.0, 1 - value / RANDOM_BITS)
     guessed = task.baseline or 0.0
     return (value - guessed) / (1 - guessed)
 

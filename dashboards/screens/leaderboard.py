@@ -79,9 +79,12 @@ def _chosen_base(bases: Sequence[str]) -> str:
 
 def _ranking(found: evaluation_pb2.Ranking) -> None:
     """Every ranked model; those that can't be told apart share ranks."""
-    if not found.models:
+    if not found.models and not found.left_out:
         return
     st.subheader("Ranking")
+    if not found.models:
+        st.caption(f"No model is ranked yet. {display.words(ranking.left_out(found))}")
+        return
     shown = ranking.points(found)[:MAX_RANKED]
     title = "0: guessing, 1: the best possible"
     st.altair_chart(point_chart(shown, title), height=70 + 26 * len(shown))

@@ -29,17 +29,20 @@ MAX_RANKINGS = 16
 
 @dataclass
 class _Entrants:
-    """Evaluations that count, by model and suite, and models and suites that do not."""
+    """Evaluations that count, by model, their suites with their names, and suites that do not count."""
 
     evaluations: dict[str, list[EvaluationRow]] = field(default_factory=lambda: defaultdict(list))
+    suites: dict[str, tuple[Suite, str]] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Found:
+    """`tasks` are suites' identifiers with tasks: names would change with what others submit."""
+
     ranks: dict[str, Rank]
-    tasks: list[str]
-    left_out: dict[str, str]
+    tasks: list[tuple[str, str]]
+    unreadable: dict[str, str]
 
 
 class Rankings:
@@ -48,28 +51,27 @@ class Rankings:
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
         self._logs: OrderedDict[str, Mapping[str, Answers]] = OrderedDict()
+        self._items = 0  # of these logs
         self._known: OrderedDict[tuple[str, ...], _Found] = OrderedDict()
         self._one_at_a_time = threading.Lock()
 
     def of(self, session: Session, final: int, domain: str = "") -> evaluation_pb2.Ranking:
         """From the ledger's first `final` entries; of one domain's suites, or of all."""
-        current = store.current_suites(session, final)
-        labels = store.labels(list(current.values()))
-        chosen = {identifier: suite for identifier, suite in current.items() if domain in ("", suite.domain)}
-        entrants = _entrants(session, final, chosen, labels)
+        entrants = _entrants(session, final, domain)
         key = tuple(sorted(row.id for rows in entrants.evaluations.values() for row in rows))
         with self._one_at_a_time:
-            if key not in self._known:
-                self._known[key] = self._computed(entrants, labels)
-            self._known.move_to_end(key)
+            found = self._known.get(key) or self._computed(entrants)
+            if not found.unreadable:  # which may be repaired
+                self._known[key] = found
+                self._known.move_to_end(key)
             while len(self._known) > MAX_RANKINGS:
                 self._known.popitem(last=False)
-            found = self._known[key]
-        return _message(found, entrants.left_out | found.left_out, min(final, recorded_size(session)))
+        return _message(found, entrants, min(final, recorded_size(session)))
 
-    def _computed(self, entrants: _Entrants, labels: Mapping[str, str]) -> _Found:
+    def _computed(self, entrants: _Entrants) -> _Found:
         answered: dict[str, dict[str, Answered]] = {}
         unreadable: dict[str, str] = {}
+        places: dict[str, tuple[str, str]] = {}
         for model, rows in entrants.evaluations.items():
             answered[model] = {}
             for row in rows:
@@ -78,42 +80,51 @@ class Rankings:
                 except (Corrupt, NotFound):
                     unreadable[model] = f"The per-item log of {row.id} cannot be read at the hub."
                     continue
+                author = entrants.suites[row.suite][0].member
                 for score in store.scores(row):
-                    name = f"{labels[row.suite]}/{score.task}"
-                    answered[model][name] = Answered(row.suite, score.metric, score.baseline, answers[score.task])
+                    name = f"{row.suite}/{score.task}"
+                    places[name] = row.suite, score.task
+                    answered[model][name] = Answered(
+                        author, row.suite, score.metric, score.baseline, answers[score.task]
+                    )
         ranks, tasks = ranking(answered)
-        lacking = {
-            model: "It has no score in a task that most models have." for model in answered if model not in ranks
-        }
-        return _Found(ranks, tasks, lacking | unreadable)
+        return _Found(ranks, [places[name] for name in tasks], unreadable)
 
     def _answers(self, row: EvaluationRow) -> Mapping[str, Answers]:
         """Raises `NotFound`, `Corrupt`."""
         if row.samples not in self._logs:
             metrics = {score.task: score.metric for score in store.scores(row)}
-            self._logs[row.samples] = Answers.by_task(metrics, read_log(self._blobs.read(Digest(row.samples), MAX_LOG)))
+            log = Answers.by_task(metrics, read_log(self._blobs.read(Digest(row.samples), MAX_LOG)))
+            self._logs[row.samples] = log
+            self._items += _items(log)
         self._logs.move_to_end(row.samples)
-        while len(self._logs) > 1 and sum(map(_items, self._logs.values())) > MAX_ITEMS:
-            self._logs.popitem(last=False)
+        while len(self._logs) > 1 and self._items > MAX_ITEMS:
+            self._items -= _items(self._logs.popitem(last=False)[1])
         return self._logs[row.samples]
 
 
-def _entrants(session: Session, final: int, suites: Mapping[str, Suite], labels: Mapping[str, str]) -> _Entrants:
-    """Evaluations that count: final, by a suite whose logs are for everybody, of a model that the suite's author did not make."""
-    found, own = _Entrants(), dict[str, str]()
+def _entrants(session: Session, final: int, domain: str) -> _Entrants:
+    """Evaluations that count: final, by a suite that stands, whose logs are for everybody, and whose author made none of the
+    models: who supplied half or more of a training takes its own suite out, and no model."""
+    found = _Entrants()
+    current = store.current_suites(session, final)
+    labels = store.labels(list(current.values()))
+    standing = [suite for suite in current.values() if suite.withdrawn_index is None or suite.withdrawn_index >= final]
+    chosen = {suite.id: suite for suite in standing if domain in ("", suite.domain)}
+    rows = [row for row in store.recorded(session) if row.index < final and row.scores and row.suite in chosen]
     shares = interests.shares(registry.made(model) for model in registry.all_models(session))
-    for row in store.recorded(session):
-        if row.index >= final or not row.scores or (suite := suites.get(row.suite)) is None:
-            continue
+    for row in rows:
+        suite = chosen[row.suite]
         if suite.visibility != "members":
-            found.left_out[labels[suite.id]] = "Its per-item logs are its owner's alone."
-        elif not interests.ranked(shares[row.model], suite.member):
-            own[row.model] = f"{suite.member}, whose suite {labels[suite.id]} counts, trained half or more of it."
-        else:
+            found.left_out[row.suite] = "Its per-item logs are its owner's alone."
+        elif not interests.ranked(shares.get(row.model, {}), suite.member):
+            found.left_out[row.suite] = (
+                f"{suite.member}, whose suite it is, supplied half or more of a training of {row.model}."
+            )
+    for row in rows:
+        if row.suite not in found.left_out:
             found.evaluations[row.model].append(row)
-    for model in own:
-        found.evaluations.pop(model, None)
-    found.left_out |= own
+    found.suites = {suite.id: (suite, labels[suite.id]) for suite in chosen.values()}
     return found
 
 
@@ -121,11 +132,19 @@ def _items(log: Mapping[str, Answers]) -> int:
     return sum(len(answers.sizes) for answers in log.values())
 
 
-def _message(found: _Found, left_out: Mapping[str, str], size: int) -> evaluation_pb2.Ranking:
+def _message(found: _Found, entrants: _Entrants, size: int) -> evaluation_pb2.Ranking:
     ordered = sorted(found.ranks.items(), key=lambda item: -item[1].value)
+    lacking = {
+        model: "It has no score in a task that most models have."
+        for model in entrants.evaluations
+        if model not in found.ranks
+    } | found.unreadable
+    left_out = {entrants.suites[suite][1]: why for suite, why in entrants.left_out.items()}
     return evaluation_pb2.Ranking(
         models=[evaluation_pb2.RankedModel(model=model, **asdict(rank)) for model, rank in ordered],
-        tasks=found.tasks,
-        left_out=[evaluation_pb2.LeftOut(what=what, why=why) for what, why in sorted(left_out.items())],
+        tasks=sorted(f"{entrants.suites[suite][1]}/{task}" for suite, task in found.tasks),
+        left_out=[
+            evaluation_pb2.LeftOut(what=what, why=why) for what, why in (*left_out.items(), *sorted(lacking.items()))
+        ],
         ledger_size=size,
     )

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from contributors import rerun
-from contributors.recheck import recomputed, regraded
+from contributors.recheck import recomputed
 from dashboards.rows import scores
 from hub.evaluation import projection
 from hub.evaluation.leaderboard import leaderboard
@@ -20,8 +20,10 @@ from hub.evaluation.tables import EvaluationRow
 from hub.ledger.entries import Entry
 from learning.architectures import build_model
 from learning.export import save_model
+from learning.grading import credit
 from learning.tokenizer import train_tokenizer
 from protos.documents.evaluations import Evaluation, Sample, TaskScore
+from protos.documents.graded import regraded
 from protos.documents.statements import HUB
 from protos.documents.suite import Perplexity
 from protos.documents.suite_files import read_suite, task_rows
@@ -200,12 +202,12 @@ def test_the_checks_by_themselves(log: list[Sample]) -> None:
         seconds=1,
     )
     assert list(recomputed(claim, log)) == []
-    assert list(regraded(FILES, log)) == []
+    assert list(regraded(FILES, log, credit)) == []
     assert list(recomputed(claim, log[1:]))
-    assert "every item" in next(iter(regraded(FILES, log[1:])))
+    assert "every item" in next(iter(regraded(FILES, log[1:], credit)))
     assert list(recomputed(claim, [*log, log[0].model_copy(update={"task": "other"})]))
     cheated = [s if s.output is None else s.model_copy(update={"credit": 1.0}) for s in log]
-    assert "does not fit the suite" in next(iter(regraded(FILES, cheated)))
+    assert "does not fit the suite" in next(iter(regraded(FILES, cheated, credit)))
 
 
 @pytest.mark.parametrize("task", [TASKS[2], TASKS[3]], ids=lambda task: str(task["kind"]))
@@ -221,13 +223,13 @@ def test_attack_18_a_text_is_as_long_as_the_suite_says(task: dict[str, Any]) -> 
         Sample(task=read.name, item=item, log_likelihoods=(-5.0,), lengths=(len(text.encode()),))
         for item, text in enumerate(texts)
     ]
-    assert list(regraded(files, true)) == []
+    assert list(regraded(files, true, credit)) == []
     for forged in (
         {"lengths": (true[0].lengths[0] * 1000,)},
         {"log_likelihoods": (-5.0, -5.0)},
         {"log_likelihoods": ()},
     ):
-        said = list(regraded(files, [true[0].model_copy(update=forged), *true[1:]]))
+        said = list(regraded(files, [true[0].model_copy(update=forged), *true[1:]], credit))
         assert "does not fit the suite at item 0" in said[0]
 
 

@@ -257,9 +257,11 @@ def test_a_second_evaluation_is_named(told: Told) -> None:
 
 
 @pytest.mark.parametrize(
-    ("visibility", "holds"), [("members", False), ("hub", False), ("sealed", True)], ids=["members", "hub", "sealed"]
+    ("visibility", "holds"), [("members", False), ("hub", True), ("sealed", True)], ids=["members", "hub", "sealed"]
 )
-def test_a_log_that_is_withheld_proves_nothing_but_for_a_sealed_suite(told: Told, visibility: str, holds: bool) -> None:
+def test_a_log_that_is_withheld_proves_nothing_but_for_a_suite_that_not_every_member_may_read(
+    told: Told, visibility: str, holds: bool
+) -> None:
     told.suite = told.sealed_suite(visibility)
     told.evaluate()
     digest = told.history.base.blobs.put(b"".join(sample.model_dump_json().encode() + b"\n" for sample in SAMPLES))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
-from learning.ranking import Answers, Task, comparable, ranks
+from learning.ranking import Answered, Answers, Task, comparable, ranking, ranks
 from trust.errors import Invalid
 
 
@@ -26,8 +26,14 @@ def answers(values: Sequence[float]) -> Answers:
     return Answers.of("f1", [Item(value) for value in values])
 
 
-def task(*models: Sequence[float], suite: str = "one", metric: str = "f1", baseline: float | None = None) -> Task:
-    return Task(suite, metric, baseline, [answers(model) for model in models])
+def task(
+    *models: Sequence[float], suite: str = "one", metric: str = "f1", baseline: float | None = None, author: str = "a"
+) -> Task:
+    return Task(author, suite, metric, baseline, [answers(model) for model in models])
+
+
+def answered(values: Sequence[float], sizes: float = 1.0, baseline: float | None = None) -> Answered:
+    return Answered("a", "one", "f1", baseline, Answers(np.array(values), np.full(len(values), sizes)))
 
 
 def test_models_that_are_surely_apart_have_ranks_of_their_own_and_the_others_share_them() -> None:
@@ -60,9 +66,20 @@ def test_the_scale_runs_from_guessing_to_the_best_possible_and_suites_count_alik
     assert found[0].value == pytest.approx(((0.5 - 0.25) / 0.75 + (1 + 0) / 2) / 2)
 
 
+def test_an_author_of_many_suites_counts_once() -> None:
+    good, bad = [1.0] * 10, [0.0] * 10
+    many = [task(bad, suite=str(number), author="law-house") for number in range(9)]
+    assert ranks([task(good, suite="own", author="university"), *many])[0].value == pytest.approx(0.5)
+
+
 def test_of_text_nothing_is_gained_at_eight_bits_per_byte_and_all_at_none() -> None:
-    bits = Task("one", "bits_per_byte", None, [Answers(np.array([16.0, 0.0]), np.array([4.0, 4.0]))])
-    assert ranks([bits])[0].value == pytest.approx(1 - 2 / 8)
+    def worth(bits: float) -> float:
+        return ranks([Task("a", "one", "bits_per_byte", None, [Answers(np.array([bits, 0.0]), np.array([4.0, 4.0]))])])[
+            0
+        ].value
+
+    assert worth(16) == pytest.approx(1 - 2 / 8)
+    assert worth(800) == 0, "worse than guessing is no worse than that: one broken text would outweigh all else"
 
 
 def test_a_few_items_that_agree_are_no_proof_and_six_are() -> None:
@@ -73,7 +90,26 @@ def test_a_few_items_that_agree_are_no_proof_and_six_are() -> None:
 def test_models_that_answered_other_items_are_not_compared() -> None:
     longer = Answers(np.array([1.0, 2.0]), np.array([1.0, 2.0]))
     with pytest.raises(Invalid, match="same items"):
-        ranks([Task("one", "bits_per_byte", None, [longer, answers([0.5, 0.5])])])
+        ranks([Task("a", "one", "bits_per_byte", None, [longer, answers([0.5, 0.5])])])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        answered([0.5] * 9),
+        answered([0.5] * 8, sizes=2.0),
+        answered([0.5] * 8, baseline=1.0),
+        answered([0.5] * 8, baseline=0.4),
+    ],
+)
+def test_a_log_that_is_not_of_the_usual_items_takes_its_own_model_out_alone(odd: Answered) -> None:
+    models = {name: {"task": answered([0.5] * 8)} for name in ("one", "two", "three")}
+    found, tasks = ranking({"odd": {"task": odd}, **models})
+    assert (set(found), tasks) == (set(models), ["task"])
+
+
+def test_a_baseline_that_nobody_can_beat_ranks_nobody() -> None:
+    assert ranking({"one": {"task": answered([1.0] * 8, baseline=1.0)}}) == ({}, [])
 
 
 def test_a_new_suite_and_a_model_that_fails_in_one_end_nobodys_ranking() -> None:

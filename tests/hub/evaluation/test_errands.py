@@ -27,8 +27,12 @@ from trust.digests import digest_bytes
 READING = [{"name": "reading", "kind": "perplexity", "data": "reading.jsonl"}]
 
 
-def said(items: int) -> bytes:
-    samples = [Sample(task="reading", item=item, log_likelihoods=(-9.0,), lengths=(20,)) for item in range(items)]
+def said(items: int, longer: int = 0) -> bytes:
+    """A log of the suite's texts, of which more may be told to be there than are."""
+    sizes = [len(row["text"].encode()) + longer for row in text_rows()[:items]]
+    samples = [
+        Sample(task="reading", item=item, log_likelihoods=(-9.0,), lengths=(size,)) for item, size in enumerate(sizes)
+    ]
     words = [*samples, Conclusion()]
     return b"".join(word.model_dump_json(exclude_none=True).encode() + b"\n" for word in words)
 
@@ -104,6 +108,17 @@ async def test_what_every_member_may_read_goes_to_a_node_and_the_statement_names
     assert store.scores(row)[0].items == len(text_rows())
     assert [each.visibility for _, each in coalition.waiting()] == ["hub", "sealed"], "these never leave the hub"
     assert not any(coalition.errands.takes(*pair) for pair in coalition.waiting())
+
+
+async def test_a_log_that_brings_its_own_key_to_the_answers_is_no_log_of_the_suite(coalition: Coalition) -> None:
+    """Texts told to be longer than they are would have fewer bits a byte."""
+    record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
+    record_model(coalition.hub, "tiny-1")
+    node = coalition.attach("node-1")
+    asked = await order(node)
+    coalition.answer(node, asked, said(len(text_rows()), longer=1000))
+    await coalition.until(lambda: not coalition.errands.has(asked.model, asked.suite))
+    assert not coalition.rows()
 
 
 async def test_what_a_lost_node_had_goes_to_another(coalition: Coalition) -> None:

@@ -12,8 +12,8 @@ from hub.ledger.entries import Entry
 from learning.scoring import score
 from protos.coalition.v1 import evaluation_pb2
 from protos.documents.evaluations import Sample, TaskScore
-from protos.documents.submissions import SuiteVisibility
-from tests.hub.conftest import Base
+from protos.documents.submissions import SuiteVisibility, Withdrawal
+from tests.hub.conftest import ORIGIN, Base
 from tests.hub.evaluation.conftest import record_evaluation, record_suite, suite_files
 from tests.hub.models.conftest import contribution, record_model
 
@@ -95,15 +95,45 @@ def test_a_suite_whose_logs_are_not_for_everyone_does_not_count(three: Base, vis
     assert (shown(found), list(left_out(found))) == ([], ["secret-exam"])
 
 
-def test_a_model_is_not_ranked_by_a_suite_of_the_member_who_trained_it(three: Base) -> None:
-    law = record_suite(three, "law-institute", suite_files())
+def test_a_suite_of_the_member_who_trained_a_model_does_not_count_and_takes_no_model_out(three: Base) -> None:
+    law, art = (
+        record_suite(three, "law-institute", suite_files()),
+        record_suite(three, "university", suite_files("art-exam")),
+    )
     for model in ("tiny-1", "tiny-1.2"):
+        evaluate(three, model, art, 12)
         evaluate(three, model, law, 20)
     found = rank(three)
-    assert shown(found) == [("tiny-1", 1, 1)]
+    assert (shown(found), list(found.tasks)) == ([("tiny-1", 1, 2), ("tiny-1.2", 1, 2)], ["art-exam/terms"])
     assert left_out(found) == {
-        "tiny-1.2": "law-institute, whose suite law-exam counts, trained half or more of it.",
+        "law-exam": "law-institute, whose suite it is, supplied half or more of a training of tiny-1.2.",
     }
+
+
+def test_a_suite_that_was_withdrawn_shuts_no_later_model_out(three: Base) -> None:
+    law, art = (record_suite(three, "university", suite_files(name)) for name in ("law-exam", "art-exam"))
+    evaluate(three, "tiny-1", law, 20)
+    evaluate(three, "tiny-1", art, 20)
+    end = three.record(Withdrawal(hub=ORIGIN, signer="university", submission=law.id)).index
+    evaluate(three, "tiny-1.1", art, 30)
+    found = rank(three)
+    assert ([model for model, *_ in shown(found)], list(found.tasks)) == (["tiny-1.1", "tiny-1"], ["art-exam/terms"])
+    assert len(rank(three, end).tasks) == 2, "as the ledger had it before"
+
+
+def test_a_suite_that_is_submitted_under_a_taken_name_changes_names_and_no_number(three: Base) -> None:
+    """Also in a ranking that is remembered: an audit would find another."""
+    rankings = Rankings(three.blobs)
+    zoo, art = (record_suite(three, "university", suite_files(name)) for name in ("zoo-exam", "art-exam"))
+    for suite in (zoo, art):
+        evaluate(three, "tiny-1", suite, 20)
+    with three.database.session() as session:
+        before = rankings.of(session, 1 << 20)
+    record_suite(three, "law-institute", suite_files("art-exam"), visibility="sealed")
+    with three.database.session() as session:
+        after = rankings.of(session, 1 << 20)
+    assert list(after.tasks) == ["university:art-exam/terms", "zoo-exam/terms"]
+    assert after.models == before.models == Rankings(three.blobs).of(session, 1 << 20).models
 
 
 def test_a_suite_that_is_called_like_a_model_takes_nobody_out(three: Base) -> None:
@@ -135,5 +165,5 @@ def test_a_log_that_the_hub_lost_takes_its_model_out_and_nobody_else(three: Base
         shutil.rmtree(three.directory / "blobs" / "sha256")
         assert len(rankings.of(session, 1 << 20).models) == 2, "a log that was read is not read again"
         found = Rankings(three.blobs).of(session, 1 << 20)
-    assert shown(found) == []
-    assert left_out(found)["tiny-1"].endswith("cannot be read at the hub.")
+        assert shown(found) == []
+        assert left_out(found)["tiny-1"].endswith("cannot be read at the hub.")
