@@ -82,7 +82,7 @@ class Evaluator:
     async def _pass(self) -> bool:
         """Work on what waits, authors in turn; True when there are news before it is done."""
         waiting = await asyncio.to_thread(self._waiting)
-        while (waiting := self._own(waiting)) and not self._news.is_set():
+        while (waiting := self._errands.own(waiting)) and not self._news.is_set():
             pair = self._turns.take(waiting, self._ready)
             self.current = (pair[0].id, pair[1].id)
             try:
@@ -113,10 +113,6 @@ class Evaluator:
     def is_running(self, model: str, suite: str) -> bool:
         """Here, or at a node."""
         return self.current == (model, suite) or self._errands.has(model, suite)
-
-    def _own(self, waiting: list[Pair]) -> list[Pair]:
-        """What the hub does itself; the rest is for nodes."""
-        return [pair for pair in waiting if not self._errands.takes(*pair)]
 
     def _not_here(self) -> list[Pair]:
         """What nodes may take."""
