@@ -67,8 +67,8 @@ class Lending:
             del self._leases[order.id]
 
     def answered(self, node: Attached, message: training_pb2.Evaluated) -> None:
-        """What a node says; of an order that it does not have, nothing. One that cannot evaluate is not asked again before it
-        attaches anew."""
+        """What a node says; of an order that it does not have, nothing. One that lacks a layer of the sandbox is not asked
+        again before it attaches anew."""
         lease = self._leases.get(message.id)
         if lease is None or lease.node is not node or lease.answer.done():
             return
