@@ -18,9 +18,9 @@ from dataclasses import replace
 from typing import Protocol
 
 from hub.evaluation import store
-from hub.evaluation.outputs import Evaluated
+from hub.evaluation.outputs import Evaluated, believe
 from hub.evaluation.reasons import hopeless
-from hub.evaluation.recording import Recorder, believe
+from hub.evaluation.recording import Recorder
 from hub.evaluation.turns import Pair, Suite, Turns
 from hub.models import registry
 from hub.models.registry import ModelRow

@@ -18,10 +18,10 @@ from hub.blobs import BlobStore
 from hub.database import Database
 from hub.evaluation import store
 from hub.evaluation.errands import Errands, Nobody, Nodes
-from hub.evaluation.outputs import Evaluated
+from hub.evaluation.outputs import Evaluated, believe
 from hub.evaluation.process import Unsafe, WorkerLost, WorkerProcess, sandbox_of
 from hub.evaluation.reasons import CUT_SHORT, hopeless, told
-from hub.evaluation.recording import Recorder, believe
+from hub.evaluation.recording import Recorder
 from hub.evaluation.turns import Pair, Suite, Turns
 from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal

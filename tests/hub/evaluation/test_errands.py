@@ -10,8 +10,9 @@ import pytest
 from hub.evaluation import errands, store
 from hub.evaluation.errands import TRIES, Errands
 from hub.evaluation.messages import Conclusion
+from hub.evaluation.outputs import believe
 from hub.evaluation.reasons import TIME
-from hub.evaluation.recording import Recorder, believe
+from hub.evaluation.recording import Recorder
 from hub.evaluation.tables import EvaluationRow
 from hub.evaluation.turns import Pair
 from hub.training import lending

@@ -10,7 +10,7 @@ import pytest
 
 from hub.evaluation import process
 from hub.evaluation.lent import Lent
-from hub.evaluation.recording import believe
+from hub.evaluation.outputs import believe
 from hub.evaluation.sandbox import cgroups
 from hub.evaluation.scorer import Scorer
 from protos.coalition.v1 import common_pb2, training_pb2
