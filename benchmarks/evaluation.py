@@ -24,8 +24,8 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
 from hub.evaluation.likelihoods import SharedPromptLM
+from hub.evaluation.outputs import believe
 from hub.evaluation.process import Sandbox, WorkerProcess
-from hub.evaluation.recording import believe
 from hub.evaluation.scorer import Scorer
 from hub.settings import SANDBOX
 from learning.architectures import build_model

@@ -34,6 +34,7 @@ def check_lineage(recorded: Iterable[Recorded]) -> list[Finding]:
 
 
 _MADE_BY: dict[str, type] = {"run": Run, "round": Campaign, "import": Import}
+_REPEATED = ("harness", "scores", "samples", "node")  # of an evaluation, what one that repeats it has as it has
 
 
 class _History:
@@ -215,6 +216,24 @@ class _History:
         yield from self._earlier(claim.suite, Suite, claim.suite_payload)
         if (claim.model, claim.suite) in self._evaluated:
             yield f"{claim.model} was evaluated by {claim.suite} already."
+        if claim.same_as:
+            yield from self._same(claim, claim.same_as)
+
+    def _same(self, claim: Evaluation, source: str) -> Iterator[str]:
+        """What was not computed anew is what that earlier evaluation came to, and of the same files."""
+        if objections := self._earlier(source, Evaluation):
+            yield from objections
+            return
+        first = self._known[source].claim
+        if not claim.scores or any(getattr(claim, each) != getattr(first, each) for each in _REPEATED):
+            yield f"it says that it repeats {source}, and has another harness, scores, log or node."
+        if isinstance(first, Evaluation) and self._files(claim) != self._files(first):
+            yield f"it says that it repeats {source}, which is of other files."
+
+    def _files(self, claim: Evaluation) -> list[dict[str, str]]:
+        """The digests by path of the model and of the suite."""
+        named = [self._known[each].claim for each in (claim.model, claim.suite) if each in self._known]
+        return [{file.path: file.digest for file in each.files} for each in named if isinstance(each, Model | Suite)]
 
     def _run_end(self, claim: RunEnd) -> Iterator[str]:
         yield from self._open(claim.run, Run)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +20,6 @@ from contributors.cli.terminal import (
     say_recorded,
 )
 from contributors.cli.watching import follow
-from trust.errors import Invalid
 
 if TYPE_CHECKING:
     from protos.coalition.v1 import rounds_pb2
@@ -86,6 +84,8 @@ def list_campaigns(as_json: Json = False) -> None:
 @app.command("show", epilog="Example: coalition campaign show campaign-1a2b3c4d5e6f")
 def show(identifier: Identifier, as_json: Json = False) -> None:
     """One campaign with its rounds and who took part."""
+    from protos.documents.campaigns import part_of
+
     with connected() as hub:
         found = hub.campaign(identifier)
     if as_json:
@@ -98,7 +98,7 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
             ("state", found.state),
             ("reason", found.reason),
             ("base model", found.base_model),
-            ("trains", _trained(found.spec)),
+            ("trains", part_of(found.spec) or "what this version does not know: install the hub's"),
             ("rounds", f"{len(found.rounds)} of {found.rounds_planned}"),
             ("members", f"{', '.join(found.members) or 'none yet'} (needs {found.minimum_members})"),
             ("opened", f"{found.opened_at} by {found.opened_by}"),
@@ -141,16 +141,6 @@ def show(identifier: Identifier, as_json: Json = False) -> None:
         "No round yet.",
     )
     _print_rewards(found)
-
-
-def _trained(spec: str) -> str:
-    """What trains, as the signed spec says."""
-    from protos.documents.campaigns import CampaignSpec
-
-    try:
-        return CampaignSpec.read(json.loads(spec)).part
-    except Invalid:
-        return "what this version does not know: install the hub's"
 
 
 def _print_rewards(found: rounds_pb2.Campaign) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from dashboards.rows.formats import moment
 from protos.coalition.v1 import rounds_pb2
-from protos.documents.campaigns import CampaignSpec
-from trust.errors import Invalid
 
 ENDED = frozenset({"finished", "failed", "stopped"})
 
@@ -70,14 +67,6 @@ def rewarded_rows(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:
         for part in sorted(number.participants, key=lambda part: part.member)
         if part.HasField("rewarded")
     ]
-
-
-def trained(campaign: rounds_pb2.Campaign) -> str:
-    """What trains, as its signed spec says; empty where the spec is of another version."""
-    try:
-        return CampaignSpec.read(json.loads(campaign.spec)).part
-    except (ValueError, Invalid):
-        return ""
 
 
 def rewards(campaign: rounds_pb2.Campaign) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from dashboards import display, source
 from dashboards.rows import campaigns as rows
 from dashboards.rows import formats
 from protos.coalition.v1 import rounds_pb2
+from protos.documents.campaigns import part_of
 
 REFRESH_SECONDS = 3.0
 
@@ -57,8 +58,8 @@ def _course(identifier: str, had_ended: bool) -> None:
     if campaign.rounds_planned and campaign.state not in rows.ENDED:
         st.progress(min(1.0, len(campaign.rounds) / campaign.rounds_planned))
     st.markdown("**Members:** " + (", ".join(sorted(campaign.members)) or "none has joined yet"))
-    if trained := rows.trained(campaign):
-        st.markdown("**Trains:** " + display.words(trained))
+    if part := part_of(campaign.spec):
+        st.markdown("**Trains:** " + display.words(part))
     if campaign.guarantee:
         st.markdown("**Privacy:** " + display.words(campaign.guarantee))
     if not campaign.rounds:

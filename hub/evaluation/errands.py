@@ -11,16 +11,16 @@ import asyncio
 import logging
 import secrets
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
 from hub.evaluation import store
-from hub.evaluation.outputs import Evaluated
+from hub.evaluation.outputs import Evaluated, believe
 from hub.evaluation.reasons import hopeless
-from hub.evaluation.recording import Recorder, believe
+from hub.evaluation.recording import Recorder
 from hub.evaluation.turns import Pair, Suite, Turns
 from hub.models import registry
 from hub.models.registry import ModelRow
@@ -33,7 +33,7 @@ from trust.digests import parse_digest
 from trust.errors import Corrupt, Problem, Unavailable
 
 TRIES = 3
-"""Times that a pair is given to nodes; then the hub does it itself."""
+"""Nodes that a pair is given to, one after the other; then the hub does it itself."""
 MOST_WORDS = 300
 LOOK = 2.0  # seconds between looks at which nodes are free: they say nothing when they are
 Key = tuple[str, str]
@@ -45,11 +45,15 @@ class AskedEnough(Problem):
 
 
 class Nodes(Protocol):
-    """Who can be asked (`hub.training.lending`): `willing` are those that no run needs, `free` those of them without an order."""
+    """Who can be asked (`hub.training.lending`): `willing` are those that no run needs, `free` those of them without an order.
+
+    `judged` says whether an answer was of use: who gives none that is, is not asked for ever.
+    """
 
     def willing(self) -> list[str]: ...
     def free(self) -> list[str]: ...
     async def ask(self, node: str, order: training_pb2.Evaluate) -> training_pb2.Evaluated: ...
+    def judged(self, node: str, *, sound: bool) -> None: ...
 
 
 class Nobody:
@@ -64,9 +68,12 @@ class Nobody:
     async def ask(self, node: str, order: training_pb2.Evaluate) -> training_pb2.Evaluated:
         raise NotImplementedError
 
+    def judged(self, node: str, *, sound: bool) -> None:
+        raise NotImplementedError
+
 
 class Errands:
-    """`changed` is called when a pair comes back, and when the first node comes or the last one goes."""
+    """`changed` is called when a pair comes back, and when a node comes or goes."""
 
     def __init__(self, nodes: Nodes, recorder: Recorder, seconds: int, changed: Callable[[], None]) -> None:
         self._nodes, self._recorder, self._seconds, self._changed = nodes, recorder, seconds, changed
@@ -74,15 +81,16 @@ class Errands:
         self._turns = Turns()
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._at: dict[Key, str] = {}  # the node of each of these
-        self._lost: Counter[Key] = Counter()
+        self._failed: defaultdict[Key, set[str]] = defaultdict(set)  # the nodes that had it, and nothing came of it
+        self._ours: set[Key] = set()  # what the hub does itself, whoever is willing
         self._holds: dict[str, str] = {}  # node -> the model that it had last
         self._harness: dict[str, str] = {}  # node -> what it said that it computes with
 
     async def run(self, waiting: Callable[[], list[Pair]]) -> None:
         """Until cancelled. `waiting`, which may block, is looked up when there are news and nodes to tell."""
-        more = there = False
+        more, there = False, set[str]()
         while True:
-            more, willing = more or self._news.is_set(), bool(self._nodes.willing())
+            more, willing = more or self._news.is_set(), set(self._nodes.willing())
             self._news.clear()
             if willing != there:
                 more, there = True, willing
@@ -103,23 +111,33 @@ class Errands:
         """Whether a pair is at a node now."""
         return (model, suite) in self._tasks
 
-    def takes(self, model: ModelRow, suite: Suite) -> bool:
-        """Whether this is for nodes, now or when one is free; else, as while runs need them all, the hub does it itself."""
-        key = _key(model, suite)
-        return key in self._tasks or (
-            suite.visibility == "members" and self._lost[key] < TRIES and bool(self._nodes.willing())
-        )
+    def own(self, waiting: list[Pair]) -> list[Pair]:
+        """What the hub does itself, as all while runs need the nodes; the rest is for nodes, now or when one is free."""
+        willing = set(self._nodes.willing())
+        return [pair for pair in waiting if not self._takes(pair, willing)]
+
+    def _takes(self, pair: Pair, willing: set[str]) -> bool:
+        """Whether a pair is at a node, or there is one for it that has not failed it."""
+        key = _key(*pair)
+        if key in self._tasks:
+            return True
+        return pair[1].visibility == "members" and key not in self._ours and self._may(key, willing)
+
+    def _may(self, key: Key, nodes: set[str]) -> bool:
+        return bool(nodes - self._failed.get(key, set()))
 
     def send(self, waiting: list[Pair]) -> bool:
         """What waits to the nodes that are free, authors in turn, to each the model that it holds if there is work for it.
 
         Whether there is more than that.
         """
-        left = [pair for pair in waiting if self.takes(*pair) and _key(*pair) not in self._tasks]
+        willing = set(self._nodes.willing())
+        left = [pair for pair in waiting if _key(*pair) not in self._tasks and self._takes(pair, willing)]
         for node in self._free():
-            if not left:
-                break
-            pair = self._turns.take(left, self._holds.get(node, ""))
+            fit = [pair for pair in left if self._may(_key(*pair), {node})]
+            if not fit:
+                continue
+            pair = self._turns.take(fit, self._holds.get(node, ""))
             left = [each for each in left if each is not pair]
             self._holds[node] = pair[0].id
             self._at[_key(*pair)] = node
@@ -141,15 +159,18 @@ class Errands:
         key = _key(model, suite)
         try:
             await self._evaluate(node, model, suite)
-            self._lost.pop(key, None)
+            self._failed.pop(key, None)
         except AskedEnough as failure:
-            self._lost[key] = TRIES
+            self._ours.add(key)
             _log.warning("%s by %s failed on %s: %s", model.id, suite.id, node, failure.what)
         except Problem as problem:  # the node's or the way to it: another is asked
-            self._lost[key] += 1
-            _log.warning("%s by %s on %s, try %d: %s", model.id, suite.id, node, self._lost[key], problem.what)
+            self._failed[key].add(node)
+            tries = len(self._failed[key])
+            if tries >= TRIES:
+                self._ours.add(key)
+            _log.warning("%s by %s on %s, try %d: %s", model.id, suite.id, node, tries, problem.what)
         except Exception:  # a fault of ours must not be met again and again
-            self._lost[key] = TRIES
+            self._ours.add(key)
             _log.exception("%s by %s on %s", model.id, suite.id, node)
         finally:
             del self._tasks[key], self._at[key]
@@ -175,10 +196,22 @@ class Errands:
         )
         began = time.monotonic()
         answer = await self._nodes.ask(node, order)
-        evaluated = await asyncio.to_thread(self._believed, answer, files)
+        evaluated = await self._judged(node, answer, files)
         evaluated = replace(evaluated, seconds=time.monotonic() - began, node=node)
         self._harness[node] = answer.harness
         await asyncio.to_thread(self._recorder.record, model, suite, evaluated, answer.harness)
+
+    async def _judged(self, node: str, answer: training_pb2.Evaluated, files: dict[str, bytes]) -> Evaluated:
+        """As `_believed`, of which the node's own part counts for or against it. That a pair fails may be so."""
+        try:
+            evaluated = await asyncio.to_thread(self._believed, answer, files)
+        except AskedEnough:
+            raise
+        except Problem:
+            self._nodes.judged(node, sound=False)
+            raise
+        self._nodes.judged(node, sound=True)
+        return evaluated
 
     def _believed(self, answer: training_pb2.Evaluated, files: dict[str, bytes]) -> Evaluated:
         """Raises `AskedEnough` for what the hub has to see for itself, other `Problem`s where another node may do better."""

@@ -18,10 +18,10 @@ from hub.blobs import BlobStore
 from hub.database import Database
 from hub.evaluation import store
 from hub.evaluation.errands import Errands, Nobody, Nodes
-from hub.evaluation.outputs import Evaluated
+from hub.evaluation.outputs import Evaluated, believe
 from hub.evaluation.process import Unsafe, WorkerLost, WorkerProcess, sandbox_of
 from hub.evaluation.reasons import CUT_SHORT, hopeless, told
-from hub.evaluation.recording import Recorder, believe
+from hub.evaluation.recording import Recorder
 from hub.evaluation.turns import Pair, Suite, Turns
 from hub.ledger.entries import Entry
 from hub.ledger.journal import Journal
@@ -82,7 +82,7 @@ class Evaluator:
     async def _pass(self) -> bool:
         """Work on what waits, authors in turn; True when there are news before it is done."""
         waiting = await asyncio.to_thread(self._waiting)
-        while (waiting := self._own(waiting)) and not self._news.is_set():
+        while (waiting := self._errands.own(waiting)) and not self._news.is_set():
             pair = self._turns.take(waiting, self._ready)
             self.current = (pair[0].id, pair[1].id)
             try:
@@ -113,10 +113,6 @@ class Evaluator:
     def is_running(self, model: str, suite: str) -> bool:
         """Here, or at a node."""
         return self.current == (model, suite) or self._errands.has(model, suite)
-
-    def _own(self, waiting: list[Pair]) -> list[Pair]:
-        """What the hub does itself; the rest is for nodes."""
-        return [pair for pair in waiting if not self._errands.takes(*pair)]
 
     def _not_here(self) -> list[Pair]:
         """What nodes may take."""

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from hub.evaluation.process import Output, Sandbox, WorkerLost, WorkerProcess
+from hub.evaluation.process import Output, Sandbox, Unsafe, WorkerLost, WorkerProcess
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.suite_files import MAX_SUITE
-from trust.errors import Invalid, Problem, Unavailable
+from trust.errors import Invalid, Problem
 
 LONGEST = 86_400
 
@@ -39,16 +39,13 @@ class Lent:
         answer = training_pb2.Evaluated(id=order.id)
         try:
             await self._worker.start()
-        except Unavailable as lacking:  # a layer, or a library: it will be lacking next time too
-            answer.trouble, answer.unable = lacking.what, True
-            return answer
-        try:
             output = await self._evaluate(order, place)
             answer.harness, answer.why = self._worker.harness, output.why
             if not output.why:
                 answer.output.CopyFrom(await self._upload(output.lines, place))
         except (Problem, WorkerLost, OSError) as error:
             answer.trouble = error.what if isinstance(error, Problem) else str(error)
+            answer.unable = isinstance(error, Unsafe)  # the layer will be lacking next time too
         return answer
 
     async def stop(self) -> None:

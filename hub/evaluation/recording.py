@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 
 from hub.blobs import BlobStore
 from hub.database import Database
-from hub.evaluation import outputs, reuse, store
+from hub.evaluation import reuse, store
 from hub.evaluation.outputs import Evaluated
-from hub.evaluation.reasons import BROKEN, told
+from hub.evaluation.reasons import told
 from hub.evaluation.turns import Suite
 from hub.evaluation.worker import MAX_OUTPUT
 from hub.ledger.grants import is_known, may_read
@@ -18,7 +17,7 @@ from hub.models import registry
 from hub.models.registry import ModelRow
 from protos.documents.evaluations import Evaluation
 from protos.documents.statements import HUB
-from protos.documents.suite_files import MAX_SUITE, count_items, read_suite
+from protos.documents.suite_files import MAX_SUITE
 from trust.digests import Digest
 from trust.errors import Conflict, Corrupt, Invalid, NotFound
 
@@ -80,13 +79,3 @@ class Recorder:
         except Conflict:
             return  # the same pair was recorded before the hub was stopped
         _log.info("%s by %s: %s", model.id, suite.name, claim.failure or f"{len(claim.scores)} scores")
-
-
-def believe(lines: bytes, files: Mapping[str, bytes]) -> Evaluated:
-    """Raises `Corrupt` for an output that is not of these files. A suite that breaks its own rules has failed."""
-    try:
-        suite = read_suite(files)
-        items = count_items(suite, files)
-    except Invalid as problem:
-        return Evaluated((), b"", f"{BROKEN}: {problem.what}")
-    return outputs.read(lines, suite, items)

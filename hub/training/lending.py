@@ -16,6 +16,8 @@ from trust.errors import Unavailable
 
 TICK = 1.0  # seconds between looks at whether a lease still holds
 GRACE = 1800.0  # seconds that an order may take beyond its own: files travel, a worker starts
+FAILURES = 3
+"""Answers of no use, one after the other, after which a node is not asked again before it attaches anew."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,8 @@ class Lending:
         return [name for name in self.willing() if name not in busy]
 
     async def ask(self, node: str, order: training_pb2.Evaluate) -> training_pb2.Evaluated:
-        """What the node makes of it. Raises `Unavailable` where the lease is lost, or takes too long."""
+        """What the node makes of it. Raises `Unavailable` where the lease is lost, or takes too long: a node that is silent for
+        that long is not asked again before it attaches anew."""
         attached = self._attachments.get(node)
         if attached is None or node not in self.free():
             raise Unavailable(f"The node {node} is not free.")
@@ -57,20 +60,28 @@ class Lending:
                 if self._attachments.get(node) is not attached or not self._is_well(attached):
                     raise Unavailable(f"The node {node} was lost, or a run needs it.")
                 if loop.time() > end:
+                    attached.hello.evaluates = False
                     raise Unavailable(f"The node {node} has not answered in time.")
             return lease.answer.result()
         finally:
             del self._leases[order.id]
 
     def answered(self, node: Attached, message: training_pb2.Evaluated) -> None:
-        """What a node says; of an order that it does not have, nothing. One that cannot evaluate is not asked again before it
-        attaches anew."""
+        """What a node says; of an order that it does not have, nothing. One that lacks a layer of the sandbox is not asked
+        again before it attaches anew."""
         lease = self._leases.get(message.id)
         if lease is None or lease.node is not node or lease.answer.done():
             return
         if message.unable:
             node.hello.evaluates = False
         lease.answer.set_result(message)
+
+    def judged(self, node: str, *, sound: bool) -> None:
+        """Whether what a node answered was of use."""
+        if attached := self._attachments.get(node):
+            attached.unsound = 0 if sound else attached.unsound + 1
+            if attached.unsound >= FAILURES:
+                attached.hello.evaluates = False
 
     def _is_well(self, node: Attached) -> bool:
         """And no run needs it."""

@@ -15,7 +15,8 @@ UNREAD = 1000  # orders that a node has not taken after which it counts as gone
 @dataclass
 class Attached:
     """One agent's conversation. `outgoing` None ends it. Until it is `greeted` nobody has looked at what it works on. While
-    what it says is `unheard`, since the hub is busy, it is not silent."""
+    what it says is `unheard`, since the hub is busy, it is not silent. `unsound` are the evaluations in a row that were of no
+    use."""
 
     name: str
     hello: training_pb2.Hello
@@ -24,6 +25,7 @@ class Attached:
     heard_at: str = ""
     greeted: bool = False
     unheard: bool = False
+    unsound: int = 0
 
     def silent(self) -> bool:
         return not self.unheard and time.monotonic() - self.heard > SILENCE

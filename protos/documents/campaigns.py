@@ -26,6 +26,8 @@ from protos.documents.methods import (
     Transfer,
 )
 from protos.documents.privacy import Privacy, PrivacyBudget
+from trust.canonical import parse
+from trust.errors import Invalid
 
 
 class CampaignSpec(Document):
@@ -275,6 +277,14 @@ class CampaignSpec(Document):
             return 0
         turns = -(-self.training.steps // self.rewards.passes)
         return turns * self.training.batch_size * self.rewards.max_new_tokens
+
+
+def part_of(spec: str) -> str | None:
+    """What trains, in words, by a spec's JSON; None where it is none, or of another version."""
+    try:
+        return CampaignSpec.read(parse(spec.encode())).part
+    except Invalid:
+        return None
 
 
 class Campaign(Claim):

@@ -81,7 +81,7 @@ class Told:
     def size(self) -> int:
         return self.history.base.log.size
 
-    def evaluate(self, **changes: Any) -> None:
+    def evaluate(self, **changes: Any) -> str:
         ours = score("bits_per_byte", SAMPLES)
         stated = TaskScore(
             task="text", metric="bits_per_byte", value=ours.value, standard_error=ours.standard_error, items=20
@@ -99,7 +99,7 @@ class Told:
             "samples": self.history.base.blobs.put(log),
             "seconds": 1.0,
         }
-        self.history.record(Evaluation.model_validate({**values, **changes}))
+        return self.history.record(Evaluation.model_validate({**values, **changes}))
 
     def served(self) -> evaluation_pb2.Leaderboard:
         with self.history.base.database.session() as session:
@@ -254,6 +254,37 @@ def test_a_second_evaluation_is_named(told: Told) -> None:
     told.evaluate(seconds=2.0)
     ((index, what),) = told.audit().findings
     assert (index, "was evaluated by" in what) == (told.size - 1, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, ""),
+        ({"harness": "another"}, "has another harness, scores, log or node"),
+        ({"node": "node-1"}, "has another harness, scores, log or node"),
+        ({"scores": (), "failure": "It took too long."}, "has another harness, scores, log or node"),
+        ({"same_as": "tiny-1"}, "names the evaluation tiny-1, which is not recorded before it"),
+        ({"file": b"other weights"}, "which is of other files"),
+        ({"domain": "medicine"}, "which is of other files"),
+    ],
+    ids=["honest", "harness", "node", "failure", "model", "model files", "suite files"],
+)
+def test_what_is_said_to_repeat_an_evaluation_is_what_that_came_to(
+    told: Told, changes: dict[str, Any], words: str
+) -> None:
+    """The same files under other names were not computed again."""
+    changes, first = dict(changes), told.evaluate()
+    files = (
+        told.history.file("config.json", b"{}"),
+        told.history.file("model.safetensors", changes.pop("file", b"tiny-1")),
+    )
+    run = told.history.launch("next")
+    told.history.model("next-1", None, run, 0, data=(used(told, told.dataset),), files=files)
+    suite = told.history.suite("author", changes.pop("domain")) if "domain" in changes else told.suite
+    told.unchecked()
+    payloads = {"model_payload": told.history.payloads["next-1"], "suite_payload": told.history.payloads[suite]}
+    told.evaluate(**{"model": "next-1", "suite": suite, **payloads, "same_as": first, **changes})
+    assert [words in what for what in objections(told)] == [True] * bool(words)
 
 
 @pytest.mark.parametrize(

@@ -195,12 +195,3 @@ def test_the_ledgers_pages_hold_every_entry_once(size: int) -> None:
 def test_entries_newest_first() -> None:
     rows = ledger.entry_rows([LedgerEntry(index=1), LedgerEntry(index=2)])
     assert [row["entry"] for row in rows] == [2, 1]
-
-
-def test_a_campaign_says_what_trains_and_nothing_where_its_spec_is_of_another_version() -> None:
-    training = {"steps": 1, "batch_size": 1, "sequence_length": 16, "learning_rate": 0.1}
-    spec = {"name": "rounds", "base_model": "tiny-1", "rounds": 1, "minimum_members": 1, "training": training}
-    written = [{**spec, "trainable": "full"}, {**spec, "trainable": "heads"}]
-    found = [campaigns.trained(Campaign(spec=json.dumps(each))) for each in written]
-    assert found == ["all weights", ""]
-    assert campaigns.trained(Campaign()) == ""

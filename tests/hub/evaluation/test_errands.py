@@ -10,12 +10,13 @@ import pytest
 from hub.evaluation import errands, store
 from hub.evaluation.errands import TRIES, Errands
 from hub.evaluation.messages import Conclusion
+from hub.evaluation.outputs import believe
 from hub.evaluation.reasons import TIME
-from hub.evaluation.recording import Recorder, believe
+from hub.evaluation.recording import Recorder
 from hub.evaluation.tables import EvaluationRow
 from hub.evaluation.turns import Pair
 from hub.training import lending
-from hub.training.lending import Lending
+from hub.training.lending import FAILURES, Lending
 from hub.training.nodes import Attached, Attachments
 from protos.coalition.v1 import common_pb2, training_pb2
 from protos.documents.evaluations import Sample
@@ -42,10 +43,15 @@ class Coalition:
 
     def __init__(self, hub: Base) -> None:
         self.hub, self.attachments = hub, Attachments()
-        self.lending = Lending(self.attachments, lambda _: "")
+        self.looked = 0  # times that the run of a node was looked up
+        self.lending = Lending(self.attachments, self._run_of)
         recorder = Recorder(database=hub.database, blobs=hub.blobs, journal=hub.journal)
         self.back = asyncio.Event()
         self.errands = Errands(self.lending, recorder, 60, self.back.set)
+
+    def _run_of(self, node: str) -> str:
+        self.looked += 1
+        return ""
 
     def attach(self, name: str) -> Attached:
         node = Attached(name, training_pb2.Hello(evaluates=True), greeted=True)
@@ -107,7 +113,7 @@ async def test_what_every_member_may_read_goes_to_a_node_and_the_statement_names
     assert (row.suite, row.node, row.failure) == (suite.id, "node-1", "")
     assert store.scores(row)[0].items == len(text_rows())
     assert [each.visibility for _, each in coalition.waiting()] == ["hub", "sealed"], "these never leave the hub"
-    assert not any(coalition.errands.takes(*pair) for pair in coalition.waiting())
+    assert coalition.errands.own(coalition.waiting()) == coalition.waiting()
 
 
 async def test_a_log_that_brings_its_own_key_to_the_answers_is_no_log_of_the_suite(coalition: Coalition) -> None:
@@ -133,20 +139,63 @@ async def test_what_a_lost_node_had_goes_to_another(coalition: Coalition) -> Non
     assert [row.node for row in coalition.rows().values()] == ["node-2"]
 
 
-async def test_what_is_no_log_of_the_suites_items_is_not_recorded_and_ends_at_the_hub(coalition: Coalition) -> None:
-    """Nor does a node's word that it failed: a model does not fail because of a node."""
+async def test_what_is_no_log_of_the_suites_items_is_not_recorded_and_another_node_is_asked(
+    coalition: Coalition,
+) -> None:
+    """None has a pair twice; without another the hub does it. A model does not fail because of a node."""
     record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
     record_model(coalition.hub, "tiny-1")
-    (pair,) = coalition.waiting()
-    node = coalition.attach("node-1")
-    for number in range(TRIES):
-        asked = await order(node)
-        if number:
-            coalition.answer(node, asked, said(len(text_rows()) - 1))
-        else:
-            coalition.answer(node, asked, trouble="its disk is full")
-    await coalition.until(lambda: not coalition.errands.takes(*pair))
+    waiting = coalition.waiting()
+    first, second = coalition.attach("node-1"), coalition.attach("node-2")
+    coalition.answer(first, await order(first), trouble="its disk is full")
+    coalition.answer(second, await order(second), said(len(text_rows()) - 1))
+    await coalition.until(lambda: coalition.errands.own(waiting) == waiting)
+    assert first.outgoing.empty()
     assert not coalition.rows()
+    coalition.answer(third := coalition.attach("node-3"), await order(third), said(len(text_rows())))
+    await coalition.until(lambda: bool(coalition.rows()))
+
+
+async def test_a_pair_that_many_nodes_failed_is_the_hubs(coalition: Coalition) -> None:
+    record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
+    record_model(coalition.hub, "tiny-1")
+    waiting = coalition.waiting()
+    for number in range(TRIES):
+        node = coalition.attach(f"node-{number}")
+        coalition.answer(node, await order(node), trouble="its disk is full")
+        await coalition.until(lambda: coalition.errands.own(waiting) == waiting)
+    coalition.attach("node-that-is-well")
+    assert coalition.errands.own(waiting) == waiting
+
+
+async def test_a_node_that_fails_at_everything_is_asked_no_more_until_it_attaches_anew(coalition: Coalition) -> None:
+    record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
+    for number in range(FAILURES + 1):
+        record_model(coalition.hub, f"tiny-{number + 1}")
+    waiting = coalition.waiting()
+    node = coalition.attach("node-1")
+    had = []
+    for _ in range(FAILURES):
+        asked = await order(node)
+        had.append(asked.model)
+        coalition.answer(node, asked, b"no log")
+    await coalition.until(lambda: coalition.errands.own(waiting) == waiting)
+    assert len(set(had)) == FAILURES
+    assert node.outgoing.empty()
+    assert (await order(coalition.attach("node-1"))).model not in had
+
+
+def test_nodes_are_looked_up_once_for_all_that_waits(hub: Base) -> None:
+    """The evaluator asks after every pair that it has done."""
+    hub.enrol("law-institute")
+    coalition = Coalition(hub)
+    record_suite(hub, "law-institute", suite_files(tasks=READING))
+    for number in range(3):
+        record_model(hub, f"tiny-{number + 1}")
+    waiting = coalition.waiting()
+    coalition.attach("node-1")
+    assert (len(waiting), coalition.errands.own(waiting)) == (3, [])
+    assert coalition.looked == 1
 
 
 async def test_that_a_pair_fails_is_for_the_hub_to_find_out(coalition: Coalition) -> None:
@@ -157,7 +206,7 @@ async def test_that_a_pair_fails_is_for_the_hub_to_find_out(coalition: Coalition
     node = coalition.attach("node-1")
     asked = await order(node)
     coalition.lending.answered(node, training_pb2.Evaluated(id=asked.id, why=f"{TIME} (60 seconds)"))
-    await coalition.until(lambda: not coalition.errands.takes(*pair))
+    await coalition.until(lambda: coalition.errands.own([pair]) == [pair])
     assert not coalition.rows()
     assert node.outgoing.empty()
 
@@ -187,13 +236,12 @@ async def test_a_log_that_others_keep_from_nodes_is_not_taken_for_a_nodes_own(co
     await asyncio.to_thread(recorder.record, *pair, secret, "lm-eval 1")
     record_suite(coalition.hub, "law-institute", suite_files(tasks=READING))
     node = coalition.attach("node-1")
-    for _ in range(TRIES):
-        asked = await order(node)
-        coalition.lending.answered(
-            node,
-            training_pb2.Evaluated(
-                id=asked.id, output=common_pb2.File(digest=digest_bytes(secret.log)), harness="lm-eval 1"
-            ),
-        )
-    await coalition.until(lambda: not coalition.errands.takes(*coalition.waiting()[0]))
+    asked = await order(node)
+    coalition.lending.answered(
+        node,
+        training_pb2.Evaluated(
+            id=asked.id, output=common_pb2.File(digest=digest_bytes(secret.log)), harness="lm-eval 1"
+        ),
+    )
+    await coalition.until(lambda: coalition.errands.own(coalition.waiting()) != [])
     assert [row.suite for row in coalition.rows().values()] == [sealed.id]

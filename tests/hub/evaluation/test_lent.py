@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from hub.evaluation import process
 from hub.evaluation.lent import Lent
-from hub.evaluation.recording import believe
+from hub.evaluation.outputs import believe
 from hub.evaluation.sandbox import cgroups
 from hub.evaluation.scorer import Scorer
 from protos.coalition.v1 import common_pb2, training_pb2
@@ -97,3 +98,14 @@ async def test_without_a_layer_that_its_operator_demands_a_node_is_unable(
     assert answer.unable
     assert "cgroup" in answer.trouble
     assert not shelf.fetched
+
+
+async def test_a_node_whose_worker_starts_too_slowly_may_be_asked_again(
+    tmp_path: Path, files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "START_SECONDS", 0.0)
+    lent = Lent(tmp_path / "node", HERE)
+    shelf = Shelf(tmp_path / "shelf", [])
+    answer = await lent.evaluate(training_pb2.Evaluate(id="a", model="tiny-1", model_files=listed(files)), shelf)
+    assert "did not start" in answer.trouble
+    assert not answer.unable

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from hub.training import lending
-from hub.training.lending import Lending
+from hub.training.lending import FAILURES, Lending
 from hub.training.nodes import Attached, Attachments
 from protos.coalition.v1 import training_pb2
 from trust.errors import Unavailable
@@ -82,6 +82,34 @@ async def test_a_node_that_lacks_its_sandbox_is_not_asked_again_before_it_attach
     await node.outgoing.get()
     lending.answered(node, training_pb2.Evaluated(id="a", trouble="no seccomp", unable=True))
     assert (await asked).unable
+    assert lending.willing() == []
+    attach(attachments, "one")
+    assert lending.free() == ["one"]
+
+
+async def test_a_node_that_does_not_answer_in_time_is_not_asked_again_before_it_attaches_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its heart goes on beating: nothing else would tell it from one that is well."""
+    monkeypatch.setattr("hub.training.lending.GRACE", -ORDER.seconds)
+    attachments = Attachments()
+    lending = Lending(attachments, lambda _: "")
+    attach(attachments, "one")
+    with pytest.raises(Unavailable, match="not answered in time"):
+        await lending.ask("one", ORDER)
+    assert lending.willing() == []
+    attach(attachments, "one")
+    assert lending.free() == ["one"]
+
+
+def test_answers_of_no_use_count_when_there_is_none_of_use_between() -> None:
+    attachments = Attachments()
+    lending = Lending(attachments, lambda _: "")
+    attach(attachments, "one")
+    for sound in (*[False] * (FAILURES - 1), True, *[False] * (FAILURES - 1)):
+        lending.judged("one", sound=sound)
+        assert lending.willing() == ["one"]
+    lending.judged("one", sound=False)
     assert lending.willing() == []
     attach(attachments, "one")
     assert lending.free() == ["one"]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
-from protos.documents.campaigns import CampaignSpec
+from protos.documents.campaigns import CampaignSpec, part_of
 from trust.errors import Invalid
 
 TRAINING = {"steps": 1, "batch_size": 1, "sequence_length": 16, "learning_rate": 0.1}
@@ -66,6 +67,20 @@ def test_a_spec_says_what_trains_at_whose_site() -> None:
         "experts 0, 1 at every site, with their rows of the routers",
         "expert 1 at code's; experts 0, 2 at law's; expert 1 at medicine's",
     ]
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        (json.dumps({**SPEC, "trainable": "full"}), "all weights"),
+        (json.dumps({**SPEC, "trainable": "heads"}), None),
+        ("", None),
+        ("[" * 100_000, None),
+    ],
+    ids=["known", "of another version", "nothing", "nested beyond measure"],
+)
+def test_what_a_hub_says_is_a_spec_says_what_trains_or_nothing(text: str, part: str | None) -> None:
+    assert part_of(text) == part
 
 
 @pytest.mark.parametrize(
