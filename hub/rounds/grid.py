@@ -43,10 +43,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class _Coming:
-    """A reply that was announced: the message's identifier, and how far it has come."""
+    """A reply that was announced: the message's identifier, how far it has come, and whether a part is missing to go on."""
 
     root: str
     unpacking: Unpacking
+    awaited: bool = False
 
 
 class Grid(HttpGrid):  # type: ignore[misc]
@@ -69,6 +70,8 @@ class Grid(HttpGrid):  # type: ignore[misc]
     def _pulled(self, asked: set[str]) -> Iterator[Message]:
         self._coming = {answered: each for answered, each in self._coming.items() if answered in asked}
         yield from self._complete()
+        if not all(each.awaited for each in self._coming.values()):
+            return  # there is more to do than to wait for news
         if unknown := asked - self._coming.keys():
             found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=unknown))
             for message in found.messages_list:
@@ -87,12 +90,13 @@ class Grid(HttpGrid):  # type: ignore[misc]
                     yield message
             if not self._coming or time.monotonic() - began > SOON_ENOUGH:
                 return
-            time.sleep(SOON)
+            if all(each.awaited for each in self._coming.values()):
+                time.sleep(SOON)
 
     def _taken_in(self, answered: str, coming: _Coming) -> Message | None:
-        """None while some of it is on its way."""
+        """None while some of it is on its way, or others have their turn."""
         try:
-            next(coming.unpacking)
+            coming.awaited = next(coming.unpacking)
         except StopIteration as done:
             try:
                 return self._inflated(coming.root, done.value)

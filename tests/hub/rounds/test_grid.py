@@ -18,6 +18,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from hub.rounds import grid as grids
 from hub.rounds.grid import Grid
+from protos.transport import parcels
 from protos.transport.parcels import Mapped
 from trust.certificates import Authority
 
@@ -104,6 +105,22 @@ def test_who_is_still_sending_holds_up_nobody(store: Store, grid: Grid) -> None:
         store.missing.remove(part)
     assert answered(list(grid.pull_messages(["slow", "other"]))).keys() == {"slow"}
     assert store.asked[1] == ["other"]  # the SuperLink has told of the slow one: it knows no more of it
+
+
+def test_who_has_sent_much_gives_others_their_turn(store: Store, grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a reply all of which is there, too: and the server app looks at the time between."""
+    monkeypatch.setattr(parcels, "LONG", 0.0)
+    store.announce("large", DATA)
+    store.announce("small", b"")
+    store.missing.clear()
+    looks = 0
+    came: list[str] = []
+    while len(came) < 2:
+        came.extend(answered(list(grid.pull_messages(["large", "small", "absent"]))))
+        looks += 1
+    assert came == ["small", "large"]
+    assert looks > 5
+    assert len(store.asked) == 2  # first and last: nobody waits for news while there is work
 
 
 def test_one_that_nobody_waits_for_any_more_is_let_go(store: Store, grid: Grid, tmp_path: Path) -> None:
