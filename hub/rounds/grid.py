@@ -37,7 +37,8 @@ SOON, SOON_ENOUGH = 0.05, 1.0
 of a message is no concern of ours: the SuperLink drops the message then (`housekeeping`)."""
 AHEAD = 512 << 20
 """Bytes: where no reply may have more, the next one is taken in while one is looked at."""
-BAD = (ObjectPullError, Invalid, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+BAD = (ObjectPullError, Invalid, ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError)
+"""What a reply may be lost by: its own bytes, or that there is no room for them on the disk."""
 _log = logging.getLogger(__name__)
 
 
@@ -51,15 +52,24 @@ class _Coming:
 
 
 class Grid(HttpGrid):  # type: ignore[misc]
-    """`most` are the bytes that a reply may have, and the SuperLink keeps no more of a site's (`allowance`); its arrays lie in
-    files in `folder`, until nobody looks at them any more."""
+    """The arrays of replies lie in files in `folder`, until nobody looks at them any more."""
 
-    def __init__(self, address: str, authority: bytes, token: str, most: int, folder: Path) -> None:
+    def __init__(self, address: str, authority: bytes, token: str, folder: Path) -> None:
         super().__init__(address, root_certificates=authority, token=token)
-        self._most, self._folder = most, folder
+        self._folder = folder
+        self.most = 0
         self._coming: dict[str, _Coming] = {}  # by what they answer
-        self._runtime_client._client.headers[MOST_HEADER] = str(most)
         inflatable_utils.push_object_contents_from_iterable = push
+
+    @property
+    def most(self) -> int:
+        """Bytes that a reply may have from now on; the SuperLink keeps no more of a site that is sent a message (`allowance`)."""
+        return self._most
+
+    @most.setter
+    def most(self, most: int) -> None:
+        self._most = most
+        self._runtime_client._client.headers[MOST_HEADER] = str(most)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """The replies that are there, each as it is asked for, or while the one before is looked at; the `data` of an array is

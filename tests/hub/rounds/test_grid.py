@@ -34,6 +34,7 @@ class Store:
         self.missing: set[str] = set()
         self.confirmed: list[str] = []
         self.asked: list[list[str]] = []
+        self._client = SimpleNamespace(headers={})
 
     def announce(self, asked: str, data: bytes) -> list[str]:
         """A site's reply, none of which has come; its parts, the last of which is its root."""
@@ -73,9 +74,10 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @pytest.fixture
 def grid(store: Store, tmp_path: Path) -> Grid:
-    made = Grid("127.0.0.1:1", Authority.create("test-hub").cert_pem, "token", 4 << 20, tmp_path)
+    made = Grid("127.0.0.1:1", Authority.create("test-hub").cert_pem, "token", tmp_path)
     flower: Any = made
     flower._client, flower._run = store, SimpleNamespace(run_id=1)
+    made.most = 4 << 20
     return made
 
 
@@ -143,3 +145,20 @@ def test_one_that_is_lost_or_too_large_is_an_error_of_its_own(store: Store, grid
     assert "could not be found" in found["lost"].error.reason
     assert f"more than {4 << 20} bytes" in found["large"].error.reason
     assert not list(grid.pull_messages(["other"]))
+
+
+def test_one_for_which_there_is_no_room_on_the_disk_is_an_error_of_its_own(
+    store: Store, grid: Grid, tmp_path: Path
+) -> None:
+    store.announce("a", DATA)
+    store.missing.clear()
+    tmp_path.rmdir()  # no file can be made in it
+    (reply,) = grid.pull_messages(["a"])
+    assert reply.has_error()
+
+
+def test_the_superlink_hears_with_each_task_what_its_answer_may_have(grid: Grid) -> None:
+    flower: Any = grid
+    assert flower._runtime_client._client.headers["coalition-most"] == str(4 << 20)
+    grid.most = 7
+    assert flower._runtime_client._client.headers["coalition-most"] == "7"

@@ -121,6 +121,21 @@ def test_a_campaign_that_was_interrupted_leads_to_the_same_model(
     assert models[0] == models[1]
 
 
+@pytest.mark.parametrize(
+    ("more", "values"),
+    [({}, 2 * 2 * (16 + 16)), ({"trainable": "full", "averaging": "factors", "adapter": Adapter()}, None)],
+)
+def test_a_reply_may_be_twice_an_update_however_large_the_model(
+    more: dict[str, Any], values: int | None, parent: Path, tmp_path: Path
+) -> None:
+    plan = _laid_out(tmp_path, parent, 1, CampaignSpec.read({**dict(SPEC), **more}))
+    grid = Postbox({"law": _site(parent, 0.005), "medicine": _site(parent, -0.002)})
+    lead_round(tmp_path, plan, 1, grid, Voice(io.BytesIO()), Merger(plan.spec))
+    all_of_it = sum(weight.numel() for weight in load_model(parent)[0].parameters())
+    bound: Any = grid
+    assert bound.most == 2 * 4 * (values or all_of_it) + (64 << 20)
+
+
 def test_a_rounds_result_says_who_counted_how_much_and_why(parent: Path, tmp_path: Path) -> None:
     plan = _laid_out(tmp_path, parent, 1)
     grid = Postbox({"law": _site(parent, 0.05), "medicine": _site(parent, float("nan"))})
