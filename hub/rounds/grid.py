@@ -59,6 +59,7 @@ class Grid(HttpGrid):  # type: ignore[misc]
         self._folder = folder
         self.most = 0
         self._coming: dict[str, _Coming] = {}  # by what they answer
+        self._open: set[str] = set()  # what was ever asked for, and is not answered
         inflatable_utils.push_object_contents_from_iterable = push
 
     @property
@@ -78,15 +79,21 @@ class Grid(HttpGrid):  # type: ignore[misc]
         return found if self._most > AHEAD else _ahead(found)
 
     def _pulled(self, asked: set[str]) -> Iterator[Message]:
-        self._coming = {answered: each for answered, each in self._coming.items() if answered in asked}
+        self._open |= asked
+        for answered in self._coming.keys() - asked:
+            self._received(answered, self._coming.pop(answered).root)
         yield from self._complete()
         if not all(each.awaited for each in self._coming.values()):
             return  # there is more to do than to wait for news
         if unknown := asked - self._coming.keys():
-            found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=unknown))
+            late = self._open - asked
+            found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=unknown | late))
             for message in found.messages_list:
                 root, answered = message.metadata.message_id, message.metadata.reply_to_message_id
-                self._coming[answered] = _Coming(root, unpack(root, self._pull, self._folder, self._most))
+                if answered in late:
+                    self._received(answered, root)
+                else:
+                    self._coming[answered] = _Coming(root, unpack(root, self._pull, self._folder, self._most))
             yield from self._complete()
 
     def _complete(self) -> Iterator[Message]:
@@ -108,11 +115,10 @@ class Grid(HttpGrid):  # type: ignore[misc]
         try:
             coming.awaited = next(coming.unpacking)
         except StopIteration as done:
-            try:
-                return self._inflated(coming.root, done.value)
-            except BAD as error:
-                return self._lost(answered, error)
+            self._received(answered, coming.root)
+            return self._inflated(answered, coming.root, done.value)
         except BAD as error:
+            self._received(answered, coming.root)
             return self._lost(answered, error)
         return None
 
@@ -124,10 +130,17 @@ class Grid(HttpGrid):  # type: ignore[misc]
             return None
         return content
 
-    def _inflated(self, root: str, parcel: Parcel) -> Message:
+    def _received(self, answered: str, root: str) -> None:
+        """The SuperLink may delete all of a reply, also of one that nobody wants: it counts as its site's (`allowance`)."""
         received = ConfirmMessageReceivedRequest(node=self.node, run_id=self._run_id, message_object_id=root)
         self._runtime_client.ConfirmMessageReceived(received)
-        return cast(Message, inflated(root, parcel, Array, inflatable_utils.inflate_object_from_contents))
+        self._open.discard(answered)
+
+    def _inflated(self, answered: str, root: str, parcel: Parcel) -> Message:
+        try:
+            return cast(Message, inflated(root, parcel, Array, inflatable_utils.inflate_object_from_contents))
+        except BAD as error:
+            return self._lost(answered, error)
 
     def _lost(self, asked: str, why: Exception) -> Message:
         _log.warning("a reply was lost: %s", why)

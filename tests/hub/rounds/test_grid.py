@@ -132,6 +132,19 @@ def test_one_that_nobody_waits_for_any_more_is_let_go(store: Store, grid: Grid, 
     assert list(tmp_path.iterdir())  # some of it is here
     assert not list(grid.pull_messages(["other"]))
     assert not list(tmp_path.iterdir())
+    assert store.confirmed == [parts[-1]]  # so the SuperLink has it no more, and its site has room for the next
+
+
+def test_one_that_comes_when_nobody_waits_for_it_any_more_is_taken_off_its_sites_account(
+    store: Store, grid: Grid
+) -> None:
+    assert not list(grid.pull_messages(["late", "other"]))
+    late = store.announce("late", DATA)
+    store.missing.clear()
+    assert not list(grid.pull_messages(["other"]))
+    assert store.confirmed == [late[-1]]
+    assert not list(grid.pull_messages(["other"]))
+    assert store.asked == [["late", "other"], ["late", "other"], ["other"]]
 
 
 def test_one_that_is_lost_or_too_large_is_an_error_of_its_own(store: Store, grid: Grid, tmp_path: Path) -> None:
@@ -144,6 +157,7 @@ def test_one_that_is_lost_or_too_large_is_an_error_of_its_own(store: Store, grid
     assert not found["good"].has_error()
     assert "could not be found" in found["lost"].error.reason
     assert f"more than {4 << 20} bytes" in found["large"].error.reason
+    assert len(store.confirmed) == 3
     assert not list(grid.pull_messages(["other"]))
 
 
