@@ -100,12 +100,10 @@ class Allowance:
         if sizes is None or not account.has_room(sizes):
             await account.look(scope["app"].state.linkstate_factory.state().object_store)
         if sizes is None or not account.has_room(sizes):
-            said = (
-                f"This site has {account.waiting} bytes waiting here, and its task allows {account.most}, "
-                f"in {account.most_objects} parts"
-            )
+            said = f"This site has {account.waiting} bytes waiting here, and its task allows {account.most}"
             _log.warning("a site pushed too much, and is refused: %s (its key is %s)", said, _key(scope))
-            await JSONResponse({"detail": f"{said}: what it sends beside them is refused."}, 413)(scope, receive, send)
+            more = f"{said}: {_bytes(request)} more are refused, and more than {account.most_objects} parts."
+            await JSONResponse({"detail": more}, 413)(scope, receive, send)
             return
         account.take(sizes)
         await self._app(scope, receive, send)
@@ -131,12 +129,18 @@ def _sizes(request: PushMessagesRequest | PushObjectRequest, account: Account) -
     """What is to be stored, and the bytes that each takes; a message's names count with the first. None where that is more than
     the site may have at all: then they are not even read."""
     if isinstance(request, PushObjectRequest):
-        return {request.object_id: ROW + len(request.object_content)}
-    size, most = NAMED * request.ByteSize(), account.most_objects
+        return {request.object_id: _bytes(request)}
+    size, most = _bytes(request), account.most_objects
     if size > account.most:
         return None
     names = list(islice(_names(request.message_object_trees), most + 1))
     return dict.fromkeys(names, 0) | {next(iter(names), ""): size} if len(names) <= most else None
+
+
+def _bytes(request: PushMessagesRequest | PushObjectRequest) -> int:
+    if isinstance(request, PushObjectRequest):
+        return ROW + len(request.object_content)
+    return NAMED * request.ByteSize()
 
 
 def _names(trees: Iterable[ObjectTree]) -> Iterator[str]:
