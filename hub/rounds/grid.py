@@ -138,7 +138,10 @@ class Grid(HttpGrid):  # type: ignore[misc]
 
     def _inflated(self, answered: str, root: str, parcel: Parcel) -> Message:
         try:
-            return cast(Message, inflated(root, parcel, Array, inflatable_utils.inflate_object_from_contents))
+            message = cast(Message, inflated(root, parcel, Array, inflatable_utils.inflate_object_from_contents))
+            if message.metadata.reply_to_message_id != answered:
+                raise Invalid("What came is an answer to another message than it was announced as.")
+            return message
         except BAD as error:
             return self._lost(answered, error)
 

@@ -176,3 +176,15 @@ def test_the_superlink_hears_with_each_task_what_its_answer_may_have(grid: Grid)
     assert flower._runtime_client._client.headers["coalition-most"] == str(4 << 20)
     grid.most = 7
     assert flower._runtime_client._client.headers["coalition-most"] == "7"
+
+
+def test_one_that_says_that_it_answers_anothers_task_is_an_error_of_its_own(store: Store, grid: Grid) -> None:
+    store.announce("ours", DATA)
+    store.missing.clear()
+    announcement = store.announced.pop("ours")
+    announcement.metadata.__dict__["_reply_to_message_id"] = "theirs"
+    store.announced["theirs"] = announcement
+    (reply,) = grid.pull_messages(["theirs"])
+    assert reply.has_error()
+    assert reply.metadata.reply_to_message_id == "theirs"
+    assert "an answer to another message" in reply.error.reason
