@@ -7,6 +7,7 @@ Ends with code 0 when all rounds are there, 1 after saying why not.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -75,6 +76,8 @@ def main(directory: Path) -> int:
 
 def _told(error: Exception) -> str:
     """One line: what httpx says of an answer goes on with advice for who writes web pages."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The hub's disk is full: make room there, then start the campaign again."
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
