@@ -5,6 +5,7 @@ What is mapped from a file is read and written as it is looked at, and the syste
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,13 +27,16 @@ class Shelf:
     folder: Path | None = None
 
     def zeros(self, like: Mapping[str, Tensor], dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-        """Zeros of these names and shapes."""
+        """Zeros of these names and shapes. Raises `OSError` where the disk has no room for them."""
         if self.folder is None:
             return {name: torch.zeros(tensor.shape, dtype=dtype) for name, tensor in like.items()}
         ends = list(accumulate(tensor.numel() for tensor in like.values()))
         size = max(1, *ends) if ends else 1
         with tempfile.NamedTemporaryFile(dir=self.folder, prefix="tensors-") as file:
-            whole = torch.from_file(file.name, shared=True, size=size, dtype=dtype)  # makes the file as long as that
+            os.posix_fallocate(
+                file.fileno(), 0, size * dtype.itemsize
+            )  # a hole that finds no room is a signal that kills
+            whole = torch.from_file(file.name, shared=True, size=size, dtype=dtype)
         return {
             name: whole[end - tensor.numel() : end].view(tensor.shape)
             for (name, tensor), end in zip(like.items(), ends, strict=True)

@@ -107,7 +107,7 @@ def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> A
         raise Denied(f"The task differs from the spec of {task.campaign} that this site consented to.")
     if task.round > agreed.spec.rounds:
         raise Denied(f"{task.campaign} has no round {task.round}.")
-    if task.round == 1 and agreed.base and (others := task.model - set(agreed.base)):
+    if task.round == 1 and agreed.base and (others := task.model ^ set(agreed.base)):
         wrong = min(each.path for each in others)
         raise Denied(f"{wrong} of the task is not that of {task.spec.base_model} on the ledger.", "Tell the core team.")
     if why := acceptable(policy, task.spec):

@@ -70,7 +70,7 @@ def check_model(home: Path, task: RoundTask, patience: float = HEARING) -> None:
             time.sleep(EVERY)
     finally:
         _waits(home).unlink(missing_ok=True)
-    if others := task.model - recorded:
+    if others := task.model ^ recorded:
         raise Denied(
             f"{min(each.path for each in others)} of the task is not that of round {before} of {task.campaign} on the ledger.",
             "Tell the core team.",

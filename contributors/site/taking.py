@@ -93,7 +93,8 @@ def _arrived(root: str, part: Pull, folder: Path, most: int) -> Parcel:
     unpacking = unpack(root, part, folder, most)
     while True:
         try:
-            next(unpacking)
+            awaited = next(unpacking)
         except StopIteration as done:
             return cast(Parcel, done.value)
-        time.sleep(SOON)
+        if awaited:
+            time.sleep(SOON)

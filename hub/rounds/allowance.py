@@ -10,11 +10,12 @@ import logging
 import math
 import time
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, Final
 
 from flwr.proto.fleet_pb2 import PushMessagesRequest
-from flwr.proto.message_pb2 import PushObjectRequest
+from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
 from flwr.proto.runtime_pb2 import PushAppMessagesRequest
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER
 from flwr.supercore.object_store import ObjectStore
@@ -22,11 +23,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from protos.transport.parcels import LEAST_CHUNK
 from trust.digests import digest_bytes
 
 SITES: Final = "/v1/fleet/"
 MOST_HEADER: Final = "coalition-most"
 MOST_OBJECTS: Final = 10_000
+"""That a site may have waiting, beside as many chunks as its bytes may have. Flower writes a row for each that a message names,
+and nobody else writes meanwhile."""
 NAMED: Final = 16
 """Bytes in the database for each byte of a message's own, which names its parts: rows and indexes."""
 ROW: Final = 1 << 10
@@ -47,14 +51,19 @@ class Account:
     def waiting(self) -> int:
         return sum(self._waiting.values())
 
-    def has_room(self, name: str, size: int) -> bool:
-        before = self._waiting.get(name)
-        count = len(self._waiting) + (before is None)
-        return count <= MOST_OBJECTS and self.waiting - (before or 0) + size <= self.most
+    @property
+    def most_objects(self) -> int:
+        return MOST_OBJECTS + self.most // LEAST_CHUNK
 
-    def take(self, name: str, size: int) -> None:
-        """Count an object, also where Flower will not store it: then it is forgotten at the next look."""
-        self._waiting[name] = max(size, self._waiting.get(name, 0))
+    def has_room(self, sizes: Mapping[str, int]) -> bool:
+        count = len(self._waiting.keys() | sizes.keys())
+        more = sum(max(0, size - self._waiting.get(name, 0)) for name, size in sizes.items())
+        return count <= self.most_objects and self.waiting + more <= self.most
+
+    def take(self, sizes: Mapping[str, int]) -> None:
+        """Count objects, also where Flower will not store them: then they are forgotten at the next look."""
+        for name, size in sizes.items():
+            self._waiting[name] = max(size, self._waiting.get(name, 0))
 
     async def look(self, store: ObjectStore) -> None:
         """Forget what is in the store no more. Not more often than once a second: it takes a question for each object."""
@@ -87,15 +96,16 @@ class Allowance:
         self, request: PushMessagesRequest | PushObjectRequest, scope: Scope, receive: Receive, send: Send
     ) -> None:
         account = self._accounts.setdefault(request.node.node_id, Account())
-        name, size = _object(request)
-        if not account.has_room(name, size):
+        sizes = _sizes(request, account)
+        if sizes is None or not account.has_room(sizes):
             await account.look(scope["app"].state.linkstate_factory.state().object_store)
-        if not account.has_room(name, size):
+        if sizes is None or not account.has_room(sizes):
             said = f"This site has {account.waiting} bytes waiting here, and its task allows {account.most}"
             _log.warning("a site pushed too much, and is refused: %s (its key is %s)", said, _key(scope))
-            await JSONResponse({"detail": f"{said}: {size} more are refused."}, 413)(scope, receive, send)
+            more = f"{said}: {_bytes(request)} more are refused, and more than {account.most_objects} parts."
+            await JSONResponse({"detail": more}, 413)(scope, receive, send)
             return
-        account.take(name, size)
+        account.take(sizes)
         await self._app(scope, receive, send)
 
     def _allow(self, sites: Iterable[int], most: int) -> None:
@@ -115,11 +125,31 @@ class Allowance:
         return well
 
 
-def _object(request: PushMessagesRequest | PushObjectRequest) -> tuple[str, int]:
-    """What is to be stored, and the bytes that it takes."""
+def _sizes(request: PushMessagesRequest | PushObjectRequest, account: Account) -> dict[str, int] | None:
+    """What is to be stored, and the bytes that each takes; a message's names count with the first. None where that is more than
+    the site may have at all: then they are not even read."""
     if isinstance(request, PushObjectRequest):
-        return request.object_id, ROW + len(request.object_content)
-    return next((tree.object_id for tree in request.message_object_trees), ""), NAMED * request.ByteSize()
+        return {request.object_id: _bytes(request)}
+    size, most = _bytes(request), account.most_objects
+    if size > account.most:
+        return None
+    names = list(islice(_names(request.message_object_trees), most + 1))
+    return dict.fromkeys(names, 0) | {next(iter(names), ""): size} if len(names) <= most else None
+
+
+def _bytes(request: PushMessagesRequest | PushObjectRequest) -> int:
+    if isinstance(request, PushObjectRequest):
+        return ROW + len(request.object_content)
+    return NAMED * request.ByteSize()
+
+
+def _names(trees: Iterable[ObjectTree]) -> Iterator[str]:
+    """Of every node, also of those that are there twice: Flower looks at each."""
+    left = list(trees)
+    while left:
+        tree = left.pop()
+        yield tree.object_id
+        left.extend(tree.children)
 
 
 def _header(scope: Scope) -> int:

@@ -33,9 +33,20 @@ from trust.sentences import counted
 
 DISOWNED = "Its member's consent does not count any more."
 HEADROOM = 2  # an update may have this many times the reference's bytes
+BESIDE = 64 << 20  # bytes of a reply that are no update, and of what names its parts
 
 SiteOf = Callable[[str], Site | None]
 """A member's site as it stands at this moment: which datasets it may learn from; None when its consent counts no more."""
+
+
+def most_of(reference: Mapping[str, Tensor]) -> int:
+    """Bytes that a site's replies may have, where its updates are as large as `reference`."""
+    return HEADROOM * size_of(reference) + BESIDE
+
+
+def size_of(reference: Mapping[str, Tensor]) -> int:
+    """Bytes of an update in fp32."""
+    return 4 * sum(tensor.numel() for tensor in reference.values())
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,7 @@ class Round:
         self._buffer, self._before = task.spec.buffer, afoot or {}
         self._most_late = self._buffer.most_late if self._buffer else 0
         self._averaged_before = set(taken)
-        update = sum(tensor.numel() * 4 for tensor in reference.values())
+        update = size_of(reference)
         self._bound = HEADROOM * update + (1 << 20)
         self._size = update + sum(entry.size for entry in task.files)
         self._gathering = Gathering(task.spec, reference, measure, shelf)

@@ -37,28 +37,40 @@ SOON, SOON_ENOUGH = 0.05, 1.0
 of a message is no concern of ours: the SuperLink drops the message then (`housekeeping`)."""
 AHEAD = 512 << 20
 """Bytes: where no reply may have more, the next one is taken in while one is looked at."""
-BAD = (ObjectPullError, Invalid, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+BAD = (ObjectPullError, Invalid, ValueError, TypeError, LookupError, AttributeError, RecursionError, OSError)
+"""What a reply may be lost by: its own bytes, or that there is no room for them on the disk."""
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class _Coming:
-    """A reply that was announced: the message's identifier, and how far it has come."""
+    """A reply that was announced: the message's identifier, how far it has come, and whether a part is missing to go on."""
 
     root: str
     unpacking: Unpacking
+    awaited: bool = False
 
 
 class Grid(HttpGrid):  # type: ignore[misc]
-    """`most` are the bytes that a reply may have, and the SuperLink keeps no more of a site's (`allowance`); its arrays lie in
-    files in `folder`, until nobody looks at them any more."""
+    """The arrays of replies lie in files in `folder`, until nobody looks at them any more."""
 
-    def __init__(self, address: str, authority: bytes, token: str, most: int, folder: Path) -> None:
+    def __init__(self, address: str, authority: bytes, token: str, folder: Path) -> None:
         super().__init__(address, root_certificates=authority, token=token)
-        self._most, self._folder = most, folder
+        self._folder = folder
+        self.most = 0
         self._coming: dict[str, _Coming] = {}  # by what they answer
-        self._runtime_client._client.headers[MOST_HEADER] = str(most)
+        self._open: set[str] = set()  # what was ever asked for, and is not answered
         inflatable_utils.push_object_contents_from_iterable = push
+
+    @property
+    def most(self) -> int:
+        """Bytes that a reply may have from now on; the SuperLink keeps no more of a site that is sent a message (`allowance`)."""
+        return self._most
+
+    @most.setter
+    def most(self, most: int) -> None:
+        self._most = most
+        self._runtime_client._client.headers[MOST_HEADER] = str(most)
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterator[Message]:
         """The replies that are there, each as it is asked for, or while the one before is looked at; the `data` of an array is
@@ -67,13 +79,21 @@ class Grid(HttpGrid):  # type: ignore[misc]
         return found if self._most > AHEAD else _ahead(found)
 
     def _pulled(self, asked: set[str]) -> Iterator[Message]:
-        self._coming = {answered: each for answered, each in self._coming.items() if answered in asked}
+        self._open |= asked
+        for answered in self._coming.keys() - asked:
+            self._received(answered, self._coming.pop(answered).root)
         yield from self._complete()
+        if not all(each.awaited for each in self._coming.values()):
+            return  # there is more to do than to wait for news
         if unknown := asked - self._coming.keys():
-            found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=unknown))
+            late = self._open - asked
+            found = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=unknown | late))
             for message in found.messages_list:
                 root, answered = message.metadata.message_id, message.metadata.reply_to_message_id
-                self._coming[answered] = _Coming(root, unpack(root, self._pull, self._folder, self._most))
+                if answered in late:
+                    self._received(answered, root)
+                else:
+                    self._coming[answered] = _Coming(root, unpack(root, self._pull, self._folder, self._most))
             yield from self._complete()
 
     def _complete(self) -> Iterator[Message]:
@@ -87,18 +107,18 @@ class Grid(HttpGrid):  # type: ignore[misc]
                     yield message
             if not self._coming or time.monotonic() - began > SOON_ENOUGH:
                 return
-            time.sleep(SOON)
+            if all(each.awaited for each in self._coming.values()):
+                time.sleep(SOON)
 
     def _taken_in(self, answered: str, coming: _Coming) -> Message | None:
-        """None while some of it is on its way."""
+        """None while some of it is on its way, or others have their turn."""
         try:
-            next(coming.unpacking)
+            coming.awaited = next(coming.unpacking)
         except StopIteration as done:
-            try:
-                return self._inflated(coming.root, done.value)
-            except BAD as error:
-                return self._lost(answered, error)
+            self._received(answered, coming.root)
+            return self._inflated(answered, coming.root, done.value)
         except BAD as error:
+            self._received(answered, coming.root)
             return self._lost(answered, error)
         return None
 
@@ -110,10 +130,20 @@ class Grid(HttpGrid):  # type: ignore[misc]
             return None
         return content
 
-    def _inflated(self, root: str, parcel: Parcel) -> Message:
+    def _received(self, answered: str, root: str) -> None:
+        """The SuperLink may delete all of a reply, also of one that nobody wants: it counts as its site's (`allowance`)."""
         received = ConfirmMessageReceivedRequest(node=self.node, run_id=self._run_id, message_object_id=root)
         self._runtime_client.ConfirmMessageReceived(received)
-        return cast(Message, inflated(root, parcel, Array, inflatable_utils.inflate_object_from_contents))
+        self._open.discard(answered)
+
+    def _inflated(self, answered: str, root: str, parcel: Parcel) -> Message:
+        try:
+            message = cast(Message, inflated(root, parcel, Array, inflatable_utils.inflate_object_from_contents))
+            if message.metadata.reply_to_message_id != answered:
+                raise Invalid("What came is an answer to another message than it was announced as.")
+            return message
+        except BAD as error:
+            return self._lost(answered, error)
 
     def _lost(self, asked: str, why: Exception) -> Message:
         _log.warning("a reply was lost: %s", why)

@@ -7,6 +7,7 @@ Ends with code 0 when all rounds are there, 1 after saying why not.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -75,6 +76,8 @@ def main(directory: Path) -> int:
 
 def _told(error: Exception) -> str:
     """One line: what httpx says of an answer goes on with advice for who writes web pages."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "The hub's disk is full: make room there, then start the campaign again."
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
@@ -91,20 +94,14 @@ def lead(directory: Path, plan: Plan, voice: Voice) -> None:
     merger.look_back(directory, plan.first_round)
     steering = steering_of(plan.spec, directory, plan.first_round)
     afoot: Mapping[str, Part] = {}
-    with server_task(plan, most_of(model_directory(directory, plan.first_round - 1)), large_files(directory)) as grid:
+    with server_task(plan, large_files(directory)) as grid:
         for number in range(plan.first_round, plan.spec.rounds + 1):
             afoot = lead_round(directory, plan, number, grid, voice, merger, afoot, steering)
 
 
-def most_of(model: Path) -> int:
-    """Bytes that a reply may have: of an adapter of the model's size in fp32, where the model is in bf16, four times."""
-    return 8 * sum(path.stat().st_size for path in model.iterdir()) + (64 << 20)
-
-
 @contextmanager
-def server_task(plan: Plan, most: int, folder: Path) -> Iterator[Any]:
-    """Start a Flower run and hold its server task: its grid, for messages to push and to pull, of at most `most` bytes, whose
-    arrays lie in `folder`."""
+def server_task(plan: Plan, folder: Path) -> Iterator[Any]:
+    """Start a Flower run and hold its server task: its grid, for messages to push and to pull, whose arrays lie in `folder`."""
     from flwr.common.constant import SubStatus
     from flwr.common.serde import run_from_proto
     from flwr.proto.runtime_pb2 import PullTaskInputRequest, PushTaskOutputRequest
@@ -114,7 +111,7 @@ def server_task(plan: Plan, most: int, folder: Path) -> Iterator[Any]:
     from hub.rounds.grid import Grid
 
     authority, secret = Path(plan.authority).read_bytes(), Path(plan.secret).read_text()
-    grid = Grid(plan.superlink, authority, _token(plan, authority, secret), most, folder)
+    grid = Grid(plan.superlink, authority, _token(plan, authority, secret), folder)
     client = grid._runtime_client
     heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
     status, details = SubStatus.FAILED, "interrupted"
@@ -162,7 +159,7 @@ def lead_round(
     """One round over Flower's grid, from the model before it to `rounds/NUMBER`; what it leaves for the next one's `afoot`."""
     from hub.rounds import rewards
     from hub.rounds.enclosing import mapped
-    from hub.rounds.exchange import Round
+    from hub.rounds.exchange import Round, most_of
     from hub.rounds.masking import MaskedRound
     from hub.rounds.measuring import measure_of
     from hub.rounds.steering import given, led
@@ -182,6 +179,7 @@ def lead_round(
     reference, furthest = trainable.origin(begun_by, seed, shelf)
     del begun_by
     give_back(size)
+    grid.most = most_of(reference)
     sites = read_plan(directory).sites
     control, beside = given(steering, [site.member for site in sites], reference)
     begun = entries(parent, files)

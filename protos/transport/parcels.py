@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -47,32 +48,39 @@ class Parcel:
     arrays: dict[str, Mapped | bytes] = field(default_factory=dict)
 
 
-Unpacking = Generator[None, None, Parcel]
-"""Takes in what is there each time that it is asked to go on, and ends with all of it."""
+LONG = 0.2
+"""Seconds of work after which others may have a turn, however much of a message is there."""
+Unpacking = Generator[bool, None, Parcel]
+"""Takes in some of what is there each time that it is asked to go on, says whether a part is missing, and ends with all of it."""
 
 
 def unpack(root: str, pull: Pull, folder: Path, most: int) -> Unpacking:
-    """Take in the message of the object `root`; its arrays go to files in `folder`, and have at most `most` bytes together.
+    """Take in the message of the object `root`; its arrays go to files in `folder`, and have at most `most` bytes together, in
+    no more chunks than there may be MiB, and two.
 
     Raises `Invalid` for more, and for what is no message.
     """
     parcel, orders, waiting, size = Parcel(), dict[str, list[str]](), deque([root]), 0
+    parts, chunks = _Parts(pull), 2 + most // LEAST_CHUNK
     while waiting:
         name = waiting.popleft()
         if name in parcel.small:
             continue
-        content = yield from _there(name, pull)
+        content = yield from parts.there(name)
         size += len(content)
         if len(parcel.small) >= MOST_OBJECTS or size > min(MOST_SMALL, most):
             raise Invalid(f"The message has more than {MOST_OBJECTS} parts or {min(MOST_SMALL, most)} bytes.")
         kind, children, body = opened(content)
         parcel.small[name] = content
         if kind == "Array":
-            orders[name] = _order(children, body, most)
+            orders[name] = _order(children, body)
+            chunks -= len(orders[name])
+            if chunks < 0:
+                raise Invalid(f"The message names more than {2 + most // LEAST_CHUNK} chunks of arrays.")
         else:
             waiting.extend(children)
     for name, order in orders.items():
-        found = yield from _joined(order, pull, folder, most)
+        found = yield from _joined(order, parts, folder, most)
         parcel.arrays[name] = found
         most -= len(found)
     return parcel
@@ -115,28 +123,36 @@ def opened(content: bytes) -> tuple[str, list[str], memoryview]:
     return words[0].decode("ascii", "replace"), children, memoryview(content)[end + 1 :]
 
 
-def _there(name: str, pull: Pull) -> Generator[None, None, bytes]:
-    while (content := pull(name)) is None:
-        yield
-    return content
+class _Parts:
+    """Asks for one after the other, and lets others have their turn."""
+
+    def __init__(self, pull: Pull) -> None:
+        self._pull, self._since = pull, time.monotonic()
+
+    def there(self, name: str) -> Generator[bool, None, bytes]:
+        while (content := self._pull(name)) is None:
+            yield True
+            self._since = time.monotonic()
+        if time.monotonic() - self._since > LONG:
+            yield False
+            self._since = time.monotonic()
+        return content
 
 
-def _order(children: list[str], body: memoryview, most: int) -> list[str]:
+def _order(children: list[str], body: memoryview) -> list[str]:
     """The chunks of an array, one after the other."""
     said = parse(bytes(body))
     places = said.get("arraychunk_ids") if isinstance(said, dict) else None
     if not isinstance(places, list) or not all(type(at) is int and 0 <= at < len(children) for at in places):
         raise Invalid("The message holds an array that does not say which chunks it has.")
-    if len(places) > 2 + most // LEAST_CHUNK:
-        raise Invalid(f"The message holds an array of {len(places)} chunks.")
     return [children[at] for at in places]
 
 
-def _joined(order: list[str], pull: Pull, folder: Path, most: int) -> Generator[None, None, Mapped | bytes]:
+def _joined(order: list[str], parts: _Parts, folder: Path, most: int) -> Generator[bool, None, Mapped | bytes]:
     file = tempfile.NamedTemporaryFile(dir=folder, prefix="reply-")  # noqa: SIM115 - it lives as long as its mapping
     size = 0
     for name in order:
-        kind, children, body = opened((yield from _there(name, pull)))
+        kind, children, body = opened((yield from parts.there(name)))
         size += len(body)
         if kind != "ArrayChunk" or children or size > most:
             raise Invalid(f"The message holds an array that is none, or of more than {most} bytes.")

@@ -71,7 +71,7 @@ def test_attack_41_a_member_cannot_fill_the_hubs_disk_with_parts_of_messages(
     assert refused.value.response.status_code == 413
     said = refused.value.response.json()["detail"]
     assert said.startswith("This site has ")
-    assert f"bytes waiting here, and its task allows {MOST}: {len(parts[0][1]) + ROW} more are refused." in said
+    assert f"bytes waiting here, and its task allows {MOST}: {len(parts[0][1]) + ROW} more are refused" in said
     assert site_key(tmp_path / "member").digest in caplog.text  # the ledger says whose it is
     assert stored(tmp_path) - before < MOST + (1 << 20)
 

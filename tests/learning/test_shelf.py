@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -115,6 +117,19 @@ def test_a_file_of_tensors_is_their_bytes(tmp_path: Path) -> None:
     write_tensors(update, tmp_path / "update")
     assert (tmp_path / "update").read_bytes() == save_tensors(update)
     assert list(map_tensors(tmp_path / "update")) == ["a", "b"]
+
+
+def test_a_disk_without_room_is_an_error_and_not_a_signal_later(tmp_path: Path) -> None:
+    like = {"a": torch.zeros(()).expand(1 << 20)}
+    before, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            Shelf(tmp_path).zeros(like)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 64, save_tensors({"a": torch.ones(3)})[:-1]])

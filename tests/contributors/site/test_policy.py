@@ -73,6 +73,11 @@ def test_the_first_round_starts_from_the_base_model_that_the_ledger_has() -> Non
     check_task(task(round=2, files=(other,)), POLICY, of_the_ledger)
     with pytest.raises(Denied, match=r"config.json of the task is not that of tiny-1 on the ledger"):
         check_task(task(files=(other,)), POLICY, of_the_ledger)
+    two = Agreements(
+        campaigns=(Agreed(campaign="campaign-a", spec=SPEC, base=(FILE, other.model_copy(update={"path": "z"}))),)
+    )
+    with pytest.raises(Denied, match="z of the task is not that of tiny-1"):  # a file that is left out is another model
+        check_task(task(), POLICY, two)
     beside = FileEntry(path=CONTROL, digest=digest_bytes(b"control"), size=7)
     check_task(task(files=(FILE, beside), control=Control()), POLICY, of_the_ledger)
     with pytest.raises(Denied, match=f"{CONTROL} of the task"):

@@ -38,10 +38,12 @@ def test_a_round_starts_from_what_the_round_before_came_to(tmp_path: Path) -> No
     check_model(tmp_path, asked(3, FILE, WEIGHTS, BESIDE, control=Control()))
 
 
-@pytest.mark.parametrize("files", [(FILE, OTHERS), (WEIGHTS, FILE.model_copy(update={"path": "more.json"})), (BESIDE,)])
+@pytest.mark.parametrize(
+    "files", [(FILE, OTHERS), (WEIGHTS, FILE.model_copy(update={"path": "more.json"})), (BESIDE,), (FILE,)]
+)
 def test_another_model_is_refused_and_its_file_is_named(tmp_path: Path, files: tuple[FileEntry, ...]) -> None:
     write_models(tmp_path, Models(rounds=(came(1),)))
-    wrong = min(each.path for each in files if each not in (FILE, WEIGHTS))
+    wrong = min(each.path for each in {FILE, WEIGHTS}.symmetric_difference(files))
     with pytest.raises(Denied, match=f"^{wrong} of the task is not that of round 1 of campaign-a on the ledger.$"):
         check_model(tmp_path, asked(2, *files))
 

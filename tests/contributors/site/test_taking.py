@@ -84,7 +84,7 @@ def test_attack_17_a_chunk_that_a_hub_names_many_times_ends_no_training_process(
     large.change_array(100_000)
     message, _, problem = take_task(large, 1_000_000, tmp_path)
     assert problem is not None
-    assert problem.what == "The message holds an array of 100000 chunks."
+    assert problem.what == "The message names more than 2 chunks of arrays."
     assert not list(tmp_path.iterdir())
     assert Message(RecordDict(), reply_to=message).metadata.reply_to_message_id == large.tree.object_id
 

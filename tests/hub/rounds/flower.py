@@ -65,7 +65,8 @@ class Flower:
         self.grid = self._grid(acquired[1], most)
 
     def _grid(self, token: str, most: int) -> Grid:
-        grid = Grid("flower", Authority.create("test-hub").cert_pem, token, most, self._folder)
+        grid = Grid("flower", Authority.create("test-hub").cert_pem, token, self._folder)
+        grid.most = most
         headers = grid._runtime_client._client.headers
         grid._client = self.client(RuntimeHttpClient, RuntimeTokenHttpInterceptor(token=token))
         grid._client._client.headers.update(headers)

@@ -18,6 +18,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from hub.rounds import grid as grids
 from hub.rounds.grid import Grid
+from protos.transport import parcels
 from protos.transport.parcels import Mapped
 from trust.certificates import Authority
 
@@ -33,6 +34,7 @@ class Store:
         self.missing: set[str] = set()
         self.confirmed: list[str] = []
         self.asked: list[list[str]] = []
+        self._client = SimpleNamespace(headers={})
 
     def announce(self, asked: str, data: bytes) -> list[str]:
         """A site's reply, none of which has come; its parts, the last of which is its root."""
@@ -72,9 +74,10 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Store:
 
 @pytest.fixture
 def grid(store: Store, tmp_path: Path) -> Grid:
-    made = Grid("127.0.0.1:1", Authority.create("test-hub").cert_pem, "token", 4 << 20, tmp_path)
+    made = Grid("127.0.0.1:1", Authority.create("test-hub").cert_pem, "token", tmp_path)
     flower: Any = made
     flower._client, flower._run = store, SimpleNamespace(run_id=1)
+    made.most = 4 << 20
     return made
 
 
@@ -106,6 +109,22 @@ def test_who_is_still_sending_holds_up_nobody(store: Store, grid: Grid) -> None:
     assert store.asked[1] == ["other"]  # the SuperLink has told of the slow one: it knows no more of it
 
 
+def test_who_has_sent_much_gives_others_their_turn(store: Store, grid: Grid, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a reply all of which is there, too: and the server app looks at the time between."""
+    monkeypatch.setattr(parcels, "LONG", 0.0)
+    store.announce("large", DATA)
+    store.announce("small", b"")
+    store.missing.clear()
+    looks = 0
+    came: list[str] = []
+    while len(came) < 2:
+        came.extend(answered(list(grid.pull_messages(["large", "small", "absent"]))))
+        looks += 1
+    assert came == ["small", "large"]
+    assert looks > 5
+    assert len(store.asked) == 2  # first and last: nobody waits for news while there is work
+
+
 def test_one_that_nobody_waits_for_any_more_is_let_go(store: Store, grid: Grid, tmp_path: Path) -> None:
     parts = store.announce("late", DATA)
     store.missing -= {parts[-1], *parts[1:]}
@@ -113,6 +132,19 @@ def test_one_that_nobody_waits_for_any_more_is_let_go(store: Store, grid: Grid, 
     assert list(tmp_path.iterdir())  # some of it is here
     assert not list(grid.pull_messages(["other"]))
     assert not list(tmp_path.iterdir())
+    assert store.confirmed == [parts[-1]]  # so the SuperLink has it no more, and its site has room for the next
+
+
+def test_one_that_comes_when_nobody_waits_for_it_any_more_is_taken_off_its_sites_account(
+    store: Store, grid: Grid
+) -> None:
+    assert not list(grid.pull_messages(["late", "other"]))
+    late = store.announce("late", DATA)
+    store.missing.clear()
+    assert not list(grid.pull_messages(["other"]))
+    assert store.confirmed == [late[-1]]
+    assert not list(grid.pull_messages(["other"]))
+    assert store.asked == [["late", "other"], ["late", "other"], ["other"]]
 
 
 def test_one_that_is_lost_or_too_large_is_an_error_of_its_own(store: Store, grid: Grid, tmp_path: Path) -> None:
@@ -125,4 +157,34 @@ def test_one_that_is_lost_or_too_large_is_an_error_of_its_own(store: Store, grid
     assert not found["good"].has_error()
     assert "could not be found" in found["lost"].error.reason
     assert f"more than {4 << 20} bytes" in found["large"].error.reason
+    assert len(store.confirmed) == 3
     assert not list(grid.pull_messages(["other"]))
+
+
+def test_one_for_which_there_is_no_room_on_the_disk_is_an_error_of_its_own(
+    store: Store, grid: Grid, tmp_path: Path
+) -> None:
+    store.announce("a", DATA)
+    store.missing.clear()
+    tmp_path.rmdir()  # no file can be made in it
+    (reply,) = grid.pull_messages(["a"])
+    assert reply.has_error()
+
+
+def test_the_superlink_hears_with_each_task_what_its_answer_may_have(grid: Grid) -> None:
+    flower: Any = grid
+    assert flower._runtime_client._client.headers["coalition-most"] == str(4 << 20)
+    grid.most = 7
+    assert flower._runtime_client._client.headers["coalition-most"] == "7"
+
+
+def test_one_that_says_that_it_answers_anothers_task_is_an_error_of_its_own(store: Store, grid: Grid) -> None:
+    store.announce("ours", DATA)
+    store.missing.clear()
+    announcement = store.announced.pop("ours")
+    announcement.metadata.__dict__["_reply_to_message_id"] = "theirs"
+    store.announced["theirs"] = announcement
+    (reply,) = grid.pull_messages(["theirs"])
+    assert reply.has_error()
+    assert reply.metadata.reply_to_message_id == "theirs"
+    assert "an answer to another message" in reply.error.reason

@@ -14,7 +14,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from hub.rounds.merging import Merger
 from hub.rounds.plan import Plan, RoundResult, Site, read_result, round_directory, update_file, write_document
-from hub.rounds.serverapp import Voice, lead_round
+from hub.rounds.serverapp import Voice, _told, lead_round
 from learning.architectures import build_model
 from learning.export import load_model, save_model
 from learning.tokenizer import train_tokenizer
@@ -119,6 +119,28 @@ def test_a_campaign_that_was_interrupted_leads_to_the_same_model(
     assert _result(resumed, 3) == _result(whole, 3)
     models = [(round_directory(each, 3) / "model/model.safetensors").read_bytes() for each in (whole, resumed)]
     assert models[0] == models[1]
+
+
+@pytest.mark.parametrize(
+    ("more", "values"),
+    [({}, 2 * 2 * (16 + 16)), ({"trainable": "full", "averaging": "factors", "adapter": Adapter()}, None)],
+)
+def test_a_reply_may_be_twice_an_update_however_large_the_model(
+    more: dict[str, Any], values: int | None, parent: Path, tmp_path: Path
+) -> None:
+    plan = _laid_out(tmp_path, parent, 1, CampaignSpec.read({**dict(SPEC), **more}))
+    grid = Postbox({"law": _site(parent, 0.005), "medicine": _site(parent, -0.002)})
+    lead_round(tmp_path, plan, 1, grid, Voice(io.BytesIO()), Merger(plan.spec))
+    all_of_it = sum(weight.numel() for weight in load_model(parent)[0].parameters())
+    bound: Any = grid
+    assert bound.most == 2 * 4 * (values or all_of_it) + (64 << 20)
+
+
+def test_a_full_disk_is_said_in_one_sentence() -> None:
+    full = Path("/dev/full")  # every write to it finds no room
+    with pytest.raises(OSError, match="No space left") as failed:
+        full.write_bytes(b"x")
+    assert _told(failed.value).startswith("The hub's disk is full: make room there")
 
 
 def test_a_rounds_result_says_who_counted_how_much_and_why(parent: Path, tmp_path: Path) -> None:
