@@ -46,7 +46,7 @@ from contributors.site.private import PrivateText, Unfit
 from contributors.site.proving import check_model
 from contributors.site.shielding import shielded
 from contributors.site.spending import charge, check_budget
-from contributors.site.taking import half_of_memory, most_of, take_task
+from contributors.site.taking import emptied, half_of_memory, most_of, take_task
 from contributors.site.training import train
 from contributors.site.watchdog import watched
 from protos.documents.rounds import RoundReply, RoundTask
@@ -77,9 +77,16 @@ class Packing(Protocol):
 
 
 def serve(
-    port: int, secret: bytes, work: Work, masked: Masked | None = None, most: Callable[[], int] = half_of_memory
+    port: int,
+    secret: bytes,
+    work: Work,
+    masked: Masked | None = None,
+    most: Callable[[], int] = half_of_memory,
+    folder: Path | None = None,
 ) -> None:
-    """Take tasks of at most so many bytes from the SuperNode on this machine's `port`, one after the other, for ever."""
+    """Take tasks of at most so many bytes from the SuperNode on this machine's `port`, one after the other, for ever. They come
+    into `folder`; without one into one of this process's."""
+    folder = folder or Path(tempfile.mkdtemp(prefix="tasks-"))
     pull_quickly()
     inflatable_utils.push_object_contents_from_iterable = push
     settle()
@@ -92,7 +99,7 @@ def serve(
                 pace.sleep(looked)
                 continue
             try:
-                _run_task(port, token, work, masked, most())
+                _run_task(port, token, work, masked, most(), folder)
             except httpx.HTTPError as error:
                 _log.warning("the SuperNode went away during a task: %s", error)
             except ObjectPushError as error:  # it drops answers to a campaign that was stopped or paused
@@ -119,13 +126,13 @@ def _acquire(door: RuntimeHttpClient) -> str | None:
     return str(response.token) if response.HasField("task") and response.token else None
 
 
-def _run_task(port: int, token: str, work: Work, masked: Masked | None, most: int) -> None:
+def _run_task(port: int, token: str, work: Work, masked: Masked | None, most: int, folder: Path) -> None:
     with _client(port, RuntimeTokenHttpInterceptor(token)) as client:
         heartbeat = HeartbeatSender(make_task_heartbeat_fn_http(client))
         heartbeat.start()
         context, status, details = None, SubStatus.FAILED, "the site's task ended early"
         try:
-            message, context, problem = take_task(client, most, Path(tempfile.gettempdir()))
+            message, context, problem = take_task(client, most, folder)
             reply = Message(_refused(problem), reply_to=message) if problem else _reply(message, work, masked)
             with no_object_id_recompute():  # or the update is hashed again for every object that holds it
                 push_message(client, reply, context)
@@ -267,7 +274,8 @@ def main(home: Path, port: int) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     work = honest_work(home)
-    serve(port, (home / "site" / "secret").read_bytes(), work, in_sums(home, work), partial(most_of, home))
+    secret = (home / "site" / "secret").read_bytes()
+    serve(port, secret, work, in_sums(home, work), partial(most_of, home), emptied(home))
 
 
 if __name__ == "__main__":

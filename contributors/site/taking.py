@@ -7,6 +7,7 @@ the process that they are for, or the machine. Here what is as large as a model 
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import cast
@@ -47,6 +48,15 @@ def most_of(home: Path) -> int:
         return half_of_memory()
     largest = max((sum(file.size for file in each.base) for each in agreed), default=0)
     return min(4 * largest + BESIDE, half_of_memory())
+
+
+def emptied(home: Path) -> Path:
+    """The folder of the site's own into which tasks come, without what a process that was killed left in it. The system's
+    temporary folder is often memory, and everybody's."""
+    folder = home / "site" / "incoming"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
 
 
 def take_task(client: RuntimeHttpClient, most: int, folder: Path) -> tuple[Message, Context, Invalid | None]:

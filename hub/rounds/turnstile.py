@@ -16,15 +16,13 @@ from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from protos.transport.bodies import LARGEST, given
+from protos.transport.bodies import LARGEST, STALLED, given
 
 BULKY: Final = tuple(f"/v1/{api}/{call}-object" for api in ("fleet", "runtime") for call in ("push", "pull"))
 AT_ONCE = 2
 """Requests that are worked at."""
 SMALL = 64 << 10
 PIECE = 256 << 10
-STALLED = 120.0
-"""Seconds without a byte from or to a caller after which it is given up: how many bytes there are plays no part."""
 
 
 class Turnstile:

@@ -15,7 +15,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from contributors.site.clientapp import message_content
 from contributors.site.policy import Agreed, Agreements, write_agreements
-from contributors.site.taking import BESIDE, half_of_memory, most_of, take_task
+from contributors.site.taking import BESIDE, emptied, half_of_memory, most_of, take_task
 from protos.documents.base import FileEntry
 from protos.transport import contents
 from protos.transport.contents import data_of, document_of
@@ -122,3 +122,11 @@ def test_a_task_may_have_so_many_bytes_as_the_models_that_were_agreed_to(tmp_pat
     assert most_of(tmp_path) == (8 << 20) + BESIDE
     write_agreements(tmp_path, Agreements(campaigns=(agreed, Agreed(campaign="campaign-b", spec=SPEC))))
     assert most_of(tmp_path) == half_of_memory()
+
+
+def test_tasks_come_into_a_folder_of_the_sites_own_which_begins_empty(tmp_path: Path) -> None:
+    folder = emptied(tmp_path)
+    assert folder.is_relative_to(tmp_path)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    (folder / "reply-left").write_bytes(b"by a process that was killed")
+    assert not list(emptied(tmp_path).iterdir())

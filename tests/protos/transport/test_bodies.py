@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import Message, Receive, Scope, Send
 
 from protos.transport.bodies import Whole
@@ -38,3 +40,20 @@ async def test_an_app_gets_a_request_in_one_piece() -> None:
 
 async def test_a_request_that_is_too_large_is_refused_before_it_is_read() -> None:
     assert await ask(PIECES, 5) == ([], 413, 1)
+
+
+async def test_a_caller_that_says_nothing_more_is_given_up() -> None:
+    status: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("the request never was whole")
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(part: Message) -> None:
+        status.extend([part["status"]] if "status" in part else [])
+
+    await Whole(app, stalled=0.01)({"type": "http"}, receive, send)
+    assert status == [408]
