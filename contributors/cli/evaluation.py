@@ -216,7 +216,7 @@ def leaderboard(
 ) -> None:
     """Models by suites: every score with its standard error; and the models ranked by all that can be checked.
 
-    The aggregate is the mean of the suites, 0 for guessing and 1 for the best possible, with its 95 % interval. Models that
+    The aggregate is the mean of all authors' suites, 0 for guessing and 1 for the best, with its 95 % interval. Models that
     can't be told apart share ranks.
     """
     with connected() as hub:

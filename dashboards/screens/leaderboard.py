@@ -90,9 +90,9 @@ def _ranking(found: evaluation_pb2.Ranking) -> None:
     st.altair_chart(point_chart(shown, title), height=70 + 26 * len(shown))
     tasks = counted(len(found.tasks), "task")
     st.caption(
-        f"The mean of the suites, by {tasks} whose per-item logs everybody may read; 95 % intervals, drawn again over tasks and "
-        "items. Models that can't be told apart share ranks: all answered the same items, so ranks are surer than intervals. "
-        f"`coalition ledger audit` computes the same. {display.words(ranking.left_out(found))}"
+        f"The mean of all authors' suites, by {tasks} whose per-item logs everybody may read; 95 % intervals, drawn again over "
+        "tasks and items. Models that can't be told apart share ranks: all answered the same items, so ranks are surer than "
+        f"intervals. `coalition ledger audit` computes the same. {display.words(ranking.left_out(found))}"
     )
     if len(found.models) > MAX_RANKED:
         with st.expander(f"All {len(found.models)} ranked models"):

@@ -407,7 +407,7 @@ class RankedModel(_message.Message):
     LAST_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     value: _builtins.float
-    """Mean of the suites, 0 for guessing and 1 for the best possible, with its interval at 95 %."""
+    """Mean of all authors' suites, 0 for guessing and 1 for the best possible, with its interval at 95 %."""
     low: _builtins.float
     high: _builtins.float
     first: _builtins.int
