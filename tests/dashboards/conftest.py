@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -42,11 +43,10 @@ class Site:
 
 
 def free_ports(count: int) -> int:
-    """The first of `count` ports in a row that nobody listens on."""
+    """The first of `count` ports in a row that nobody listens on, below those that the system gives to who calls out: such a
+    caller would take the port of a hub that is about to start again."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            first = int(probe.getsockname()[1])
+        first = random.randrange(15_000, 32_000)
         try:
             for port in range(first, first + count):
                 with socket.socket() as probe:
