@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +9,7 @@ from dataclasses import dataclass
 from contributors.client import Coalition
 from learning.scoring import accuracy, mean, ratio
 from protos.coalition.v1 import evaluation_pb2
-from protos.documents.evaluations import Sample
-
-MAX_LOG = 64 << 20
+from protos.documents.evaluations import MAX_LOG, Sample, read_log
 
 
 @dataclass(frozen=True)
@@ -87,5 +84,4 @@ def _logs(hub: Coalition, model: str) -> dict[str, list[Sample]]:
 
 
 def _samples(hub: Coalition, evaluation: evaluation_pb2.Evaluation) -> list[Sample]:
-    lines = hub.blob(evaluation.samples, MAX_LOG).decode().strip().split("\n")
-    return [Sample.read(json.loads(line)) for line in lines]
+    return read_log(hub.blob(evaluation.samples, MAX_LOG))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 from contributors.site.digests import FileDigests
+from contributors.site.kept import keep, kept
 from contributors.texts import SUFFIXES, sort_files
 from protos.documents.base import DigestText, Document, Identifier, Text
 from protos.documents.jurisdictions import Country
 from protos.documents.placing import Category, Place, Terms, may_learn, may_use
 from trust.digests import Digest
 from trust.errors import Denied, Invalid, NotFound
-from trust.files import write_atomic
 
 
 class Declared(Document):
@@ -89,19 +88,14 @@ def _usable(path: Path, datasets: list[Declared], site: Place, hub: Place) -> st
 
 def read_declarations(home: Path) -> Declarations:
     """Raises `NotFound` before the site has first heard from the hub."""
-    path = _path(home)
-    if not path.exists():
+    if (known := kept(_path(home), Declarations)) is None:
         raise NotFound("The site does not know its own datasets yet.", "Run `coalition site start`.")
-    return Declarations.read(json.loads(path.read_bytes()))
+    return known
 
 
 def write_declarations(home: Path, known: Declarations) -> None:
     """Keep them, if they are other ones than are kept."""
-    path = _path(home)
-    if path.exists() and read_declarations(home) == known:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomic(path, known.model_dump_json().encode())
+    keep(_path(home), known)
 
 
 def remembered_digests(home: Path) -> FileDigests:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from contributors.site.kept import keep, kept
 from protos.documents.base import Document, Identifier
 from protos.documents.masking import Seat
 from trust.errors import Denied
-from trust.files import write_atomic
 
 HEARING = 30.0
 """Seconds that a consent which the hub knows may take to be heard here."""
@@ -33,16 +32,11 @@ class Peers(Document):
 
 
 def write_peers(home: Path, peers: Peers) -> None:
-    path = _file(home)
-    data = peers.model_dump_json().encode()
-    if not path.exists() or path.read_bytes() != data:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomic(path, data)
+    keep(_file(home), peers)
 
 
 def read_peers(home: Path) -> Peers:
-    path = _file(home)
-    return Peers.read(json.loads(path.read_bytes())) if path.exists() else Peers()
+    return kept(_file(home), Peers) or Peers()
 
 
 def check_seats(home: Path, campaign: str, seats: Iterable[Seat], patience: float = HEARING) -> None:

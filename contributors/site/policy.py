@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from contributors.site.budget import NOTHING, Spending, unaffordable
+from contributors.site.kept import keep, kept
 from protos.documents.base import DigestText, Document, FileEntry, Identifier
 from protos.documents.campaigns import CampaignSpec, SitePolicy
 from protos.documents.methods import Objective
@@ -116,14 +117,11 @@ def check_task(task: RoundTask, policy: SitePolicy, agreements: Agreements) -> A
 
 
 def read_agreements(home: Path) -> Agreements:
-    path = _agreements(home)
-    return Agreements.read(json.loads(path.read_bytes())) if path.exists() else Agreements()
+    return kept(_agreements(home), Agreements) or Agreements()
 
 
 def write_agreements(home: Path, agreements: Agreements) -> None:
-    path = _agreements(home)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    write_atomic(path, agreements.model_dump_json().encode())
+    keep(_agreements(home), agreements)
 
 
 def _agreements(home: Path) -> Path:

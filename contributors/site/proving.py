@@ -5,16 +5,15 @@ The hub sends the next round's task as soon as it has the model, and records it 
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 
 from pydantic import Field
 
+from contributors.site.kept import keep, kept
 from protos.documents.base import Document, FileEntry, Identifier
 from protos.documents.rounds import RoundTask
 from trust.errors import Denied
-from trust.files import write_atomic
 
 HEARING = 120.0
 """Seconds that a model which the hub has may take to be heard of here: it is hashed and made durable before."""
@@ -42,16 +41,11 @@ class Models(Document):
 
 
 def write_models(home: Path, models: Models) -> None:
-    path = _file(home)
-    data = models.model_dump_json().encode()
-    if not path.exists() or path.read_bytes() != data:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_atomic(path, data)
+    keep(_file(home), models)
 
 
 def read_models(home: Path) -> Models:
-    path = _file(home)
-    return Models.read(json.loads(path.read_bytes())) if path.exists() else Models()
+    return kept(_file(home), Models) or Models()
 
 
 def check_model(home: Path, task: RoundTask, patience: float = HEARING) -> None:
